@@ -1,0 +1,150 @@
+"""The types that everything shares: what a model is, what it is given and what it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bench.draws import Draws
+
+# Annotations that a constructor gives its options; they are checked before anything runs.
+Count = Annotated[int, Field(ge=1)]
+Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class InputError(ValueError):
+    """Something a user can mend: the message says what was wrong, what was expected and what to do."""
+
+
+class SkipError(InputError):
+    """A combination that makes no sense: an error alone, a skipped row with its reason in a sweep."""
+
+
+class UnavailableError(Exception):
+    """A model cannot answer this; the message is the reason that stands beside n/a."""
+
+
+class Shapes(NamedTuple):
+    """What a data set looks like: image = (channels, height, width); classes = 0 where there are no labels."""
+
+    image: tuple[int, int, int]
+    classes: int = 0
+
+
+class Split(NamedTuple):
+    """x: [N, C, H, W], uint8 (0 to 255) or float32 in [0, 1]; label: [N] int64, or None."""
+
+    x: Tensor
+    label: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as it is trained and tested on: split, checked, and binarised where that is done once."""
+
+    train: Split
+    validation: Split
+    test: Split
+    shapes: Shapes
+    grey_levels: int  # of a pixel: 256 for 8 bits; dequantisation fills the step between two of them
+    binarize: str  # none, static (drawn once, already done), dynamic (drawn at every visit)
+    dequantize: bool
+    fingerprint: str  # a hash of every pixel and label
+
+    def observe(self, x: Tensor, draws: Draws) -> Tensor:
+        """Stored images to what a model sees: float in [0, 1], [B, C, H, W]."""
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        if self.binarize == "dynamic":
+            return (draws.uniform("binarize", x.shape) < x).to(x.dtype)
+        if self.dequantize:
+            step = draws.uniform("dequantize", x.shape)
+            return (x * (self.grey_levels - 1) + step) / self.grey_levels
+        return x
+
+
+class Batch(NamedTuple):
+    """x, x_noisy: [B, C, H, W] in [0, 1] (noise may leave it); label: [B] int64; given: a condition, if any."""
+
+    x: Tensor
+    x_noisy: Tensor
+    label: Tensor | None = None
+    given: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Player:
+    """A name and the submodules it updates, by prefix; "" is the whole model. Ownership may overlap."""
+
+    name: str
+    owns: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A share of the budget, and its turns: the players updated from one forward pass, in order."""
+
+    turns: tuple[tuple[str, ...], ...]
+    share: float = 1.0
+
+
+class Losses(NamedTuple):
+    """One scalar a player to descend, scalars to log, and, where a player may have to wait, a bool scalar gate."""
+
+    players: dict[str, Tensor]
+    log: dict[str, Tensor] = {}
+    gates: dict[str, Tensor] = {}
+
+
+class Observation(Protocol):
+    """p(x|z) at a decoder's output. log_prob: [B] nats, summed over an image, all constants included."""
+
+    @property
+    def mean(self) -> Tensor: ...
+    def log_prob(self, x: Tensor) -> Tensor: ...
+    def sample(self, draws: Draws) -> Tensor: ...
+
+
+class Posterior(Protocol):
+    """q(z|x). mean: [B, latent_dim]; log_prob: [B] nats."""
+
+    @property
+    def mean(self) -> Tensor: ...
+    def sample(self, draws: Draws) -> Tensor: ...
+    def log_prob(self, z: Tensor) -> Tensor: ...
+
+
+class Model(nn.Module, ABC):
+    """An objective: which players there are, in which turns they move, and what each of them descends.
+
+    A subclass writes `losses`, and of the other methods those it can answer. Its constructor takes the parts it uses
+    by name (shapes, network, likelihood, prior, adversarial) and its own options, with annotations.
+    """
+
+    players: tuple[Player, ...] = (Player("model"),)
+    phases: tuple[Phase, ...] = ()  # empty: one phase, in which all players move in one turn
+    reads_noise: ClassVar[bool] = True  # whether training reads batch.x_noisy
+
+    @abstractmethod
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses: ...
+
+    def fit(self, x: Tensor) -> None:
+        """The closed-form part of training, if there is one, from all training images [N, C, H, W]."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        """q(z|x), read from batch.x_noisy (and batch.label, where the model is conditional)."""
+        raise UnavailableError(f"{type(self).__name__} has no encoder")
+
+    def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
+        """p(x|z) for z [B, latent_dim]; batch supplies the condition of a conditional model."""
+        raise UnavailableError(f"{type(self).__name__} has no decoder")
+
+    def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
+        """Mean images [n, C, H, W] of n draws from the prior; label: [n], read by conditional models only."""
+        raise UnavailableError(f"{type(self).__name__} has no prior to draw codes from")

@@ -1,0 +1,41 @@
+"""q(z|x): what an encoder answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.core import UnavailableError
+from bench.draws import Draws
+
+
+@dataclass(frozen=True)
+class Deterministic:
+    """The code of an encoder without noise: all mass on one point, so no density."""
+
+    mean: Tensor
+
+    def sample(self, draws: Draws) -> Tensor:
+        return self.mean
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        raise UnavailableError("the encoder is deterministic: q(z|x) has no density")
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """q(z|x) = N(mean, diag(exp(log_variance))); both [B, latent_dim]."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, draws: Draws) -> Tensor:
+        epsilon = draws.normal("epsilon", self.mean.shape)
+        return self.mean + torch.exp(0.5 * self.log_variance) * epsilon
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        squared = (z - self.mean) ** 2 * torch.exp(-self.log_variance)
+        return -0.5 * (squared + self.log_variance + math.log(2 * math.pi)).sum(-1)

@@ -130,6 +130,7 @@ class Model(nn.Module, ABC):
     players: tuple[Player, ...] = (Player("model"),)
     phases: tuple[Phase, ...] = ()  # empty: one phase, in which all players move in one turn
     reads_noise: ClassVar[bool] = True  # whether training reads batch.x_noisy
+    notes: ClassVar[dict[str, str]] = {}  # what must be said beside a metric of this model, by the metric's name
 
     @abstractmethod
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses: ...

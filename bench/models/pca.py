@@ -1,0 +1,56 @@
+"""Probabilistic PCA (Tipping & Bishop 1999), fitted in closed form: the linear-Gaussian model that a VAE must beat."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from bench.core import Batch, Count, InputError, Losses, Model, Observation, Posterior, Shapes
+from bench.draws import Draws
+from bench.likelihoods import Gaussian
+from bench.posteriors import DiagonalGaussian
+from bench.priors import Normal
+
+
+class ProbabilisticPCA(Model):
+    """x = W z + mean + sigma epsilon, z ~ N(0, I). Its posterior is exact, so its ELBO is log p(x)."""
+
+    players = ()
+    reads_noise = False
+
+    def __init__(self, shapes: Shapes, latent_dim: Count = 16):
+        super().__init__()
+        pixels = math.prod(shapes.image)
+        if latent_dim >= pixels:
+            raise InputError(f"model.latent_dim={latent_dim} must be below the {pixels} pixels of an image: nothing is left for the noise")
+        self.image, self.latent_dim = shapes.image, latent_dim
+        self.likelihood, self.prior = Gaussian(mean_activation="identity"), Normal()
+        self.register_buffer("mean", torch.zeros(pixels))
+        self.register_buffer("weight", torch.zeros(pixels, latent_dim))  # W
+        self.register_buffer("variance", torch.ones(latent_dim))  # the diagonal of W'W + sigma^2 I
+
+    def fit(self, x: Tensor) -> None:
+        fitted = PCA(self.latent_dim, svd_solver="covariance_eigh").fit(x.flatten(1).double().cpu().numpy())
+        variance = torch.from_numpy(fitted.explained_variance_)
+        scale = (variance - fitted.noise_variance_).clamp(min=0).sqrt()
+        self.mean.copy_(torch.from_numpy(fitted.mean_))
+        self.weight.copy_(torch.from_numpy(fitted.components_).T * scale)
+        self.variance.copy_(variance)
+        self.likelihood.log_sigma.fill_(0.5 * math.log(fitted.noise_variance_))
+
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
+        return Losses({})
+
+    def encode(self, batch: Batch) -> Posterior:
+        centred = batch.x_noisy.flatten(1) - self.mean
+        log_variance = 2 * self.likelihood.log_sigma - self.variance.log()
+        return DiagonalGaussian(centred @ self.weight / self.variance, log_variance.expand(len(centred), -1))
+
+    def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
+        return self.likelihood((z @ self.weight.T + self.mean).unflatten(1, self.image))
+
+    def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
+        return self.decode(self.prior.sample((n, self.latent_dim), draws)).mean

@@ -1,0 +1,61 @@
+"""The variational autoencoder (Kingma & Welling 2014), and with labels the conditional one (Sohn et al. 2015)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bench.core import Batch, Count, Level, Losses, Model, Observation, Posterior, Shapes, SkipError
+from bench.draws import Draws
+from bench.networks import Network, one_hot
+from bench.posteriors import DiagonalGaussian
+
+
+class VAE(Model):
+    """max E_q(z|x)[log p(x|z)] - beta KL(q(z|x) || p(z)), the expectation over `samples` draws of z.
+
+    beta = 1 is the evidence lower bound; other values are the beta-VAE (Higgins et al. 2017).
+    """
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        network: Network,
+        likelihood: nn.Module,
+        prior: nn.Module,
+        latent_dim: Count = 16,
+        beta: Level = 1.0,
+        samples: Count = 1,
+        conditional: bool = False,
+    ):
+        super().__init__()
+        if conditional and not shapes.classes:
+            raise SkipError("a conditional model needs labels, and this data set has none: use an unconditional one")
+        self.latent_dim, self.beta, self.samples = latent_dim, beta, samples
+        self.classes = shapes.classes if conditional else 0
+        self.encoder = network.encoder(shapes.image, 2 * latent_dim, self.classes)
+        self.decoder = network.decoder(latent_dim, shapes.image, self.classes)
+        self.likelihood, self.prior = likelihood, prior
+
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
+        q = self.encode(batch)
+        reconstruction = kl = 0
+        for i in range(self.samples):
+            z = q.sample(draws.within(f"sample_{i}"))
+            reconstruction = reconstruction - self.decode(z, batch).log_prob(batch.x).mean() / self.samples
+            kl = kl + self.prior.kl(q, z).mean() / self.samples
+        return Losses({"model": reconstruction + self.beta * kl}, {"reconstruction": reconstruction, "kl": kl})
+
+    def encode(self, batch: Batch) -> Posterior:
+        mean, log_variance = self.encoder(batch.x_noisy, self.condition(batch.label)).chunk(2, dim=1)
+        return DiagonalGaussian(mean, log_variance)
+
+    def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
+        return self.likelihood(self.decoder(z, self.condition(batch.label if batch else None)))
+
+    def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
+        z = self.prior.sample((n, self.latent_dim), draws)
+        return self.likelihood(self.decoder(z, self.condition(label))).mean
+
+    def condition(self, label: Tensor | None) -> Tensor | None:
+        """The label joined to the inputs of encoder and decoder, or none."""
+        return one_hot(label, self.classes) if self.classes else None

@@ -14,6 +14,7 @@ from bench.draws import Draws
 
 # Annotations that a constructor gives its options; they are checked before anything runs.
 Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
 Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -129,14 +130,15 @@ class Model(nn.Module, ABC):
 
     players: tuple[Player, ...] = (Player("model"),)
     phases: tuple[Phase, ...] = ()  # empty: one phase, in which all players move in one turn
+    conditional: bool = False  # whether it reads labels
     reads_noise: ClassVar[bool] = True  # whether training reads batch.x_noisy
     notes: ClassVar[dict[str, str]] = {}  # what must be said beside a metric of this model, by the metric's name
 
     @abstractmethod
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses: ...
 
-    def fit(self, x: Tensor) -> None:
-        """The closed-form part of training, if there is one, from all training images [N, C, H, W]."""
+    def fit(self, data: Data, draws: Draws) -> None:
+        """The closed-form part of training, if there is one, from data.train."""
 
     def encode(self, batch: Batch) -> Posterior:
         """q(z|x), read from batch.x_noisy (and batch.label, where the model is conditional)."""

@@ -10,9 +10,10 @@ from bench.draws import Draws
 
 
 class Identity:
-    """No corruption."""
+    """No corruption. It takes a level, as the others do, and pays no heed to it."""
 
-    level: float = 0.0
+    def __init__(self, level: Level = 0.0):
+        self.level = 0.0
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
         return x

@@ -8,13 +8,18 @@ import torch
 from torch import Tensor
 
 
+def number(seed: int, key: str) -> int:
+    """63 bits that depend on the seed and the key alone: what a generator is seeded with."""
+    digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
 class _Draw(torch.autograd.Function):
     """Random numbers from (seed, key) alone. Under vmap each of the K seeds fills its own slice."""
 
     @staticmethod
     def forward(seed: Tensor, kind: str, shape: tuple[int, ...], key: str, device: torch.device) -> Tensor:
-        digest = hashlib.blake2b(f"{seed.item()}/{key}".encode(), digest_size=8).digest()
-        generator = torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)
+        generator = torch.Generator(device).manual_seed(number(int(seed.item()), key))
         return getattr(torch, kind)(shape, generator=generator, device=device)
 
     @staticmethod

@@ -15,11 +15,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.core import Count
+from bench.core import Count, Whole
 from bench.draws import Draws
 
 Image = tuple[int, int, int]
-Depth = Annotated[int, Field(ge=0)]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "leaky_relu"]
 Norm = Literal["none", "batch"]
@@ -153,7 +152,7 @@ class Network:
     """What every builder is told. hidden: units a layer; depth: hidden layers."""
 
     hidden: Count = 500
-    depth: Depth = 2
+    depth: Whole = 2
     activation: Activation = "relu"
     norm: Norm = "none"
     dropout: DropoutRate = 0.0

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Data, Model, Phase
+from bench.core import Batch, Count, Data, Model, Phase, Whole
 from bench.draws import Draws
 from bench.seeds import Stack
 
@@ -24,9 +24,9 @@ TICK_STEPS = 20  # between two signs of life, and between two looks at whether a
 class Budget:
     """How long to train. steps, where given, decides in place of epochs."""
 
-    epochs: int
-    batch_size: int
-    steps: int | None = None
+    epochs: Whole = 20
+    batch_size: Count = 128
+    steps: Whole | None = None
 
     def plan(self, examples: int) -> tuple[int, int]:
         """(steps in all, steps an epoch)."""
@@ -35,11 +35,15 @@ class Budget:
 
 
 class Progress(NamedTuple):
-    """A sign of life. row: at the end of each epoch, for each seed, the means of what was logged since the last."""
+    """A sign of life. row: at the end of each epoch, for each seed, the means of what was logged since the last.
+
+    diverged: for each seed the first step at which its loss was not finite, or None.
+    """
 
     step: int
     steps: int
     seeds: list[int]
+    diverged: list[int | None]
     row: list[dict[str, float]] | None = None
 
 
@@ -107,10 +111,7 @@ def check_ownership(stack: Stack) -> dict[str, list[str]]:
 def train(
     stack: Stack, data: Data, corruption: Corruption, optimizers: dict[str, MakeOptimizer], budget: Budget
 ) -> Iterator[Progress]:
-    """Trains in place, yielding signs of life. Stops early when the losses of every seed have become non-finite.
-
-    A row's `diverged` is the first step at which a seed's loss was non-finite, and absent for a healthy one.
-    """
+    """Trains in place, yielding signs of life. Stops early when the losses of every seed have become non-finite."""
     model, seeds = stack.model, len(stack.seeds)
     examples = len(data.train.x)
     steps, per_epoch = budget.plan(examples)
@@ -128,7 +129,7 @@ def train(
         return clean, corruption(clean, draws)
 
     means = Means()
-    diverged = torch.full((seeds,), -1, device=stack.device)
+    diverged = torch.zeros(seeds, dtype=torch.int64, device=stack.device)  # the step, counted from 1
     trained_examples, seconds, clock = 0, 0.0, time.perf_counter()
     phase_index = -1
     for step in range(steps if phases else 0):
@@ -158,25 +159,22 @@ def train(
             logged = {**{f"loss/{name}": losses.players[name] for name in turn}, **losses.log}
             means.add(logged, index.shape[1])
             for loss in losses.players.values():
-                diverged = torch.where((diverged < 0) & ~loss.detach().isfinite(), step, diverged)
+                diverged = torch.where((diverged == 0) & ~loss.detach().isfinite(), step + 1, diverged)
         trained_examples += index.shape[1]
 
         # A sign of life; the clock stands still while somebody looks at it.
         done = step + 1
         is_row = done % per_epoch == 0 or done == steps
         if is_row or done % TICK_STEPS == 0:
-            lost = diverged.tolist()
-            is_over = min(lost) >= 0
+            lost = [step if step > 0 else None for step in diverged.tolist()]
+            is_over = None not in lost
             seconds += time.perf_counter() - clock
             row = None
             if is_row or is_over:
                 row = means.take(seeds)
-                for k, values in enumerate(row):
-                    values |= {"step": done, "epoch": done / per_epoch, "seconds": seconds}
-                    values["samples_per_second"] = seeds * trained_examples / seconds
-                    if lost[k] >= 0:
-                        values["diverged"] = lost[k]
-            yield Progress(done, steps, stack.seeds, row)
+                pace = {"seconds": seconds, "samples_per_second": seeds * trained_examples / seconds}
+                row = [{"step": done, "epoch": done / per_epoch, **values, **pace} for values in row]
+            yield Progress(done, steps, stack.seeds, lost, row)
             if is_over:
                 return
             clock = time.perf_counter()

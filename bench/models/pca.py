@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from bench.core import Batch, Count, InputError, Losses, Model, Observation, Posterior, Shapes
+from bench.core import Batch, Count, Data, InputError, Losses, Model, Observation, Posterior, Shapes
 from bench.draws import Draws
 from bench.likelihoods import Gaussian
 from bench.posteriors import DiagonalGaussian
@@ -32,7 +32,8 @@ class ProbabilisticPCA(Model):
         self.register_buffer("weight", torch.zeros(pixels, latent_dim))  # W
         self.register_buffer("variance", torch.ones(latent_dim))  # the diagonal of W'W + sigma^2 I
 
-    def fit(self, x: Tensor) -> None:
+    def fit(self, data: Data, draws: Draws) -> None:
+        x = data.observe(data.train.x, draws)
         fitted = PCA(self.latent_dim, svd_solver="covariance_eigh").fit(x.flatten(1).double().cpu().numpy())
         variance = torch.from_numpy(fitted.explained_variance_)
         scale = (variance - fitted.noise_variance_).clamp(min=0).sqrt()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bench.core import Batch, Count, Level, Losses, Model, Observation, Posterior, Shapes, SkipError
+from bench.core import Batch, Count, Level, Losses, Model, Observation, Posterior, Shapes
 from bench.draws import Draws
 from bench.networks import Network, one_hot
 from bench.posteriors import DiagonalGaussian
@@ -28,9 +28,7 @@ class VAE(Model):
         conditional: bool = False,
     ):
         super().__init__()
-        if conditional and not shapes.classes:
-            raise SkipError("a conditional model needs labels, and this data set has none: use an unconditional one")
-        self.latent_dim, self.beta, self.samples = latent_dim, beta, samples
+        self.latent_dim, self.beta, self.samples, self.conditional = latent_dim, beta, samples, conditional
         self.classes = shapes.classes if conditional else 0
         self.encoder = network.encoder(shapes.image, 2 * latent_dim, self.classes)
         self.decoder = network.decoder(latent_dim, shapes.image, self.classes)

@@ -1,0 +1,115 @@
+"""The console entry: runs the job or the sweep, then prints the report, also when a job failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.paths import CONF
+
+OUTCOMES = "BENCH_OUTCOMES"  # the folder in which each job leaves its outcome, in whatever process a launcher runs it
+
+
+def folder_name(sweep: object) -> str:
+    """A sweep's name, where it is one plain folder name: checked before Hydra makes a folder of it."""
+    from bench.record import check_sweep
+
+    return check_sweep(str(sweep))
+
+
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+
+
+@hydra.main(config_path=CONF, config_name="config", version_base="1.3")
+def job(config: DictConfig) -> None:
+    """One job. What a user can mend is an outcome like any other, so that the rest of a sweep goes on."""
+    from bench.core import InputError  # torch is imported only by those who train
+    from bench.run import run
+
+    try:
+        values = OmegaConf.to_container(config, resolve=True)
+        outcome = asdict(run(values, in_sweep=HydraConfig.get().mode == RunMode.MULTIRUN))
+    except InputError as error:
+        outcome = {"error": str(error)}
+    path = Path(os.environ[OUTCOMES]) / f"{HydraConfig.get().job.get('num', 0):06}.json"
+    path.write_text(json.dumps(outcome | {"dry_run": config.dry_run}))
+
+
+def main() -> None:
+    """`bench`: exit code 0 if all is done, 1 for wrong input or a failed run, 130 when interrupted."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it caught, and it is said once, below
+    error: str | None = None
+    code = 0
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[OUTCOMES] = folder
+        try:
+            job()
+        except KeyboardInterrupt:
+            code, error = 130, "interrupted: what is done is kept, and the same command goes on from there"
+        except (HydraException, OmegaConfBaseException, OSError) as raised:
+            code, error = 1, one_line(raised)
+        outcomes = [json.loads(path.read_text()) for path in sorted(Path(folder).iterdir())]
+    for line in dict.fromkeys(outcome["error"] for outcome in outcomes if "error" in outcome):
+        print(f"bench: {line}", file=sys.stderr)
+        code = code or 1
+    jobs = [outcome for outcome in outcomes if "seeds" in outcome]
+    if jobs and jobs[0]["dry_run"]:
+        print(plan(jobs))
+    elif jobs:
+        code = code or int(any("failed" in outcome["seeds"].values() for outcome in jobs))
+        show(jobs)
+    if error:
+        print(f"bench: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def show(jobs: list[dict[str, Any]]) -> None:
+    """Writes each sweep's report, prints this command's rows of it, and says in the last line what became of the runs."""
+    from bench import report
+
+    for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
+        runs = {outcome["run"] for outcome in jobs if (outcome["results"], outcome["sweep"]) == (results, sweep)}
+        report.write(Path(results), [sweep], only=runs)
+    counts = Counter(status for outcome in jobs for status in outcome["seeds"].values())
+    print(f"{sum(counts.values())} runs: " + ", ".join(f"{n} {status}" for status, n in counts.most_common()))
+
+
+def plan(jobs: list[dict[str, Any]]) -> str:
+    """What a dry run found: a line a job, and the sum."""
+    lines = []
+    for outcome in jobs:
+        counts = Counter(outcome["seeds"].values())
+        what = ", ".join(f"{n} {status}" for status, n in counts.items())
+        lines.append(f"{outcome['run']}: {what}" + (f" ({outcome['reason']})" if outcome["reason"] else ""))
+    counts = Counter(status for outcome in jobs for status in outcome["seeds"].values())
+    total = timedelta(seconds=round(sum(outcome["seconds"] for outcome in jobs)))
+    what = ", ".join(f"{n} {status}" for status, n in counts.items())
+    return "\n".join([*lines, f"{len(jobs)} jobs, {sum(counts.values())} runs: {what}; about {total} one after the other"])
+
+
+def one_line(error: BaseException) -> str:
+    """An error in the configuration or of the file system, without its line breaks and without Hydra's own advice."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    message = str(cause if not isinstance(cause, (HydraException, OmegaConfBaseException)) else error)
+    return re.sub(r"\s+", " ", message).strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""What a configuration says, checked before anything is computed; and the parts it names, built."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from pydoc import locate
+from typing import Annotated, Any, Literal, get_type_hints
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bench.core import Count, InputError, Model, Shapes, SkipError, Whole
+from bench.draws import number
+from bench.record import check_sweep, identity
+from bench.train import Budget, Corruption, MakeOptimizer
+
+PARTS = ("network", "likelihood", "prior", "adversarial")  # a model's constructor asks for those it uses by name
+GROUPS = ("model", "dataset", "noise", *PARTS, "optimizer", "budget")
+BESIDES = ("_target_", "optimizers", "requires")  # keys of a model that are not its constructor's
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of a job that are in no group."""
+
+    seeds: Annotated[list[Whole], Field(min_length=1)]
+    stack: Literal["auto"] | Count
+    sweep: str
+    device: str
+    rerun: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked configuration. config and choices are None where the model does not use a group."""
+
+    config: dict[str, Any]
+    choices: dict[str, str | None]
+    settings: Settings
+    device: torch.device
+    results: Path
+    metrics: dict[str, Any]
+    tracking: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """A readable name: the choices that this model uses, of the groups people compare."""
+        shown = (self.choices[group] for group in ("model", "likelihood", "dataset", "noise"))
+        return "-".join(choice for choice in shown if choice)
+
+    @property
+    def id(self) -> str:
+        """A hash of what decides the weights, the seed aside."""
+        return identity(self.config)
+
+    @property
+    def budget(self) -> Budget:
+        """None of it where the model is fitted in closed form."""
+        return Budget(**self.config["budget"]) if self.config["budget"] else Budget(epochs=0)
+
+    @property
+    def stack_size(self) -> int:
+        """Seeds trained at once. On a CPU stacking gains too little: jobs side by side gain more."""
+        if self.settings.stack == "auto":
+            return len(self.settings.seeds) if self.device.type != "cpu" else 1
+        return self.settings.stack
+
+
+def check(config: dict[str, Any]) -> Job:
+    """A resolved configuration, checked. Raises InputError, and SkipError for a combination that makes no sense."""
+    seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
+    settings = _valid("", Settings, {**{key: config[key] for key in get_type_hints(Settings)}, "seeds": seeds})
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds={seeds} repeats a seed: name each once")
+    check_sweep(settings.sweep)
+    _valid("budget.", Budget, config["budget"])
+
+    model = _target("model", config["model"])
+    taken = inspect.signature(model).parameters
+    unused = {group for group in PARTS if group not in taken}
+    unused |= set() if model.reads_noise else {"noise"}
+    unused |= set() if model.players else {"optimizer", "budget"}
+    groups = {group: None if group in unused else dict(config[group]) for group in GROUPS}
+    choices = {group: None if group in unused else config["choices"][group] for group in GROUPS}
+    if groups["optimizer"] is None:
+        groups["model"].pop("optimizers", None)
+
+    for group in (*PARTS, "noise"):
+        if groups[group] is not None:
+            groups[group] = {"_target_": groups[group]["_target_"], **_options(group, groups[group])}
+    groups["model"] |= _options("model", groups["model"])
+    job = Job(
+        groups, choices, settings, _device(settings.device), Path(config["paths"]["results"]),
+        config["metrics"], config["tracking"],
+    )  # fmt: skip
+    if groups["noise"] is not None:
+        groups["noise"]["level"] = corruption(job).level
+    optimizers(job)
+    return job
+
+
+def check_combination(job: Job, shapes: Shapes) -> None:
+    """Raises SkipError where the model needs what this noise, data set or part does not give."""
+    needs, model = job.config["model"].get("requires", ()), job.choices["model"]
+    if "noise" in needs and not job.config["noise"]["level"]:
+        raise SkipError(f"{model} learns to remove noise, and there is none: choose noise=gaussian or another")
+    if "label" in needs and not shapes.classes:
+        raise SkipError(f"{model} needs labels, and this data set has none: choose a labelled one, or another model")
+    build(job.config, shapes, seed=0)
+
+
+def corruption(job: Job) -> Corruption:
+    """The noise that training adds, none for a model that does not read it."""
+    options = job.config["noise"] or {"_target_": "bench.corruptions.Identity"}
+    return _make("noise", options)
+
+
+def optimizers(job: Job) -> dict[str, MakeOptimizer]:
+    """For each player a function from its parameters to its optimizer: the group's values, with the model's own on top."""
+    options = job.config["optimizer"]
+    if options is None:
+        return {}
+    target = _locate("optimizer", options)
+    own = job.config["model"]["optimizers"]
+    players = {player.name for player in _target("model", job.config["model"]).players}
+    if set(own) != players:
+        raise InputError(f"model.optimizers names the players {sorted(own)}, the model has {sorted(players)}")
+    made = {}
+    for player, values in own.items():
+        arguments = {**options, **values}
+        arguments.pop("_target_")
+        made[player] = partial(target, **arguments)
+        try:
+            made[player]([torch.zeros(1, requires_grad=True)])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"optimizer of {player}: {error}") from error
+    return made
+
+
+def build(config: dict[str, Any], shapes: Shapes, seed: int) -> Model:
+    """The model with the starting weights of a seed: the same for a seed whatever else runs."""
+    target = _target("model", config["model"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number(seed, "initialisation"))
+        parts = {part: _make(part, config[part]) for part in PARTS if config[part] is not None}
+        return target(shapes=shapes, **parts, **_options("model", config["model"]))
+
+
+def _locate(group: str, options: dict[str, Any]) -> Callable[..., Any]:
+    found = locate(options["_target_"])
+    if not callable(found):
+        raise InputError(f"{group}._target_={options['_target_']!r} names nothing that can be imported")
+    return found
+
+
+def _target(group: str, options: dict[str, Any]) -> type[Model]:
+    found = _locate(group, options)
+    if not (isinstance(found, type) and issubclass(found, Model)):
+        raise InputError(f"{group}._target_={options['_target_']!r} is not a bench.core.Model")
+    return found
+
+
+def _options(group: str, options: dict[str, Any]) -> dict[str, Any]:
+    """A target's own options, each checked against its annotation."""
+    target = _locate(group, options)
+    hints = get_type_hints(target.__init__ if isinstance(target, type) else target, include_extras=True)  # type: ignore[misc]
+    known = [name for name in inspect.signature(target).parameters if name not in (*PARTS, "shapes")]
+    given = {name: value for name, value in options.items() if name not in BESIDES}
+    for name in given:
+        if name not in known:
+            raise InputError(f"{group}.{name} is not an option of {options['_target_']}, which takes {known}")
+    return {name: _valid(f"{group}.{name}", hints.get(name, Any), value) for name, value in given.items()}
+
+
+def _make(group: str, options: dict[str, Any]) -> Any:
+    return _locate(group, options)(**_options(group, options))
+
+
+def _valid(where: str, annotation: Any, value: Any) -> Any:
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = where + ".".join(str(part) for part in first["loc"] if isinstance(part, (str, int)))
+        raise InputError(f"{path}={first['input']!r}: {first['msg']}") from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"device={name} is not there ({reason}): use auto, cpu or a device of this machine") from error
+    return device

@@ -41,12 +41,14 @@ def job(config: DictConfig) -> None:
     from bench.core import InputError  # torch is imported only by those who train
     from bench.run import run
 
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        values = OmegaConf.to_container(config, resolve=True)
-        outcome = asdict(run(values, in_sweep=HydraConfig.get().mode == RunMode.MULTIRUN))
+        values: Any = OmegaConf.to_container(config, resolve=True)
+        outcome = asdict(run(values, in_sweep=in_sweep))
     except InputError as error:
         outcome = {"error": str(error)}
-    path = Path(os.environ[OUTCOMES]) / f"{HydraConfig.get().job.get('num', 0):06}.json"
+    number = HydraConfig.get().job.num if in_sweep else 0
+    path = Path(os.environ[OUTCOMES]) / f"{number:06}.json"
     path.write_text(json.dumps(outcome | {"dry_run": config.dry_run}))
 
 
@@ -79,7 +81,7 @@ def main() -> None:
 
 
 def show(jobs: list[dict[str, Any]]) -> None:
-    """Writes each sweep's report, prints this command's rows of it, and says in the last line what became of the runs."""
+    """Writes each sweep's report, prints this command's rows of it, and says last what became of the runs."""
     from bench import report
 
     for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
@@ -99,7 +101,9 @@ def plan(jobs: list[dict[str, Any]]) -> str:
     counts = Counter(status for outcome in jobs for status in outcome["seeds"].values())
     total = timedelta(seconds=round(sum(outcome["seconds"] for outcome in jobs)))
     what = ", ".join(f"{n} {status}" for status, n in counts.items())
-    return "\n".join([*lines, f"{len(jobs)} jobs, {sum(counts.values())} runs: {what}; about {total} one after the other"])
+    return "\n".join(
+        [*lines, f"{len(jobs)} jobs, {sum(counts.values())} runs: {what}; about {total} one after the other"]
+    )
 
 
 def one_line(error: BaseException) -> str:

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
-from bench.core import Count, InputError, Model, Shapes, SkipError, Whole
+from bench.core import Corruption, Count, InputError, Model, Shapes, SkipError, Whole
 from bench.draws import number
 from bench.record import check_sweep, identity
-from bench.train import Budget, Corruption, MakeOptimizer
+from bench.train import Budget, MakeOptimizer
 
 PARTS = ("network", "likelihood", "prior", "adversarial")  # a model's constructor asks for those it uses by name
 GROUPS = ("model", "dataset", "noise", *PARTS, "optimizer", "budget")
@@ -85,7 +85,7 @@ def check(config: dict[str, Any]) -> Job:
     unused = {group for group in PARTS if group not in taken}
     unused |= set() if model.reads_noise else {"noise"}
     unused |= set() if model.players else {"optimizer", "budget"}
-    groups = {group: None if group in unused else dict(config[group]) for group in GROUPS}
+    groups: dict[str, Any] = {group: None if group in unused else dict(config[group]) for group in GROUPS}
     choices = {group: None if group in unused else config["choices"][group] for group in GROUPS}
     if groups["optimizer"] is None:
         groups["model"].pop("optimizers", None)
@@ -121,7 +121,7 @@ def corruption(job: Job) -> Corruption:
 
 
 def optimizers(job: Job) -> dict[str, MakeOptimizer]:
-    """For each player a function from its parameters to its optimizer: the group's values, with the model's own on top."""
+    """For each player what makes its optimizer: the group's values, with the model's own for that player on top."""
     options = job.config["optimizer"]
     if options is None:
         return {}
@@ -130,7 +130,7 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
     players = {player.name for player in _target("model", job.config["model"]).players}
     if set(own) != players:
         raise InputError(f"model.optimizers names the players {sorted(own)}, the model has {sorted(players)}")
-    made = {}
+    made: dict[str, MakeOptimizer] = {}
     for player, values in own.items():
         arguments = {**options, **values}
         arguments.pop("_target_")

@@ -121,6 +121,14 @@ class Posterior(Protocol):
     def log_prob(self, z: Tensor) -> Tensor: ...
 
 
+class Corruption(Protocol):
+    """q(x~|x): x [B, C, H, W] -> x~ of the same shape. level: a sigma or a rate."""
+
+    level: float
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor: ...
+
+
 class Model(nn.Module, ABC):
     """An objective: which players there are, in which turns they move, and what each of them descends.
 

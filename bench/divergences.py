@@ -11,7 +11,7 @@ from bench.core import Positive, Rate
 class NonSaturating:
     """Cross-entropy for the discriminator, -log D(x~) for the generator (Goodfellow et al. 2014, section 3).
 
-    Costs a logit, of any shape, and not log-likelihoods: both sides descend. smoothing: the real label is 1 - smoothing.
+    These are costs, so both sides descend. Logits are of any shape; smoothing: the real label is 1 - smoothing.
     """
 
     def __init__(self, smoothing: Rate = 0.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,7 +53,18 @@ class GaussianObservation:
         return self.mean + torch.exp(self.log_sigma) * draws.normal("pixels", self.mean.shape)
 
 
-class Bernoulli(nn.Module):
+class Likelihood(nn.Module, ABC):
+    """Raw decoder output [B, C, H, W] in, an observation out."""
+
+    @abstractmethod
+    def forward(self, raw: Tensor) -> Observation: ...
+
+    @abstractmethod
+    def measure(self, binary: bool) -> str:
+        """What log_prob is on binary or grey pixels: a "density", a "mass", or "unnormalised"."""
+
+
+class Bernoulli(Likelihood):
     """Cross-entropy. A mass on binary pixels; on grey pixels it is not normalised, and no number of it is a density."""
 
     def __init__(self, mean_activation: MeanActivation = "sigmoid"):
@@ -64,12 +76,11 @@ class Bernoulli(nn.Module):
         return BernoulliObservation(raw)
 
     def measure(self, binary: bool) -> str:
-        """What log_prob integrates to one against: "mass", "density", or "unnormalised" for neither."""
         return "mass" if binary else "unnormalised"
 
 
-class Gaussian(nn.Module):
-    """sigma = 1 is half the squared error plus a constant. learned: one sigma shared by all pixels, starting at sigma."""
+class Gaussian(Likelihood):
+    """sigma = 1 is half the squared error plus a constant. learned: one sigma for all pixels, which starts at sigma."""
 
     def __init__(self, sigma: Positive = 1.0, learned: bool = False, mean_activation: MeanActivation = "sigmoid"):
         super().__init__()
@@ -84,5 +95,4 @@ class Gaussian(nn.Module):
         return GaussianObservation(_mean(raw, self.mean_activation), self.log_sigma)
 
     def measure(self, binary: bool) -> str:
-        """What log_prob integrates to one against: always Lebesgue measure, whatever the data."""
         return "density"

@@ -5,6 +5,7 @@ norm stands in decoders and generators, dropout in critics only, for all models 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -92,7 +93,7 @@ class Dense(nn.Module):
 class ConvEncoder(nn.Module):
     """x [B, C, H, W] and condition [B, K] or none (as constant planes) -> [B, outputs]; each level halves the sides."""
 
-    def __init__(self, image: Image, outputs: int, condition: int, options: Network):
+    def __init__(self, image: Image, outputs: int, condition: int, options: Conv):
         super().__init__()
         widths, sides = options.levels(image)
         layers: list[nn.Module] = []
@@ -108,15 +109,16 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """z [B, inputs] and condition [B, K] or none -> [B, C, H, W]; each level upsamples to the encoder's sides."""
 
-    def __init__(self, inputs: int, image: Image, options: Network):
+    def __init__(self, inputs: int, image: Image, options: Conv):
         super().__init__()
         widths, sides = options.levels(image)
         self.first = nn.Linear(inputs, widths[-1] * prod(sides[-1]))
         self.start = (widths[-1], *sides[-1])
         layers: list[nn.Module] = [*normalised(options.norm, nn.BatchNorm2d, widths[-1]), options.unit()]
-        for width_in, width_out, side in zip(widths[::-1], [*widths[-2::-1], widths[0]], [*sides[-2::-1], image[1:]]):
-            layers += [nn.Upsample(size=side), nn.Conv2d(width_in, width_out, 3, padding=1)]
-            layers += [*normalised(options.norm, nn.BatchNorm2d, width_out), options.unit()]
+        for level in reversed(range(options.depth)):
+            width, side = (widths[level - 1], sides[level - 1]) if level else (widths[0], image[1:])
+            layers += [nn.Upsample(size=side), nn.Conv2d(widths[level], width, 3, padding=1)]
+            layers += [*normalised(options.norm, nn.BatchNorm2d, width), options.unit()]
         self.hidden = nn.Sequential(*layers)
         self.last = nn.Conv2d(widths[0], image[0], 3, padding=1)
 
@@ -134,7 +136,8 @@ class Critic(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.dropouts = nn.ModuleList(Dropout(f"dropout_{i}", options.dropout) for i in range(len(layers)))
-        self.unit = options.unit()
+        # Leaky whatever the other networks have: a dead unit would pass the generator no gradient.
+        self.unit = nn.LeakyReLU(0.2)
         self.last = nn.Linear(width, 1)
 
     def forward(self, x: Tensor, draws: Draws, condition: Tensor | None = None, copies: int = 1) -> Judgement:
@@ -148,8 +151,8 @@ class Critic(nn.Module):
 
 
 @dataclass(frozen=True)
-class Network:
-    """What every builder is told. hidden: units a layer; depth: hidden layers."""
+class Network(ABC):
+    """Builds the networks of a model. hidden: units a layer; depth: hidden layers."""
 
     hidden: Count = 500
     depth: Whole = 2
@@ -157,7 +160,20 @@ class Network:
     norm: Norm = "none"
     dropout: DropoutRate = 0.0
 
+    @abstractmethod
+    def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:
+        """Images [B, *image], and a condition [B, condition] where that is not 0 -> [B, outputs]."""
+
+    @abstractmethod
+    def decoder(self, inputs: int, image: Image, condition: int = 0) -> nn.Module:
+        """Codes [B, inputs], and a condition -> raw [B, *image]: what a likelihood reads."""
+
+    @abstractmethod
+    def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
+        """Codes or images [B, *shape], and a condition -> Judgement."""
+
     def unit(self) -> nn.Module:
+        """A new layer of the activation."""
         return ACTIVATIONS[self.activation]()
 
 
@@ -166,15 +182,12 @@ class MLP(Network):
     """Fully connected networks; linear ones at depth 0."""
 
     def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:
-        """[B, C, H, W] -> [B, outputs]."""
         return Dense(prod(image) + condition, (outputs,), self)
 
     def decoder(self, inputs: int, image: Image, condition: int = 0) -> nn.Module:
-        """[B, inputs] -> raw [B, C, H, W]: what a likelihood reads."""
         return Dense(inputs + condition, image, self, self.norm)
 
     def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
-        """Codes or images [B, *shape] -> Judgement."""
         widths = [prod(shape) + condition, *[self.hidden] * self.depth]
         return Critic([nn.Linear(a, b) for a, b in pairwise(widths)], widths[-1], self)
 
@@ -193,16 +206,13 @@ class Conv(Network):
         return widths, sides
 
     def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:
-        """[B, C, H, W] -> [B, outputs]."""
         return ConvEncoder(image, outputs, condition, self)
 
     def decoder(self, inputs: int, image: Image, condition: int = 0) -> nn.Module:
-        """[B, inputs] -> raw [B, C, H, W]: what a likelihood reads."""
         return ConvDecoder(inputs + condition, image, self)
 
     def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
-        """Images [B, *shape] -> Judgement; codes are judged by an MLP of 8 hidden units a channel of the first level."""
-        if len(shape) == 1:
+        if len(shape) == 1:  # codes have no neighbours to convolve
             return MLP(8 * self.hidden, self.depth, self.activation, self.norm, self.dropout).critic(shape, condition)
         image = (shape[0] + condition, shape[1], shape[2])
         widths, sides = self.levels(image)

@@ -21,6 +21,7 @@ from bench.seeds import Stack
 from bench.train import check_ownership, train
 from bench.trained import load_trained
 
+
 @dataclass
 class Outcome:
     """What became of a job: the status of each seed (or "done" and "to do", in a dry run), and why."""
@@ -67,9 +68,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     return outcome
 
 
-def train_group(
-    job: Job, data: Data, folder: Path, seeds: list[int], listeners: list[Any], outcome: Outcome
-) -> None:
+def train_group(job: Job, data: Data, folder: Path, seeds: list[int], listeners: list[Any], outcome: Outcome) -> None:
     """Trains, evaluates and records seeds that are trained at once (or one). A failure is recorded, not raised."""
     base = _base(job, data, seeds)
     history: dict[int, list[dict[str, float]]] = {seed: [] for seed in seeds}
@@ -93,7 +92,7 @@ def train_group(
         clock = time.perf_counter()
         for seed, model in zip(seeds, stack.models, strict=True):
             model.fit(data, Draws(seed, "fit", device=job.device))
-        pace = {"steps": 0, "seconds": time.perf_counter() - clock, "samples_per_second": None}
+        pace: dict[str, Any] = {"steps": 0, "seconds": time.perf_counter() - clock, "samples_per_second": None}
         diverged: list[int | None] = [None] * len(seeds)
         for progress in train(stack, data, corruption(job), optimizers(job), job.budget):
             diverged = progress.diverged

@@ -81,7 +81,7 @@ class Stack:
 
     def gradients(self, losses: Losses, owned: dict[str, list[str]]) -> dict[str, list[Tensor]]:
         """{player: one gradient [K, ...] a name it owns}, of each player's own loss, from one forward pass."""
-        gradients = {}
+        gradients: dict[str, list[Tensor]] = {}
         for player, names in owned.items():
             parameters = [self.parameters[name] for name in names]
             loss = losses.players[player].sum()  # seeds do not meet in a loss, so the sum keeps their gradients apart

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Data, Model, Phase, Whole
+from bench.core import Batch, Corruption, Count, Data, Model, Phase, Whole
 from bench.draws import Draws
 from bench.seeds import Stack
 
-Corruption = Callable[[Tensor, Draws], Tensor]
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 TICK_STEPS = 20  # between two signs of life, and between two looks at whether a loss is still finite
@@ -85,10 +84,15 @@ class Means:
 
 
 def batch_sizes(examples: int, batch_size: int) -> list[int]:
-    """Full batches and a smaller last one; a single example left over joins the last full batch (it has no variance)."""
+    """Full batches and a smaller last one. A single example left over joins the batch before: it has no variance."""
     full, rest = divmod(examples, batch_size)
     sizes = [batch_size] * full + [rest] * (rest > 0)
     return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and full else sizes
+
+
+def shuffled(examples: int, draws: Draws) -> Tensor:
+    """[examples] int64: an order of the data."""
+    return draws.uniform("order", (examples,)).argsort()
 
 
 def phases_of(model: Model) -> tuple[Phase, ...]:
@@ -143,10 +147,10 @@ def train(
         epoch, position = divmod(step, per_epoch)
         if position == 0:
             order = torch.stack(
-                [Draws(s, "order", epoch, device=stack.device).uniform("order", (examples,)).argsort() for s in stack.seeds]
+                [shuffled(examples, Draws(s, "epoch", epoch, device=stack.device)) for s in stack.seeds]
             )
-        start = sum(sizes[:position]) if position else 0
-        index = order[:, start : start + sizes[position]]
+            batches = order.split(sizes, dim=1)
+        index = batches[position]
         x, x_noisy = stack.over(corrupted, ("batch", step), data.train.x[index])
         batch = Batch(x, x_noisy, None if data.train.label is None else data.train.label[index])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core import Batch, Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Shapes
 from bench.divergences import NonSaturating, accuracy
 from bench.draws import Draws
+from bench.likelihoods import Likelihood
 from bench.networks import Network
 from bench.posteriors import Deterministic
+from bench.priors import Prior
 
 
 class AAE(Model):
@@ -27,8 +29,8 @@ class AAE(Model):
         self,
         shapes: Shapes,
         network: Network,
-        likelihood: nn.Module,
-        prior: nn.Module,
+        likelihood: Likelihood,
+        prior: Prior,
         adversarial: NonSaturating,
         latent_dim: Count = 16,
         adversarial_weight: Level = 1.0,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core import Batch, Count, Losses, Model, Observation, Posterior, Shapes, UnavailableError
 from bench.draws import Draws
+from bench.likelihoods import Likelihood
 from bench.networks import Network
 from bench.posteriors import Deterministic
 
@@ -13,7 +14,7 @@ from bench.posteriors import Deterministic
 class Autoencoder(Model):
     """min E[-log p(x | z)], z = encoder(x~): for a fixed Gaussian the squared error, for a Bernoulli cross-entropy."""
 
-    def __init__(self, shapes: Shapes, network: Network, likelihood: nn.Module, latent_dim: Count = 16):
+    def __init__(self, shapes: Shapes, network: Network, likelihood: Likelihood, latent_dim: Count = 16):
         super().__init__()
         self.encoder = network.encoder(shapes.image, latent_dim)
         self.decoder = network.decoder(latent_dim, shapes.image)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core import Batch, Count, Losses, Model, Phase, Player, Shapes
 from bench.divergences import NonSaturating, accuracy
 from bench.draws import Draws
 from bench.networks import Network
+from bench.priors import Prior
 
 
 class GAN(Model):
@@ -22,7 +23,7 @@ class GAN(Model):
         self,
         shapes: Shapes,
         network: Network,
-        prior: nn.Module,
+        prior: Prior,
         adversarial: NonSaturating,
         latent_dim: Count = 16,
     ):

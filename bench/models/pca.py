@@ -19,13 +19,18 @@ class ProbabilisticPCA(Model):
     """x = W z + mean + sigma epsilon, z ~ N(0, I). Its posterior is exact, so its ELBO is log p(x)."""
 
     players = ()
+    mean: Tensor
+    weight: Tensor
+    variance: Tensor
     reads_noise = False
 
     def __init__(self, shapes: Shapes, latent_dim: Count = 16):
         super().__init__()
         pixels = math.prod(shapes.image)
         if latent_dim >= pixels:
-            raise InputError(f"model.latent_dim={latent_dim} must be below the {pixels} pixels of an image: nothing is left for the noise")
+            raise InputError(
+                f"model.latent_dim={latent_dim} must be below an image's {pixels} pixels: some must be left for noise"
+            )
         self.image, self.latent_dim = shapes.image, latent_dim
         self.likelihood, self.prior = Gaussian(mean_activation="identity"), Normal()
         self.register_buffer("mean", torch.zeros(pixels))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from bench.core import Batch, Count, Level, Losses, Model, Observation, Posterior, Shapes
 from bench.draws import Draws
+from bench.likelihoods import Likelihood
 from bench.networks import Network, one_hot
 from bench.posteriors import DiagonalGaussian
+from bench.priors import Prior
 
 
 class VAE(Model):
@@ -20,8 +23,8 @@ class VAE(Model):
         self,
         shapes: Shapes,
         network: Network,
-        likelihood: nn.Module,
-        prior: nn.Module,
+        likelihood: Likelihood,
+        prior: Prior,
         latent_dim: Count = 16,
         beta: Level = 1.0,
         samples: Count = 1,
@@ -36,12 +39,10 @@ class VAE(Model):
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)
-        reconstruction = kl = 0
-        for i in range(self.samples):
-            z = q.sample(draws.within(f"sample_{i}"))
-            reconstruction = reconstruction - self.decode(z, batch).log_prob(batch.x).mean() / self.samples
-            kl = kl + self.prior.kl(q, z).mean() / self.samples
-        return Losses({"model": reconstruction + self.beta * kl}, {"reconstruction": reconstruction, "kl": kl})
+        z = [q.sample(draws.within(f"sample_{i}")) for i in range(self.samples)]
+        log_px = torch.stack([self.decode(z_i, batch).log_prob(batch.x) for z_i in z]).mean()
+        kl = torch.stack([self.prior.kl(q, z_i) for z_i in z]).mean()
+        return Losses({"model": self.beta * kl - log_px}, {"reconstruction": -log_px, "kl": kl})
 
     def encode(self, batch: Batch) -> Posterior:
         mean, log_variance = self.encoder(batch.x_noisy, self.condition(batch.label)).chunk(2, dim=1)
@@ -56,4 +57,7 @@ class VAE(Model):
 
     def condition(self, label: Tensor | None) -> Tensor | None:
         """The label joined to the inputs of encoder and decoder, or none."""
-        return one_hot(label, self.classes) if self.classes else None
+        if not self.classes:
+            return None
+        assert label is not None, "a conditional model is given labels"
+        return one_hot(label, self.classes)

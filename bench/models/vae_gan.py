@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.core import Batch, Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Rate, Shapes, SkipError
+from bench.core import (
+    Batch,
+    Count,
+    Level,
+    Losses,
+    Model,
+    Observation,
+    Player,
+    Posterior,
+    Rate,
+    Shapes,
+    SkipError,
+)
 from bench.divergences import MarginGate, NonSaturating, accuracy
 from bench.draws import Draws
+from bench.likelihoods import Likelihood
 from bench.networks import Network
 from bench.posteriors import DiagonalGaussian
+from bench.priors import Prior
 
 
 class VAEGAN(Model):
@@ -34,8 +48,8 @@ class VAEGAN(Model):
         self,
         shapes: Shapes,
         network: Network,
-        likelihood: nn.Module,
-        prior: nn.Module,
+        likelihood: Likelihood,
+        prior: Prior,
         adversarial: NonSaturating,
         latent_dim: Count = 16,
         gamma: Rate = 0.01,
@@ -45,7 +59,9 @@ class VAEGAN(Model):
     ):
         super().__init__()
         if any(True for _ in likelihood.parameters()):
-            raise SkipError("a VAE/GAN does not train its likelihood, so its sigma would never be learned: use a fixed one")
+            raise SkipError(
+                "a VAE/GAN does not train its likelihood, so its sigma would never be learned: use a fixed one"
+            )
         self.latent_dim, self.gamma, self.beta = latent_dim, gamma, beta
         self.encoder = network.encoder(shapes.image, 2 * latent_dim)
         self.decoder = network.decoder(latent_dim, shapes.image)

@@ -1,0 +1,89 @@
+"""MNIST and its relatives: four IDX files, images and labels for training and testing."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+
+from bench.core import InputError
+from bench.datasets import Source
+
+TRAIN = 60_000  # OpenML keeps a set in one table, its training images first
+UINT8 = 0x08  # the third byte of an IDX file
+
+
+def idx(name: str, openml: str, root: str | None = None) -> Source:
+    """x: [N, 1, H, W] uint8; from `root`, else from $BENCH_DATA/<name>, else OpenML's set `openml`, through its cache.
+
+    A folder holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same two for t10k, plain or as .gz. Raises
+    InputError, naming the file, for one that is missing, truncated, corrupt, or not what its name says.
+    """
+    shared = os.environ.get("BENCH_DATA")
+    if root is None and not shared:
+        return _fetch(name, openml)
+    folder = Path(root).expanduser() if root is not None else Path(str(shared), name)
+    if not folder.is_dir():
+        key = "dataset.root" if root is not None else f"$BENCH_DATA/{name}"
+        raise InputError(f"{key}: {folder} is not a folder; set dataset.root to the one with the four IDX files")
+    return Source(*_read_pair(folder, "train"), *_read_pair(folder, "t10k"))
+
+
+def _read_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    image_file = _find(folder, f"{part}-images-idx3-ubyte")
+    label_file = _find(folder, f"{part}-labels-idx1-ubyte")
+    images, labels = read_idx(image_file, 3), read_idx(label_file, 1)
+    if len(images) != len(labels):
+        raise InputError(f"{image_file} has {len(images)} images, but {label_file} has {len(labels)} labels")
+    return images[:, np.newaxis], labels
+
+
+def _find(folder: Path, name: str) -> Path:
+    for file in (folder / name, folder / f"{name}.gz"):
+        if file.is_file():
+            return file
+    raise InputError(f"{folder} has no file {name} or {name}.gz: set dataset.root to a folder with the four IDX files")
+
+
+def read_idx(file: Path, dimensions: int) -> np.ndarray:
+    """The uint8 array of an IDX file: 0, 0, 8, dimensions; each size as a big-endian uint32; then the bytes.
+
+    Source: the format's description at yann.lecun.com/exdb/mnist. Raises InputError for anything else.
+    """
+    try:
+        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{file} cannot be read: {error}; get the file again") from error
+    header = 4 + 4 * dimensions
+    if raw[:4] != bytes([0, 0, UINT8, dimensions]) or len(raw) < header:
+        raise InputError(
+            f"{file} is not an IDX file of bytes in {dimensions} dimensions: it begins with "
+            f"{raw[:4].hex() or 'nothing'}, expected 000008{dimensions:02x} and the sizes; get the file again"
+        )
+    shape = tuple(np.frombuffer(raw, ">u4", dimensions, offset=4).tolist())
+    expected = int(np.prod(shape, dtype=object))
+    if len(raw) - header != expected:
+        raise InputError(
+            f"{file} holds {len(raw) - header} bytes, but its header says {shape}, that is {expected}: "
+            "it is truncated or corrupt; get the file again"
+        )
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def _fetch(name: str, openml: str) -> Source:
+    from sklearn.datasets import fetch_openml  # slow to import, and `bench --help` gets by without
+
+    try:
+        table = fetch_openml(openml, version=1, as_frame=False)
+    except (OSError, HTTPException, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{name} cannot be fetched from openml.org ({reason}): set dataset.root to a folder with its four IDX files"
+        ) from error
+    x = table.data.astype(np.uint8).reshape(-1, 1, 28, 28)
+    y = table.target.astype(np.int64)
+    return Source(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])

@@ -1,0 +1,81 @@
+"""Records to a comparison: tables in the terminal, Markdown, LaTeX and CSV, and one HTML page with pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from bench.paths import CONF
+from bench.report import formats
+from bench.report.runs import Run, check_axes, check_metrics, load, swept
+from bench.report.tables import Layout, Table, build, known_metrics
+
+PRESET = "vae_vs_aae_vs_gan"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the tables as they were built, and where they lie."""
+
+    folder: Path
+    runs: list[Run]
+    tables: list[Table]
+
+
+def write(results: Path, sweeps: Sequence[str], console: Console | None = None, **options: Any) -> Report:
+    """Prints the tables of some sweeps and writes them, with a page, to results/<first sweep>/report/.
+
+    options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml, each of which may be given: title, rows, columns,
+    metrics, default_metrics, figures. Raises InputError on a sweep that is not there, is empty or has a torn record,
+    and on a row, column or metric that no run knows.
+    """
+    chosen = {**OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml")), **options}  # type: ignore[dict-item]
+    runs = load(Path(results), sweeps)
+    layout = _layout(runs, _names(chosen["rows"]), _names(chosen["columns"]), _metrics(runs, chosen))
+    tables = build(runs, layout)
+    folder = Path(results) / sweeps[0] / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(formats.markdown(chosen["title"], tables), encoding="utf-8")
+    (folder / "table.tex").write_text(formats.tex(chosen["title"], tables), encoding="utf-8")
+    formats.write_csv(folder / "table.csv", tables, layout)
+    formats.show(console or Console(highlight=False), chosen["title"], tables)
+    if chosen["figures"]:
+        from bench.report.page import galleries, html  # with pictures comes what draws them
+
+        shown = galleries(runs, layout, folder / "pictures")
+        (folder / "index.html").write_text(html(chosen["title"], sweeps, runs, tables, shown), encoding="utf-8")
+    return Report(folder, runs, tables)
+
+
+def main() -> None:
+    """The command bench-report."""
+    from bench.report.command import command  # Hydra is not needed by those who call write
+
+    command()
+
+
+def _names(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+
+
+def _metrics(runs: Sequence[Run], chosen: dict[str, Any]) -> tuple[str, ...]:
+    known = known_metrics(runs)
+    if asked := _names(chosen["metrics"]):
+        check_metrics(runs, asked, known)
+        return asked
+    preset = _names(chosen["default_metrics"])
+    return tuple(m for m in preset if m in known) or tuple(known) or preset
+
+
+def _layout(runs: Sequence[Run], rows: tuple[str, ...], columns: tuple[str, ...], metrics: tuple[str, ...]) -> Layout:
+    """What differs and was not asked for stands in the rows all the same: a cell never pools runs. Data have titles."""
+    check_axes(runs, "rows", rows)
+    check_axes(runs, "columns", columns)
+    differing = [a for a in swept(runs) if a not in rows and a not in columns]
+    along = tuple(a for a in (*rows, *differing) if a.split(".")[0] != "dataset" and a not in columns)
+    return Layout(along or ("model",), columns, metrics)

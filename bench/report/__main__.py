@@ -1,0 +1,5 @@
+"""python -m bench.report is bench-report."""
+
+from bench.report import main
+
+main()

@@ -1,0 +1,148 @@
+"""Pictures of runs, as PNG bytes, from images.npz and history.csv."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from bench.report.runs import Record, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GAP = 1  # pixels between images
+GAP_GREY = 110
+SMALLEST, LARGEST = 24, 64  # pixels of an image's side in the page; smaller ones are repeated, larger ones reduced
+_INK = "#808080"  # readable on white and on black
+
+
+def arrays(run: Run) -> dict[str, np.ndarray]:
+    """images.npz of the lowest seed that has one; empty where none has."""
+    for found in run.ok:
+        path = found["folder"] / "images.npz"
+        if path.is_file():
+            with np.load(path) as archive:
+                return {name: archive[name] for name in archive.files}
+    return {}
+
+
+def grid(images: np.ndarray) -> bytes:
+    """[rows, columns, C, H, W] uint8, with C = 1 or 3, as one picture."""
+    side = max(images.shape[3:])
+    if (repeat := -(-SMALLEST // side)) > 1:
+        images = images.repeat(repeat, 3).repeat(repeat, 4)
+    rows, columns, channels, height, width = images.shape
+    tiles = np.full((rows, columns, channels, height + GAP, width + GAP), GAP_GREY, np.uint8)
+    tiles[..., :height, :width] = images
+    sheet = tiles.transpose(0, 3, 1, 4, 2).reshape(rows * (height + GAP), columns * (width + GAP), channels)[
+        :-GAP, :-GAP
+    ]
+    picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+    if side > LARGEST:
+        size = (sheet.shape[1] * LARGEST // side, sheet.shape[0] * LARGEST // side)
+        picture = picture.resize(size, Image.Resampling.BOX)
+    return _png(picture)
+
+
+def strip(images: np.ndarray) -> bytes:
+    """[n, C, H, W] uint8 in one row."""
+    return grid(images[None])
+
+
+def square(images: np.ndarray, side: int) -> bytes:
+    """The first side * side of [n, C, H, W] uint8."""
+    side = min(side, int(len(images) ** 0.5))
+    return grid(images[: side * side].reshape(side, side, *images.shape[1:]))
+
+
+def _png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG", optimize=picture.width * picture.height < 200_000)
+    return out.getvalue()
+
+
+def codes(points: np.ndarray, labels: np.ndarray | None) -> bytes:
+    """[n, 2] codes, coloured by their labels [n]."""
+    figure = _figure(3.2, 3.0)
+    axes = figure.add_subplot()
+    drawn = axes.scatter(
+        points[:, 0], points[:, 1], c=_INK if labels is None else labels, cmap="tab10", s=4, linewidths=0
+    )
+    if labels is not None and (classes := np.unique(labels)).size <= 12:
+        handles, _ = drawn.legend_elements(num=list(classes))
+        axes.legend(
+            handles,
+            classes,
+            fontsize=6,
+            labelcolor=_INK,
+            frameon=False,
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            handletextpad=0,
+        )
+    _plain(axes)
+    axes.set_aspect("equal", "datalim")
+    return _bytes(figure)
+
+
+def losses(run: Run) -> bytes | None:
+    """Every player's loss against the step, side by side, a line a seed; None where nothing was logged."""
+    import pandas as pd
+
+    histories = [pd.read_csv(path) for r in run.records if (path := _history(r)).is_file() and path.stat().st_size]
+    players = list(dict.fromkeys(c for h in histories for c in h.columns if c.startswith("loss/")))
+    if not players:
+        return None
+    figure = _figure(2.6 * len(players), 1.9)
+    for i, player in enumerate(players):
+        axes = figure.add_subplot(1, len(players), i + 1)
+        for history in histories:
+            if player in history:
+                axes.plot(history["step"], history[player], color=f"C{i}", linewidth=0.9, alpha=0.75)
+        axes.set_title(player.removeprefix("loss/"), fontsize=8, color=_INK)
+        _plain(axes)
+    figure.subplots_adjust(left=0.42 / 2.6 / len(players), right=0.99, top=0.86, bottom=0.14, wspace=0.3)
+    return _bytes(figure)
+
+
+def _history(r: Record) -> Path:
+    return r["folder"] / "history.csv"
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure((width, height), dpi=110)
+
+
+def _plain(axes: Axes) -> None:
+    axes.tick_params(labelsize=6, colors=_INK, length=2)
+    axes.patch.set_alpha(0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_INK)
+
+
+def _bytes(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    out = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(out, transparent=True, format="png")
+    return out.getvalue()
+
+
+def noise_of(run: Run) -> str:
+    """The noise that a run was trained under, in words; "none" also where the model has no use for any."""
+    kind, level = run.value("noise") or "none", run.value("noise.level")
+    return kind if kind == "none" or level is None else f"{kind} {level:g}"
+
+
+def same(a: np.ndarray, others: Sequence[np.ndarray]) -> bool:
+    return any(np.array_equal(a, other) for other in others)

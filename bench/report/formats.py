@@ -1,0 +1,182 @@
+"""Tables as Markdown, LaTeX, CSV and for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+from tabulate import tabulate
+
+from bench.report.tables import Cell, Layout, Table
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "[": "{[}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "×": r"$\times$", "→": r"$\to$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "·": r"$\cdot$", "–": "--", "—": "---", "…": r"\dots{}", "’": "'",
+    "‘": "`", "“": "``", "”": "''", "−": "$-$", "\n": " ",
+}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Text that LaTeX sets as it stands; letters no default font has lose their accents, or become a question mark."""
+
+    def one(char: str) -> str:
+        if char in _LATEX:
+            return _LATEX[char]
+        plain = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
+        return plain or "?"
+
+    return "".join(map(one, text))
+
+
+def marks(numbers: Sequence[int]) -> str:
+    return f" [{', '.join(map(str, numbers))}]" if numbers else ""
+
+
+def _markdown_cell(cell: Cell) -> str:
+    return (f"**{cell.text}**" if cell.best else cell.text) + marks(cell.marks)
+
+
+def _bars(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def markdown(title: str, tables: Sequence[Table]) -> str:
+    """Every table under a heading, with its notes below."""
+    parts = [f"# {title}"]
+    for table in tables:
+        heads = [*table.axes, "seeds", *(column.heading for column in table.columns)]
+        body = [
+            [*row.labels[:-1], row.labels[-1] + marks(row.marks), row.seeds, *map(_markdown_cell, row.cells)]
+            for row in table.rows
+        ]
+        align = ["left"] * (len(table.axes) + 1) + ["right"] * len(table.columns)
+        cells = [[_bars(cell) for cell in line] for line in body]
+        lines = tabulate(cells, list(map(_bars, heads)), "pipe", colalign=align, disable_numparse=True)
+        below = [f"- {line}" for line in table.notes] + [f"- [{i}] {line}" for i, line in enumerate(table.footnotes, 1)]
+        parts += [f"## {table.title}", *([table.why] if table.why else []), lines, "\n".join(below)]
+    return "\n\n".join(parts) + "\n"
+
+
+def template(name: str, **syntax: Any) -> Template:
+    """A template of this package, whose output is escaped for HTML where its name says so."""
+    environment = Environment(
+        loader=PackageLoader("bench.report", "."),
+        autoescape=".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **syntax,
+    )
+    environment.filters |= {"latex": latex, "wrap": _wrap, "spread": _spread}
+    return environment.get_template(name)
+
+
+def _wrap(name: str) -> str:
+    """A metric's name, in two lines of HTML where it is long."""
+    first, _, rest = name.partition("_")
+    return Markup("{}_<br>{}").format(first, rest) if rest and len(name) > 12 else escape(name)
+
+
+def _spread(text: str) -> str:
+    """A number, with its interval in smaller type."""
+    mean, _, rest = text.partition(" ")
+    return Markup("{} <small>{}</small>").format(mean, rest) if rest else escape(mean)
+
+
+def tex(title: str, tables: Sequence[Table]) -> str:
+    """One table environment a block, to be \\input into a document with booktabs and graphicx."""
+    return template(
+        "tables.tex.jinja",
+        block_start_string="<%",  # braces and per cent signs are LaTeX's own
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+    ).render(title=title, tables=tables)
+
+
+def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
+    """Tidy: a line a run and metric. What has no number says n/a there, and why under reason."""
+    axes = [a for a in (*layout.rows, *layout.columns) if a != "dataset"]
+    numbers = ["mean", "low", "high", "n"]
+    head = ["dataset", "block", "run", *axes, "metric", *numbers, "best", "status", "reason"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        for table in tables:
+            for row in table.rows:
+                for column, cell in zip(table.columns, row.cells, strict=True):
+                    run, e = cell.run, cell.estimate
+                    if run is None:
+                        continue
+                    values = [None] * 3 + [0] if e is None else [e.mean, e.low, e.high, e.n]
+                    shown = ["n/a" if value is None else value for value in values]
+                    key = [run.label("dataset"), table.title, f"{run.name}-{run.id}", *map(run.label, axes)]
+                    writer.writerow([*key, column.metric, *shown, cell.best, cell.status, cell.reason])
+
+
+def _terminal_cell(cell: Cell) -> Text:
+    style = "bold green" if cell.best else "" if cell.estimate else "dim"
+    return Text(cell.text + ("*" if cell.best else ""), style=style).append(marks(cell.marks), style="dim")
+
+
+def show(console: Console, title: str, tables: Sequence[Table]) -> None:
+    """Prints the tables, each in as many parts, one below the other, as its columns need in the console's width."""
+    console.print(Text(title, style="bold"))
+    for table in tables:
+        console.print()
+        console.print(Text(table.title, style="bold cyan"))
+        if table.why:
+            console.print(Text(table.why, style="italic"))
+        keys = [
+            [*map(Text, row.labels[:-1]), Text(row.labels[-1] + marks(row.marks)), Text(row.seeds)]
+            for row in table.rows
+        ]
+        cells = [[_terminal_cell(cell) for cell in row.cells] for row in table.rows]
+        heads = [f"{c.metric} {c.arrow}".strip() + (f"\n{c.pivot}" if c.pivot else "") for c in table.columns]
+        for part in _parts(table, keys, cells, heads, console.width):
+            printed = RichTable(header_style="bold", pad_edge=False)
+            for name in (*table.axes, "seeds"):
+                printed.add_column(name, no_wrap=True)
+            for i in part:
+                printed.add_column(Text(heads[i]), justify="right", no_wrap=True)
+            for key, line in zip(keys, cells, strict=True):
+                printed.add_row(*key, *(line[i] for i in part))
+            console.print(printed)
+        for note in table.notes:
+            console.print(Text(note.replace("bold is", "bold (*) is").replace("Bold is", "Bold (*) is"), style="dim"))
+        for i, note in enumerate(table.footnotes, 1):
+            console.print(Text(f"[{i}] {note}", style="dim"))
+
+
+def _parts(
+    table: Table, keys: list[list[Text]], cells: list[list[Text]], heads: list[str], width: int
+) -> list[list[int]]:
+    """Columns that fit beside the row's names, by their numbers."""
+
+    def wide(texts: list[str]) -> int:
+        return max(len(line) for text in texts for line in text.split("\n")) + 3
+
+    names = (*table.axes, "seeds")
+    taken = sum(wide([name, *(key[i].plain for key in keys)]) for i, name in enumerate(names)) + 1
+    parts: list[list[int]] = [[]]
+    left = width - taken
+    for i, head in enumerate(heads):
+        needed = wide([head, *(line[i].plain for line in cells)])
+        if needed > left and parts[-1]:
+            parts.append([])
+            left = width - taken
+        parts[-1].append(i)
+        left -= needed
+    return parts

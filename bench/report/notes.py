@@ -1,0 +1,176 @@
+"""What must be said beside the numbers: why blocks are apart, how runs ended, what differs besides the model."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from bench.report.runs import WHERE_DATA_LIE, Record, Run, swept
+
+FEW = 5  # seeds, below which a table describes and does not conclude
+
+_MEASURES = {
+    "density": "density of {pixels}",
+    "mass": "probability of {pixels}",
+    "unnormalised": "Bernoulli on {pixels}, not normalised",
+}
+_APART = {
+    "measure": "a density, a probability and a score that is not normalised have different units",
+    "binarize": "grey and binarised images are different data",
+    "dequantize": "dequantised images are different data",
+    "conditional": "log p(x|label) is told the label, log p(x) is not",
+    "estimator": "one estimator bounds log p(x) more tightly than another",
+    "dataset": "they are different data sets",
+}
+
+
+def data_axes(runs: Sequence[Run]) -> list[str]:
+    """What distinguishes the data of these runs; the name of the data set always stands first."""
+    found = [a for a in swept(runs) if a.startswith("dataset.")]
+    return ["dataset", *(a for a in found if a not in WHERE_DATA_LIE)]
+
+
+def data_title(run: Run, axes: Sequence[str]) -> str:
+    parts = [run.label(a) if a == "dataset" else f"{a.removeprefix('dataset.')}={run.label(a)}" for a in axes]
+    return ", ".join(parts) or "all data sets"
+
+
+def fingerprint(run: Run) -> str | None:
+    data = run.first("data")
+    return data["fingerprint"] if data else None
+
+
+def data_size(runs: Sequence[Run]) -> str:
+    """How many images of what shape, where all runs saw the same."""
+    found = {tuple(sorted((k, str(v)) for k, v in data.items())): data for run in runs if (data := run.first("data"))}
+    if len(found) != 1:
+        return ""
+    (data,) = found.values()
+    shape = " × ".join(map(str, data["image"]))
+    counts = f"{data['train']:,} training, {data['validation']:,} validation and {data['test']:,} test images"
+    return f"{counts} of {shape}; metrics are of the test images."
+
+
+def likelihood_title(key: dict[str, Any]) -> str:
+    """A likelihood key in words."""
+    grey = "dequantised pixels" if key["dequantize"] else "grey pixels"
+    pixels = (
+        grey
+        if key["binarize"] == "none"
+        else f"{'statically' if key['binarize'] == 'static' else 'dynamically'} binarised pixels"
+    )
+    given = ", given the label" if key["conditional"] else ""
+    return f"{_MEASURES[key['measure']].format(pixels=pixels)}{given} (nats an image, {key['estimator'].upper()})"
+
+
+def why_apart(key: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """One line on why this block's numbers are not ranked with those of the other blocks."""
+    differing = [part for part in _APART if len({other[part] for other in others}) > 1]
+    if not differing:
+        return ""
+    return f"Ranked within this block only: {'; '.join(_APART[part] for part in differing)}."
+
+
+def ranked_with(run: Run, metric: str) -> Hashable:
+    """Runs may be ranked in a metric where this is equal: the same images and, in denoising, the same noise."""
+    noise = (run.value("noise"), run.value("noise.level")) if metric.startswith("denoising") else None
+    return run.value("dataset"), fingerprint(run), noise
+
+
+def by_seed(remarks: Sequence[tuple[Record, str | None]]) -> list[str]:
+    """Remarks, each once; those that do not hold for all seeds say for which."""
+    seeds: dict[str, list[int]] = {}
+    for r, remark in remarks:
+        if remark:
+            seeds.setdefault(remark, []).append(r["seed"])
+    return [
+        remark if len(which) == len(remarks) else f"{_seed_list(which)}: {remark}" for remark, which in seeds.items()
+    ]
+
+
+def _seed_list(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _ending(r: Record) -> str | None:
+    if r["status"] == "ok":
+        return None
+    told = r["reason"] or (r["traceback"] or "no reason was recorded").strip().splitlines()[-1]
+    return f"{r['status']}: {told.splitlines()[0]}"
+
+
+def endings(run: Run) -> list[str]:
+    """How the seeds that are not ok ended, and why."""
+    return by_seed([(r, _ending(r)) for r in run.records])
+
+
+def of_run(run: Run) -> list[str]:
+    """What stands beside a row's name: seeds that did not end well, and warnings."""
+    warnings = {warning: None for r in run.records for warning in r["warnings"]}
+    return endings(run) + [
+        text
+        for warning in warnings
+        for text in by_seed([(r, warning if warning in r["warnings"] else None) for r in run.records])
+    ]
+
+
+def _name(run: Run, axes: Sequence[str]) -> str:
+    return " ".join(run.label(a) for a in axes if run.value(a) is not None)
+
+
+def _unequal_seeds(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
+    groups: dict[tuple[int, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(tuple(r["seed"] for r in run.ok), []).append(run)
+    groups.pop((), None)
+    if len(groups) < 2:
+        return []
+    usual = max(groups, key=lambda seeds: len(groups[seeds]))
+    others = [
+        f"{_name(run, axes)} on {_seed_list(seeds)}"
+        for seeds, group in groups.items()
+        if seeds != usual
+        for run in group
+    ]
+    return [f"Seeds are unequal: most rows stand on {_seed_list(usual)}, but {'; '.join(others)}."]
+
+
+def _unequal_budgets(runs: Sequence[Run]) -> list[str]:
+    found = []
+    for key in dict.fromkeys(key for run in runs for key in run.settings if key.startswith("budget.")):
+        values = sorted({run.label(key) for run in runs if run.choices.get("budget") is not None})
+        if len(values) > 1:
+            found.append(f"{key} is {' or '.join(values)}")
+    return [f"Budgets differ between rows: {'; '.join(found)}."] if found else []
+
+
+def _noises(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    kinds = sorted({run.label("noise") for run in runs if run.value("noise") is not None})
+    if len(kinds) < 2 or not any(metric.startswith("denoising") for metric in metrics):
+        return []
+    return [
+        f"Denoising is measured under each row's own noise ({', '.join(kinds)}; where there is none, a default one), "
+        "so it is ranked among rows of the same noise only."
+    ]
+
+
+def _machines(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    machines = {tuple(sorted((k, str(v)) for k, v in r["hardware"].items())) for run in runs for r in run.ok}
+    if len(machines) < 2 or not {"seconds", "samples_per_second"} & set(metrics):
+        return []
+    return ["Rows were trained on different machines or thread counts: times are not comparable between these."]
+
+
+def of_table(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """The lines below a table."""
+    counts = [len(run.ok) for run in runs if run.ok]
+    lines = []
+    if any(n > 1 for n in counts):
+        lines.append("± is the half-width of a Student-t 95 % interval of the mean over seeds.")
+    if counts and min(counts) < FEW:
+        lines.append(f"Descriptive: fewer than {FEW} seeds, bold is only the best mean.")
+    elif counts:
+        lines.append("Bold is the best mean; differences are not tested.")
+    return (
+        lines + _unequal_seeds(runs, axes) + _unequal_budgets(runs) + _noises(runs, metrics) + _machines(runs, metrics)
+    )

@@ -86,7 +86,7 @@ def show(jobs: list[dict[str, Any]]) -> None:
 
     for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
         runs = {outcome["run"] for outcome in jobs if (outcome["results"], outcome["sweep"]) == (results, sweep)}
-        report.write(Path(results), [sweep], only=runs)
+        report.write(Path(results), [sweep], printed=runs)
     counts = Counter(status for outcome in jobs for status in outcome["seeds"].values())
     print(f"{sum(counts.values())} runs: " + ", ".join(f"{n} {status}" for status, n in counts.most_common()))
 
@@ -107,12 +107,12 @@ def plan(jobs: list[dict[str, Any]]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error in the configuration or of the file system, without its line breaks and without Hydra's own advice."""
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    message = str(cause if not isinstance(cause, (HydraException, OmegaConfBaseException)) else error)
-    return re.sub(r"\s+", " ", message).strip()
+    """An error of the configuration or of the file system, without line breaks and without what Hydra adds to it."""
+    message = re.sub(r"\s+", " ", str(error))
+    message = re.sub(r"^.* raised while resolving interpolation: | (full_key|Config search path): .*$", "", message)
+    return re.sub(
+        r"To append to your config use \S+", "There is no such key: bench --cfg job shows those there are", message
+    )
 
 
 if __name__ == "__main__":

@@ -121,7 +121,10 @@ def corruption(job: Job) -> Corruption:
 
 
 def optimizers(job: Job) -> dict[str, MakeOptimizer]:
-    """For each player what makes its optimizer: the group's values, with the model's own for that player on top."""
+    """For each player what makes its optimizer: the group's values, or the model's own for that player.
+
+    What a model says of a value that this optimizer does not have (betas, of SGD) does not count.
+    """
     options = job.config["optimizer"]
     if options is None:
         return {}
@@ -132,8 +135,7 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
         raise InputError(f"model.optimizers names the players {sorted(own)}, the model has {sorted(players)}")
     made: dict[str, MakeOptimizer] = {}
     for player, values in own.items():
-        arguments = {**options, **values}
-        arguments.pop("_target_")
+        arguments = {key: values.get(key, value) for key, value in options.items() if key != "_target_"}
         made[player] = partial(target, **arguments)
         try:
             made[player]([torch.zeros(1, requires_grad=True)])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import torch
 
+from bench import record
 from bench.check import Job, build
 from bench.core import Shapes
 from bench.train import phases_of
@@ -19,11 +19,8 @@ def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
     """Seconds of training a seed: from runs of the same name in these results, else from the size of the model."""
     steps, _ = job.budget.plan(examples)
     for path in job.results.glob(f"*/{job.name}-*/seed-*/record.json"):
-        try:
-            found = json.loads(path.read_text())
-        except ValueError:
-            continue
-        if found["status"] == "ok" and found["steps"] and found["config"]["network"] == job.config["network"]:
+        found = record.done(path.parent)
+        if found and found["status"] == "ok" and found["steps"] and found["config"]["network"] == job.config["network"]:
             return found["seconds"] * steps / found["steps"]
     model = build(job.config, shapes, seed=0)
     turns = sum(len(phase.turns) for phase in phases_of(model)) if model.players else 0

@@ -16,7 +16,7 @@ from bench.check import Job, build, check, check_combination, corruption, optimi
 from bench.core import Data, InputError, Model, SkipError
 from bench.draws import Draws
 from bench.estimate import estimated_seconds
-from bench.evaluate import evaluate, pictures
+from bench.evaluate import evaluate, pictures, requested
 from bench.seeds import Stack
 from bench.train import check_ownership, train
 from bench.trained import load_trained
@@ -41,6 +41,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     as skipped instead.
     """
     job = check(config)
+    requested(**job.metrics)
     data = datasets.load(job.config["dataset"], job.device)
     folder = record.run_folder(job.results, job.settings.sweep, job.name, job.id)
     outcome = Outcome(str(job.results), job.settings.sweep, folder.name, {})
@@ -141,7 +142,8 @@ def judge(
 
 def add_metrics(job: Job, data: Data, found: dict[str, Any]) -> None:
     """Metrics that a finished run has not been asked for yet, from its saved weights."""
-    if found["status"] != "ok" or set(job.metrics["names"]) <= set(found["metrics"]):
+    asked = set(job.metrics["names"])
+    if found["status"] != "ok" or asked <= set(found["metrics"]):
         return
     model = load_trained(found["folder"].parent, found["seed"]).model.to(job.device)
     entries = judge(job, model, data, found["seed"], found["parameters"], found)

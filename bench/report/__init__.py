@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,28 +27,36 @@ class Report:
     tables: list[Table]
 
 
-def write(results: Path, sweeps: Sequence[str], console: Console | None = None, **options: Any) -> Report:
+def write(
+    results: Path,
+    sweeps: Sequence[str],
+    console: Console | None = None,
+    printed: Collection[str] | None = None,
+    **options: Any,
+) -> Report:
     """Prints the tables of some sweeps and writes them, with a page, to results/<first sweep>/report/.
 
+    printed: the names of the run folders that the printed tables hold, None for all; those written hold all.
     options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml, each of which may be given: title, rows, columns,
     metrics, default_metrics, figures. Raises InputError on a sweep that is not there, is empty or has a torn record,
     and on a row, column or metric that no run knows.
     """
     chosen = {**OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml")), **options}  # type: ignore[dict-item]
     runs = load(Path(results), sweeps)
-    layout = _layout(runs, _names(chosen["rows"]), _names(chosen["columns"]), _metrics(runs, chosen))
+    layout = _layout(runs, chosen)
     tables = build(runs, layout)
+    shown = [run for run in runs if printed is None or f"{run.name}-{run.id}" in printed]
     folder = Path(results) / sweeps[0] / "report"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(formats.markdown(chosen["title"], tables), encoding="utf-8")
     (folder / "table.tex").write_text(formats.tex(chosen["title"], tables), encoding="utf-8")
     formats.write_csv(folder / "table.csv", tables, layout)
-    formats.show(console or Console(highlight=False), chosen["title"], tables)
+    formats.show(console or Console(highlight=False), chosen["title"], build(shown, _layout(shown, chosen)))
     if chosen["figures"]:
         from bench.report.page import galleries, html  # with pictures comes what draws them
 
-        shown = galleries(runs, layout, folder / "pictures")
-        (folder / "index.html").write_text(html(chosen["title"], sweeps, runs, tables, shown), encoding="utf-8")
+        pictures = galleries(runs, layout, folder / "pictures")
+        (folder / "index.html").write_text(html(chosen["title"], sweeps, runs, tables, pictures), encoding="utf-8")
     return Report(folder, runs, tables)
 
 
@@ -72,10 +80,11 @@ def _metrics(runs: Sequence[Run], chosen: dict[str, Any]) -> tuple[str, ...]:
     return tuple(m for m in preset if m in known) or tuple(known) or preset
 
 
-def _layout(runs: Sequence[Run], rows: tuple[str, ...], columns: tuple[str, ...], metrics: tuple[str, ...]) -> Layout:
+def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
     """What differs and was not asked for stands in the rows all the same: a cell never pools runs. Data have titles."""
+    rows, columns = _names(chosen["rows"]), _names(chosen["columns"])
     check_axes(runs, "rows", rows)
     check_axes(runs, "columns", columns)
     differing = [a for a in swept(runs) if a not in rows and a not in columns]
     along = tuple(a for a in (*rows, *differing) if a.split(".")[0] != "dataset" and a not in columns)
-    return Layout(along or ("model",), columns, metrics)
+    return Layout(along or ("model",), columns, _metrics(runs, chosen))

@@ -123,6 +123,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _plain(axes: Axes) -> None:
     axes.tick_params(labelsize=6, colors=_INK, length=2)
+    axes.locator_params(nbins=4)
     axes.patch.set_alpha(0)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))

@@ -20,7 +20,7 @@ from bench.report.tables import Cell, Layout, Table
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "[": "{[}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "×": r"$\times$", "→": r"$\to$",
+    "[": "{[}", "|": r"\textbar{}", '"': "''", "±": r"$\pm$", "×": r"$\times$", "→": r"$\to$",
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "·": r"$\cdot$", "–": "--", "—": "---", "…": r"\dots{}", "’": "'",
     "‘": "`", "“": "``", "”": "''", "−": "$-$", "\n": " ",
 }  # fmt: skip

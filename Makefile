@@ -1,0 +1,45 @@
+# Every target makes what it needs: the environment, the pinned packages, this package. A second call is instant.
+# On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu makes torch a tenth as large.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+# Two processes of one thread each are faster than one process of two.
+export OMP_NUM_THREADS = 1
+
+.PHONY: demo test lint wheel
+.DELETE_ON_ERROR:
+
+demo: .venv/.installed
+	$(BIN)/bench --multirun hydra/launcher=joblib hydra.launcher.n_jobs=2 \
+		sweep=demo \
+		model=pca,ae,dae,vae,cvae,aae,gan,vae_gan \
+		likelihood=gaussian,bernoulli \
+		noise=none,gaussian \
+		'seeds=[0,1,2]'
+	@echo "The tables are in results/demo/report; to look at: results/demo/report/index.html"
+
+test: .venv/.installed
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: .venv/.installed-dev
+	$(BIN)/python -m build
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or later, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"$(PYTHON) is Python {sys.version.split()[0]}, 3.11 or later is needed: say make PYTHON=/path/to/python")'
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[test,joblib]'
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml constraints.txt | .venv/.installed
+	$(INSTALL) '.[dev]'
+	@touch $@

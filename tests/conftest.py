@@ -1,0 +1,82 @@
+"""What the tests of the engine and of the models share: composed jobs, small data, batches, short trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf, open_dict
+from torch import Tensor
+
+from bench.check import Job, build, check, corruption, optimizers
+from bench.core import Batch, Data, Shapes, Split
+from bench.draws import Draws
+from bench.paths import CONF
+from bench.seeds import Stack
+from bench.train import Budget, train
+
+SHAPES = Shapes((1, 8, 8), classes=10)
+
+
+@cache
+def config_of(*overrides: str) -> dict[str, Any]:
+    """The resolved configuration of a command line."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        config = compose("config", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        config.pop("hydra")
+    return OmegaConf.to_container(config, resolve=True)
+
+
+@cache
+def job_of(*overrides: str) -> Job:
+    """The checked job of a command line."""
+    return check(config_of(*overrides))
+
+
+def data_of(x: Tensor, label: Tensor | None = None) -> Data:
+    """A data set of the images x [N, C, H, W], which are its validation and test images too."""
+    split = Split(x, label)
+    shapes = Shapes(tuple(x.shape[1:]), 0 if label is None else 10)
+    return Data(split, split, split, shapes, grey_levels=256, binarize="none", dequantize=False, fingerprint="")
+
+
+def small_data(examples: int = 40, image: tuple[int, int, int] = SHAPES.image) -> Data:
+    """Labelled random images with the grey levels between 0 and 1, in the default dtype."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(examples, *image, generator=generator, dtype=torch.float64).to(torch.get_default_dtype())
+    return data_of(x, torch.arange(examples) % 10)
+
+
+def stack_of(job: Job, seeds: Sequence[int] = (0,), shapes: Shapes = SHAPES) -> Stack:
+    """Untrained models of a job in training mode."""
+    stack = Stack([build(job.config, shapes, seed) for seed in seeds], seeds)
+    stack.set_mode(stack.model.players)
+    return stack
+
+
+def batch_of(job: Job, data: Data, seeds: int = 1, size: int = 16) -> Batch:
+    """The first examples, corrupted as in training, the same ones for every seed: fields [seeds, size, ...]."""
+    x, label = data.train.x[:size], data.train.label[:size]
+    fields = (x, corruption(job)(x, Draws(0, "batch")), label)
+    return Batch(*(field.expand(seeds, *field.shape) for field in fields))
+
+
+def trained(job: Job, stack: Stack, data: Data, budget: Budget) -> list[list[dict[str, float]]]:
+    """Trains in place; the rows, a list for each epoch."""
+    return [p.row for p in train(stack, data, corruption(job), optimizers(job), budget) if p.row is not None]
+
+
+@pytest.fixture
+def float64():
+    """Rounding far below what a test looks for."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

@@ -1,0 +1,61 @@
+"""Small data sets of every kind, in the layout that the real ones have."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TRAIN, TEST, CLASSES = 60, 24, 3
+
+
+def pixels(count: int, *shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+@pytest.fixture
+def idx_folder(tmp_path) -> Path:
+    """Four gzipped IDX files: 60 and 24 images of 7x5 in 3 classes."""
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    for seed, (part, count) in enumerate([("train", TRAIN), ("t10k", TEST)]):
+        labels = (np.arange(count) % CLASSES).astype(np.uint8)
+        for name, array in [("images-idx3", pixels(count, 7, 5, seed=seed)), ("labels-idx1", labels)]:
+            (folder / f"{part}-{name}-ubyte.gz").write_bytes(gzip.compress(idx_bytes(array)))
+    return folder
+
+
+@pytest.fixture
+def picture_folder(tmp_path) -> Path:
+    """train/ and test/ with the classes a, b, c: 20 and 8 pictures of 12x8 each, whose red is 40, 80, 120."""
+    folder = tmp_path / "pictures"
+    for part, count in [("train", TRAIN // CLASSES), ("test", TEST // CLASSES)]:
+        for label, name in enumerate("abc"):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (12, 8), (40 * (label + 1), i, 0)).save(folder / part / name / f"{i:03}.png")
+    return folder
+
+
+@pytest.fixture
+def npz_arrays() -> dict[str, np.ndarray]:
+    return {
+        "x_train": pixels(TRAIN, 6, 4),
+        "y_train": np.arange(TRAIN) % CLASSES,
+        "x_test": pixels(TEST, 6, 4, seed=1),
+        "y_test": np.arange(TEST) % CLASSES,
+    }
+
+
+@pytest.fixture
+def npz_file(tmp_path, npz_arrays) -> Path:
+    file = tmp_path / "arrays.npz"
+    np.savez(file, **npz_arrays)
+    return file

@@ -1,0 +1,103 @@
+"""What holds for every data set that conf/dataset offers."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from bench.core import Data, InputError
+from bench.datasets import load, prepare
+
+FILES = sorted((Path(__file__).resolve().parents[2] / "conf" / "dataset").glob("*.yaml"))
+COMMON = {name: p.default for name, p in inspect.signature(prepare).parameters.items() if name != "source"}
+
+
+@pytest.fixture
+def options(request, idx_folder, picture_folder, npz_file) -> dict:
+    """The file's options, pointed at small data of its kind."""
+    options = yaml.safe_load(request.param.read_text())
+    places = {
+        "bench.datasets.idx.idx": {"root": str(idx_folder)},
+        "bench.datasets.images.images": {"root": str(picture_folder)},
+        "bench.datasets.arrays.arrays": {"path": str(npz_file)},
+    }
+    place = places.get(options["_target_"])
+    if place is None and ({"root", "path"} & options.keys()):
+        pytest.skip(f"{request.param.name} reads files, and no small ones are made for {options['_target_']}")
+    return options | (place or {})
+
+
+every_file = pytest.mark.parametrize("options", FILES, ids=lambda file: file.stem, indirect=True)
+
+
+def test_the_data_sets_of_the_readme_are_there():
+    assert {file.stem for file in FILES} >= {"digits", "mnist", "fashion_mnist", "images", "arrays"}
+
+
+@every_file
+def test_a_file_names_every_option_and_the_common_ones_have_their_defaults(options):
+    source = inspect.signature(pkgutil.resolve_name(options["_target_"])).parameters
+    assert options.keys() == {"_target_", *source, *COMMON}
+    assert {name: options[name] for name in COMMON} == COMMON
+
+
+@every_file
+def test_it_loads_as_what_core_promises(options):
+    data = load(options)
+    assert isinstance(data, Data)
+    everything = torch.cat([split.label for split in (data.train, data.validation, data.test)])
+    assert data.shapes.classes == everything.max() + 1 and everything.min() == 0
+    assert data.grey_levels >= 2 and (data.binarize, data.dequantize) == ("none", False)
+    assert len(data.fingerprint) == 16 and int(data.fingerprint, 16)
+    for split in (data.train, data.validation, data.test):
+        assert split.x.shape[1:] == data.shapes.image and split.x.dtype in (torch.uint8, torch.float32)
+        assert split.label.dtype == torch.int64 and split.label.shape == split.x.shape[:1]
+        seen = data.observe(split.x, draws=None)
+        assert seen.dtype == torch.float32 and 0 <= seen.min() < seen.max() <= 1
+    assert len(data.validation.x) == (len(data.train.x) + len(data.validation.x)) // 10
+
+
+@every_file
+def test_the_split_seed_decides_the_split_and_leaves_the_test_set_alone(options):
+    one, again, other = (
+        load(options | {"split_seed": seed, "validation": n}) for seed, n in [(0, 5000), (0, 6000), (1, 5000)]
+    )
+    assert one is not again and one.fingerprint == again.fingerprint
+    assert not torch.equal(one.train.x, other.train.x) and one.fingerprint != other.fingerprint
+    assert torch.equal(one.test.x, other.test.x) and torch.equal(one.test.label, other.test.label)
+
+
+def test_jobs_with_the_same_options_share_one_load(npz_file):
+    options = {"_target_": "bench.datasets.arrays.arrays", "path": str(npz_file)}
+    assert load(options) is load(dict(reversed(options.items()))) is not load(options | {"split_seed": 1})
+
+
+def test_load_moves_images_and_labels(npz_file):
+    data = load({"_target_": "bench.datasets.arrays.arrays", "path": str(npz_file)}, torch.device("meta"))
+    assert {part.device.type for split in (data.train, data.validation, data.test) for part in split} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"binarize": "sometimes"}, r"dataset\.binarize=sometimes: .*'none', 'static' or 'dynamic'"),
+        ({"dequantize": "perhaps"}, r"dataset\.dequantize=perhaps: "),
+        ({"split_seed": -1}, r"dataset\.split_seed=-1: .*greater than or equal to 0"),
+        ({"validation": 0}, r"dataset\.validation=0: "),
+        ({"grey_level": 2}, r"dataset\.grey_level=2: Unexpected keyword"),
+        (
+            {"_target_": "bench.datasets.arrays.array"},
+            r"dataset\._target_=bench.datasets.arrays.array cannot be imported",
+        ),
+        ({"_target_": "no_such_module.read"}, r"dataset\._target_=no_such_module.read cannot be imported"),
+    ],
+)
+def test_a_wrong_option_is_named(npz_file, change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load({"_target_": "bench.datasets.arrays.arrays", "path": str(npz_file)} | change)
+    assert "\n" not in str(caught.value)

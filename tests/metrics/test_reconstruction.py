@@ -1,0 +1,119 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter1d
+from sklearn.datasets import load_digits
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from bench.metrics import summarise
+from bench.metrics.reconstruction import denoising_gain_db, denoising_gain_db_filter, psnr, reconstruction_mse, ssim
+
+torch.manual_seed(0)
+X = torch.rand(20, 3, 16, 12)
+Y = (X + 0.1 * torch.randn_like(X)).clamp(0, 1)
+
+
+def digits() -> torch.Tensor:
+    return torch.from_numpy(load_digits().images).float().unsqueeze(1) / 16
+
+
+def test_a_constant_error_in_closed_form():
+    x_mean = X + 0.1
+    assert reconstruction_mse(x=X, x_mean=x_mean).tolist() == pytest.approx([0.01] * 20, rel=1e-5)
+    assert psnr(x=X, x_mean=x_mean).tolist() == pytest.approx([20.0] * 20, rel=1e-5)
+
+
+def test_a_perfect_copy():
+    assert reconstruction_mse(x=X, x_mean=X).eq(0).all()
+    assert psnr(x=X, x_mean=X).isposinf().all()
+    assert ssim(x=X, x_mean=X).tolist() == pytest.approx([1.0] * 20, abs=1e-5)
+
+
+def test_psnr_equals_torchmetrics():
+    theirs = [peak_signal_noise_ratio(y[None], x[None], data_range=1.0).item() for x, y in zip(X, Y, strict=True)]
+    assert psnr(x=X, x_mean=Y).tolist() == pytest.approx(theirs, rel=1e-5)
+
+
+def test_ssim_equals_torchmetrics_where_its_window_fits():
+    theirs = structural_similarity_index_measure(Y, X, data_range=1.0, reduction="none")
+    assert ssim(x=X, x_mean=Y).tolist() == pytest.approx(theirs.tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("side", [3, 4, 5, 7, 8, 9, 10, 11, 28])
+def test_ssim_answers_at_every_side_and_falls_with_noise(side):
+    x, noise = torch.rand(30, 1, side, side), torch.randn(30, 1, side, side)
+    scores = [summarise(ssim(x=x, x_mean=x + level * noise)).value for level in (0.0, 0.1, 0.3, 1.0)]
+    assert scores[0] == pytest.approx(1.0, abs=1e-5)
+    assert scores == sorted(scores, reverse=True) and scores[-1] < 0.7
+
+
+def test_ssim_of_two_grey_levels_in_closed_form():
+    # No variance: only the luminance term is left, with C1 = 0.01^2 (Wang et al. 2004, eq. 6).
+    x, y = torch.full((1, 1, 8, 8), 0.2), torch.full((1, 1, 8, 8), 0.6)
+    expected = (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)
+    assert ssim(x=x, x_mean=y).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_ssim_of_one_image_is_one_number():
+    assert ssim(x=X[:1], x_mean=Y[:1]).shape == (1,)
+    many = X.repeat(51, 1, 1, 1)[:1001]  # more than are compared at once, by one
+    assert ssim(x=many, x_mean=many).shape == (1001,)
+
+
+def test_ssim_below_three_pixels_is_undefined():
+    assert ssim(x=torch.rand(4, 1, 2, 8), x_mean=torch.rand(4, 1, 2, 8)).isnan().all()
+
+
+def test_the_order_of_images_does_not_matter():
+    order = torch.randperm(len(X))
+    for metric in (reconstruction_mse, psnr, ssim):
+        there, back = metric(x=X, x_mean=Y), metric(x=X[order], x_mean=Y[order])
+        assert torch.allclose(there[order], back, rtol=1e-5)
+
+
+def test_gain_in_closed_form():
+    noise = torch.randn_like(X)
+    for fraction, expected in ((1.0, 0.0), (0.5, 20 * math.log10(2)), (2.0, -20 * math.log10(2))):
+        gain = denoising_gain_db(x=X, x_noisy=X + noise, x_denoised=X + fraction * noise)
+        assert gain.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_gain_is_over_all_pixels_and_not_a_mean_of_gains():
+    x = torch.zeros(2, 1, 1, 1)
+    noisy, denoised = torch.tensor([1.0, 3.0]).view(x.shape), torch.tensor([1.0, 0.0]).view(x.shape)
+    assert denoising_gain_db(x=x, x_noisy=noisy, x_denoised=denoised).item() == pytest.approx(10 * math.log10(10 / 1))
+
+
+def filter_gain(x: torch.Tensor, noise: torch.Tensor) -> float:
+    half = len(x) // 2
+    noisy = x + noise
+    return float(
+        denoising_gain_db_filter(
+            x=x[:half], x_noisy=noisy[:half], validation_x=x[half:], validation_x_noisy=noisy[half:]
+        )
+    )
+
+
+def test_the_filter_gains_on_smooth_images_what_averaging_gives():
+    # Of white noise on flat grey each axis leaves the mean squared norm of the filter matrix's rows (borders reflect).
+    rows = gaussian_filter1d(np.eye(64), 3.0, axis=0)  # 3 pixels is the widest candidate, so the best here
+    left = (rows**2).sum(axis=1).mean() ** 2
+    gain = filter_gain(torch.full((40, 1, 64, 64), 0.5), 0.5 * torch.randn(40, 1, 64, 64))
+    assert gain == pytest.approx(-10 * math.log10(left), abs=0.2)
+
+
+def test_the_filter_never_makes_digits_worse_and_gains_with_noise():
+    x = digits()[:600]
+    noise = torch.randn_like(x)
+    gains = [filter_gain(x, level * noise) for level in (0.001, 0.25, 0.5, 1.0)]
+    assert gains[0] == pytest.approx(0.0, abs=0.01)
+    assert gains == sorted(gains) and gains[-1] > 3
+
+
+def test_the_filter_mixes_neither_images_nor_colours():
+    # Each channel is flat, and so is each image: nothing within one is changed by any filter of its pixels.
+    x = torch.rand(20, 3, 1, 1).expand(-1, -1, 8, 8).contiguous()
+    offset = 0.1 * torch.rand(20, 3, 1, 1)
+    assert filter_gain(x, offset.expand_as(x)) == pytest.approx(0.0, abs=1e-4)

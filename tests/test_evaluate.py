@@ -1,0 +1,385 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
+from torch.distributions import MultivariateNormal
+
+import bench.evaluate
+import bench.metrics.latent
+from bench.core import Batch, Data, InputError, Losses, Model, Shapes, Split
+from bench.corruptions import Gaussian, Identity, Masking
+from bench.evaluate import evaluate, pictures
+from bench.likelihoods import BernoulliObservation, GaussianObservation
+from bench.metrics import discover
+from bench.posteriors import Deterministic, DiagonalGaussian
+from bench.priors import Normal
+
+ALL = sorted(discover())
+FACTS = {"parameters": 12, "seconds": 1.5, "samples_per_second": 800.0}
+SIGMA = 0.5
+
+
+def digits(binarize: str = "none", dequantize: bool = False, labels: bool = True) -> Data:
+    images, label = load_digits(return_X_y=True)
+    x = torch.from_numpy(images).float().view(-1, 1, 8, 8) / 16
+    y = torch.from_numpy(label).long()
+    split = [
+        Split(x[rows], y[rows] if labels else None) for rows in (slice(1200), slice(1200, 1400), slice(1400, None))
+    ]
+    return Data(*split, Shapes((1, 8, 8), 10 if labels else 0), 17, binarize, dequantize, "digits")
+
+
+class Answering(Model):
+    def losses(self, batch, draws, turn):
+        return Losses({})
+
+
+class LinearGaussian(Answering):
+    """Probabilistic PCA whose columns are orthogonal, so that the exact posterior is diagonal."""
+
+    def __init__(self, latent_dim: int = 3):
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        basis = torch.linalg.qr(torch.randn(64, latent_dim, generator=generator)).Q
+        self.register_buffer("w", basis * torch.linspace(1, 2, latent_dim))
+        self.latent_dim, self.prior = latent_dim, Normal()
+
+    def encode(self, batch):
+        m = self.w.square().sum(0) + SIGMA**2
+        mean = batch.x_noisy.flatten(1) @ self.w / m
+        return DiagonalGaussian(mean, (SIGMA**2 / m).log().expand_as(mean))
+
+    def decode(self, z, batch=None):
+        return GaussianObservation((z @ self.w.T).view(-1, 1, 8, 8), torch.tensor(SIGMA).log())
+
+    def sample(self, n, draws, label=None):
+        return self.decode(self.prior.sample((n, self.latent_dim), draws)).mean
+
+    def log_evidence(self, x):
+        covariance = self.w @ self.w.T + SIGMA**2 * torch.eye(64)
+        return MultivariateNormal(torch.zeros(64), covariance).log_prob(x.flatten(1))
+
+
+class KLAtOneCode(Normal):
+    def kl(self, q, z):
+        return q.log_prob(z) - self.log_prob(z)
+
+
+class Coder(Answering):
+    """An autoencoder: the identity, blurred by nothing, with no prior."""
+
+    def encode(self, batch):
+        return Deterministic(batch.x_noisy.flatten(1))
+
+    def decode(self, z, batch=None):
+        return GaussianObservation(z.view(-1, 1, 8, 8), torch.tensor(0.0))
+
+
+class Generator(Answering):
+    prior = Normal()
+
+    def sample(self, n, draws, label=None):
+        return torch.sigmoid(self.prior.sample((n, 64), draws)).view(n, 1, 8, 8)
+
+
+class Conditional(LinearGaussian):
+    """Writes its label into the picture: class c is decoded to the flat image c / 10, whatever the code."""
+
+    conditional = True
+
+    def encode(self, batch):
+        return DiagonalGaussian(batch.label[:, None].float().expand(-1, 3), torch.zeros(len(batch.label), 3))
+
+    def decode(self, z, batch=None):
+        return GaussianObservation(batch.label.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 10, torch.tensor(0.0))
+
+    def sample(self, n, draws, label=None):
+        return label.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 10
+
+
+def measured(model, data, names=ALL, *, levels=(), corruption=None, samples=200, seed=0, facts=FACTS):
+    return evaluate(
+        model,
+        data,
+        names=list(names),
+        noise_levels=list(levels),
+        corruption=corruption or Identity(),
+        samples=samples,
+        seed=seed,
+        facts=facts,
+    )
+
+
+def test_everything_is_finite_or_has_its_reason():
+    for model in (LinearGaussian(), Coder(), Generator(), Conditional()):
+        entries = measured(model, digits(), levels=[0.1, 0.5])
+        assert set(entries) == set(ALL) | {
+            f"denoising_gain_db{kind}@{level}" for kind in ("", "_filter") for level in (0.1, 0.5)
+        }
+        for name, entry in entries.items():
+            assert entry.keys() == {"value", "better", "ideal", "se", "n", "floor", "reason"}, name
+            assert (entry["value"] is None) == (entry["reason"] is not None), name
+            assert entry["value"] is None or isinstance(entry["value"], float) and math.isfinite(entry["value"]), name
+        json.dumps(entries, allow_nan=False)
+
+
+def test_with_the_exact_posterior_and_its_own_code_elbo_is_the_evidence():
+    # log p(x|z) - log q(z|x) + log p(z) = log p(x) at every z, if both terms are taken at the same one.
+    model, data = LinearGaussian(), digits()
+    model.prior = KLAtOneCode()
+    entry = measured(model, data, ["elbo"])["elbo"]
+    evidence = model.log_evidence(data.test.x)
+    assert entry["value"] == pytest.approx(evidence.mean().item(), abs=1e-3)
+    assert entry["se"] == pytest.approx(evidence.std().item() / len(evidence) ** 0.5, rel=1e-3)
+    assert entry["n"] == len(evidence)
+
+
+def test_elbo_in_expectation_and_its_parts():
+    model, data = LinearGaussian(), digits()
+    x = data.test.x.flatten(1)
+    q = model.encode(Batch(data.test.x, data.test.x))
+    variance = q.log_variance.exp()
+    kl = 0.5 * (q.mean**2 + variance - q.log_variance - 1).sum(1).mean().item()
+    spread = (variance * model.w.square().sum(0)).sum(1)
+    error = ((x - q.mean @ model.w.T).square().sum(1) + spread).mean().item()
+    nll = 0.5 * error / SIGMA**2 + 64 * math.log(SIGMA * math.sqrt(2 * math.pi))
+    runs = [measured(model, data, ["elbo", "kl", "reconstruction_nll"], seed=seed) for seed in range(10)]
+    assert [run["kl"]["value"] for run in runs] == pytest.approx([kl] * 10, rel=1e-5)
+    assert np.mean([run["reconstruction_nll"]["value"] for run in runs]) == pytest.approx(nll, abs=0.1)
+    assert np.mean([run["elbo"]["value"] for run in runs]) == pytest.approx(-nll - kl, abs=0.1)
+    assert len({run["elbo"]["value"] for run in runs}) == 10
+    assert runs[0] == measured(model, data, ["elbo", "kl", "reconstruction_nll"], seed=0)
+
+
+def test_reconstructions_are_of_the_posterior_mean():
+    model, data = LinearGaussian(), digits()
+    mean = model.encode(Batch(data.test.x, data.test.x)).mean
+    expected = (model.decode(mean).mean - data.test.x).square().mean().item()
+    assert measured(model, data, ["reconstruction_mse"])["reconstruction_mse"]["value"] == pytest.approx(expected)
+
+
+def test_knn_is_scikit_learns_on_posterior_means():
+    model, data = LinearGaussian(), digits()
+    train, test = (model.encode(Batch(split.x, split.x)).mean.numpy() for split in (data.train, data.test))
+    theirs = KNeighborsClassifier(5).fit(train, data.train.label).score(test, data.test.label)
+    assert measured(model, data, ["knn_accuracy"])["knn_accuracy"]["value"] == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize("data", [digits(), digits("dynamic"), digits(dequantize=True)], ids=["", "binary", "dequant"])
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_the_size_of_a_chunk_changes_nothing(monkeypatch, data, chunk):
+    names = [name for name in ALL if name != "ssim"]
+    few = {split: Split(*(part[:40] for part in getattr(data, split))) for split in ("train", "validation", "test")}
+    data = replace(data, **few)
+    whole = measured(LinearGaussian(), data, names, samples=40)
+    monkeypatch.setattr(bench.evaluate, "CHUNK", chunk)
+    for name, entry in measured(LinearGaussian(), data, names, samples=40).items():
+        assert entry["value"] == pytest.approx(whole[name]["value"], rel=1e-5), name
+
+
+def test_a_draw_that_is_not_one_an_example_is_refused():
+    class Shared(LinearGaussian):
+        def sample(self, n, draws, label=None):
+            return super().sample(n, draws) + draws.normal("shared", (1, 1, 8, 8))
+
+    with pytest.raises(AssertionError, match="shared"):
+        measured(Shared(), digits(), ["sharpness_samples"])
+
+
+def test_dynamic_images_are_the_same_for_all_models_and_seeds_but_codes_are_not():
+    data = digits("dynamic")
+    seen = []
+
+    class Watched(LinearGaussian):
+        def encode(self, batch):
+            seen.append(batch.x)
+            return super().encode(batch)
+
+    first, second = (measured(Watched(), data, ["reconstruction_mse", "elbo"], seed=seed) for seed in (0, 1))
+    assert seen[0].unique().tolist() == [0.0, 1.0]
+    assert all(torch.equal(seen[0], x) for x in seen)
+    assert first["reconstruction_mse"] == second["reconstruction_mse"]
+    assert first["elbo"] != second["elbo"]
+
+
+def test_models_are_read_in_evaluation_mode_and_without_gradients():
+    class Moody(LinearGaussian):
+        def encode(self, batch):
+            assert not self.training and not torch.is_grad_enabled()
+            return super().encode(batch)
+
+    measured(Moody().train(), digits(), ["elbo"])
+
+
+def test_reasons_of_models_that_cannot_answer():
+    coder, generator = measured(Coder(), digits()), measured(Generator(), digits())
+    assert "no prior" in coder["elbo"]["reason"] and "no prior" in coder["kl"]["reason"]
+    assert "no prior" in coder["sharpness_samples"]["reason"]
+    assert coder["reconstruction_nll"]["value"] == pytest.approx(32 * math.log(2 * math.pi))
+    assert "not a finite number" in coder["psnr"]["reason"]  # a perfect copy
+    assert generator["sharpness_samples"]["value"] > 0
+    for name in ("elbo", "kl", "reconstruction_nll", "reconstruction_mse", "knn_accuracy", "denoising_gain_db"):
+        assert generator[name]["value"] is None and "no encoder" in generator[name]["reason"], name
+    assert generator["knn_accuracy_pixels"]["value"] > 0.9
+
+
+def test_a_deterministic_posterior_has_its_own_reason():
+    class WithPrior(Coder):
+        prior = KLAtOneCode()
+
+    entries = measured(WithPrior(), digits(), ["elbo", "kl", "reconstruction_mse"])
+    assert "deterministic" in entries["elbo"]["reason"] and "deterministic" in entries["kl"]["reason"]
+    assert entries["reconstruction_mse"]["value"] == 0.0
+
+
+def test_missing_labels_and_facts_are_reasons():
+    data = digits(labels=False)
+    entries = measured(LinearGaussian(), data, facts=FACTS | {"samples_per_second": None})
+    for name in ("knn_accuracy", "knn_accuracy_pixels"):
+        assert entries[name]["value"] is None and "no labels" in entries[name]["reason"]
+    assert "not measured" in entries["samples_per_second"]["reason"]
+    assert (entries["parameters"]["value"], entries["seconds"]["value"]) == (12.0, 1.5)
+
+
+def test_a_conditional_model_is_told_the_labels():
+    data = digits()
+    entries = measured(Conditional(), data, samples=1000)  # more than there are test labels
+    flat = data.test.label.view(-1, 1, 1, 1) / 10
+    assert entries["knn_accuracy"]["value"] == 1.0
+    assert entries["reconstruction_mse"]["value"] == pytest.approx((flat - data.test.x).square().mean().item())
+    assert entries["sharpness_samples"]["value"] == pytest.approx(0.0, abs=1e-10)
+
+
+def test_gains_are_at_the_runs_level_and_at_others_and_without_noise_at_a_half():
+    model, data, names = LinearGaussian(), digits(), ["denoising_gain_db", "denoising_gain_db_filter"]
+    none = measured(model, data, names, levels=[0.5, 1.0])
+    assert none["denoising_gain_db"] == none["denoising_gain_db@0.5"]
+    assert none["denoising_gain_db_filter"] == none["denoising_gain_db_filter@0.5"]
+    assert none["denoising_gain_db@1"]["value"] > none["denoising_gain_db"]["value"]
+    gaussian = measured(model, data, names, levels=[0.5], corruption=Gaussian(1.0))
+    assert gaussian["denoising_gain_db"] == none["denoising_gain_db@1"]
+    masking = measured(model, data, names, levels=[0.5], corruption=Masking(0.25))
+    assert masking["denoising_gain_db@0.5"] != none["denoising_gain_db@0.5"]
+    assert masking["denoising_gain_db_filter@0.5"] != none["denoising_gain_db_filter@0.5"]
+
+
+def test_a_copy_gains_nothing_and_no_noise_has_no_gain():
+    entries = measured(Coder(), digits(), ["denoising_gain_db"], levels=[0.0], corruption=Gaussian(0.3))
+    assert entries["denoising_gain_db"]["value"] == pytest.approx(0.0, abs=1e-6)
+    assert entries["denoising_gain_db@0"]["value"] is None
+    assert "not a finite number" in entries["denoising_gain_db@0"]["reason"]
+
+
+def test_what_follows_from_the_data_is_computed_once_for_all_seeds_and_models(monkeypatch):
+    fits = []
+
+    class Counted(KNeighborsClassifier):
+        def fit(self, x, y):
+            fits.append(x.shape)
+            return super().fit(x, y)
+
+    monkeypatch.setattr(bench.metrics.latent, "KNeighborsClassifier", Counted)
+    data = digits()
+    for seed in (0, 1):
+        measured(LinearGaussian(), data, levels=[0.1], seed=seed)
+    measured(Coder(), data, ["knn_accuracy_pixels"])
+    assert fits.count((1200, 64)) == 1 and fits.count((1200, 3)) == 2
+    measured(Coder(), digits(), ["knn_accuracy_pixels"])  # other data
+    assert fits.count((1200, 64)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"names": ["elbow"]}, ["'elbow'", "elbo", "ssim"]),
+        ({"levels": [-0.1]}, ["noise_levels", "-0.1"]),
+        ({"levels": [math.nan]}, ["noise_levels", "nan"]),
+        ({"levels": [math.inf]}, ["noise_levels", "inf"]),
+        ({"samples": 0}, ["samples", "0"]),
+    ],
+)
+def test_bad_input_is_one_clear_line(change, words):
+    with pytest.raises(InputError) as error:
+        measured(LinearGaussian(), digits(), **change)
+    assert "\n" not in str(error.value) and all(word in str(error.value) for word in words)
+
+
+def test_a_model_that_answers_nan_has_no_value():
+    model = LinearGaussian()
+    model.w.fill_(math.nan)
+    for name, entry in measured(model, digits(), samples=20).items():
+        if name not in FACTS and name not in ("knn_accuracy_pixels", "denoising_gain_db_filter"):
+            assert entry["value"] is None and "not a finite number" in entry["reason"], name
+
+
+def test_pictures_of_a_model_with_two_latents():
+    model, data = LinearGaussian(2), digits()
+    arrays = pictures(model, data, corruption=Identity(), seed=0)
+    image = {"input", "corrupted", "reconstruction", "denoised"}
+    grids = {"samples": (64,), "manifold": (20, 20), "interpolation_latent": (8, 10), "interpolation_pixel": (8, 10)}
+    assert arrays.keys() == image | grids.keys() | {"codes", "labels"}
+    for name, shape in {**dict.fromkeys(image, (16,)), **grids}.items():
+        assert arrays[name].shape == (*shape, 1, 8, 8) and arrays[name].dtype == np.uint8, name
+    assert np.array_equal(arrays["input"], (data.test.x[:16] * 255).round().byte().numpy())
+    codes = model.encode(Batch(data.test.x, data.test.x)).mean
+    assert arrays["codes"].dtype == np.float32 and np.allclose(arrays["codes"], codes, atol=1e-5)
+    assert np.array_equal(arrays["labels"], data.test.label)
+    corner = torch.tensor(norm.ppf([[0.975, 0.025]])).float()  # right, and up
+    assert np.array_equal(arrays["manifold"][0, -1], bench.evaluate._bytes(model.decode(corner).mean)[0])
+
+
+def test_interpolations_begin_and_end_at_test_images():
+    arrays = pictures(Coder(), digits(), corruption=Gaussian(0.2), seed=0)
+    for name in ("interpolation_latent", "interpolation_pixel"):
+        assert np.array_equal(arrays[name][:, 0], arrays["input"][:8])
+        assert np.array_equal(arrays[name][:, -1], arrays["input"][1:9])
+    assert np.array_equal(arrays["denoised"], arrays["corrupted"])  # the identity
+    assert np.array_equal(arrays["reconstruction"], arrays["input"])
+    assert "samples" not in arrays and "manifold" not in arrays and "class_style" not in arrays
+
+
+def test_pictures_of_models_that_lack_an_encoder_or_labels():
+    assert pictures(Generator(), digits(), corruption=Identity(), seed=0).keys() == {
+        "input",
+        "corrupted",
+        "samples",
+        "interpolation_pixel",
+    }
+    assert "labels" not in pictures(LinearGaussian(), digits(labels=False), corruption=Identity(), seed=0)
+
+
+def test_a_conditional_models_classes_stand_side_by_side():
+    arrays = pictures(Conditional(), digits(), corruption=Identity(), seed=0)
+    assert arrays["class_style"].shape == (8, 10, 1, 8, 8)
+    expected = np.round(np.arange(10) / 10 * 255)
+    assert np.allclose(arrays["class_style"], expected.reshape(1, 10, 1, 1, 1), atol=1)
+    ends = arrays["interpolation_latent"][:, [0, 4, 5, 9], 0, 0, 0] / 25.5
+    label = digits().test.label.numpy()
+    assert np.allclose(ends, np.stack([label[:8], label[:8], label[1:9], label[1:9]], 1), atol=0.05)
+
+
+def test_small_test_sets_have_smaller_pictures():
+    data = digits()
+    data = replace(data, test=Split(data.test.x[:3], data.test.label[:3]))
+    arrays = pictures(Conditional(), data, corruption=Identity(), seed=0)
+    assert len(arrays["input"]) == 3 and len(arrays["samples"]) == 64 and len(arrays["class_style"]) == 3
+    assert arrays["interpolation_latent"].shape == (8, 10, 1, 8, 8)
+
+
+def test_a_binary_picture_is_the_binary_image_that_was_judged():
+    class Flat(Coder):
+        def decode(self, z, batch=None):
+            return BernoulliObservation(1000 * (z.view(-1, 1, 8, 8) - 0.5))
+
+    data = digits("dynamic")
+    arrays = pictures(Flat(), data, corruption=Identity(), seed=3)
+    assert set(np.unique(arrays["input"])) == {0, 255}
+    assert np.array_equal(arrays["reconstruction"], arrays["input"])
+    entries = measured(Flat(), data, ["reconstruction_mse"])
+    assert entries["reconstruction_mse"]["value"] == pytest.approx(0.0, abs=1e-12)

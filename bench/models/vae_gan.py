@@ -52,7 +52,7 @@ class VAEGAN(Model):
         prior: Prior,
         adversarial: NonSaturating,
         latent_dim: Count = 16,
-        gamma: Rate = 0.01,
+        gamma: Rate = 0.1,
         beta: Level = 1.0,
         equilibrium: Level = 0.68,
         margin: Level = 0.35,

@@ -87,32 +87,35 @@ def show(jobs: list[dict[str, Any]]) -> None:
     for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
         runs = {outcome["run"] for outcome in jobs if (outcome["results"], outcome["sweep"]) == (results, sweep)}
         report.write(Path(results), [sweep], printed=runs)
-    counts = Counter(status for outcome in jobs for status in outcome["seeds"].values())
-    print(f"{sum(counts.values())} runs: " + ", ".join(f"{n} {status}" for status, n in counts.most_common()))
+    print(total(jobs))
 
 
 def plan(jobs: list[dict[str, Any]]) -> str:
-    """What a dry run found: a line a job, and the sum."""
+    """What a dry run found: a line a run, and the sum."""
+    runs = {outcome["run"]: outcome for outcome in jobs}.values()  # two jobs may come to the same run
     lines = []
-    for outcome in jobs:
-        counts = Counter(outcome["seeds"].values())
-        what = ", ".join(f"{n} {status}" for status, n in counts.items())
-        lines.append(f"{outcome['run']}: {what}" + (f" ({outcome['reason']})" if outcome["reason"] else ""))
-    counts = Counter(status for outcome in jobs for status in outcome["seeds"].values())
-    total = timedelta(seconds=round(sum(outcome["seconds"] for outcome in jobs)))
-    what = ", ".join(f"{n} {status}" for status, n in counts.items())
-    return "\n".join(
-        [*lines, f"{len(jobs)} jobs, {sum(counts.values())} runs: {what}; about {total} one after the other"]
-    )
+    for outcome in runs:
+        reason = f" ({outcome['reason']})" if outcome["reason"] else ""
+        lines.append(f"{outcome['run']}: {counted(outcome['seeds'])}{reason}")
+    about = timedelta(seconds=round(sum(outcome["seconds"] for outcome in runs)))
+    return "\n".join([*lines, f"{len(jobs)} jobs, {total(jobs)}; training takes about {about}, one after the other"])
+
+
+def total(jobs: list[dict[str, Any]]) -> str:
+    """The runs of all jobs, each counted once, by what became of them."""
+    statuses = {(outcome["run"], seed): status for outcome in jobs for seed, status in outcome["seeds"].items()}
+    return f"{len(statuses)} runs: {counted(statuses)}"
+
+
+def counted(statuses: dict[Any, str]) -> str:
+    return ", ".join(f"{n} {status}" for status, n in Counter(statuses.values()).most_common())
 
 
 def one_line(error: BaseException) -> str:
     """An error of the configuration or of the file system, without line breaks and without what Hydra adds to it."""
     message = re.sub(r"\s+", " ", str(error))
     message = re.sub(r"^.* raised while resolving interpolation: | (full_key|Config search path): .*$", "", message)
-    return re.sub(
-        r"To append to your config use \S+", "There is no such key: bench --cfg job shows those there are", message
-    )
+    return re.sub(r"To append to your config use \S+", "There is no such key; bench --cfg job shows all", message)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from bench import datasets, record, tracking
 from bench.check import Job, build, check, check_combination, corruption, optimizers
@@ -60,12 +61,18 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
         outcome.seconds = estimated_seconds(job, data.shapes, len(data.train.x)) * len(todo)
         return outcome
 
-    for seed, entry in found.items():
-        add_metrics(job, data, entry)
-        outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
-    listeners = tracking.listeners(job.tracking, job.results, job.settings.sweep) if todo else []
-    for start in range(0, len(todo), job.stack_size):
-        train_group(job, data, folder, todo[start : start + job.stack_size], listeners, outcome)
+    # Jobs that come to the same run (two likelihoods of a GAN) may be side by side: one of them trains it.
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", blocking=False):
+            for seed, entry in found.items():
+                add_metrics(job, data, entry)
+                outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
+            listeners = tracking.listeners(job.tracking, job.results, job.settings.sweep) if todo else []
+            for start in range(0, len(todo), job.stack_size):
+                train_group(job, data, folder, todo[start : start + job.stack_size], listeners, outcome)
+    except Timeout:
+        outcome.reason = "another job is at it"
     return outcome
 
 

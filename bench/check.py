@@ -129,13 +129,13 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
     if options is None:
         return {}
     target = _locate("optimizer", options)
-    own = job.config["model"]["optimizers"]
-    players = {player.name for player in _target("model", job.config["model"]).players}
-    if set(own) != players:
-        raise InputError(f"model.optimizers names the players {sorted(own)}, the model has {sorted(players)}")
+    own = job.config["model"].get("optimizers", {})
+    players = [player.name for player in _target("model", job.config["model"]).players]
+    if unknown := set(own) - set(players):
+        raise InputError(f"model.optimizers names {sorted(unknown)}: the players of this model are {players}")
     made: dict[str, MakeOptimizer] = {}
-    for player, values in own.items():
-        arguments = {key: values.get(key, value) for key, value in options.items() if key != "_target_"}
+    for player in players:
+        arguments = {key: own.get(player, {}).get(key, value) for key, value in options.items() if key != "_target_"}
         made[player] = partial(target, **arguments)
         try:
             made[player]([torch.zeros(1, requires_grad=True)])

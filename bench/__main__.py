@@ -63,8 +63,11 @@ def main() -> None:
             job()
         except KeyboardInterrupt:
             code, error = 130, "interrupted: what is done is kept, and the same command goes on from there"
-        except (HydraException, OmegaConfBaseException, OSError) as raised:
+        except (HydraException, OmegaConfBaseException) as raised:
             code, error = 1, one_line(raised)
+        except OSError as raised:
+            advice = "make room or get permission there, or set paths.results to another folder"
+            code, error = 1, f"{one_line(raised)}: {advice}"
         outcomes = [json.loads(path.read_text()) for path in sorted(Path(folder).iterdir())]
     for line in dict.fromkeys(outcome["error"] for outcome in outcomes if "error" in outcome):
         print(f"bench: {line}", file=sys.stderr)

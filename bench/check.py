@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
 from pydoc import locate
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
-from bench.core import Corruption, Count, InputError, Model, Shapes, SkipError, Whole
+from bench.core import Corruption, Count, InputError, Level, Model, Rate, Shapes, SkipError
 from bench.draws import number
 from bench.record import check_sweep, identity
 from bench.train import Budget, MakeOptimizer
@@ -22,17 +23,31 @@ PARTS = ("network", "likelihood", "prior", "adversarial")  # a model's construct
 GROUPS = ("model", "dataset", "noise", *PARTS, "optimizer", "budget")
 BESIDES = ("_target_", "optimizers", "requires")  # keys of a model that are not its constructor's
 
+# Checked here, so that the message names the key; what else an optimizer takes, it checks itself.
+HYPERPARAMETERS = {"lr": Level, "betas": list[Rate], "momentum": Rate, "alpha": Rate, "weight_decay": Level}
+
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+
 
 @dataclass(frozen=True)
 class Settings:
     """The values of a job that are in no group."""
 
-    seeds: Annotated[list[Whole], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     stack: Literal["auto"] | Count
     sweep: str
     device: str
     rerun: bool
     dry_run: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The values of the metrics group."""
+
+    names: list[str]
+    noise_levels: list[Level]
+    samples: Count
 
 
 @dataclass(frozen=True)
@@ -78,7 +93,8 @@ def check(config: dict[str, Any]) -> Job:
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds={seeds} repeats a seed: name each once")
     check_sweep(settings.sweep)
-    _valid("budget.", Budget, config["budget"])
+    _valid("budget", Budget, config["budget"])
+    _valid("metrics", Asked, config["metrics"])
 
     model = _target("model", config["model"])
     taken = inspect.signature(model).parameters
@@ -94,6 +110,9 @@ def check(config: dict[str, Any]) -> Job:
         if groups[group] is not None:
             groups[group] = {"_target_": groups[group]["_target_"], **_options(group, groups[group])}
     groups["model"] |= _options("model", groups["model"])
+    if groups["budget"] is not None:
+        groups["budget"] = _options("budget", {"_target_": "bench.train.Budget", **config["budget"]})
+    _check_finite("", {"optimizer": groups["optimizer"]} | groups)  # that first: the model takes values over from it
     job = Job(
         groups, choices, settings, _device(settings.device), Path(config["paths"]["results"]),
         config["metrics"], config["tracking"],
@@ -129,10 +148,16 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
     if options is None:
         return {}
     target = _locate("optimizer", options)
-    own = job.config["model"].get("optimizers", {})
+    own = _valid("model.optimizers", dict[str, dict[str, Any]], job.config["model"].get("optimizers", {}))
     players = [player.name for player in _target("model", job.config["model"]).players]
     if unknown := set(own) - set(players):
         raise InputError(f"model.optimizers names {sorted(unknown)}: the players of this model are {players}")
+    if unknown := {key for values in own.values() for key in values} - _optimizer_options():
+        raise InputError(f"model.optimizers sets {sorted(unknown)}, which no optimizer of torch has")
+    given = {"optimizer": options} | {f"model.optimizers.{player}": values for player, values in own.items()}
+    for where, values in given.items():
+        for name in [name for name in HYPERPARAMETERS if name in values]:
+            _valid(f"{where}.{name}", HYPERPARAMETERS[name], values[name])
     made: dict[str, MakeOptimizer] = {}
     for player in players:
         arguments = {key: own.get(player, {}).get(key, value) for key, value in options.items() if key != "_target_"}
@@ -140,8 +165,14 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
         try:
             made[player]([torch.zeros(1, requires_grad=True)])
         except (TypeError, ValueError) as error:
-            raise InputError(f"optimizer of {player}: {error}") from error
+            raise InputError(f"optimizer of {player} with {arguments}: {error}") from error
     return made
+
+
+def _optimizer_options() -> set[str]:
+    """Every option of every optimizer in torch: a model may set some that the chosen one lacks, but no others."""
+    kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
+    return {name for kind in kinds for name in inspect.signature(kind).parameters}
 
 
 def build(config: dict[str, Any], shapes: Shapes, seed: int) -> Model:
@@ -179,17 +210,32 @@ def _options(group: str, options: dict[str, Any]) -> dict[str, Any]:
     return {name: _valid(f"{group}.{name}", hints.get(name, Any), value) for name, value in given.items()}
 
 
+def _check_finite(where: str, value: Any) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_finite(f"{where}.{key}" if where else key, item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}={value}: expected a finite number")
+
+
 def _make(group: str, options: dict[str, Any]) -> Any:
     return _locate(group, options)(**_options(group, options))
 
 
 def _valid(where: str, annotation: Any, value: Any) -> Any:
+    """The value as its annotation has it; where: its key, which a message names. InputError otherwise."""
+    fields = get_type_hints(annotation) if is_dataclass(annotation) else None
+    if fields and (unknown := sorted(value.keys() - fields.keys())):
+        raise InputError(f"{where}.{unknown[0]} is not an option: there are {list(fields)}")
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = where + ".".join(str(part) for part in first["loc"] if isinstance(part, (str, int)))
-        raise InputError(f"{path}={first['input']!r}: {first['msg']}") from error
+        first, *others = error.errors()
+        # Where it is: a dataclass's field, and indices. The other words are pydantic's, for the members of a union.
+        place = [part for i, part in enumerate(first["loc"]) if isinstance(part, int) or (fields and i == 0)]
+        key = ".".join(str(part) for part in [where, *place] if part != "")
+        told = [first["msg"], *(other["msg"] for other in others if other["input"] is first["input"])]
+        raise InputError(f"{key}={first['input']!r}: {', or '.join(dict.fromkeys(told))}") from error
 
 
 def _device(name: str) -> torch.device:

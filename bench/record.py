@@ -204,6 +204,8 @@ def _finite(value: Any) -> Any:
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:
+    if not rows:
+        return b""
     columns = dict.fromkeys(key for row in rows for key in row)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n")

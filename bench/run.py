@@ -96,10 +96,11 @@ def train_group(job: Job, data: Data, folder: Path, seeds: list[int], listeners:
     for listener in listeners:
         listener.started(job.name, job.id, base["config"], seeds, job.budget.plan(len(data.train.x))[0])
     try:
-        stack = Stack([build(job.config, data.shapes, seed) for seed in seeds], seeds, job.device)
+        models = [build(job.config, data.shapes, seed).to(job.device) for seed in seeds]
         clock = time.perf_counter()
-        for seed, model in zip(seeds, stack.models, strict=True):
+        for seed, model in zip(seeds, models, strict=True):
             model.fit(data, Draws(seed, "fit", device=job.device))
+        stack = Stack(models, seeds, job.device)
         pace: dict[str, Any] = {"steps": 0, "seconds": time.perf_counter() - clock, "samples_per_second": None}
         diverged: list[int | None] = [None] * len(seeds)
         for progress in train(stack, data, corruption(job), optimizers(job), job.budget):

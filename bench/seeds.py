@@ -48,7 +48,8 @@ class Stack:
         names = []
         for prefix in player.owns:
             path = f"model.{prefix}" if prefix else "model"
-            self._call.get_submodule(path)
+            if path not in dict(self._call.named_modules()):
+                raise ValueError(f"player {player.name!r} owns {prefix!r}, and the model has no such submodule")
             names += [n for n in self.parameters if n.startswith(path + ".") and n not in names]
         if not names:
             raise ValueError(f"player {player.name!r} owns no parameter: {player.owns}")

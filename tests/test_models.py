@@ -242,7 +242,21 @@ def test_a_conditional_model_reads_labels_and_no_other_does(name):
         assert torch.equal(one, other) == (not model.conditional)
 
 
-# --- the losses, written out
+@every_model
+def test_an_encoder_reads_the_noisy_image(name):
+    """And nothing of the clean one, which is the target."""
+    job, data = small_job(name), small_data()
+    model = build(job.config, SHAPES, seed=0).eval()
+    model.fit(data, Draws(0))
+    x, label = data.train.x[:4], data.train.label[:4]
+    try:
+        both, noisy, clean = (model.encode(Batch(a, b, label)).mean for a, b in ((x, x), (0 * x, x), (x, 0 * x)))
+    except UnavailableError:
+        pytest.skip(f"{name} has no encoder: there is nothing that could read an image")
+    assert torch.equal(both, noisy) and not torch.equal(both, clean)
+
+
+# --- the losses, written out: codes of noisy images, clean targets
 
 
 def forward(part: nn.Module, x: Tensor, slope: float = 0.0) -> Tensor:
@@ -285,7 +299,7 @@ def agree(stack, turn: tuple[str, ...], key: tuple, batch: Batch, expected: dict
 
 def sampled(model, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """(mean, log variance, z = mean + sigma epsilon)."""
-    mean, log_variance = forward(model.encoder, batch.x[0]).chunk(2, 1)
+    mean, log_variance = forward(model.encoder, batch.x_noisy[0]).chunk(2, 1)
     return mean, log_variance, mean + (log_variance / 2).exp() * draws.normal("epsilon", mean.shape)
 
 
@@ -297,7 +311,7 @@ def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 @pytest.mark.parametrize(("beta", "samples"), [(1.0, 1), (4.0, 1), (1.0, 3), (0.0, 1)])
 def test_the_vaes_loss(beta, samples, float64):
     """Sum over pixels, mean over the batch, samples averaged outside the logarithm."""
-    job = small_job("vae", "mlp", "none", f"model.beta={beta}", f"model.samples={samples}")
+    job = small_job("vae", "mlp", "none", "noise=gaussian", f"model.beta={beta}", f"model.samples={samples}")
     stack, batch, expected = stack_of(job), batch_of(job, small_data()), 0
     model, x = stack.model, batch.x[0].flatten(1)
     for i in range(samples):
@@ -310,7 +324,7 @@ def test_the_vaes_loss(beta, samples, float64):
 @pytest.mark.parametrize("gamma", [0.01, 0.6])
 def test_vae_gans_three_losses_and_whom_each_trains(gamma, float64):
     """The encoder hears no adversary, the decoder no KL, the discriminator no reconstruction."""
-    job = small_job("vae_gan", "mlp", "none", f"model.gamma={gamma}", "network.dropout=0")
+    job = small_job("vae_gan", "mlp", "none", "noise=gaussian", f"model.gamma={gamma}", "network.dropout=0")
     stack, batch, draws = stack_of(job), batch_of(job, small_data()), Draws(0, "k")
     model, x = stack.model, batch.x[0]
     mean, log_variance, z = sampled(model, batch, draws)
@@ -362,10 +376,10 @@ def test_gans_losses(float64):
 @pytest.mark.parametrize("weight", [1.0, 0.25])
 def test_aaes_losses(weight, float64):
     """Real are draws of the prior, generated are codes."""
-    job = small_job("aae", "mlp", "none", "network.dropout=0", f"model.adversarial_weight={weight}")
+    job = small_job("aae", "mlp", "none", "noise=gaussian", "network.dropout=0", f"model.adversarial_weight={weight}")
     stack, batch = stack_of(job), batch_of(job, small_data())
     model, x = stack.model, batch.x[0].flatten(1)
-    z = forward(model.encoder, x)
+    z = forward(model.encoder, batch.x_noisy[0])
     nll = nn.BCEWithLogitsLoss(reduction="sum")(forward(model.decoder, z), x) / len(x)
     real, fake = (judged(model.discriminator, codes) for codes in (Draws(0, "k").normal("prior", z.shape), z))
     cost = (gan_cost(real, 1.0) + gan_cost(fake, 0.0)) / 2

@@ -40,6 +40,8 @@ class ProbabilisticPCA(Model):
     def fit(self, data: Data, draws: Draws) -> None:
         x = data.observe(data.train.x, draws)
         fitted = PCA(self.latent_dim, svd_solver="covariance_eigh").fit(x.flatten(1).double().cpu().numpy())
+        if fitted.noise_variance_ < 1e-8:
+            raise InputError(f"model.latent_dim={self.latent_dim} leaves no variance to the noise of PCA: choose fewer")
         variance = torch.from_numpy(fitted.explained_variance_)
         scale = (variance - fitted.noise_variance_).clamp(min=0).sqrt()
         self.mean.copy_(torch.from_numpy(fitted.mean_))

@@ -13,6 +13,7 @@ from bench.core import (
     Model,
     Observation,
     Player,
+    Positive,
     Posterior,
     Rate,
     Shapes,
@@ -30,7 +31,8 @@ class VAEGAN(Model):
     """Three players from one forward pass (Larsen et al. 2016, algorithm 1), each with the gradient of its own loss:
 
     encoder        KL + L_rec, where L_rec = |D_l(x) - D_l(x~)|^2 / 2 is a Gaussian's in the discriminator's features
-    decoder        gamma L_rec + (1 - gamma) * the generator's cost of x~ = dec(q(z|x)) and x_p = dec(p(z))
+    decoder        gamma L_rec + (1 - gamma) * the generator's cost of x~ = dec(q(z|x)) and x_p = dec(p(z)):
+                   the non-saturating -log D by default, where the paper has log(1 - D)
     discriminator  its cost of real x against x~ and x_p; L_rec does not train it
     """
 
@@ -54,8 +56,8 @@ class VAEGAN(Model):
         latent_dim: Count = 16,
         gamma: Rate = 0.1,
         beta: Level = 1.0,
-        equilibrium: Level = 0.68,
-        margin: Level = 0.35,
+        equilibrium: Positive = 0.68,
+        margin: Positive = 0.35,
     ):
         super().__init__()
         if any(True for _ in likelihood.parameters()):

@@ -1,0 +1,170 @@
+"""The command line as a user runs it: in this process, where that is honest, or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from bench import record
+from bench.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"network.hidden": "16", "budget.steps": "2", "metrics": "fast", "tracking": "none", "device": "cpu"}
+
+OWN_MODELS = '''
+"""Models that misbehave, from outside the package."""
+
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from bench.draws import number
+from bench.models.vae import VAE
+
+
+class Misbehaving(VAE):
+    """For the seeds it is told: infinite from step 3 on, an error at step 3, or so slow that it will not end.
+
+    The last two only while MISBEHAVE is set to the folder in which it says that it has begun.
+    """
+
+    def __init__(self, shapes, network, likelihood, prior, infinite: list[int], raises: list[int], slow: list[int]):
+        super().__init__(shapes, network, likelihood, prior)
+        mine = torch.initial_seed()
+        said = os.environ.get("MISBEHAVE")
+        self.folder = Path(said) if said else None
+        self.raises, self.slow = (said and mine in [number(s, "initialisation") for s in seeds] for seeds in (raises, slow))
+        doomed = mine in [number(s, "initialisation") for s in infinite]
+        self.register_buffer("doom", torch.tensor(float("inf") if doomed else 0.0))
+        self.calls = 0
+
+    def losses(self, batch, draws, turn):
+        self.calls += 1
+        if self.calls >= 3 and self.raises:
+            raise RuntimeError("nothing of the kind\\nand a second line")
+        if self.calls >= 3 and self.slow:
+            (self.folder / f"begun-{os.getpid()}").touch()
+            time.sleep(0.2)
+        losses = super().losses(batch, draws, turn)
+        return losses if self.calls < 3 else losses._replace(players={"model": losses.players["model"] + self.doom})
+'''
+
+OWN_CONFIG = """
+_target_: own_models.Misbehaving
+infinite: []
+raises: []
+slow: []
+requires: []
+optimizers:
+  model: {lr: "${optimizer.lr}"}
+"""
+
+
+class Said(NamedTuple):
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command_line(arguments: tuple[str, ...]) -> list[str]:
+    """The arguments, and small values for what they leave open."""
+    keys = {argument.split("=")[0] for argument in arguments}
+    return [*(f"{key}={value}" for key, value in SMALL.items() if key not in keys), *arguments]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """Every command starts in a folder of its own, outside the checkout."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("BENCH_OUTCOMES", "HYDRA_FULL_ERROR"):  # which the command sets for itself
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys) -> Callable[..., Said]:
+    """bench(*arguments), in this process."""
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["bench", *command_line(arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Said(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def start(elsewhere) -> Callable[..., subprocess.Popen]:
+    """Starts `python <words>` in a process, and a process group, of its own."""
+    started = []
+
+    def process(*words: str, **environment: str) -> subprocess.Popen:
+        path = os.pathsep.join([str(ROOT), str(elsewhere / "own")])
+        given = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen([sys.executable, *words], env=given, start_new_session=True, **pipes))
+        return started[-1]
+
+    yield process
+    for one in started:
+        one.kill()
+        one.communicate()
+
+
+@pytest.fixture
+def own_models(elsewhere, monkeypatch) -> list[str]:
+    """A user's folder with a model and its YAML; the words that make the command line find them."""
+    folder = elsewhere / "own"
+    (folder / "conf" / "model").mkdir(parents=True)
+    (folder / "own_models.py").write_text(OWN_MODELS)
+    (folder / "conf" / "model" / "misbehaving.yaml").write_text(OWN_CONFIG)
+    monkeypatch.syspath_prepend(folder)
+    yield ["--config-dir", str(folder / "conf")]
+    sys.modules.pop("own_models", None)
+
+
+@pytest.fixture
+def records(elsewhere) -> Callable[..., list[dict[str, Any]]]:
+    """records(sweep), by name and seed."""
+    return lambda sweep="default": record.find(elsewhere / "results", sweep)
+
+
+@pytest.fixture
+def files(elsewhere) -> Callable[[str], dict[str, tuple[bytes, int]]]:
+    """files(pattern) under results: the bytes of each, and when it was written."""
+
+    def found(pattern: str) -> dict[str, tuple[bytes, int]]:
+        paths = sorted((elsewhere / "results").glob(f"*/*/seed-*/{pattern}"))
+        return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+    return found
+
+
+@pytest.fixture
+def arrays(elsewhere) -> Callable[..., str]:
+    """Writes an .npz of 40 grey images of 8x8 with what is given changed; the words that choose it."""
+
+    def write(**changed: np.ndarray | None) -> list[str]:
+        x = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+        y = np.arange(40) % 4
+        content = {"x_train": x, "y_train": y, "x_test": x, "y_test": y} | changed
+        path = elsewhere / "arrays.npz"
+        np.savez(path, **{name: array for name, array in content.items() if array is not None})
+        return ["dataset=arrays", f"dataset.path={path}"]
+
+    return write

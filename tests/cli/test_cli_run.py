@@ -1,0 +1,182 @@
+"""One run, a sweep, the same again: what is trained, what is kept, what is printed."""
+
+from __future__ import annotations
+
+import csv
+import os
+from typing import get_type_hints
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from safetensors.numpy import load
+
+from bench import record
+
+SWEEP = ["-m", "model=vae,dae", "likelihood=bernoulli,gaussian", "noise=none,gaussian", "seeds=[0,1]", "sweep=first"]
+
+
+def table(sweep: str = "first") -> list[dict[str, str]]:
+    with open(f"results/{sweep}/report/table.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_run_leaves_a_whole_record_and_prints_its_row(bench, records, elsewhere):
+    said = bench("model=vae", "budget.steps=null", "budget.epochs=2")
+    assert said.code == 0, said.err
+    (found,) = records()
+    folder = found.pop("folder")
+    assert folder == elsewhere / "results/default" / f"vae-bernoulli-digits-none-{found['id']}" / "seed-0"
+    assert set(found) == set(get_type_hints(record.Record))
+    assert set(found["metrics"]["elbo"]) == set(get_type_hints(record.Metric))
+    assert (found["status"], found["reason"], found["steps"], found["seed"]) == ("ok", None, 22, 0)
+    assert found["parameters"]["total"] == sum(a.size for a in load((folder / "weights.safetensors").read_bytes()).values()
+                                               if a.dtype == np.float32) - buffers(folder)  # fmt: skip
+    with open(folder / "history.csv", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["11", "22"]
+    with np.load(folder / "images.npz") as images:
+        assert images["reconstruction"].shape == images["input"].shape == (16, 1, 8, 8)
+        assert images["samples"].shape == (64, 1, 8, 8)
+    mse = found["metrics"]["reconstruction_mse"]["value"]
+    assert f"{mse:.4f}" in said.out
+    assert said.out.splitlines()[-1] == "1 runs: 1 ok"
+
+
+def buffers(folder) -> int:
+    """Numbers among the weights that are not parameters: running statistics."""
+    weights = load((folder / "weights.safetensors").read_bytes())
+    return sum(array.size for name, array in weights.items() if "running_" in name and array.dtype == np.float32)
+
+
+def test_a_sweep_skips_what_makes_no_sense_and_is_not_trained_twice(bench, records, files):
+    said = bench(*SWEEP)
+    assert said.code == 0, said.err
+    assert said.out.splitlines()[-1] == "16 runs: 12 ok, 4 skipped"
+    statuses = {(r["choices"]["model"], r["choices"]["noise"], r["status"]) for r in records("first")}
+    assert statuses == {
+        ("vae", "none", "ok"),
+        ("vae", "gaussian", "ok"),
+        ("dae", "none", "skipped"),
+        ("dae", "gaussian", "ok"),
+    }
+    assert all("noise" in r["reason"] for r in records("first") if r["status"] == "skipped")
+    rows = table()
+    assert len({(r["model"], r["likelihood"], r["noise"]) for r in rows}) == 8
+    assert all(word in said.out for word in ("skipped", "learns to remove noise"))
+
+    weights, lines = files("weights.safetensors"), [r for r in said.out.splitlines() if "│" in r]
+    assert len(weights) == 12
+    again = bench(*SWEEP)
+    assert again.code == 0, again.err
+    assert files("weights.safetensors") == weights
+    assert table() == rows
+    assert [r for r in again.out.splitlines() if "│" in r] == lines
+    assert "steps" not in again.err
+
+
+def test_a_rerun_gives_the_same_weights_to_the_bit(bench, files, records):
+    line = ["model=vae_gan", "noise=masking", "seeds=[3]"]
+    assert bench(*line).code == 0
+    (before,), (first,) = files("weights.safetensors").values(), records()
+    assert bench(*line, "rerun=true").code == 0
+    (after,), (second,) = files("weights.safetensors").values(), records()
+    assert before[0] == after[0] and before[1] < after[1]
+    timed = {"seconds", "samples_per_second"}
+    assert all(second["metrics"][name] == first["metrics"][name] for name in first["metrics"].keys() - timed)
+
+
+def test_a_seed_is_the_same_alone_and_among_others(bench, files):
+    bench("seeds=[0,1]", "sweep=both")
+    bench("seeds=1", "sweep=alone")
+    by_folder = {path.split("/results/")[1]: content for path, (content, _) in files("weights.safetensors").items()}
+    both, alone = (
+        [c for p, c in by_folder.items() if p.startswith(f"{s}/") and "seed-1" in p] for s in ("both", "alone")
+    )
+    assert both == alone and len(alone) == 1
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(bench, files, elsewhere):
+    assert bench("-m", "model=vae", "seeds=[0]", "sweep=first").code == 0
+    before = files("*")
+    said = bench(
+        "-m", "model=vae,dae,gan", "likelihood=bernoulli,gaussian", "seeds=[0,1]", "sweep=first", "dry_run=true"
+    )
+    assert said.code == 0, said.err
+    assert files("*") == before
+    lines = said.out.splitlines()
+    assert [line.split(": ")[1] for line in lines if line.startswith("vae-bernoulli")] == ["1 done, 1 to do"]
+    assert sum(line.startswith("gan-digits") for line in lines) == 1
+    assert lines[-1].startswith("6 jobs, 10 runs: 9 to do, 1 done; training takes about 0:0")
+    assert [path.name for path in (elsewhere / "results/first").glob("*-*")] == [next(iter(before)).split("/")[-3]]
+
+
+def test_more_metrics_of_a_finished_run_come_from_its_weights(bench, files, records):
+    assert bench("model=vae", "sweep=first").code == 0
+    weights, history = files("weights.safetensors"), files("history.csv")
+    few = records("first")[0]["metrics"]
+    said = bench("model=vae", "sweep=first", "metrics=standard")
+    assert said.code == 0 and "steps" not in said.err
+    assert files("weights.safetensors") == weights and files("history.csv") == history
+    (later,) = records("first")
+
+    assert bench("model=vae", "sweep=at_once", "metrics=standard").code == 0
+    (at_once,) = records("at_once")
+    assert set(later["metrics"]) == set(at_once["metrics"]) > set(few)
+    timed = {"seconds", "samples_per_second", "sharpness_samples"}  # the last stands on other samples, fewer of them
+    for name in set(later["metrics"]) - timed:
+        assert later["metrics"][name] == at_once["metrics"][name], name
+    assert "ssim" in said.out
+
+
+def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, elsewhere, monkeypatch, arrays):
+    def ids(*line: str, sweep: str) -> set[str]:
+        assert bench(*line, f"sweep={sweep}").code == 0
+        return {r["id"] for r in records(sweep)}
+
+    here = ids(*arrays(), sweep="here")
+    (elsewhere / "moved").mkdir()
+    os.rename("arrays.npz", "moved/arrays.npz")
+    assert ids("dataset=arrays", "dataset.path=moved/arrays.npz", sweep="there") == here
+
+    plain = ids("model=vae", sweep="plain")
+    assert ids("model=vae", "network.hidden=16", "noise.level=0.3", "stack=2", "seeds=[1]", sweep="unused") == plain
+    assert ids("model=vae", "adversarial.smoothing=0.1", sweep="adversary") == plain
+    assert ids("model=vae", "model.beta=2", sweep="beta") != plain
+    assert ids("model=vae", "model.beta=1", sweep="whole_number") == plain
+    gan = ids("model=gan", sweep="gan")
+    assert ids("model=gan", "likelihood=gaussian", "noise=masking", sweep="gan_too") == gan
+
+
+def test_a_run_that_another_job_is_at_is_left_to_it(bench, records, files):
+    assert bench("model=gan").code == 0
+    (run,) = {r["folder"].parent for r in records()}
+    weights = files("weights.safetensors")
+    with FileLock(run / ".lock"):
+        said = bench("model=gan", "likelihood=gaussian", "rerun=true")
+    assert said.code == 0 and files("weights.safetensors") == weights
+
+
+def test_two_jobs_of_one_run_side_by_side_train_it_once(start, records):
+    pytest.importorskip(
+        "hydra_plugins.hydra_joblib_launcher", reason="no joblib launcher: jobs side by side are not run"
+    )
+    words = [
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "network.hidden=16",
+        "budget.steps=400",
+        "metrics=fast",
+    ]
+    job = start("-m", "bench", "-m", "model=gan", "likelihood=bernoulli,gaussian", "tracking=none", *words)
+    out, err = job.communicate(timeout=60)
+    assert job.returncode == 0, err
+    assert err.count("gan-digits seed 0: 400 steps") == 1
+    assert out.splitlines()[-1] == "1 runs: 1 ok"
+    assert len(records()) == 1
+
+
+def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    said = bench("model=vae", "tracking=wandb", "seeds=[0,1]")
+    assert said.code == 0, said.err
+    assert len(list((elsewhere / "results/default/wandb").glob("offline-run-*"))) == 2

@@ -55,6 +55,7 @@ def job(config: DictConfig) -> None:
 def main() -> None:
     """`bench`: exit code 0 if all is done, 1 for wrong input or a failed run, 130 when interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it caught, and it is said once, below
+    sys.path.append(os.getcwd())  # a model of the user's own may lie in this folder
     error: str | None = None
     code = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +78,10 @@ def main() -> None:
         print(plan(jobs))
     elif jobs:
         code = code or int(any("failed" in outcome["seeds"].values() for outcome in jobs))
-        show(jobs)
+        try:
+            show(jobs)
+        except (ValueError, OSError) as raised:  # InputError is a ValueError; records are whole, the report is not
+            code, error = 1, error or f"no report: {one_line(raised)}"
     if error:
         print(f"bench: {error}", file=sys.stderr)
     sys.exit(code)
@@ -106,7 +110,8 @@ def plan(jobs: list[dict[str, Any]]) -> str:
 
 def total(jobs: list[dict[str, Any]]) -> str:
     """The runs of all jobs, each counted once, by what became of them."""
-    statuses = {(outcome["run"], seed): status for outcome in jobs for seed, status in outcome["seeds"].items()}
+    elsewhere_first = sorted(jobs, key=lambda outcome: "in another process" not in outcome["seeds"].values())
+    statuses = {(o["run"], seed): status for o in elsewhere_first for seed, status in o["seeds"].items()}
     return f"{len(statuses)} runs: {counted(statuses)}"
 
 

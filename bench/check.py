@@ -16,11 +16,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from bench.core import Corruption, Count, InputError, Level, Model, Rate, Shapes, SkipError
 from bench.draws import number
-from bench.record import check_sweep, identity
+from bench.record import IDENTITY, check_sweep, identity
 from bench.train import Budget, MakeOptimizer
 
 PARTS = ("network", "likelihood", "prior", "adversarial")  # a model's constructor asks for those it uses by name
-GROUPS = ("model", "dataset", "noise", *PARTS, "optimizer", "budget")
 BESIDES = ("_target_", "optimizers", "requires")  # keys of a model that are not its constructor's
 
 # Checked here, so that the message names the key; what else an optimizer takes, it checks itself.
@@ -93,7 +92,6 @@ def check(config: dict[str, Any]) -> Job:
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds={seeds} repeats a seed: name each once")
     check_sweep(settings.sweep)
-    _valid("budget", Budget, config["budget"])
     _valid("metrics", Asked, config["metrics"])
 
     model = _target("model", config["model"])
@@ -101,8 +99,8 @@ def check(config: dict[str, Any]) -> Job:
     unused = {group for group in PARTS if group not in taken}
     unused |= set() if model.reads_noise else {"noise"}
     unused |= set() if model.players else {"optimizer", "budget"}
-    groups: dict[str, Any] = {group: None if group in unused else dict(config[group]) for group in GROUPS}
-    choices = {group: None if group in unused else config["choices"][group] for group in GROUPS}
+    groups: dict[str, Any] = {group: None if group in unused else dict(config[group]) for group in IDENTITY}
+    choices = {group: None if group in unused else config["choices"][group] for group in IDENTITY}
     if groups["optimizer"] is None:
         groups["model"].pop("optimizers", None)
 
@@ -112,6 +110,8 @@ def check(config: dict[str, Any]) -> Job:
     groups["model"] |= _options("model", groups["model"])
     if groups["budget"] is not None:
         groups["budget"] = _options("budget", {"_target_": "bench.train.Budget", **config["budget"]})
+        if groups["budget"]["steps"] is not None:
+            groups["budget"]["epochs"] = None  # steps decide, so epochs do not tell runs apart
     _check_finite("", {"optimizer": groups["optimizer"]} | groups)  # that first: the model takes values over from it
     job = Job(
         groups, choices, settings, _device(settings.device), Path(config["paths"]["results"]),
@@ -120,23 +120,25 @@ def check(config: dict[str, Any]) -> Job:
     if groups["noise"] is not None:
         groups["noise"]["level"] = corruption(job).level
     optimizers(job)
+    for level in job.metrics["noise_levels"]:
+        corruption(job, level=level)
     return job
 
 
-def check_combination(job: Job, shapes: Shapes) -> None:
-    """Raises SkipError where the model needs what this noise, data set or part does not give."""
+def check_combination(job: Job, shapes: Shapes) -> Model:
+    """A first model, on the CPU. Raises SkipError where it needs what this noise, data set or part does not give."""
     needs, model = job.config["model"].get("requires", ()), job.choices["model"]
     if "noise" in needs and not job.config["noise"]["level"]:
         raise SkipError(f"{model} learns to remove noise, and there is none: choose noise=gaussian or another")
     if "label" in needs and not shapes.classes:
         raise SkipError(f"{model} needs labels, and this data set has none: choose a labelled one, or another model")
-    build(job.config, shapes, seed=0)
+    return build(job.config, shapes, seed=0)
 
 
-def corruption(job: Job) -> Corruption:
-    """The noise that training adds, none for a model that does not read it."""
+def corruption(job: Job, **changed: float) -> Corruption:
+    """The noise that training adds, none for a model that does not read it. changed: another level."""
     options = job.config["noise"] or {"_target_": "bench.corruptions.Identity"}
-    return _make("noise", options)
+    return _make("noise", {**options, **changed})
 
 
 def optimizers(job: Job) -> dict[str, MakeOptimizer]:

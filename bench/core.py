@@ -140,7 +140,7 @@ class Model(nn.Module, ABC):
     phases: tuple[Phase, ...] = ()  # empty: one phase, in which all players move in one turn
     conditional: bool = False  # whether it reads labels
     reads_noise: ClassVar[bool] = True  # whether training reads batch.x_noisy
-    notes: ClassVar[dict[str, str]] = {}  # what must be said beside a metric of this model, by the metric's name
+    notes: dict[str, str] = {}  # what must be said beside a metric of this model, by the metric's name
 
     @abstractmethod
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses: ...

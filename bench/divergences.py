@@ -46,7 +46,7 @@ class MarginGate:
     equilibrium + margin; where both would wait, both learn. Bool scalars, so each stacked seed has its own.
     """
 
-    def __init__(self, equilibrium: Positive = 0.68, margin: Positive = 0.35):
+    def __init__(self, equilibrium: Positive, margin: Positive):
         self.low, self.high = equilibrium - margin, equilibrium + margin
 
     def __call__(self, real_cost: Tensor, fake_cost: Tensor) -> tuple[Tensor, Tensor]:

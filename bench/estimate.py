@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -22,12 +23,17 @@ def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
     steps, _ = job.budget.plan(examples)
     for path in job.results.glob(f"*/{job.name}-*/seed-*/{record.RECORD}"):
         found = record.done(path.parent)
-        if found and found["status"] == "ok" and found["steps"] and found["config"]["network"] == job.config["network"]:
+        if found and found["status"] == "ok" and found["steps"] and _costs(found["config"]) == _costs(job.config):
             return found["seconds"] * steps / found["steps"]
     model = build(job.config, shapes, seed=0)
     turns = sum(len(phase.turns) for phase in phases_of(model)) if model.players else 0
     operations = PASSES * job.budget.batch_size * sum(parameter.numel() for parameter in model.parameters())
     return steps * turns * (OVERHEAD + operations / (EFFICIENCY * _operations_per_second(job.device)))
+
+
+def _costs(config: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides the time of a step, of runs of one name."""
+    return config["network"], config["model"]["latent_dim"], config["budget"] and config["budget"]["batch_size"]
 
 
 @cache

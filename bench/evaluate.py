@@ -211,14 +211,11 @@ def _images(data: Data) -> _Images:
 
 def _pieces(source: object) -> dict[str, Callable[[], Any]]:
     """The evidence a source offers, by name, not computed yet."""
-    offered = [name for name, member in vars(type(source)).items() if isinstance(member, (property, cached_property))]
-    return {name: partial(getattr, source, name) for name in offered}
+    return {name: partial(getattr, source, name) for name in _pieces_of(type(source))}
 
 
-def _fact(name: str, value: float | None) -> float:
-    if value is None:
-        raise UnavailableError(f"{name} was not measured")
-    return value
+def _pieces_of(kind: type) -> set[str]:
+    return {name for name, member in vars(kind).items() if isinstance(member, property | cached_property)}
 
 
 def _denoised(corruption: Corruption) -> Corruption:
@@ -236,8 +233,15 @@ def requested(names: list[str], noise_levels: list[float], samples: int) -> dict
         if not (math.isfinite(level) and level >= 0):
             raise InputError(f"metrics.noise_levels: {level} is not a noise level; give finite numbers, 0 or more")
     if samples < 1:
-        raise InputError(f"metrics.samples: {samples} images cannot be judged; give 1 or more")
+        raise InputError(f"metrics.samples={samples}: give 1 or more")
     return {name: known[name] for name in names}
+
+
+def entry_names(names: list[str], noise_levels: list[float]) -> list[str]:
+    """The names under which `evaluate` answers: `name`, and `name@level` for metrics of corrupted images."""
+    of_noise, known = _pieces_of(_NoisyImages) | _pieces_of(_NoisyAnswers), discover()
+    noisy = [name for name in names if inspect.signature(known[name]).parameters.keys() & of_noise]
+    return [*names, *(f"{name}@{level:g}" for name in noisy for level in noise_levels)]
 
 
 def _answer(metric: Metric, evidence: dict[str, Callable[[], Any]]) -> Value:
@@ -277,7 +281,13 @@ def evaluate(
     kinds: dict[str, Corruption] = {"": own} | {f"@{level:g}": type(own)(level=level) for level in noise_levels}  # type: ignore[call-arg]
     images = _images(data)
     answers = _Answers(model, images, samples, seed)
-    given = {name: partial(_fact, name, value) for name, value in facts.items()}
+
+    def fact(name: str) -> float:
+        if (value := facts[name]) is None:
+            raise UnavailableError(f"{name} was not measured")
+        return value
+
+    given = {name: partial(fact, name) for name in facts}
     entries: dict[str, dict[str, Any]] = {}
     for suffix, kind in kinds.items():
         # Made here and dropped again, so that only one level's images are held at a time.

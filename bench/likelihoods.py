@@ -80,19 +80,27 @@ class Bernoulli(Likelihood):
 
 
 class Gaussian(Likelihood):
-    """sigma = 1 is half the squared error plus a constant. learned: one sigma for all pixels, which starts at sigma."""
+    """sigma = 1 is half the squared error plus a constant. learned: one sigma for all pixels, which starts at sigma.
+
+    What is learned is log(sigma) / 10: optimizers move a parameter by about their rate a step, and from 1 to 0.1 would
+    else be thousands of steps.
+    """
+
+    log_sigma: Tensor
 
     def __init__(self, sigma: Positive = 1.0, learned: bool = False, mean_activation: MeanActivation = "sigmoid"):
         super().__init__()
         self.mean_activation: MeanActivation = mean_activation
+        self.learned = learned
         log_sigma = torch.tensor(math.log(sigma))
         if learned:
-            self.log_sigma = nn.Parameter(log_sigma)
+            self.tenth_log_sigma = nn.Parameter(log_sigma / 10)
         else:
             self.register_buffer("log_sigma", log_sigma)
 
     def forward(self, raw: Tensor) -> Observation:
-        return GaussianObservation(_mean(raw, self.mean_activation), self.log_sigma)
+        log_sigma = 10 * self.tenth_log_sigma if self.learned else self.log_sigma
+        return GaussianObservation(_mean(raw, self.mean_activation), log_sigma)
 
     def measure(self, binary: bool) -> str:
         return "density"

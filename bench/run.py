@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +18,13 @@ from bench.check import Job, build, check, check_combination, corruption, optimi
 from bench.core import Data, InputError, Model, SkipError
 from bench.draws import Draws
 from bench.estimate import estimated_seconds
-from bench.evaluate import evaluate, pictures, requested
+from bench.evaluate import entry_names, evaluate, pictures, requested
 from bench.seeds import Stack
 from bench.train import check_ownership, train
-from bench.trained import load_trained
+from bench.trained import restored
+
+PACE = ("steps", "seconds", "samples_per_second")
+ELSEWHERE = "in another process"
 
 
 @dataclass
@@ -36,66 +40,82 @@ class Outcome:
 
 
 def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
-    """A job, from its resolved configuration. What is done already is not done again; a seed that fails is recorded.
+    """A job, from its resolved configuration. What is done already is not done again; what fails is recorded.
 
-    Raises InputError for wrong input, and SkipError for a combination that makes no sense: in a sweep that is recorded
-    as skipped instead.
+    Raises InputError for wrong input. In a sweep that is recorded as failed once the run is known, and a combination
+    that makes no sense as skipped.
     """
     job = check(config)
     requested(**job.metrics)
     data = datasets.load(job.config["dataset"], job.device)
     folder = record.run_folder(job.results, job.settings.sweep, job.name, job.id)
     outcome = Outcome(str(job.results), job.settings.sweep, folder.name, {})
-    try:
-        check_combination(job, data.shapes)
-    except SkipError as reason:
-        if not in_sweep:
-            raise
-        return skip(job, data, folder, outcome, str(reason))
-
     seeds = job.settings.seeds
+    base = _base(job, data)
+    try:
+        base |= about(job, check_combination(job, data.shapes), data)
+    except Exception as error:
+        if isinstance(error, InputError) and not in_sweep:
+            raise
+        ending = _ending(error)
+        for seed in seeds:
+            outcome.seeds[seed], outcome.reason = ending["status"], ending["reason"]
+            if not job.settings.dry_run:
+                record.write(record.seed_folder(folder, seed), base | ending | {"seed": seed})
+        return outcome
+
     found = {} if job.settings.rerun else _finished(folder, seeds, data)
     todo = [seed for seed in seeds if seed not in found]
     if job.settings.dry_run:
         outcome.seeds = {seed: "to do" if seed in todo else "done" for seed in seeds}
         outcome.seconds = estimated_seconds(job, data.shapes, len(data.train.x)) * len(todo)
         return outcome
-
-    # Jobs that come to the same run (two likelihoods of a GAN) may be side by side: one of them trains it.
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", blocking=False):
-            for seed, entry in found.items():
-                add_metrics(job, data, entry)
-                outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
-            listeners = tracking.listeners(job.tracking, job.results, job.settings.sweep) if todo else []
-            for start in range(0, len(todo), job.stack_size):
-                train_group(job, data, folder, todo[start : start + job.stack_size], listeners, outcome)
-    except Timeout:
-        outcome.reason = "another job is at it"
+    for seed, entry in found.items():
+        add_metrics(job, data, entry)
+        outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
+    listeners = tracking.listeners(job.tracking, job.results, job.settings.sweep) if todo else []
+    for start in range(0, len(todo), job.stack_size):
+        group = todo[start : start + job.stack_size]
+        # Jobs that come to the same run (two likelihoods of a GAN) may be side by side: each seed is trained by one.
+        with ExitStack() as locks:
+            mine = [seed for seed in group if _locked(locks, record.seed_folder(folder, seed))]
+            found = {} if job.settings.rerun else _finished(folder, mine, data)
+            outcome.seeds |= {seed: found[seed]["status"] if seed in found else ELSEWHERE for seed in group}
+            mine = [seed for seed in mine if seed not in found]
+            if mine:
+                train_group(job, data, folder, base | {"seeds_stacked": mine}, listeners, outcome)
     return outcome
 
 
-def train_group(job: Job, data: Data, folder: Path, seeds: list[int], listeners: list[Any], outcome: Outcome) -> None:
-    """Trains, evaluates and records seeds that are trained at once (or one). A failure is recorded, not raised."""
-    base = _base(job, data, seeds)
+def train_group(
+    job: Job, data: Data, folder: Path, base: dict[str, Any], listeners: list[Any], outcome: Outcome
+) -> None:
+    """Trains, evaluates and records base["seeds_stacked"], at once or one. A failure is recorded, not raised."""
+    seeds = base["seeds_stacked"]
     history: dict[int, list[dict[str, float]]] = {seed: [] for seed in seeds}
+    recorded: set[int] = set()
+    steps = job.budget.plan(len(data.train.x))[0]
 
     def keep(seed: int, entry: dict[str, Any], images: dict[str, Any] | None = None) -> None:
         entry = base | {"seed": seed, "finished": _now()} | entry
-        record.write(record.seed_folder(folder, seed), entry, history=history[seed], images=images)
+        record.write(record.seed_folder(folder, seed), entry, history=history[seed] or None, images=images)
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
+        recorded.add(seed)
         for listener in listeners:
             listener.finished(seed, entry, images)
 
-    def keep_the_rest(entry: dict[str, Any]) -> None:
-        for seed in seeds:
-            if seed not in outcome.seeds:
-                keep(seed, entry)
+    def conclude(seed: int, model: Model) -> None:
+        metrics = judge(job, model, data, seed, base)
+        images = pictures(model, data, corruption=corruption(job), seed=seed)
+        keep(seed, {"status": "ok", "reason": None, "metrics": metrics}, images)
 
-    for listener in listeners:
-        listener.started(job.name, job.id, base["config"], seeds, job.budget.plan(len(data.train.x))[0])
     try:
+        for listener in listeners:
+            listener.started(job.name, job.id, base["config"], seeds, steps)
+        if not job.settings.rerun and len(seeds) == 1 and (found := _unjudged(folder, seeds[0], data, steps)):
+            base |= {key: found[key] for key in PACE}
+            conclude(seeds[0], restored(found).to(job.device))
+            return
         models = [build(job.config, data.shapes, seed).to(job.device) for seed in seeds]
         clock = time.perf_counter()
         for seed, model in zip(seeds, models, strict=True):
@@ -107,40 +127,41 @@ def train_group(job: Job, data: Data, folder: Path, seeds: list[int], listeners:
             diverged = progress.diverged
             for seed, row in zip(seeds, progress.row or (), strict=False):
                 history[seed].append(row)
-                pace |= {"steps": progress.step, **{key: row[key] for key in ("seconds", "samples_per_second")}}
+                pace = {"steps": progress.step, **{key: row[key] for key in ("seconds", "samples_per_second")}}
             for listener in listeners:
                 listener.advanced(progress)
 
-        pace["seconds"] /= len(seeds)
-        for seed, model, lost_at in zip(seeds, stack.unstack(), diverged, strict=True):
-            if lost_at is not None:
-                reason = f"its loss was no longer a finite number at step {lost_at}"
-                keep(seed, pace | {"status": "diverged", "reason": reason})
-                continue
-            # The weights are kept before anything else can go wrong.
-            unjudged = base | pace | {"seed": seed, "reason": "its evaluation did not finish"}
-            record.write(record.seed_folder(folder, seed), unjudged, weights=model.state_dict())
-            metrics = judge(job, model, data, seed, base["parameters"], pace)
-            images = pictures(model, data, corruption=corruption(job), seed=seed)
-            keep(seed, pace | {"status": "ok", "metrics": metrics}, images)
+        # From here on a record says that training is done: what goes wrong below costs an evaluation, not the weights.
+        base |= pace | {"seconds": pace["seconds"] / len(seeds)}
+        trained = list(zip(seeds, stack.unstack(), diverged, strict=True))
+        for seed, model, lost_at in trained:
+            if lost_at or not all(weight.isfinite().all() for weight in model.state_dict().values()):
+                reason = f"its loss or its weights were no longer finite at step {lost_at or base['steps']}"
+                keep(seed, {"status": "diverged", "reason": reason})
+            else:
+                unjudged = base | {"seed": seed, "reason": "its evaluation did not finish"}
+                record.write(record.seed_folder(folder, seed), unjudged, weights=model.state_dict())
+        for seed, model, _ in trained:
+            if seed not in recorded:
+                conclude(seed, model)
     except KeyboardInterrupt:
-        keep_the_rest({"status": "interrupted", "reason": "stopped by Ctrl-C"})
-        raise
-    except InputError:
+        for seed in seeds:
+            # A result that a rerun had not replaced yet stays.
+            if seed not in recorded and not record.done(record.seed_folder(folder, seed)):
+                keep(seed, {"status": "interrupted", "reason": "stopped by Ctrl-C"})
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        keep_the_rest({"status": "failed", "reason": reason, "traceback": traceback.format_exc()})
+        for seed in seeds:
+            if seed not in recorded:
+                keep(seed, _ending(error))
     finally:
         for listener in listeners:
             listener.closed()
 
 
-def judge(
-    job: Job, model: Model, data: Data, seed: int, parameters: dict[str, int], pace: dict[str, Any]
-) -> dict[str, Any]:
-    """The job's metrics of a trained model, each with what the model says must stand beside it."""
-    facts = {"parameters": parameters["total"]} | {key: pace[key] for key in ("seconds", "samples_per_second")}
+def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any]) -> dict[str, Any]:
+    """The job's metrics of a trained model, each with what the model says must stand beside it. entry: its record."""
+    facts = {"parameters": entry["parameters"]["total"]} | {key: entry[key] for key in PACE}
     entries = evaluate(model, data, corruption=corruption(job), seed=seed, facts=facts, **job.metrics)
     for name, note in model.notes.items():
         if name in entries and entries[name]["value"] is not None:
@@ -150,23 +171,25 @@ def judge(
 
 def add_metrics(job: Job, data: Data, found: dict[str, Any]) -> None:
     """Metrics that a finished run has not been asked for yet, from its saved weights."""
-    asked = set(job.metrics["names"])
-    if found["status"] != "ok" or asked <= set(found["metrics"]):
+    asked = entry_names(job.metrics["names"], job.metrics["noise_levels"])
+    if found["status"] != "ok" or set(asked) <= set(found["metrics"]):
         return
-    model = load_trained(found["folder"].parent, found["seed"]).model.to(job.device)
-    entries = judge(job, model, data, found["seed"], found["parameters"], found)
+    entries = judge(job, restored(found).to(job.device), data, found["seed"], found)
     record.write(found["folder"], found | {"metrics": entries | found["metrics"]})
 
 
-def skip(job: Job, data: Data, folder: Path, outcome: Outcome, reason: str) -> Outcome:
-    """Records the seeds of a combination that makes no sense."""
-    for seed in job.settings.seeds:
-        outcome.seeds[seed] = "skipped"
-        if not job.settings.dry_run:
-            entry = _base(job, data, [seed], skipped=True) | {"seed": seed, "status": "skipped", "reason": reason}
-            record.write(record.seed_folder(folder, seed), entry)
-    outcome.reason = reason
-    return outcome
+def about(job: Job, model: Model, data: Data) -> dict[str, Any]:
+    """What a record says of the model: its size, and what its likelihood numbers may be compared with."""
+    likelihood = getattr(model, "likelihood", None)
+    key = likelihood and {
+        "dataset": job.choices["dataset"],
+        "binarize": data.binarize,
+        "dequantize": data.dequantize,
+        "measure": likelihood.measure(binary=data.binarize != "none"),
+        "conditional": model.conditional,
+        "estimator": "elbo",
+    }
+    return {"likelihood_key": key, "parameters": _parameters(model)}
 
 
 def _finished(folder: Path, seeds: list[int], data: Data) -> dict[int, dict[str, Any]]:
@@ -174,9 +197,40 @@ def _finished(folder: Path, seeds: list[int], data: Data) -> dict[int, dict[str,
     return {seed: entry for seed, entry in found.items() if entry is not None}
 
 
-def _base(job: Job, data: Data, seeds: list[int], skipped: bool = False) -> dict[str, Any]:
+def _unjudged(folder: Path, seed: int, data: Data, steps: int) -> dict[str, Any] | None:
+    """The record of a seed that was trained to its end, and whose evaluation failed or was interrupted."""
+    place = record.seed_folder(folder, seed)
+    if not (place / record.RECORD).is_file() or not (place / record.WEIGHTS).is_file():
+        return None
+    found = record.read(place)
+    same = found["data"]["fingerprint"] == data.fingerprint and found["status"] in ("failed", "interrupted")
+    return found if same and 0 < found["steps"] == steps else None
+
+
+def _locked(locks: ExitStack, folder: Path) -> bool:
+    """Whether this process got hold of a seed's folder; given back when the stack closes, or the process dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        locks.enter_context(FileLock(folder / ".lock", blocking=False))
+    except Timeout:
+        return False
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}; set paths.results to another folder") from error
+    return True
+
+
+def _ending(error: Exception) -> dict[str, Any]:
+    """How a record says that something was raised."""
+    reason = " ".join(str(error).split())
+    if isinstance(error, SkipError):
+        return {"status": "skipped", "reason": reason}
+    if isinstance(error, InputError):
+        return {"status": "failed", "reason": reason}
+    return {"status": "failed", "reason": f"{type(error).__name__}: {reason}", "traceback": traceback.format_exc()}
+
+
+def _base(job: Job, data: Data) -> dict[str, Any]:
     """What is known of a run before it starts."""
-    model = None if skipped else build(job.config, data.shapes, seeds[0])
     device = torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else job.device.type
     return {
         "id": job.id,
@@ -195,30 +249,17 @@ def _base(job: Job, data: Data, seeds: list[int], skipped: bool = False) -> dict
             "image": list(data.shapes.image),
             "classes": data.shapes.classes,
         },
-        "likelihood_key": _likelihood_key(job, model, data) if model else None,
+        "likelihood_key": None,
         **record.environment(device, torch.get_num_threads()),
-        "seeds_stacked": seeds,
+        "seeds_stacked": [],
         "steps": 0,
         "seconds": 0.0,
         "samples_per_second": None,
-        "parameters": _parameters(model) if model else {},
+        "parameters": {},
         "metrics": {},
         "warnings": [],
         "started": _now(),
         "finished": _now(),
-    }
-
-
-def _likelihood_key(job: Job, model: Model, data: Data) -> dict[str, Any] | None:
-    """What a likelihood number of this run may be compared with; None for a model without a likelihood."""
-    likelihood = getattr(model, "likelihood", None)
-    return likelihood and {
-        "dataset": job.choices["dataset"],
-        "binarize": data.binarize,
-        "dequantize": data.dequantize,
-        "measure": likelihood.measure(binary=data.binarize != "none"),
-        "conditional": model.conditional,
-        "estimator": "elbo",
     }
 
 

@@ -23,14 +23,14 @@ TICK_STEPS = 20  # between two signs of life, and between two looks at whether a
 class Budget:
     """How long to train. steps, where given, decides in place of epochs."""
 
-    epochs: Whole = 20
+    epochs: Whole | None = 20
     batch_size: Count = 128
     steps: Whole | None = None
 
     def plan(self, examples: int) -> tuple[int, int]:
         """(steps in all, steps an epoch)."""
         per_epoch = len(batch_sizes(examples, self.batch_size))
-        return (self.epochs * per_epoch if self.steps is None else self.steps), per_epoch
+        return ((self.epochs or 0) * per_epoch if self.steps is None else self.steps), per_epoch
 
 
 class Progress(NamedTuple):
@@ -73,7 +73,7 @@ class Means:
 
     def add(self, values: dict[str, Tensor], examples: int) -> None:
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach().double() * examples
+            self.sums[name] = self.sums.get(name, 0) + value.detach() * examples
             self.counts[name] = self.counts.get(name, 0) + examples
 
     def take(self, seeds: int) -> list[dict[str, float]]:

@@ -12,6 +12,8 @@ from bench.networks import Network, one_hot
 from bench.posteriors import DiagonalGaussian
 from bench.priors import Prior
 
+TOLD = ("reconstruction_mse", "psnr", "ssim", "knn_accuracy", "sharpness_reconstructions", "denoising_gain_db")
+
 
 class VAE(Model):
     """max E_q(z|x)[log p(x|z)] - beta KL(q(z|x) || p(z)), the expectation over `samples` draws of z.
@@ -36,6 +38,8 @@ class VAE(Model):
         self.encoder = network.encoder(shapes.image, 2 * latent_dim, self.classes)
         self.decoder = network.decoder(latent_dim, shapes.image, self.classes)
         self.likelihood, self.prior = likelihood, prior
+        if conditional:
+            self.notes = dict.fromkeys(TOLD, "the model is told the labels of the test images")
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)

@@ -31,9 +31,10 @@ class VAEGAN(Model):
     """Three players from one forward pass (Larsen et al. 2016, algorithm 1), each with the gradient of its own loss:
 
     encoder        KL + L_rec, where L_rec = |D_l(x) - D_l(x~)|^2 / 2 is a Gaussian's in the discriminator's features
-    decoder        gamma L_rec + (1 - gamma) * the generator's cost of x~ = dec(q(z|x)) and x_p = dec(p(z)):
-                   the non-saturating -log D by default, where the paper has log(1 - D)
+    decoder        gamma L_rec + (1 - gamma) * the generator's cost of x~ = dec(q(z|x)) and x_p = dec(p(z))
     discriminator  its cost of real x against x~ and x_p; L_rec does not train it
+
+    The generator's cost is non-saturating by default, -log D, where the paper has log(1 - D).
     """
 
     players = (
@@ -41,10 +42,7 @@ class VAEGAN(Model):
         Player("decoder", ("decoder",)),
         Player("discriminator", ("discriminator",)),
     )
-    notes = {
-        "elbo": "a valid bound, but not what the model was trained on",
-        "reconstruction_nll": "not what the model was trained on",
-    }
+    notes = dict.fromkeys(("elbo", "reconstruction_nll"), "a valid number, but not what the model was trained on")
 
     def __init__(
         self,
@@ -83,8 +81,8 @@ class VAEGAN(Model):
         reconstruction = 0.5 * ((features - features_decoded) ** 2).sum(1).mean()
         decoder = self.gamma * reconstruction + (1 - self.gamma) * self.adversarial.generator(fake)
         discriminator = self.adversarial.discriminator(real, fake)
-        real_cost, fake_cost = self.adversarial.real(real).mean(), self.adversarial.fake(fake).mean()
-        discriminator_learns, decoder_learns = self.balance(real_cost, fake_cost)
+        costs = self.adversarial.real(real).mean(), self.adversarial.fake(fake).mean()
+        discriminator_learns, decoder_learns = self.balance(*costs)
         return Losses(
             {"encoder": self.beta * kl + reconstruction, "decoder": decoder, "discriminator": discriminator},
             {"kl": kl, "feature_reconstruction": reconstruction, "discriminator_accuracy": accuracy(real, fake)},

@@ -73,7 +73,10 @@ def why_apart(key: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
 
 def ranked_with(run: Run, metric: str) -> Hashable:
     """Runs may be ranked in a metric where this is equal: the same images and, in denoising, the same noise."""
-    noise = (run.value("noise"), run.value("noise.level")) if metric.startswith("denoising") else None
+    noise = None
+    if metric.startswith("denoising"):  # judged under the run's own noise, and Gaussian noise of 0.5 where it has none
+        has_noise = run.value("noise") not in (None, "none")
+        noise = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)
     return run.value("dataset"), fingerprint(run), noise
 
 

@@ -42,9 +42,9 @@ class Misbehaving(VAE):
         mine = torch.initial_seed()
         said = os.environ.get("MISBEHAVE")
         self.folder = Path(said) if said else None
-        self.raises, self.slow = (said and mine in [number(s, "initialisation") for s in seeds] for seeds in (raises, slow))
-        doomed = mine in [number(s, "initialisation") for s in infinite]
-        self.register_buffer("doom", torch.tensor(float("inf") if doomed else 0.0))
+        infinite, raises, slow = ([number(s, "initialisation") for s in seeds] for seeds in (infinite, raises, slow))
+        self.raises, self.slow = said and mine in raises, said and mine in slow
+        self.register_buffer("doom", torch.tensor(float("inf") if mine in infinite else 0.0))
         self.calls = 0
 
     def losses(self, batch, draws, turn):
@@ -53,7 +53,7 @@ class Misbehaving(VAE):
             raise RuntimeError("nothing of the kind\\nand a second line")
         if self.calls >= 3 and self.slow:
             (self.folder / f"begun-{os.getpid()}").touch()
-            time.sleep(0.2)
+            time.sleep(0.5)
         losses = super().losses(batch, draws, turn)
         return losses if self.calls < 3 else losses._replace(players={"model": losses.players["model"] + self.doom})
 '''
@@ -80,7 +80,7 @@ class Said(NamedTuple):
 def command_line(arguments: tuple[str, ...]) -> list[str]:
     """The arguments, and small values for what they leave open."""
     keys = {argument.split("=")[0] for argument in arguments}
-    return [*(f"{key}={value}" for key, value in SMALL.items() if key not in keys), *arguments]
+    return [*arguments, *(f"{key}={value}" for key, value in SMALL.items() if key not in keys)]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,119 @@
+"""A user's own model, from outside the package, that diverges, raises or is stopped: what is recorded, what goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+FAST = 30.0  # seconds in which Ctrl-C ends a command: two on an idle machine, and training would take a hundred
+
+
+def statuses(found) -> list[tuple[int, str]]:
+    return [(record["seed"], record["status"]) for record in found]
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_a_seed_that_diverges_is_a_result_and_leaves_the_others_alone(bench, own_models, records, files, stack):
+    line = [*own_models, "model=misbehaving", "seeds=[0,1,2]", "budget.steps=5", f"stack={stack}"]
+    said = bench(*line, "model.infinite=[1]")
+    assert said.code == 0, said.err
+    found = records()
+    assert statuses(found) == [(0, "ok"), (1, "diverged"), (2, "ok")]
+    assert found[1]["reason"].endswith("at step 3") and found[1]["metrics"] == {}
+    assert found[1]["seeds_stacked"] == ([1] if stack == 1 else [0, 1, 2])
+    assert said.out.splitlines()[-1] == "3 runs: 2 ok, 1 diverged"
+    assert "2 of 3" in said.out and "at step 3" in said.out
+
+    # It is done: not run again. And the others are what they are without it.
+    weights = files("weights.safetensors")
+    assert bench(*line, "model.infinite=[1]").code == 0
+    assert files("weights.safetensors") == weights
+    bench(*line, "sweep=healthy")
+    healthy = {path: content for path, (content, _) in files("weights.safetensors").items() if "/healthy/" in path}
+    kept = {path.split("/")[-2]: content for path, (content, _) in weights.items()}
+    assert kept.items() <= {path.split("/")[-2]: content for path, content in healthy.items()}.items()
+
+
+def test_a_model_that_diverges_does_not_stop_a_sweep(bench, own_models, records):
+    said = bench(*own_models, "-m", "model=misbehaving", "model.infinite=[0],[]", "budget.steps=5")
+    assert said.code == 0, said.err
+    assert sorted(r["status"] for r in records()) == ["diverged", "ok"]
+    assert "diverged" in said.out and "at step 3" in said.out
+    assert said.out.splitlines()[-1] == "2 runs: 1 diverged, 1 ok"
+
+
+def test_a_model_that_raises_is_recorded_and_runs_again(bench, own_models, records, files, elsewhere, monkeypatch):
+    monkeypatch.setenv("MISBEHAVE", str(elsewhere))
+    line = [*own_models, "-m", "model=misbehaving", "model.raises=[1],[]", "seeds=[0,1,2]", "budget.steps=5"]
+    said = bench(*line)
+    assert said.code == 1
+    broken = [record for record in records() if record["config"]["model"]["raises"]]
+    assert statuses(broken) == [(0, "ok"), (1, "failed"), (2, "ok")]
+    assert broken[1]["reason"] == "RuntimeError: nothing of the kind"
+    assert "own_models.py" in broken[1]["traceback"] and "and a second line" in broken[1]["traceback"]
+    assert said.out.splitlines()[-1] == "6 runs: 5 ok, 1 failed"
+    assert "RuntimeError: nothing of the kind" in said.out
+    assert "Traceback" not in said.out + said.err
+
+    monkeypatch.delenv("MISBEHAVE")
+    kept = files("weights.safetensors")
+    again = bench(*line)
+    assert again.code == 0, again.err
+    assert again.err.count("5 steps") == 1
+    assert again.out.splitlines()[-1] == "6 runs: 6 ok"
+    assert files("weights.safetensors").items() > kept.items()
+    assert {record["traceback"] for record in records()} == {None}
+
+
+def wait_until(condition, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not begin"
+        time.sleep(0.05)
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(start, bench, own_models, records, files, elsewhere):
+    line = ["model=misbehaving", "model.slow=[1]", "seeds=[0,1,2]", "network.hidden=16", "budget.steps=200"]
+    line += ["metrics=fast", "tracking=none", "device=cpu"]
+    job = start("-m", "bench", *own_models, *line, MISBEHAVE=str(elsewhere))
+    wait_until(lambda: list(elsewhere.glob("begun-*")), seconds=120)
+    begin = time.monotonic()
+    job.send_signal(signal.SIGINT)
+    out, err = job.communicate(timeout=60)
+    assert time.monotonic() - begin < FAST
+    assert job.returncode == 130
+    assert err.splitlines()[-1].startswith("bench: interrupted") and "Traceback" not in err + out
+    found = records()
+    assert statuses(found) == [(0, "ok"), (1, "interrupted")]
+    assert "Ctrl-C" in found[1]["reason"]
+
+    kept = files("weights.safetensors")
+    again = bench(*own_models, *line)
+    assert again.code == 0, again.err
+    assert statuses(records()) == [(0, "ok"), (1, "ok"), (2, "ok")]
+    assert files("weights.safetensors").items() > kept.items()
+
+
+def test_ctrl_c_ends_jobs_side_by_side(start, bench, own_models, records, elsewhere):
+    pytest.importorskip(
+        "hydra_plugins.hydra_joblib_launcher", reason="no joblib launcher: jobs side by side are not run"
+    )
+    line = ["-m", "model=misbehaving", "model.slow=[0]", "likelihood=bernoulli,gaussian", "network.hidden=16"]
+    line += ["budget.steps=200", "metrics=fast", "tracking=none", "device=cpu"]
+    side_by_side = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    job = start("-m", "bench", *own_models, *line, *side_by_side, MISBEHAVE=str(elsewhere))
+    wait_until(lambda: len(list(elsewhere.glob("begun-*"))) == 2, seconds=120)
+    begin = time.monotonic()
+    os.killpg(job.pid, signal.SIGINT)
+    out, err = job.communicate(timeout=60)
+    assert time.monotonic() - begin < FAST
+    assert job.returncode == 130, err
+    assert "bench: interrupted" in err
+    assert statuses(records()) == [(0, "interrupted")] * 2
+
+    again = bench(*own_models, *line)
+    assert again.code == 0, again.err
+    assert statuses(records()) == [(0, "ok")] * 2

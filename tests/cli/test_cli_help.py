@@ -1,0 +1,57 @@
+"""What only shows the configuration starts without torch, and shows all of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.paths import CONF
+
+HIDDEN = {"hydra"}  # Hydra's own groups
+GROUPS = {path.name: sorted(p.stem for p in path.glob("*.yaml")) for path in Path(CONF).iterdir() if path.is_dir()}
+
+PROBE = """
+import sys
+from bench.__main__ import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules, "matplotlib" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_help_and_the_configuration_start_without_torch(start):
+    jobs = {word: start("-c", PROBE, *word.split()) for word in ("--help", "--cfg job model=aae")}
+    for word, job in jobs.items():
+        out, err = job.communicate(timeout=120)
+        assert job.returncode == 0 and err.splitlines()[-1] == "False False", (word, err)
+        assert len(out.splitlines()) > 20
+
+
+def test_help_names_every_group_and_all_that_it_offers(bench):
+    said = bench("--help")
+    assert said.code == 0 and not said.err
+    told = dict(line.split(": ", 1) for line in said.out.splitlines() if ": " in line and not line.startswith(" "))
+    for group in GROUPS.keys() - HIDDEN:
+        assert told[group].split(", ") == GROUPS[group], group
+
+
+def test_the_configuration_of_a_job_shows_what_was_chosen(monkeypatch, capsys):
+    from bench.__main__ import main
+
+    monkeypatch.setattr(sys, "argv", ["bench", "--cfg", "job", "model=aae", "optimizer.lr=0.5", "noise=masking"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    for line in (
+        "bench.models.aae.AAE",
+        "lr: 0.5",
+        "bench.corruptions.Masking",
+        "seeds:",
+        "latent_dim: 16",
+        "epochs: 20",
+    ):
+        assert line in out

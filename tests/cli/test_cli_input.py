@@ -1,0 +1,193 @@
+"""Bad input: one line on stderr that names the key and says what is expected, exit code 1, and nothing written."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+IDX_IMAGES = bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 8, 0, 0, 0, 8])  # 40 images of 8x8 follow
+
+
+def assert_one_line(said, *words: str) -> None:
+    """words: what the line must say, capitals aside."""
+    assert said.code == 1, said
+    (line,) = [line for line in said.err.splitlines() if " seed " not in line]  # which is progress
+    assert line.startswith("bench: ")
+    for word in words:
+        assert word.lower() in line.lower(), f"{word!r} is not in: {line}"
+    assert "Traceback" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("model=vea", ["model/vea", "aae ae cvae"]),
+        ("likelihood=gausian", ["likelihood/gausian", "gaussian_learned"]),
+        ("experiment=nothing", ["experiment/nothing", "digits_first_look"]),
+        ("model.latent_dim=abc", ["model.latent_dim", "integer"]),
+        ("model.latent_dim=0", ["model.latent_dim=0", "greater than or equal to 1"]),
+        ("model.latent_dim=-3", ["model.latent_dim=-3", "greater than or equal to 1"]),
+        ("model.beta=-1", ["model.beta=-1", "greater than or equal to 0"]),
+        ("model.latentdim=3", ["model.latentdim", "no such key"]),
+        ("+model.latentdim=3", ["model.latentdim", "latent_dim"]),
+        ("moddel=vae", ["moddel", "no such key"]),
+        ("optimizer.lr=nan", ["optimizer.lr=nan", "finite"]),
+        ("optimizer.lr=inf", ["optimizer.lr=inf", "finite"]),
+        ("optimizer.lr=-1", ["optimizer.lr=-1", "greater than or equal to 0"]),
+        ("optimizer.lr=abc", ["optimizer.lr", "number"]),
+        ("optimizer.weight_decay=inf", ["optimizer.weight_decay=inf", "finite"]),
+        ("model.optimizers.model.lr=-1", ["model.optimizers.model.lr=-1", "greater than or equal to 0"]),
+        ("+model.optimizers.critic.lr=1", ["model.optimizers", "critic", "['model']"]),
+        ("noise=gaussian noise.level=-1", ["noise.level=-1", "greater than or equal to 0"]),
+        ("noise=masking noise.level=1.5", ["noise.level=1.5", "less than or equal to 1"]),
+        ("model=dae noise=none", ["dae", "noise=gaussian"]),
+        ("seeds=[]", ["seeds=[]", "at least 1"]),
+        ("seeds=[1,1]", ["seeds=[1, 1]", "once"]),
+        ("seeds=[0,-1]", ["seeds.1=-1", "greater than or equal to 0"]),
+        ("seeds=abc", ["seeds", "abc", "integer"]),
+        ("seeds=true", ["seeds", "integer"]),
+        ("seeds=99999999999999999999", ["seeds", "less than"]),
+        ("stack=0", ["stack=0", "auto", "greater than or equal to 1"]),
+        ("sweep=a/b", ["sweep='a/b'", "folder name"]),
+        ("sweep=..", ["sweep='..'", "folder name"]),
+        ("device=cuda:99", ["device=cuda:99", "cpu"]),
+        ("device=gpu", ["device=gpu", "cpu"]),
+        ("rerun=perhaps", ["rerun", "boolean"]),
+        ("dataset=mnist dataset.root=nowhere", ["dataset.root", "nowhere", "IDX"]),
+        ("dataset=arrays", ["dataset.path", ".npz"]),
+        ("dataset=arrays dataset.path=nowhere.npz", ["dataset.path", "nowhere.npz"]),
+        ("dataset=images dataset.root=nowhere", ["dataset.root", "nowhere"]),
+        ("dataset.binarize=perhaps", ["dataset.binarize", "'static'"]),
+        ("metrics.names=[elbo,fid]", ["metrics.names", "'fid'", "knn_accuracy"]),
+        ("metrics.names=elbo", ["metrics.names", "list"]),
+        ("metrics.samples=0", ["metrics.samples=0", "greater than or equal to 1"]),
+        ("metrics.noise_levels=[a]", ["metrics.noise_levels", "number"]),
+        ("budget.epochs=-1", ["budget.epochs=-1", "greater than or equal to 0"]),
+        ("budget.steps=-1", ["budget.steps=-1", "greater than or equal to 0"]),
+        ("budget.batch_size=0", ["budget.batch_size=0", "greater than or equal to 1"]),
+        ("+budget.epoch=3", ["budget.epoch", "epochs"]),
+        ("network.activation=foo", ["network.activation", "relu"]),
+        ("network.dropout=1.5", ["network.dropout=1.5", "less than"]),
+        ("network.hidden=0", ["network.hidden=0", "greater than or equal to 1"]),
+        ("likelihood=gaussian likelihood.sigma=0", ["likelihood.sigma=0", "greater than 0"]),
+        ("likelihood.mean_activation=identity", ["likelihood.mean_activation", "sigmoid"]),
+        ("tracking.mode=perhaps", ["tracking.mode=perhaps", "offline"]),
+        ("paths.results=/proc/results", ["/proc/results", "paths.results"]),
+        ("model._target_=nowhere.Model", ["model._target_", "nowhere.Model"]),
+        ("model=vae,ae", ["model=vae,ae", "--multirun"]),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_it(bench, elsewhere, given, words):
+    assert_one_line(bench(*given.split()), *words)
+    assert not list(elsewhere.glob("results/*/*/seed-*"))
+
+
+def test_a_folder_in_which_nothing_may_be_written_is_named(bench, monkeypatch, elsewhere):
+    def refuse(*arguments):  # the superuser, as whom tests may run, may write anywhere
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("bench.record._replace", refuse)
+    assert_one_line(bench("model=ae"), "results/default", "Permission denied", "paths.results")
+
+
+def test_a_torn_idx_file_is_named(bench, elsewhere):
+    for part in ("train", "t10k"):
+        (elsewhere / f"{part}-images-idx3-ubyte").write_bytes(IDX_IMAGES + bytes(100))
+        (elsewhere / f"{part}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 40, *range(40)]))
+    said = bench("dataset=mnist", f"dataset.root={elsewhere}")
+    assert_one_line(said, "train-images-idx3-ubyte", "100 bytes", "2560", "truncated")
+
+
+def test_labels_that_a_model_needs_are_missed(bench, arrays):
+    assert_one_line(bench(*arrays(y_train=None, y_test=None), "model=cvae"), "cvae", "labels")
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1, 1.5])
+def test_values_that_are_no_image_are_found(bench, arrays, value):
+    x = np.full((40, 8, 8), 0.5, np.float32)
+    x[7, 2, 2] = value
+    assert_one_line(bench(*arrays(x_train=x)), "x_train", "[0, 1]", "image 7")
+
+
+def test_a_pickled_array_is_refused(bench, arrays):
+    assert_one_line(bench(*arrays(x_train=np.array([{}], dtype=object))), "arrays.npz", "allow_pickle", "numpy.savez")
+
+
+def test_data_that_changed_under_a_sweep_are_noticed(bench, arrays, records, elsewhere):
+    assert bench(*arrays()).code == 0
+    path = elsewhere / "other.npz"
+    (elsewhere / "arrays.npz").rename(path)
+    arrays(x_train=np.zeros((40, 8, 8), np.uint8))
+    with np.load("arrays.npz") as changed:
+        np.savez(path, **changed)
+    assert_one_line(bench("dataset=arrays", f"dataset.path={path}"), "dataset.path", "rerun=true", "another sweep")
+
+
+def test_a_wrong_value_in_one_job_does_not_stop_the_others(bench, records):
+    said = bench("-m", "model.latent_dim=0,2,three,4")
+    assert said.code == 1
+    lines = [line for line in said.err.splitlines() if line.startswith("bench: ")]
+    assert len(lines) == 2 and "model.latent_dim=0" in lines[0] and "model.latent_dim='three'" in lines[1]
+    assert [r["config"]["model"]["latent_dim"] for r in records() if r["status"] == "ok"] in ([2, 4], [4, 2])
+    assert said.out.splitlines()[-1] == "2 runs: 2 ok"
+
+
+def test_a_torn_record_is_trained_again(bench, records, files):
+    assert bench("model=ae").code == 0
+    (path,) = files("record.json")
+    with open(path, "r+") as file:
+        file.truncate(100)
+    said = bench("model=ae")
+    assert said.code == 0 and "2 steps" in said.err
+    (found,) = records()
+    assert found["status"] == "ok"
+
+
+def report(monkeypatch, capsys, *arguments: str) -> tuple[object, str]:
+    """What `python -m bench.report` would exit with: a code, or, as Python has it, a text for stderr and code 1."""
+    from bench.report import main
+
+    monkeypatch.setattr("sys.argv", ["bench-report", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        ("nowhere", ["no sweep 'nowhere'", "there is empty"]),
+        ("empty", ["'empty'", "no records", "bench sweep=empty"]),
+        ("torn", ["results/torn/vae-1/seed-0/record.json", "torn", "delete it"]),
+        ("other", ["schema 999"]),
+        ("../up", ["sweep='../up'", "folder name"]),
+    ],
+)
+def test_a_report_of_what_is_not_there_is_one_line(monkeypatch, capsys, elsewhere, sweep, words):
+    for name, content in {"torn": '{"schema": 1, "id', "other": json.dumps({"schema": 999})}.items():
+        folder = elsewhere / "results" / name / "vae-1" / "seed-0"
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(content)
+    (elsewhere / "results" / "empty").mkdir()
+    code, out = report(monkeypatch, capsys, f"sweep={sweep}")
+    assert isinstance(code, str) and len(code.splitlines()) == 1 and not out
+    assert code.startswith("bench-report: ") and all(word in code for word in words), code
+
+
+def test_a_report_of_a_metric_or_axis_that_no_run_knows_is_one_line(bench, monkeypatch, capsys):
+    assert bench("model=ae").code == 0
+    for wrong in ("metrics=[fid]", "rows=colour", "columns=colour", "colour=red"):
+        code, _ = report(monkeypatch, capsys, wrong)
+        assert isinstance(code, str) and len(code.splitlines()) == 1, code
+        assert any(word in code for word in ("fid", "colour")), code
+
+
+def test_in_a_process_of_its_own_it_is_one_line_and_exit_code_1_too(start):
+    jobs = [start("-m", "bench", "model.latent_dim=0"), start("-m", "bench.report", "sweep=nowhere")]
+    for job, word in zip(jobs, ("model.latent_dim=0", "nowhere"), strict=True):
+        out, err = job.communicate(timeout=120)
+        assert job.returncode == 1 and not out
+        (line,) = err.splitlines()
+        assert word in line

@@ -73,3 +73,20 @@ class Draws:
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Uniform numbers in [0, 1)."""
         return self._draw("rand", name, shape)
+
+
+class RowDraws(Draws):
+    """The draws of `rows` out of `total`: drawn whole, then sliced, so that the size of a chunk changes nothing."""
+
+    def __init__(self, seed: int | Tensor, *key: object, rows: slice, total: int, device: torch.device):
+        super().__init__(seed, *key, device=device)
+        self._rows, self._total = rows, total
+
+    def within(self, scope: str) -> Draws:
+        inner = RowDraws(self._seed, self._key, scope, rows=self._rows, total=self._total, device=self._device)
+        inner._used = self._used
+        return inner
+
+    def _draw(self, kind: str, name: str, shape: tuple[int, ...]) -> Tensor:
+        assert shape[0] == len(range(self._total)[self._rows]), f"{name!r} is not one draw an example: {shape}"
+        return super()._draw(kind, name, (self._total, *shape[1:]))[self._rows]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bench.core import Batch, Corruption, Data, InputError, Model, Posterior, UnavailableError
 from bench.corruptions import Gaussian, Identity
-from bench.draws import Draws
+from bench.draws import Draws, RowDraws
 from bench.metrics import Metric, Value, discover, summarise
 
 BLOCK = 1000  # images that Data.observe sees at once: part of what is drawn, so it stays as it is
@@ -29,23 +29,6 @@ CHUNK = 1000  # images that a model sees at once: changes nothing but memory
 _NOTHING = Value(math.nan)
 
 Ask = Callable[[Batch, Draws], Tensor]
-
-
-class _RowDraws(Draws):
-    """The draws of `rows` out of `total`: drawn whole, then sliced, so that the size of a chunk changes nothing."""
-
-    def __init__(self, seed: int | Tensor, *key: object, rows: slice, total: int, device: torch.device):
-        super().__init__(seed, *key, device=device)
-        self._rows, self._total = rows, total
-
-    def within(self, scope: str) -> Draws:
-        inner = _RowDraws(self._seed, self._key, scope, rows=self._rows, total=self._total, device=self._device)
-        inner._used = self._used
-        return inner
-
-    def _draw(self, kind: str, name: str, shape: tuple[int, ...]) -> Tensor:
-        assert shape[0] == len(range(self._total)[self._rows]), f"{name!r} is not one draw an example: {shape}"
-        return super()._draw(kind, name, (self._total, *shape[1:]))[self._rows]
 
 
 class _Images:
@@ -126,7 +109,7 @@ class _Answers:
         x_noisy, parts = x if x_noisy is None else x_noisy, []
         for start in range(0, len(x), CHUNK):
             rows = slice(start, start + CHUNK)
-            draws = _RowDraws(self.seed, "evaluate", piece, rows=rows, total=len(x), device=self.device)
+            draws = RowDraws(self.seed, "evaluate", piece, rows=rows, total=len(x), device=self.device)
             given = None if label is None else label[rows].to(self.device)
             batch = Batch(x[rows].to(self.device), x_noisy[rows].to(self.device), given)
             parts.append(ask(batch, draws).cpu())
@@ -185,7 +168,7 @@ class _Answers:
         parts = []
         for start in range(0, self.count, CHUNK):
             rows = slice(start, min(start + CHUNK, self.count))
-            draws = _RowDraws(self.seed, "evaluate", "samples", rows=rows, total=self.count, device=self.device)
+            draws = RowDraws(self.seed, "evaluate", "samples", rows=rows, total=self.count, device=self.device)
             given = None if label is None else label[rows]
             parts.append(self.model.sample(rows.stop - rows.start, draws, given).cpu())
         return torch.cat(parts)
@@ -218,6 +201,12 @@ def _pieces_of(kind: type) -> set[str]:
     return {name for name, member in vars(kind).items() if isinstance(member, property | cached_property)}
 
 
+def _fact(name: str, value: float | None) -> float:
+    if value is None:
+        raise UnavailableError(f"{name} was not measured")
+    return value
+
+
 def _denoised(corruption: Corruption) -> Corruption:
     """What denoising is judged under: the run's corruption, and where there is none Gaussian noise of 0.5."""
     return Gaussian(level=0.5) if isinstance(corruption, Identity) else corruption
@@ -239,8 +228,8 @@ def requested(names: list[str], noise_levels: list[float], samples: int) -> dict
 
 def entry_names(names: list[str], noise_levels: list[float]) -> list[str]:
     """The names under which `evaluate` answers: `name`, and `name@level` for metrics of corrupted images."""
-    of_noise, known = _pieces_of(_NoisyImages) | _pieces_of(_NoisyAnswers), discover()
-    noisy = [name for name in names if inspect.signature(known[name]).parameters.keys() & of_noise]
+    of_noise = _pieces_of(_NoisyImages) | _pieces_of(_NoisyAnswers)
+    noisy = [name for name in names if inspect.signature(discover()[name]).parameters.keys() & of_noise]
     return [*names, *(f"{name}@{level:g}" for name in noisy for level in noise_levels)]
 
 
@@ -281,13 +270,7 @@ def evaluate(
     kinds: dict[str, Corruption] = {"": own} | {f"@{level:g}": type(own)(level=level) for level in noise_levels}  # type: ignore[call-arg]
     images = _images(data)
     answers = _Answers(model, images, samples, seed)
-
-    def fact(name: str) -> float:
-        if (value := facts[name]) is None:
-            raise UnavailableError(f"{name} was not measured")
-        return value
-
-    given = {name: partial(fact, name) for name in facts}
+    given = {name: partial(_fact, name, value) for name, value in facts.items()}
     entries: dict[str, dict[str, Any]] = {}
     for suffix, kind in kinds.items():
         # Made here and dropped again, so that only one level's images are held at a time.

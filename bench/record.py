@@ -320,6 +320,15 @@ def done(folder: Path, fingerprint: str | None = None) -> dict[str, Any] | None:
     return record
 
 
+def unjudged(folder: Path, fingerprint: str, steps: int) -> dict[str, Any] | None:
+    """The record of a seed that was trained to its last step, but not evaluated to the end: its weights are there."""
+    found = _parse(folder / RECORD) if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file() else None
+    if found is None or found.get("schema") != SCHEMA or found["status"] not in ("failed", "interrupted"):
+        return None
+    trained = 0 < found["steps"] == steps and found["data"]["fingerprint"] == fingerprint
+    return found | {"folder": Path(folder)} if trained else None
+
+
 def _git(*command: str) -> str | None:
     """What git says of the checkout that this package lies in; None outside one, or without git."""
     root = Path(__file__).resolve().parents[1]

@@ -112,7 +112,11 @@ def train_group(
     try:
         for listener in listeners:
             listener.started(job.name, job.id, base["config"], seeds, steps)
-        if not job.settings.rerun and len(seeds) == 1 and (found := _unjudged(folder, seeds[0], data, steps)):
+        if (
+            not job.settings.rerun
+            and len(seeds) == 1
+            and (found := record.unjudged(record.seed_folder(folder, seeds[0]), data.fingerprint, steps))
+        ):
             base |= {key: found[key] for key in PACE}
             conclude(seeds[0], restored(found).to(job.device))
             return
@@ -197,16 +201,6 @@ def _finished(folder: Path, seeds: list[int], data: Data) -> dict[int, dict[str,
     return {seed: entry for seed, entry in found.items() if entry is not None}
 
 
-def _unjudged(folder: Path, seed: int, data: Data, steps: int) -> dict[str, Any] | None:
-    """The record of a seed that was trained to its end, and whose evaluation failed or was interrupted."""
-    place = record.seed_folder(folder, seed)
-    if not (place / record.RECORD).is_file() or not (place / record.WEIGHTS).is_file():
-        return None
-    found = record.read(place)
-    same = found["data"]["fingerprint"] == data.fingerprint and found["status"] in ("failed", "interrupted")
-    return found if same and 0 < found["steps"] == steps else None
-
-
 def _locked(locks: ExitStack, folder: Path) -> bool:
     """Whether this process got hold of a seed's folder; given back when the stack closes, or the process dies."""
     try:
@@ -221,12 +215,10 @@ def _locked(locks: ExitStack, folder: Path) -> bool:
 
 def _ending(error: Exception) -> dict[str, Any]:
     """How a record says that something was raised."""
-    reason = " ".join(str(error).split())
-    if isinstance(error, SkipError):
-        return {"status": "skipped", "reason": reason}
     if isinstance(error, InputError):
-        return {"status": "failed", "reason": reason}
-    return {"status": "failed", "reason": f"{type(error).__name__}: {reason}", "traceback": traceback.format_exc()}
+        return {"status": "skipped" if isinstance(error, SkipError) else "failed", "reason": str(error)}
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return {"status": "failed", "reason": reason, "traceback": traceback.format_exc()}
 
 
 def _base(job: Job, data: Data) -> dict[str, Any]:

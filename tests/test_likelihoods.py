@@ -74,8 +74,8 @@ def test_the_best_learned_sigma_is_the_root_mean_squared_error():
     raw, x = images(8, 1, 5, 2)
     rmse = (raw.sigmoid() - x).square().mean().sqrt().item()
     likelihood = Gaussian(rmse, learned=True)
-    assert [name for name, _ in likelihood.named_parameters()] == ["log_sigma"]
-    (gradient,) = torch.autograd.grad(likelihood(raw).log_prob(x).sum(), likelihood.log_sigma)
+    assert [name for name, _ in likelihood.named_parameters()] == ["tenth_log_sigma"]
+    (gradient,) = torch.autograd.grad(likelihood(raw).log_prob(x).sum(), likelihood.tenth_log_sigma)
     assert gradient.item() == pytest.approx(0, abs=1e-9)
     assert not list(Gaussian(rmse).parameters())
 

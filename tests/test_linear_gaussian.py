@@ -40,7 +40,8 @@ def elbo(model: Model, x: Tensor, latents: int) -> Tensor:
     """[B] nats, E_q[log p(x|z)] - KL(q || p) in closed form: the spread of z adds tr(W S W') / 2 sigma^2."""
     q = model.encode(Batch(x, x))
     spread = (affine(model, latents)[0].square().sum(0) * q.log_variance.exp()).sum(1)
-    expected = model.decode(q.mean).log_prob(x) - 0.5 * spread * torch.exp(-2 * model.likelihood.log_sigma)
+    decoded = model.decode(q.mean)
+    expected = decoded.log_prob(x) - 0.5 * spread * torch.exp(-2 * decoded.log_sigma)
     return expected - model.prior.kl(q, q.mean)
 
 

@@ -42,7 +42,7 @@ ARROWS = {
     "run": Arrows(ORCHESTRA | TYPES, packages={"*", "hydra"}),
     "report": Arrows({"report", "record", "paths"}, packages={"*", "hydra"}, lazy={"core"}, never={"torch"}),
     "check": Arrows({"record", "train"} | TYPES),
-    "estimate": Arrows({"check", "train"} | TYPES),
+    "estimate": Arrows({"check", "record", "train"} | TYPES),
     "trained": Arrows({"check", "record"} | TYPES),
     "train": Arrows({"core", "draws", "seeds"}, packages={"torch"}),
     "seeds": Arrows(TYPES, packages={"torch"}),

@@ -58,7 +58,7 @@ def test_what_cannot_be_loaded_is_an_input_error(bench, records, elsewhere):
         package.load(found["folder"])
     path = found["folder"] / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "reason": "a reason"}))
-    with pytest.raises(InputError, match=r"no trained weights.*failed \(a reason\)"):
+    with pytest.raises(InputError, match=r"not a finished run.*failed \(a reason\)"):
         package.load(run)
 
 

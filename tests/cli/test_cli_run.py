@@ -144,9 +144,9 @@ def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, els
 
 def test_a_run_that_another_job_is_at_is_left_to_it(bench, records, files):
     assert bench("model=gan").code == 0
-    (run,) = {r["folder"].parent for r in records()}
+    (seed,) = {r["folder"] for r in records()}
     weights = files("weights.safetensors")
-    with FileLock(run / ".lock"):
+    with FileLock(seed / ".lock"):
         said = bench("model=gan", "likelihood=gaussian", "rerun=true")
     assert said.code == 0 and files("weights.safetensors") == weights
 

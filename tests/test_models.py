@@ -388,6 +388,17 @@ def test_aaes_losses(weight, float64):
     agree(stack, ("generator",), ("k",), batch, {"generator": weight * gan_cost(fake, 1.0)})
 
 
+def test_a_vae_gan_is_only_judged_under_its_likelihood():
+    weights = []
+    for likelihood in ("bernoulli", "gaussian"):
+        job = small_job("vae_gan", "mlp", "batch", f"likelihood={likelihood}")
+        stack = stack_of(job)
+        trained(job, stack, small_data(), Budget(steps=5, batch_size=16))
+        weights.append(snapshot(stack))
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 if __name__ == "__main__":
     torch.set_default_dtype(torch.float64)
     GOLDEN.write_text(json.dumps({name: golden_losses(name) for name in TRAINED}, indent=2) + "\n")

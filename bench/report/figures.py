@@ -95,7 +95,7 @@ def losses(run: Run) -> bytes | None:
     """Every player's loss against the step, side by side, a line a seed; None where nothing was logged."""
     import pandas as pd
 
-    histories = [pd.read_csv(path) for r in run.records if (path := _history(r)).is_file() and path.stat().st_size]
+    histories = [pd.read_csv(path) for r in run.records if (path := _history(r)).is_file() and path.read_text().strip()]
     players = list(dict.fromkeys(c for h in histories for c in h.columns if c.startswith("loss/")))
     if not players:
         return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +23,9 @@ SMALL = {"network.hidden": "16", "budget.steps": "2", "metrics": "fast", "tracki
 OWN_MODELS = '''
 """Models that misbehave, from outside the package."""
 
+import contextlib
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -117,12 +121,15 @@ def start(elsewhere) -> Callable[..., subprocess.Popen]:
         path = os.pathsep.join([str(ROOT), str(elsewhere / "own")])
         given = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([sys.executable, *words], env=given, start_new_session=True, **pipes))
+        # Tests that run in a shell's background inherit that Ctrl-C is ignored.
+        ctrl_c = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        started.append(subprocess.Popen([sys.executable, *words], env=given, start_new_session=True, **pipes, **ctrl_c))
         return started[-1]
 
     yield process
     for one in started:
-        one.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(one.pid, signal.SIGKILL)  # workers of a parallel launcher too
         one.communicate()
 
 

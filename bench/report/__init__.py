@@ -51,7 +51,8 @@ def write(
     (folder / "table.md").write_text(formats.markdown(chosen["title"], tables), encoding="utf-8")
     (folder / "table.tex").write_text(formats.tex(chosen["title"], tables), encoding="utf-8")
     formats.write_csv(folder / "table.csv", tables, layout)
-    formats.show(console or Console(highlight=False), chosen["title"], build(shown, _layout(shown, chosen)))
+    if shown:
+        formats.show(console or Console(highlight=False), chosen["title"], build(shown, _layout(shown, chosen)))
     if chosen["figures"]:
         from bench.report.page import galleries, html  # with pictures comes what draws them
 

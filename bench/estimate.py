@@ -14,8 +14,8 @@ from bench.core import Shapes
 from bench.train import phases_of
 
 PASSES = 6  # floating-point operations a parameter, an example and a turn: 2 forward, 4 backward
-EFFICIENCY = 0.6  # of a large matrix product's speed, as measured on 784-500-500-16 networks and one thread
-OVERHEAD = 1.5e-3  # seconds a turn takes however small the network
+EFFICIENCY = 0.6  # of a large matrix product's speed: a guess, good for an order of magnitude
+OVERHEAD = 1.5e-3  # seconds a turn takes however small the network: a guess too
 
 
 def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:

@@ -17,7 +17,7 @@ Better = Literal["lower", "higher", "closest"]
 
 @dataclass(frozen=True)
 class Value:
-    """A metric's answer; se: standard error over n examples; floor: what a perfect model would get, if known."""
+    """A metric's answer; se: standard error over n examples; floor: what noise or a trivial baseline gets."""
 
     value: float
     se: float | None = None

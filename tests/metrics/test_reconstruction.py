@@ -100,7 +100,8 @@ def test_the_filter_gains_on_smooth_images_what_averaging_gives():
     # Of white noise on flat grey each axis leaves the mean squared norm of the filter matrix's rows (borders reflect).
     rows = gaussian_filter1d(np.eye(64), 3.0, axis=0)  # 3 pixels is the widest candidate, so the best here
     left = (rows**2).sum(axis=1).mean() ** 2
-    gain = filter_gain(torch.full((40, 1, 64, 64), 0.5), 0.5 * torch.randn(40, 1, 64, 64))
+    noise = torch.randn(400, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    gain = filter_gain(torch.full_like(noise, 0.5), 0.5 * noise)
     assert gain == pytest.approx(-10 * math.log10(left), abs=0.2)
 
 

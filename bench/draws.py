@@ -14,13 +14,18 @@ def number(seed: int, key: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def _drawn(seed: int, kind: str, shape: tuple[int, ...], key: str, device: torch.device) -> Tensor:
+    """Random numbers from (seed, key) alone."""
+    generator = torch.Generator(device).manual_seed(number(seed, key))
+    return getattr(torch, kind)(shape, generator=generator, device=device)
+
+
 class _Draw(torch.autograd.Function):
-    """Random numbers from (seed, key) alone. Under vmap each of the K seeds fills its own slice."""
+    """The same under vmap, where each of the K seeds fills its own slice."""
 
     @staticmethod
     def forward(seed: Tensor, kind: str, shape: tuple[int, ...], key: str, device: torch.device) -> Tensor:
-        generator = torch.Generator(device).manual_seed(number(int(seed.item()), key))
-        return getattr(torch, kind)(shape, generator=generator, device=device)
+        return _drawn(int(seed.item()), kind, shape, key, device)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -44,11 +49,11 @@ class _Draw(torch.autograd.Function):
 class Draws:
     """Randomness by name, keyed by (seed, key, name): the same numbers alone or stacked, in any order of asking.
 
-    seed is an integer, or a 0-dim int64 tensor on the CPU. A name asked for twice is a ValueError.
+    seed is an integer or, under vmap, a 0-dim int64 tensor on the CPU. A name asked for twice is a ValueError.
     """
 
     def __init__(self, seed: int | Tensor, *key: object, device: torch.device | str = "cpu"):
-        self._seed = torch.as_tensor(seed)
+        self._seed = seed
         self._key = "/".join(map(str, key))
         self._device = torch.device(device)
         self._used: set[str] = set()
@@ -64,7 +69,8 @@ class Draws:
         if key in self._used:
             raise ValueError(f"the draw {name!r} was asked for twice in one turn: give each its own name")
         self._used.add(key)
-        return _Draw.apply(self._seed, kind, tuple(shape), key, self._device)
+        draw = _Draw.apply if isinstance(self._seed, Tensor) else _drawn
+        return draw(self._seed, kind, tuple(shape), key, self._device)
 
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Standard normal numbers."""

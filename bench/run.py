@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 import traceback
 from contextlib import ExitStack
@@ -45,6 +47,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     Raises InputError for wrong input. In a sweep that is recorded as failed once the run is known, and a combination
     that makes no sense as skipped.
     """
+    keep_freed_memory()
     job = check(config)
     requested(**job.metrics)
     data = datasets.load(job.config["dataset"], job.device)
@@ -85,6 +88,16 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
             if mine:
                 train_group(job, data, folder, base | {"seeds_stacked": mine}, listeners, outcome)
     return outcome
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what is freed for what is allocated next. Else each step gives megabytes of gradients back to the
+    system and is given the same pages anew, zeroed: 5 % of a small network's training on a CPU."""
+    allocator = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(allocator, "mallopt"):
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+        allocator.mallopt(trim_threshold, 1 << 30)
+        allocator.mallopt(mmap_threshold, 1 << 26)
 
 
 def train_group(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Corruption, Count, Data, Model, Phase, Whole
+from bench.core import Batch, Corruption, Count, Data, Losses, Model, Phase, Whole
 from bench.draws import Draws
 from bench.seeds import Stack
 
@@ -58,29 +58,46 @@ class PlayerOptimizer:
         is_open = [True] * len(self.leaves[0]) if gate is None else gate.tolist()
         for leaves, gradient in zip(self.leaves, gradients, strict=True):
             # Under vmap gradients come back with permuted strides, which fused optimizers read as contiguous.
-            gradient = gradient.contiguous()
-            for k, leaf in enumerate(leaves):
-                leaf.grad = gradient[k] if is_open[k] else None
+            for leaf, own, opened in zip(leaves, gradient.contiguous(), is_open, strict=True):
+                leaf.grad = own if opened else None
         self.optimizer.step()
 
 
-class Means:
-    """Running means over examples, [K] each: a smaller last batch weighs less."""
+class Log:
+    """What the turns of K seeds logged: means over examples, and the step at which a seed's loss ceased to be finite.
 
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+    Turns are kept as they come until somebody looks: small operations between two steps find cold caches, and add up.
+    """
 
-    def add(self, values: dict[str, Tensor], examples: int) -> None:
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach() * examples
-            self.counts[name] = self.counts.get(name, 0) + examples
+    def __init__(self, seeds: int):
+        self.diverged: list[int | None] = [None] * seeds
+        self._turns: list[tuple[int, int, dict[str, Tensor]]] = []
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
 
-    def take(self, seeds: int) -> list[dict[str, float]]:
-        """A dictionary a seed, and start anew."""
-        means = {name: (total / self.counts[name]).tolist() for name, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        return [{name: values[k] for name, values in means.items()} for k in range(seeds)]
+    def add(self, step: int, examples: int, losses: Losses, turn: tuple[str, ...]) -> None:
+        logged = {**{f"loss/{name}": losses.players[name] for name in turn}, **losses.log}
+        self._turns.append((step, examples, {name: value.detach() for name, value in logged.items()}))
+
+    def look(self) -> list[int | None]:
+        """For each seed the first step at which a loss was not finite, or None."""
+        for name in dict.fromkeys(name for _, _, values in self._turns for name in values):
+            steps, examples, values = zip(*((s, n, v[name]) for s, n, v in self._turns if name in v), strict=True)
+            stacked = torch.stack(values)  # [turns, K]
+            weights = torch.tensor(examples, dtype=stacked.dtype, device=stacked.device)
+            self._sums[name] = self._sums.get(name, 0) + weights @ stacked  # a smaller last batch weighs less
+            self._counts[name] = self._counts.get(name, 0) + sum(examples)
+            if name.startswith("loss/"):
+                for turn, k in (~stacked.isfinite()).nonzero().tolist():
+                    self.diverged[k] = min(steps[turn], self.diverged[k] or steps[turn])
+        self._turns = []
+        return list(self.diverged)
+
+    def take(self) -> list[dict[str, float]]:
+        """For each seed the means of what was looked at, and start anew."""
+        means = {name: (total / self._counts[name]).tolist() for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return [{name: values[k] for name, values in means.items()} for k in range(len(self.diverged))]
 
 
 def batch_sizes(examples: int, batch_size: int) -> list[int]:
@@ -132,8 +149,7 @@ def train(
         clean = data.observe(x, draws)
         return clean, corruption(clean, draws)
 
-    means = Means()
-    diverged = torch.zeros(seeds, dtype=torch.int64, device=stack.device)  # the step, counted from 1
+    log = Log(seeds)
     trained_examples, seconds, clock = 0, 0.0, time.perf_counter()
     phase_index = -1
     for step in range(steps if phases else 0):
@@ -160,25 +176,22 @@ def train(
             gradients = stack.gradients(losses, {name: owned[name] for name in turn})
             for name in turn:
                 steppers[name].step(gradients[name], losses.gates.get(name))
-            logged = {**{f"loss/{name}": losses.players[name] for name in turn}, **losses.log}
-            means.add(logged, index.shape[1])
-            for loss in losses.players.values():
-                diverged = torch.where((diverged == 0) & ~loss.detach().isfinite(), step + 1, diverged)
+            log.add(step + 1, index.shape[1], losses, turn)
         trained_examples += index.shape[1]
 
         # A sign of life; the clock stands still while somebody looks at it.
         done = step + 1
         is_row = done % per_epoch == 0 or done == steps
         if is_row or done % TICK_STEPS == 0:
-            lost = [step if step > 0 else None for step in diverged.tolist()]
-            is_over = None not in lost
+            diverged = log.look()
+            is_over = None not in diverged
             seconds += time.perf_counter() - clock
             row = None
             if is_row or is_over:
-                row = means.take(seeds)
+                row = log.take()
                 pace = {"seconds": seconds, "samples_per_second": seeds * trained_examples / seconds}
                 row = [{"step": done, "epoch": done / per_epoch, **values, **pace} for values in row]
-            yield Progress(done, steps, stack.seeds, lost, row)
+            yield Progress(done, steps, stack.seeds, diverged, row)
             if is_over:
                 return
             clock = time.perf_counter()

@@ -1,7 +1,8 @@
-"""Training speed of a VAE, here and in Pythae (Chadebec et al. 2022), side by side.
+"""Training speed of a VAE, here, in Pythae (Chadebec et al. 2022) and in a loop written by hand, side by side.
 
-Both train the same net (784-512-16, ReLU, Bernoulli, batch 128, Adam 1e-3) on as many images of MNIST and as many
-threads, each run in a process of its own, the two in turns. Pythae lives in an environment of its own:
+All train the same net (784-512-16, ReLU, Bernoulli, batch 128, Adam 1e-3) on as many images of MNIST and as many
+threads, each run in a process of its own, the three in turns. The loop by hand is what the arithmetic itself takes.
+Pythae lives in an environment of its own:
 
     python3 -m venv pythae-venv && pythae-venv/bin/pip install torch==2.13.0 pythae==0.1.2
     BENCH_DATA=/path/to/data python tests/performance/pythae_speed.py --pythae-python pythae-venv/bin/python
@@ -60,6 +61,35 @@ parameters = sum(p.numel() for p in model.parameters())
 print(json.dumps({"speed": epochs * len(images) / clock.seconds, "parameters": parameters}))
 """
 
+# The same arithmetic and nothing else: no seeds, no names, no log.
+BY_HAND = """
+import json, sys, time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+images, epochs = torch.from_numpy(np.load(sys.argv[1])).flatten(1).mul(255).byte(), int(sys.argv[2])
+encoder = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 32))
+decoder = nn.Sequential(nn.Linear(16, 512), nn.ReLU(), nn.Linear(512, 784))
+parameters = [*encoder.parameters(), *decoder.parameters()]
+adam = torch.optim.Adam(parameters, lr=1e-3, fused=True)
+start = time.perf_counter()
+for _ in range(epochs):
+    for rows in torch.randperm(len(images)).split(128):
+        x = images[rows].float() / 255
+        mean, log_variance = encoder(x).chunk(2, dim=1)
+        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        reconstruction = cross_entropy(decoder(z), x, reduction="none").sum(1).mean()
+        kl = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
+        adam.zero_grad()
+        (reconstruction + kl).backward()
+        adam.step()
+seconds = time.perf_counter() - start
+print(json.dumps({"speed": epochs * len(images) / seconds, "parameters": sum(p.numel() for p in parameters)}))
+"""
+
 
 class Run(NamedTuple):
     """speed: images a second of training; parameters: how many numbers were trained."""
@@ -88,8 +118,8 @@ def latentbench(epochs: int, threads: int, folder: Path) -> Run:
     return Run(record["samples_per_second"], record["parameters"]["total"])
 
 
-def pythae(python: str, images: Path, epochs: int, threads: int, folder: Path) -> Run:
-    printed = run([python, "-c", PYTHAE, str(images), str(epochs), str(folder)], threads)
+def script(python: str, text: str, images: Path, epochs: int, threads: int, folder: Path) -> Run:
+    printed = run([python, "-c", text, str(images), str(epochs), str(folder)], threads)
     return Run(**json.loads(printed.splitlines()[-1]))
 
 
@@ -106,25 +136,23 @@ def main() -> None:
     idx = gzip.decompress((Path(os.environ["BENCH_DATA"]) / "mnist/train-images-idx3-ubyte.gz").read_bytes())
     pixels = np.frombuffer(idx, np.uint8, offset=16).reshape(-1, 1, 28, 28)[:TRAIN_IMAGES]
 
-    ours: list[Run] = []
-    theirs: list[Run] = []
+    turns: list[tuple[Run, Run, Run]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "images.npy", pixels.astype(np.float32) / 255)
         for turn in range(options.repetitions):
-            ours.append(latentbench(options.epochs, options.threads, folder / f"latentbench-{turn}"))
-            output = folder / f"pythae-{turn}"
-            theirs.append(pythae(options.pythae_python, folder / "images.npy", options.epochs, options.threads, output))
+            common = (folder / "images.npy", options.epochs, options.threads, folder / f"pythae-{turn}")
+            ours = latentbench(options.epochs, options.threads, folder / f"latentbench-{turn}")
+            theirs = script(options.pythae_python, PYTHAE, *common)
+            turns.append((ours, theirs, script(sys.executable, BY_HAND, *common)))
 
-    if len(sizes := {r.parameters for r in ours + theirs}) > 1:
+    if len(sizes := {run.parameters for turn in turns for run in turn}) > 1:
         sys.exit(f"the nets differ, so their speeds cannot be compared: {sorted(sizes)} parameters")
-    rows = [
-        (turn, a.speed, b.speed, a.speed / b.speed) for turn, (a, b) in enumerate(zip(ours, theirs, strict=True), 1)
-    ]
-    middle = median(a.speed for a in ours), median(b.speed for b in theirs)
-    rows.append(("median", *middle, middle[0] / middle[1]))
-    headers = ["repetition", "latentbench, samples/s", "Pythae, samples/s", "ratio"]
-    print(tabulate(rows, headers=headers, floatfmt=("", ".0f", ".0f", ".2f")))
+    speeds = {str(i): [run.speed for run in turn] for i, turn in enumerate(turns, 1)}
+    speeds["median"] = [median(column) for column in zip(*speeds.values(), strict=True)]
+    table = [(name, ours, theirs, hand, ours / theirs, ours / hand) for name, (ours, theirs, hand) in speeds.items()]
+    headers = ["samples/s", "latentbench", "Pythae", "by hand", "latentbench / Pythae", "latentbench / by hand"]
+    print(tabulate(table, headers=headers, floatfmt=("", ".0f", ".0f", ".0f", ".2f", ".2f")))
     print(f"{options.epochs} epochs of {TRAIN_IMAGES:,} images, {options.threads} thread(s)")
 
 

@@ -69,8 +69,9 @@ class Draws:
         if key in self._used:
             raise ValueError(f"the draw {name!r} was asked for twice in one turn: give each its own name")
         self._used.add(key)
-        draw = _Draw.apply if isinstance(self._seed, Tensor) else _drawn
-        return draw(self._seed, kind, tuple(shape), key, self._device)
+        if isinstance(self._seed, Tensor):
+            return _Draw.apply(self._seed, kind, tuple(shape), key, self._device)
+        return _drawn(self._seed, kind, tuple(shape), key, self._device)
 
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Standard normal numbers."""

@@ -93,8 +93,10 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
 def keep_freed_memory() -> None:
     """Has glibc keep what is freed for what is allocated next. Else each step gives megabytes of gradients back to the
     system and is given the same pages anew, zeroed: 5 % of a small network's training on a CPU."""
-    allocator = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(allocator, "mallopt"):
+    if sys.platform != "linux":
+        return
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):  # glibc's; other C libraries lack it
         trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
         allocator.mallopt(trim_threshold, 1 << 30)
         allocator.mallopt(mmap_threshold, 1 << 26)

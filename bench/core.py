@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
@@ -40,10 +40,11 @@ class Shapes(NamedTuple):
 
 
 class Split(NamedTuple):
-    """x: [N, C, H, W], uint8 (0 to 255) or float32 in [0, 1]; label: [N] int64, or None."""
+    """x: [N, C, H, W], uint8 (0 to 255) or float32 in [0, 1]; label: [N] int64, factors: [N, F] float32, or None."""
 
     x: Tensor
     label: Tensor | None = None
+    factors: Tensor | None = None  # the known ones that made each image
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class Data:
     grey_levels: int  # of a pixel: 256 for 8 bits; dequantisation fills the step between two of them
     binarize: str  # none, static (drawn once, already done), dynamic (drawn at every visit)
     dequantize: bool
-    fingerprint: str  # a hash of every pixel and label
+    fingerprint: str  # a hash of every pixel, label and factor
+    modes: Tensor | None = None  # [M, C, H, W] float32 on the CPU: the centres of the true density's modes, if known
+    mode_sigma: float | None = None  # their standard deviation, the same in each dimension
 
     def observe(self, x: Tensor, draws: Draws) -> Tensor:
         """Stored images to what a model sees: float in [0, 1], [B, C, H, W]."""
@@ -71,12 +74,17 @@ class Data:
 
 
 class Batch(NamedTuple):
-    """x, x_noisy: [B, C, H, W] in [0, 1] (noise may leave it); label: [B] int64; given: a condition, if any."""
+    """x, x_noisy: [B, C, H, W] in [0, 1] (noise may leave it); label: [B] int64; given: a condition, if any.
+
+    In training also example: [B] int64, which training examples these are; step: 0-dim int64, how many came before.
+    """
 
     x: Tensor
     x_noisy: Tensor
     label: Tensor | None = None
     given: Tensor | None = None
+    example: Tensor | None = None
+    step: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,9 @@ class Model(nn.Module, ABC):
 
     players: tuple[Player, ...] = (Player("model"),)
     phases: tuple[Phase, ...] = ()  # empty: one phase, in which all players move in one turn
-    conditional: bool = False  # whether it reads labels
+    latent_dim: int
+    conditional: bool = False  # whether encoder and decoder read labels
+    samples_by_label: bool = False  # whether samples are of the classes asked for
     reads_noise: ClassVar[bool] = True  # whether training reads batch.x_noisy
     notes: dict[str, str] = {}  # what must be said beside a metric of this model, by the metric's name
 
@@ -146,7 +156,10 @@ class Model(nn.Module, ABC):
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses: ...
 
     def fit(self, data: Data, draws: Draws) -> None:
-        """The closed-form part of training, if there is one, from data.train."""
+        """The closed-form part of training, if there is one, from data.train; before the rest of it."""
+
+    def fit_after(self, data: Data, draws: Draws) -> None:
+        """What is fitted in closed form once the rest has been trained, if anything; in evaluation mode."""
 
     def encode(self, batch: Batch) -> Posterior:
         """q(z|x), read from batch.x_noisy (and batch.label, where the model is conditional)."""
@@ -156,6 +169,13 @@ class Model(nn.Module, ABC):
         """p(x|z) for z [B, latent_dim]; batch supplies the condition of a conditional model."""
         raise UnavailableError(f"{type(self).__name__} has no decoder")
 
+    def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
+        """Codes [n, latent_dim] drawn from the prior: of the same draws, those that `sample` turns into images."""
+        prior: Any = getattr(self, "prior", None)
+        if prior is None:
+            raise UnavailableError(f"{type(self).__name__} has no prior to draw codes from")
+        return prior.sample((n, self.latent_dim), draws)
+
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        """Mean images [n, C, H, W] of n draws from the prior; label: [n], read by conditional models only."""
+        """Mean images [n, C, H, W] of n draws from the prior; label: [n], read where samples_by_label says so."""
         raise UnavailableError(f"{type(self).__name__} has no prior to draw codes from")

@@ -1,57 +1,222 @@
-"""What players are pulled together by: pure functions of samples, codes and logits."""
+"""What players are pulled together by, or apart: pure functions of samples, codes and logits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
 from torch import Tensor
+from torch.func import grad, vjp, vmap
 from torch.nn import functional as F
 
-from bench.core import Positive, Rate
+from bench.core import Count, Level, Losses, Positive, Rate
+from bench.draws import Draws
+
+Cost = Callable[[Tensor], Tensor]
 
 
-class NonSaturating:
-    """Cross-entropy for the discriminator, -log D(x~) for the generator (Goodfellow et al. 2014, section 3).
+class Judge(Protocol):
+    """A critic: x holds `copies` versions of one batch. The answer has a logit for each row."""
 
-    These are costs, so both sides descend. Logits are of any shape; smoothing: the real label is 1 - smoothing.
+    def __call__(self, x: Tensor, /, draws: Draws, *, copies: int) -> Any: ...
+
+
+# --- adversaries
+
+
+class Costs(NamedTuple):
+    """What logits cost whom: real and fake the critic, generator its adversary. They are descended by both sides.
+
+    boundary: the logit between what the critic calls generated and real.
     """
 
-    def __init__(self, smoothing: Rate = 0.0):
-        self.smoothing = smoothing
+    real: Cost
+    fake: Cost
+    generator: Cost
+    boundary: float = 0.0
+
+
+LOSSES = {
+    # Cross-entropy, and -log D(x~), whose gradient stays where the critic wins (Goodfellow et al. 2014, section 3).
+    "non_saturating": Costs(lambda real: F.softplus(-real), F.softplus, lambda fake: F.softplus(-fake)),
+    # Mao et al. 2017, equation 9: generated examples are 0, real ones 1.
+    "least_squares": Costs(lambda real: (real - 1) ** 2, lambda fake: fake**2, lambda fake: 0.5 * (fake - 1) ** 2, 0.5),
+    # Lim & Ye 2017; Miyato et al. 2018, equations 16 and 17.
+    "hinge": Costs(lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake), lambda fake: -fake),
+    # Arjovsky et al. 2017; the critic is made Lipschitz by the gradient penalty.
+    "wasserstein": Costs(lambda real: -real, lambda fake: fake, lambda fake: -fake),
+}
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Who may learn. Bool scalars made of tensors, so that each stacked seed has its own.
+
+    always     both
+    every      the critic at each step, the generator at each `every`-th
+    accuracy   the critic, where it is right less often than `accuracy` (Wu et al. 2016)
+    margin     the side that is too far ahead waits (Larsen et al. 2016, their code): the critic where either of its
+               costs is below equilibrium - margin, the generator where either is above equilibrium + margin; where
+               both would wait, both learn
+    """
+
+    policy: Literal["always", "every", "accuracy", "margin"]
+    every: Count
+    accuracy: Rate
+    equilibrium: Positive
+    margin: Positive
+
+    def __call__(self, costs: tuple[Tensor, Tensor], accuracy: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """(critic, generator) from the mean costs of real and of generated examples; step: how many came before."""
+        yes = torch.ones_like(accuracy, dtype=torch.bool)
+        if self.policy == "every":
+            return yes, yes & (step % self.every == 0)
+        if self.policy == "accuracy":
+            return accuracy < self.accuracy, yes
+        if self.policy == "margin":
+            low, high = self.equilibrium - self.margin, self.equilibrium + self.margin
+            critic = (costs[0] >= low) & (costs[1] >= low)
+            generator = (costs[0] <= high) & (costs[1] <= high)
+            stuck = ~critic & ~generator
+            return critic | stuck, generator | stuck
+        return yes, yes
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """A game between a critic and a generator: its costs, and the terms on which it is played.
+
+    smoothing: the label of real examples is 1 - smoothing (Salimans et al. 2016). gradient_penalty: the weight of
+    Gulrajani et al. 2017. critic_steps: how often the critic moves before the generator does. balance: a policy of
+    `Balance`, with its own values; "own" is what the model sees fit.
+    """
+
+    loss: Literal["non_saturating", "least_squares", "hinge", "wasserstein"] = "non_saturating"
+    smoothing: Rate = 0.0
+    gradient_penalty: Level = 0.0
+    critic_steps: Count = 1
+    balance: Literal["own", "always", "every", "accuracy", "margin"] = "own"
+    every: Count = 5
+    accuracy: Rate = 0.8
+    equilibrium: Positive = 0.68
+    margin: Positive = 0.35
 
     def real(self, logit: Tensor) -> Tensor:
-        """The discriminator's cost of real examples: -log D(x)."""
-        return (1 - self.smoothing) * F.softplus(-logit) + self.smoothing * F.softplus(logit)
+        """The critic's cost of each real example."""
+        costs = LOSSES[self.loss]
+        return (1 - self.smoothing) * costs.real(logit) + self.smoothing * costs.fake(logit)
 
     def fake(self, logit: Tensor) -> Tensor:
-        """The discriminator's cost of generated examples: -log(1 - D(x~))."""
-        return F.softplus(logit)
+        """The critic's cost of each generated example."""
+        return LOSSES[self.loss].fake(logit)
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Scalar: real and generated examples weigh half each, however many there are of either."""
         return (self.real(real).mean() + self.fake(fake).mean()) / 2
 
     def generator(self, logit: Tensor) -> Tensor:
-        """Scalar: -log D(x~), whose gradient does not vanish where the discriminator wins."""
-        return F.softplus(-logit).mean()
+        """Scalar: the generator's cost of what it made."""
+        return LOSSES[self.loss].generator(logit).mean()
+
+    def right(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Scalar: the share of logits on their right side, real and generated weighing half each; 1/2 is ideal."""
+        boundary = LOSSES[self.loss].boundary
+        return ((real > boundary).float().mean() + (fake < boundary).float().mean()) / 2
+
+    def penalty(self, judge: Judge, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
+        """Scalar: how far the critic's slope is from 1 between real and generated examples, one pair a real example.
+
+        Gulrajani et al. 2017, equation 3; halved, as the costs are.
+        """
+        if not self.gradient_penalty:
+            return real.new_zeros(())
+        weight = draws.uniform("between", (len(real), *[1] * (real.ndim - 1)))
+        between = torch.lerp(fake[: len(real)], real, weight)
+        slope = grad(lambda x: judge(x, draws.within("penalty"), copies=1).logit.sum())(between)
+        length = (slope.square().flatten(1).sum(1) + 1e-12).sqrt()  # whose own slope at 0 is not a number
+        return self.gradient_penalty / 2 * (length - 1).square().mean()
+
+    def gates(self, real: Tensor, fake: Tensor, step: Tensor | None, own: str = "always") -> tuple[Tensor, Tensor]:
+        """(critic, generator) may learn, from the logits of a turn; own: the policy that the model sees fit."""
+        policy: Any = own if self.balance == "own" else self.balance
+        balance = Balance(policy, self.every, self.accuracy, self.equilibrium, self.margin)
+        step = torch.zeros((), dtype=torch.int64, device=real.device) if step is None else step
+        return balance((self.real(real).mean(), self.fake(fake).mean()), self.right(real, fake), step)
+
+    @property
+    def turns(self) -> tuple[tuple[str, ...], ...]:
+        """A critic, the discriminator, and a generator that move one after the other."""
+        return (("discriminator",),) * self.critic_steps + (("generator",),)
+
+    def turn(
+        self,
+        turn: tuple[str, ...],
+        judge: Judge,
+        real: Tensor,
+        fake: Tensor,
+        draws: Draws,
+        step: Tensor | None,
+        weight: float = 1.0,
+    ) -> Losses:
+        """The loss of the player whose turn it is, one of `turns`, and its gate. weight: of the generator's loss.
+
+        fake: [k len(real), ...]; where k > 1, the generator made the first len(real) of them.
+        """
+        (player,), n, is_free = turn, len(real), self.balance in ("own", "always")
+        if player == "generator" and is_free:  # the real ones need no judging
+            return Losses({player: weight * self.generator(judge(fake[:n], draws, copies=1).logit)})
+        on_real, on_fake = judge(torch.cat([real, fake]), draws, copies=1 + len(fake) // n).logit.tensor_split([n])
+        gates = dict(zip(("discriminator", "generator"), self.gates(on_real, on_fake, step), strict=True))
+        gate = {} if is_free else {player: gates[player]}
+        if player == "generator":
+            return Losses({player: weight * self.generator(on_fake[:n])}, gates=gate)
+        cost = self.discriminator(on_real, on_fake) + self.penalty(judge, real, fake, draws)
+        return Losses({player: cost}, {"discriminator_accuracy": self.right(on_real, on_fake)}, gate)
 
 
-def accuracy(real: Tensor, fake: Tensor) -> Tensor:
-    """Scalar: the share of logits on their right side, real and generated weighing half each; 1/2 is ideal."""
-    return ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
+# --- codes and a prior
+
+SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of the kernels' widths, added up
 
 
-class MarginGate:
-    """Who may learn (Larsen et al. 2016, their code): the side that is too far ahead waits.
+def mmd(codes: Tensor, drawn: Tensor) -> Tensor:
+    """Scalar: the squared maximum mean discrepancy of codes [n, D] and draws of a prior [m, D], unbiased.
 
-    The discriminator waits where either of its costs is below equilibrium - margin, the generator where either is above
-    equilibrium + margin; where both would wait, both learn. Bool scalars, so each stacked seed has its own.
+    Inverse multiquadratic kernels C / (C + |a - b|^2) with C = 2 D sigma^2 s, summed over SCALES s (Tolstikhin et al.
+    2018, section 4, and their code); sigma^2 is the mean variance of the draws, so codes do not choose the width.
     """
+    width = 2 * drawn.var(0).sum()
 
-    def __init__(self, equilibrium: Positive, margin: Positive):
-        self.low, self.high = equilibrium - margin, equilibrium + margin
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        squared = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp(min=0)
+        return torch.stack([(s * width / (s * width + squared)).sum() for s in SCALES]).sum()
 
-    def __call__(self, real_cost: Tensor, fake_cost: Tensor) -> tuple[Tensor, Tensor]:
-        """(discriminator may learn, generator may learn) from the mean costs of real and of generated examples."""
-        discriminator = (real_cost >= self.low) & (fake_cost >= self.low)
-        generator = (real_cost <= self.high) & (fake_cost <= self.high)
-        stuck = ~discriminator & ~generator
-        return discriminator | stuck, generator | stuck
+    def within(a: Tensor) -> Tensor:
+        return (kernel(a, a) - len(a) * len(SCALES)) / (len(a) * (len(a) - 1))  # without k(a, a) = 1
+
+    return within(codes) + within(drawn) - 2 * kernel(codes, drawn) / (len(codes) * len(drawn))
+
+
+# --- Jacobians of an encoder that takes images [B, ...] to codes [B, D], each by itself: squared Frobenius norms, [B]
+
+
+def jacobian_exact(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """|J|_F^2 at each x, by one backward pass a code."""
+    codes, pull = vjp(encode, x)[:2]
+    basis = torch.eye(codes.shape[1], dtype=x.dtype, device=x.device)[:, None].expand(-1, *codes.shape)
+    return vmap(lambda v: pull(v)[0].square().flatten(1).sum(1))(basis).sum(0)
+
+
+def jacobian_hutchinson(encode: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
+    """An unbiased estimate of |J|_F^2 at each x: |v'J|^2 for v [B, D] of mean 0 and covariance I (Hutchinson 1990)."""
+    return vjp(encode, x)[1](v)[0].square().flatten(1).sum(1)
+
+
+def jacobian_layer(weight: Tensor, slope: Tensor) -> Tensor:
+    """|J|_F^2 of one layer s(W x + b): sum_j s'_j^2 sum_i W_ji^2 (Rifai et al. 2011, section 3.2).
+
+    weight: [D, P]; slope: the activation's derivative at each x, [B, D].
+    """
+    return slope.square() @ weight.square().sum(1)

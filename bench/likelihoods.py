@@ -21,6 +21,14 @@ def _mean(raw: Tensor, activation: MeanActivation) -> Tensor:
     return torch.sigmoid(raw) if activation == "sigmoid" else raw
 
 
+def _check_log_odds(activation: MeanActivation) -> None:
+    """Raises InputError where a likelihood that reads log-odds is asked for another activation."""
+    if activation != "sigmoid":
+        raise InputError(
+            "likelihood.mean_activation must be sigmoid for a Bernoulli, continuous or not: what it reads is log-odds"
+        )
+
+
 @dataclass(frozen=True)
 class BernoulliObservation:
     """Independent pixels, x = 1 with probability sigmoid(logits); logits: [B, C, H, W]."""
@@ -38,6 +46,46 @@ class BernoulliObservation:
         return (draws.uniform("pixels", self.logits.shape) < self.mean).to(self.logits.dtype)
 
 
+# Below, where closed forms take differences of large numbers, a continuous Bernoulli is computed from a Taylor series.
+_SMALL_LOGIT = 0.25
+
+
+@dataclass(frozen=True)
+class ContinuousBernoulliObservation:
+    """Independent pixels in [0, 1] with density e^(l (x - 1/2)) (l/2) / sinh(l/2), l the logits: [B, C, H, W].
+
+    The same as C(l) s(l)^x (1 - s(l))^(1 - x) with s = sigmoid and C = l / tanh(l/2) (Loaiza-Ganem & Cunningham 2019).
+    """
+
+    logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """1/2 + 1 / (2 tanh(l/2)) - 1/l, which is not sigmoid(l)."""
+        small, near, far = self._split()
+        series = near / 12 - near**3 / 720 + near**5 / 30240
+        return 0.5 + torch.where(small, series, 0.5 / torch.tanh(far / 2) - 1 / far)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        small, near, far = self._split()
+        steep = far.abs()
+        # log(sinh(l/2) / (l/2))
+        series = near**2 / 24 - near**4 / 2880 + near**6 / 181440
+        normaliser = torch.where(small, series, steep / 2 + torch.log(-torch.expm1(-steep)) - torch.log(steep))
+        return (self.logits * (x - 0.5) - normaliser).flatten(1).sum(1)
+
+    def sample(self, draws: Draws) -> Tensor:
+        # The inverse CDF of the falling density, log(1 - u (1 - e^-|l|)) / -|l|; a rising one is its mirror image.
+        steep = self.logits.abs().clamp(min=1e-6)
+        fallen = torch.log1p(draws.uniform("pixels", self.logits.shape) * torch.expm1(-steep)) / -steep
+        return torch.where(self.logits > 0, 1 - fallen, fallen).clamp(0, 1)
+
+    def _split(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the series holds; the logits there, else 0; and the others, else 1: so that no gradient is nan."""
+        small = self.logits.abs() < _SMALL_LOGIT
+        return small, self.logits.masked_fill(~small, 0), self.logits.masked_fill(small, 1)
+
+
 @dataclass(frozen=True)
 class GaussianObservation:
     """Independent pixels, N(mean, sigma^2); mean: [B, C, H, W], log_sigma: broadcastable to it."""
@@ -53,11 +101,34 @@ class GaussianObservation:
         return self.mean + torch.exp(self.log_sigma) * draws.normal("pixels", self.mean.shape)
 
 
+@dataclass(frozen=True)
+class LaplaceObservation:
+    """Independent pixels with density e^(-|x - mean| / scale) / (2 scale); mean: [B, C, H, W]."""
+
+    mean: Tensor
+    scale: float
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return -((x - self.mean).abs() / self.scale + math.log(2 * self.scale)).flatten(1).sum(1)
+
+    def sample(self, draws: Draws) -> Tensor:
+        # One number decides the side and the distance, whose CDF is inverted: log(1 - u), as u can be 0 but never 1.
+        u = 2 * draws.uniform("pixels", self.mean.shape)
+        side = u.floor()
+        return self.mean - self.scale * (2 * side - 1) * torch.log1p(side - u)
+
+
 class Likelihood(nn.Module, ABC):
-    """Raw decoder output [B, C, H, W] in, an observation out."""
+    """Raw decoder output in, [B, *raw(image)], an observation of images [B, C, H, W] out."""
+
+    learned: bool = False  # whether it has a sigma that training has to learn
 
     @abstractmethod
     def forward(self, raw: Tensor) -> Observation: ...
+
+    def raw(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The shape of the raw decoder output that it reads for images of this shape."""
+        return image
 
     @abstractmethod
     def measure(self, binary: bool) -> str:
@@ -69,14 +140,27 @@ class Bernoulli(Likelihood):
 
     def __init__(self, mean_activation: MeanActivation = "sigmoid"):
         super().__init__()
-        if mean_activation != "sigmoid":
-            raise InputError("likelihood.mean_activation must be sigmoid for a Bernoulli: its mean is a probability")
+        _check_log_odds(mean_activation)
 
     def forward(self, raw: Tensor) -> Observation:
         return BernoulliObservation(raw)
 
     def measure(self, binary: bool) -> str:
         return "mass" if binary else "unnormalised"
+
+
+class ContinuousBernoulli(Likelihood):
+    """Cross-entropy made a density on [0, 1] by its normalising constant (Loaiza-Ganem & Cunningham 2019)."""
+
+    def __init__(self, mean_activation: MeanActivation = "sigmoid"):
+        super().__init__()
+        _check_log_odds(mean_activation)
+
+    def forward(self, raw: Tensor) -> Observation:
+        return ContinuousBernoulliObservation(raw)
+
+    def measure(self, binary: bool) -> str:
+        return "density"
 
 
 class Gaussian(Likelihood):
@@ -101,6 +185,46 @@ class Gaussian(Likelihood):
     def forward(self, raw: Tensor) -> Observation:
         log_sigma = 10 * self.tenth_log_sigma if self.learned else self.log_sigma
         return GaussianObservation(_mean(raw, self.mean_activation), log_sigma)
+
+    def measure(self, binary: bool) -> str:
+        return "density"
+
+
+class GaussianPixelwise(Likelihood):
+    """Mean and sigma of each pixel from the decoder, its first and last C channels (Kingma & Welling 2014, C.2).
+
+    sigma = sigma_floor + softplus(raw): without the floor a pixel that never changes has an infinite density.
+    """
+
+    learned = True
+
+    def __init__(self, sigma_floor: Positive = 0.01, mean_activation: MeanActivation = "sigmoid"):
+        super().__init__()
+        self.sigma_floor = sigma_floor
+        self.mean_activation: MeanActivation = mean_activation
+
+    def raw(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
+        channels, height, width = image
+        return (2 * channels, height, width)
+
+    def forward(self, raw: Tensor) -> Observation:
+        mean, sigma = raw.chunk(2, dim=1)
+        return GaussianObservation(_mean(mean, self.mean_activation), torch.log(self.sigma_floor + F.softplus(sigma)))
+
+    def measure(self, binary: bool) -> str:
+        return "density"
+
+
+class Laplace(Likelihood):
+    """scale = 1 is the absolute error plus a constant."""
+
+    def __init__(self, scale: Positive = 1.0, mean_activation: MeanActivation = "sigmoid"):
+        super().__init__()
+        self.scale = scale
+        self.mean_activation: MeanActivation = mean_activation
+
+    def forward(self, raw: Tensor) -> Observation:
+        return LaplaceObservation(_mean(raw, self.mean_activation), self.scale)
 
     def measure(self, binary: bool) -> str:
         return "density"

@@ -6,7 +6,7 @@ norm stands in decoders and generators, dropout in critics only, for all models 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -23,6 +23,7 @@ Image = tuple[int, int, int]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "leaky_relu"]
 Norm = Literal["none", "batch"]
+Unit = Callable[[], nn.Module]  # a new layer of an activation
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -60,6 +61,11 @@ def normalised(norm: Norm, batch_norm: type[nn.Module], width: int) -> list[nn.M
     return [batch_norm(width)] if norm == "batch" else []
 
 
+def leaky() -> nn.Module:
+    """A critic's activation, whatever the other networks have: a dead unit would pass the generator no gradient."""
+    return nn.LeakyReLU(0.2)
+
+
 class Dropout(nn.Module):
     """Dropout whose mask is asked of the draws by name; `copies` of a batch in x share one mask."""
 
@@ -90,15 +96,50 @@ class Dense(nn.Module):
         return self.last(self.hidden(beside(x.flatten(1), condition))).unflatten(1, self.outputs)
 
 
-class ConvEncoder(nn.Module):
-    """x [B, C, H, W] and condition [B, K] or none (as constant planes) -> [B, outputs]; each level halves the sides."""
+class Residual(nn.Module):
+    """x + branch(x), [B, width, H, W]: two convolutions, each behind norm and unit (He et al. 2016b, figure 4e).
 
-    def __init__(self, image: Image, outputs: int, condition: int, options: Conv):
+    The branch starts at zero and the block as the identity, so that it needs no norm (Zhang et al. 2019, section 3).
+    """
+
+    def __init__(self, width: int, unit: Unit, norm: Norm = "none"):
         super().__init__()
-        widths, sides = options.levels(image)
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [*normalised(norm, nn.BatchNorm2d, width), unit(), nn.Conv2d(width, width, 3, padding=1)]
+        self.branch = nn.Sequential(*layers)
+        for parameter in self.branch[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+def levels(image: Image, options: Network) -> tuple[list[int], list[tuple[int, int]]]:
+    """Channels and (height, width) of each level: channels double, and sides are halved, rounded up, down to 1."""
+    widths = [options.hidden * 2**i for i in range(options.depth)]
+    sides = [(-(-image[1] // 2**i), -(-image[2] // 2**i)) for i in range(1, options.depth + 1)]
+    return widths, sides
+
+
+def halving(width_in: int, width_out: int, blocks: int, unit: Unit) -> list[nn.Module]:
+    """A level on the way down: its convolution of stride 2, and residual blocks."""
+    conv = nn.Conv2d(width_in, width_out, 3, stride=2, padding=1)
+    return [conv, *[Residual(width_out, unit) for _ in range(blocks)]]
+
+
+class ConvEncoder(nn.Module):
+    """x [B, C, H, W] and condition [B, K] or none (as constant planes) -> [B, outputs]; each level halves the sides.
+
+    blocks: residual blocks a level.
+    """
+
+    def __init__(self, image: Image, outputs: int, condition: int, options: Network, blocks: int = 0):
+        super().__init__()
+        widths, sides = levels(image, options)
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise([image[0] + condition, *widths]):
-            layers += [nn.Conv2d(width_in, width_out, 3, stride=2, padding=1), options.unit()]
+            layers += [*halving(width_in, width_out, blocks, options.unit), options.unit()]
         self.hidden = nn.Sequential(*layers)
         self.last = nn.Linear(widths[-1] * prod(sides[-1]), outputs)
 
@@ -107,18 +148,23 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """z [B, inputs] and condition [B, K] or none -> [B, C, H, W]; each level upsamples to the encoder's sides."""
+    """z [B, inputs] and condition [B, K] or none -> [B, C, H, W]; each level upsamples to the encoder's sides.
 
-    def __init__(self, inputs: int, image: Image, options: Conv):
+    blocks: residual blocks a level, which stand on the same sides as the encoder's.
+    """
+
+    def __init__(self, inputs: int, image: Image, options: Network, blocks: int = 0):
         super().__init__()
-        widths, sides = options.levels(image)
+        widths, sides = levels(image, options)
         self.first = nn.Linear(inputs, widths[-1] * prod(sides[-1]))
         self.start = (widths[-1], *sides[-1])
-        layers: list[nn.Module] = [*normalised(options.norm, nn.BatchNorm2d, widths[-1]), options.unit()]
+        layers: list[nn.Module] = []
         for level in reversed(range(options.depth)):
             width, side = (widths[level - 1], sides[level - 1]) if level else (widths[0], image[1:])
+            layers += [Residual(widths[level], options.unit, options.norm) for _ in range(blocks)]
+            layers += [*normalised(options.norm, nn.BatchNorm2d, widths[level]), options.unit()]
             layers += [nn.Upsample(size=side), nn.Conv2d(widths[level], width, 3, padding=1)]
-            layers += [*normalised(options.norm, nn.BatchNorm2d, width), options.unit()]
+        layers += [*normalised(options.norm, nn.BatchNorm2d, widths[0]), options.unit()]
         self.hidden = nn.Sequential(*layers)
         self.last = nn.Conv2d(widths[0], image[0], 3, padding=1)
 
@@ -127,22 +173,26 @@ class ConvDecoder(nn.Module):
 
 
 class Critic(nn.Module):
-    """x and condition [B, K] or none -> Judgement, through the given linear or convolutional layers.
+    """x and condition [B, K] or none -> Judgement, through the given layers: linear, or holding convolutions.
 
-    A dropout follows each of them. The features are those of the last layer, before its activation.
+    A unit and a dropout follow each of them. The features are those of the last layer, before its activation.
     """
 
     def __init__(self, layers: Sequence[nn.Module], width: int, options: Network):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.dropouts = nn.ModuleList(Dropout(f"dropout_{i}", options.dropout) for i in range(len(layers)))
-        # Leaky whatever the other networks have: a dead unit would pass the generator no gradient.
-        self.unit = nn.LeakyReLU(0.2)
+        self.unit = leaky()
         self.last = nn.Linear(width, 1)
 
     def forward(self, x: Tensor, draws: Draws, condition: Tensor | None = None, copies: int = 1) -> Judgement:
-        """copies: x holds so many versions of one batch, one after the other, which share their dropout masks."""
-        flat = not any(isinstance(layer, nn.Conv2d) for layer in self.layers)
+        """copies: x holds so many versions of one batch, one after the other, which share their dropout masks.
+
+        condition: a row for each of x, [B, K], or for each of that one batch, [B / copies, K].
+        """
+        if condition is not None and len(condition) != len(x):
+            condition = torch.cat([condition] * copies)
+        flat = not any(isinstance(layer, nn.Conv2d) for layer in self.layers.modules())
         hidden = features = beside(x.flatten(1), condition) if flat else with_planes(x, condition)
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             features = layer(hidden)
@@ -192,18 +242,24 @@ class MLP(Network):
         return Critic([nn.Linear(a, b) for a, b in pairwise(widths)], widths[-1], self)
 
 
+def conv_critic(shape: tuple[int, ...], condition: int, options: Network, blocks: int = 0) -> Critic:
+    """A critic of images [B, *shape] with an encoder's convolutions; one of codes is fully connected."""
+    if len(shape) == 1:  # codes have no neighbours to convolve
+        mlp = MLP(8 * options.hidden, options.depth, options.activation, options.norm, options.dropout)
+        return mlp.critic(shape, condition)
+    image = (shape[0] + condition, shape[1], shape[2])
+    widths, sides = levels(image, options)
+    stages = [halving(a, b, blocks, leaky) for a, b in pairwise([image[0], *widths])]
+    layers = [nn.Sequential(*stage) if blocks else stage[0] for stage in stages]
+    return Critic(layers, widths[-1] * prod(sides[-1]), options)
+
+
 @dataclass(frozen=True)
 class Conv(Network):
     """Convolutional networks for any image size. hidden: channels of the first level; each level doubles them."""
 
     hidden: Count = 32
     depth: Count = 2
-
-    def levels(self, image: Image) -> tuple[list[int], list[tuple[int, int]]]:
-        """Channels and (height, width) after each stride-2 convolution."""
-        widths = [self.hidden * 2**i for i in range(self.depth)]
-        sides = [(-(-image[1] // 2**i), -(-image[2] // 2**i)) for i in range(1, self.depth + 1)]
-        return widths, sides
 
     def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:
         return ConvEncoder(image, outputs, condition, self)
@@ -212,9 +268,21 @@ class Conv(Network):
         return ConvDecoder(inputs + condition, image, self)
 
     def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
-        if len(shape) == 1:  # codes have no neighbours to convolve
-            return MLP(8 * self.hidden, self.depth, self.activation, self.norm, self.dropout).critic(shape, condition)
-        image = (shape[0] + condition, shape[1], shape[2])
-        widths, sides = self.levels(image)
-        layers = [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise([image[0], *widths])]
-        return Critic(layers, widths[-1] * prod(sides[-1]), self)
+        return conv_critic(shape, condition, self)
+
+
+@dataclass(frozen=True)
+class ResNet(Network):
+    """Those of Conv with a residual block at the end of each level, so that they start as the same functions."""
+
+    hidden: Count = 32
+    depth: Count = 2
+
+    def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:
+        return ConvEncoder(image, outputs, condition, self, blocks=1)
+
+    def decoder(self, inputs: int, image: Image, condition: int = 0) -> nn.Module:
+        return ConvDecoder(inputs + condition, image, self, blocks=1)
+
+    def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
+        return conv_critic(shape, condition, self, blocks=1)

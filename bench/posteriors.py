@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,3 +40,25 @@ class DiagonalGaussian:
     def log_prob(self, z: Tensor) -> Tensor:
         squared = (z - self.mean) ** 2 * torch.exp(-self.log_variance)
         return -0.5 * (squared + self.log_variance + math.log(2 * math.pi)).sum(-1)
+
+
+@dataclass(frozen=True)
+class Universal:
+    """The law of push(eta), eta ~ N(0, I): any distribution, if push can be any function (Makhzani et al. 2016, s. 2).
+
+    push: eta [B, noise_dim] -> z [B, latent_dim]; like: any [B, noise_dim]. mean is the code at eta = 0: that of the
+    law itself has no closed form, and nor has its density.
+    """
+
+    push: Callable[[Tensor], Tensor]
+    like: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        return self.push(torch.zeros_like(self.like))
+
+    def sample(self, draws: Draws) -> Tensor:
+        return self.push(draws.normal("eta", self.like.shape))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        raise UnavailableError("the encoder pushes noise through a network: q(z|x) has no density in closed form")

@@ -126,6 +126,7 @@ class Record(TypedDict):
     steps: int  # done
     seconds: float  # of training; a stack's, shared evenly
     samples_per_second: float | None
+    gradient_norms: dict[str, float] | None  # of the first and the last layer's weights, in the first 20 steps
     parameters: dict[str, int]  # player: count, and total (players may overlap)
     metrics: dict[str, Metric]
     warnings: list[str]

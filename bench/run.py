@@ -20,7 +20,8 @@ from bench.check import Job, build, check, check_combination, corruption, optimi
 from bench.core import Data, InputError, Model, SkipError
 from bench.draws import Draws
 from bench.estimate import estimated_seconds
-from bench.evaluate import entry_names, evaluate, pictures, requested
+from bench.evaluate import entry_names, evaluate, requested
+from bench.pictures import pictures
 from bench.seeds import Stack
 from bench.train import check_ownership, train
 from bench.trained import restored
@@ -108,11 +109,12 @@ def train_group(
     """Trains, evaluates and records base["seeds_stacked"], at once or one. A failure is recorded, not raised."""
     seeds = base["seeds_stacked"]
     history: dict[int, list[dict[str, float]]] = {seed: [] for seed in seeds}
+    norms: dict[int, dict[str, float] | None] = dict.fromkeys(seeds)
     recorded: set[int] = set()
     steps = job.budget.plan(len(data.train.x))[0]
 
     def keep(seed: int, entry: dict[str, Any], images: dict[str, Any] | None = None) -> None:
-        entry = base | {"seed": seed, "finished": _now()} | entry
+        entry = base | {"seed": seed, "gradient_norms": norms[seed], "finished": _now()} | entry
         record.write(record.seed_folder(folder, seed), entry, history=history[seed] or None, images=images)
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
         recorded.add(seed)
@@ -120,7 +122,7 @@ def train_group(
             listener.finished(seed, entry, images)
 
     def conclude(seed: int, model: Model) -> None:
-        metrics = judge(job, model, data, seed, base)
+        metrics = judge(job, model, data, seed, base | {"gradient_norms": norms[seed]})
         images = pictures(model, data, corruption=corruption(job), seed=seed)
         keep(seed, {"status": "ok", "reason": None, "metrics": metrics}, images)
 
@@ -133,6 +135,7 @@ def train_group(
             and (found := record.unjudged(record.seed_folder(folder, seeds[0]), data.fingerprint, steps))
         ):
             base |= {key: found[key] for key in PACE}
+            norms[seeds[0]] = found["gradient_norms"]
             conclude(seeds[0], restored(found).to(job.device))
             return
         models = [build(job.config, data.shapes, seed).to(job.device) for seed in seeds]
@@ -154,11 +157,15 @@ def train_group(
         base |= pace | {"seconds": pace["seconds"] / len(seeds)}
         trained = list(zip(seeds, stack.unstack(), diverged, strict=True))
         for seed, model, lost_at in trained:
+            norms[seed] = early_gradients(history[seed])
             if lost_at or not all(weight.isfinite().all() for weight in model.state_dict().values()):
                 reason = f"its loss or its weights were no longer finite at step {lost_at or base['steps']}"
                 keep(seed, {"status": "diverged", "reason": reason})
             else:
-                unjudged = base | {"seed": seed, "reason": "its evaluation did not finish"}
+                with torch.no_grad():
+                    model.fit_after(data, Draws(seed, "fit_after", device=job.device))
+                unfinished = {"reason": "its evaluation did not finish", "gradient_norms": norms[seed]}
+                unjudged = base | {"seed": seed} | unfinished
                 record.write(record.seed_folder(folder, seed), unjudged, weights=model.state_dict())
         for seed, model, _ in trained:
             if seed not in recorded:
@@ -178,9 +185,17 @@ def train_group(
             listener.closed()
 
 
+def early_gradients(history: list[dict[str, float]]) -> dict[str, float] | None:
+    """What the first row of a history says of the gradients' norms; None where nothing was trained."""
+    prefix = "gradient_norm/"
+    found = {key.removeprefix(prefix): value for row in history[:1] for key, value in row.items() if prefix in key}
+    return found or None
+
+
 def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any]) -> dict[str, Any]:
     """The job's metrics of a trained model, each with what the model says must stand beside it. entry: its record."""
     facts = {"parameters": entry["parameters"]["total"]} | {key: entry[key] for key in PACE}
+    facts |= {f"gradient_norm_{end}": (entry["gradient_norms"] or {}).get(end) for end in ("first", "last")}
     entries = evaluate(model, data, corruption=corruption(job), seed=seed, facts=facts, **job.metrics)
     for name, note in model.notes.items():
         if name in entries and entries[name]["value"] is not None:
@@ -262,6 +277,7 @@ def _base(job: Job, data: Data) -> dict[str, Any]:
         "steps": 0,
         "seconds": 0.0,
         "samples_per_second": None,
+        "gradient_norms": None,
         "parameters": {},
         "metrics": {},
         "warnings": [],

@@ -17,6 +17,7 @@ from bench.seeds import Stack
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 TICK_STEPS = 20  # between two signs of life, and between two looks at whether a loss is still finite
+EARLY_STEPS = 20  # in which it is logged how strongly the first and the last layer hear the loss
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ class Log:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, step: int, examples: int, losses: Losses, turn: tuple[str, ...]) -> None:
-        logged = {**{f"loss/{name}": losses.players[name] for name in turn}, **losses.log}
+    def add(
+        self, step: int, examples: int, losses: Losses, turn: tuple[str, ...], norms: dict[str, Tensor] | None = None
+    ) -> None:
+        logged = {**{f"loss/{name}": losses.players[name] for name in turn}, **losses.log, **(norms or {})}
         self._turns.append((step, examples, {name: value.detach() for name, value in logged.items()}))
 
     def look(self) -> list[int | None]:
@@ -110,6 +113,13 @@ def batch_sizes(examples: int, batch_size: int) -> list[int]:
 def shuffled(examples: int, draws: Draws) -> Tensor:
     """[examples] int64: an order of the data."""
     return draws.uniform("order", (examples,)).argsort()
+
+
+def gradient_norms(gradients: list[Tensor]) -> dict[str, Tensor]:
+    """[K] each: the norms of the gradients [K, ...] of the first and of the last layer's weights, biases left out."""
+    weights = [gradient for gradient in gradients if gradient.ndim > 2]
+    ends = {"first": weights[0], "last": weights[-1]} if weights else {}
+    return {f"gradient_norm/{end}": gradient.flatten(1).norm(dim=1) for end, gradient in ends.items()}
 
 
 def phases_of(model: Model) -> tuple[Phase, ...]:
@@ -168,7 +178,8 @@ def train(
             batches = order.split(sizes, dim=1)
         index = batches[position]
         x, x_noisy = stack.over(corrupted, ("batch", step), data.train.x[index])
-        batch = Batch(x, x_noisy, None if data.train.label is None else data.train.label[index])
+        label = None if data.train.label is None else data.train.label[index]
+        batch = Batch(x, x_noisy, label, example=index, step=torch.full((seeds,), step, device=stack.device))
 
         # The turns: all gradients of a turn first, then all its steps.
         for i, turn in enumerate(phase.turns):
@@ -176,7 +187,9 @@ def train(
             gradients = stack.gradients(losses, {name: owned[name] for name in turn})
             for name in turn:
                 steppers[name].step(gradients[name], losses.gates.get(name))
-            log.add(step + 1, index.shape[1], losses, turn)
+            is_early = step < EARLY_STEPS and i == 0
+            norms = gradient_norms(gradients[turn[0]]) if is_early else None
+            log.add(step + 1, index.shape[1], losses, turn, norms)
         trained_examples += index.shape[1]
 
         # A sign of life; the clock stands still while somebody looks at it.

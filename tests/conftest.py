@@ -65,10 +65,11 @@ def stack_of(job: Job, seeds: Sequence[int] = (0,), shapes: Shapes = SHAPES) -> 
 
 
 def batch_of(job: Job, data: Data, seeds: int = 1, size: int = 16) -> Batch:
-    """The first examples, corrupted as in training, the same ones for every seed: fields [seeds, size, ...]."""
+    """The first examples, corrupted as in training, the same ones for every seed: fields [seeds, size, ...], step 0."""
     x, label = data.train.x[:size], data.train.label[:size]
-    fields = (x, corruption(job)(x, Draws(0, "batch")), label)
-    return Batch(*(field.expand(seeds, *field.shape) for field in fields))
+    fields = {"x": x, "x_noisy": corruption(job)(x, Draws(0, "batch")), "label": label}
+    fields |= {"example": torch.arange(size), "step": torch.tensor(0)}
+    return Batch(**{name: field.expand(seeds, *field.shape) for name, field in fields.items()})
 
 
 def trained(job: Job, stack: Stack, data: Data, budget: Budget) -> list[list[dict[str, float]]]:

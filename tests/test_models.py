@@ -24,7 +24,8 @@ from tests.conftest import SHAPES, batch_of, job_of, small_data, stack_of, train
 
 FILES = {path.stem: path for path in sorted(Path(CONF, "model").glob("*.yaml"))}
 TRAINED = [name for name in FILES if job_of(f"model={name}").config["optimizer"]]
-NETWORKS = {"mlp": 16, "conv": 4}
+NETWORKS = {"mlp": 16, "conv": 4, "resnet": 4}
+LATENTS = {name: min(4, yaml.safe_load(path.read_text())["latent_dim"]) for name, path in FILES.items()}
 SLOPE = 0.2  # of a critic's leaky units
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -35,7 +36,7 @@ any_network = pytest.mark.parametrize("network", NETWORKS)
 
 def small_job(name: str, network: str = "mlp", norm: str = "none", *overrides: str):
     sizes = (f"network={network}", f"network.hidden={NETWORKS[network]}", f"network.norm={norm}")
-    return job_of(f"model={name}", *sizes, "model.latent_dim=4", *overrides)
+    return job_of(f"model={name}", *sizes, f"model.latent_dim={LATENTS[name]}", *overrides)
 
 
 def turns_of(model) -> list[tuple[str, ...]]:
@@ -140,14 +141,15 @@ def test_a_small_step_against_the_gradient_lowers_a_players_loss(name, network, 
 @any_network
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_stacked_seeds_are_those_of_each_alone(name, network, norm, float64):
-    """To 1e-7 after five steps in float64: rounding alone, which Adam's division magnifies near zero gradients."""
+    """To 1e-7 after five steps in float64, or a thousandth of one step of Adam, whose division magnifies rounding where
+    the gradient is zero: a code's bias, before a decoder that normalises."""
     job, data, budget = small_job(name, network, norm), small_data(), Budget(steps=5, batch_size=16)
     stack = stack_of(job, [5, 0, 3])
     rows = trained(job, stack, data, budget)
     for k, (seed, model) in enumerate(zip(stack.seeds, stack.unstack(), strict=True)):
         alone = stack_of(job, [seed])
         alone_rows = trained(job, alone, data, budget)
-        torch.testing.assert_close(model.state_dict(), alone.unstack()[0].state_dict(), rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(model.state_dict(), alone.unstack()[0].state_dict(), rtol=1e-7, atol=1e-6)
         for row, alone_row in zip(rows, alone_rows, strict=True):
             for key in set(row[k]) - {"seconds", "samples_per_second"}:
                 assert row[k][key] == pytest.approx(alone_row[0][key], rel=1e-7, abs=1e-9), key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import pytest
@@ -11,16 +12,20 @@ from torch import nn
 from bench.check import build
 from bench.core import InputError, Shapes
 from bench.draws import Draws
-from bench.networks import MLP, Conv, Dropout, one_hot
-from tests.conftest import SHAPES, job_of
+from bench.networks import ACTIVATIONS, MLP, Conv, Dropout, Residual, ResNet, one_hot
+from tests.conftest import SHAPES, batch_of, job_of, small_data, stack_of
 
-IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 13, 17)]
+IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 13, 17), (1, 1, 2), (1, 1, 3)]
 NETWORKS = {
     "mlp": MLP(hidden=12, norm="batch", dropout=0.3),
     "linear": MLP(hidden=12, depth=0),
     "conv": Conv(hidden=4, norm="batch", dropout=0.3),
     "conv-1": Conv(hidden=4, depth=1),
     "conv-3": Conv(hidden=4, depth=3),
+    "conv-7": Conv(hidden=1, depth=7, activation="elu"),  # 64 pixels are halved 6 times
+    "resnet": ResNet(hidden=4, norm="batch", dropout=0.3),
+    "resnet-1": ResNet(hidden=4, depth=1),
+    "resnet-7": ResNet(hidden=1, depth=7, activation="elu"),
 }
 any_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 any_image = pytest.mark.parametrize("image", IMAGES, ids=str)
@@ -58,10 +63,11 @@ def test_the_condition_changes_every_output(network):
     assert differs(network.critic((5,), 10), z, draws)
 
 
-@pytest.mark.parametrize("image", IMAGES[1:], ids=str)
-def test_a_convolution_sees_the_whole_image(image):
+@any_image
+@pytest.mark.parametrize("kind", [Conv, ResNet])
+def test_a_convolution_sees_the_whole_image(image, kind):
     """Every pixel moves the code, and every pixel of the decoded image hears the code: odd sides lose no edge."""
-    network = Conv(hidden=4, activation="tanh")
+    network = kind(hidden=4, activation="tanh")
     x = torch.rand(1, *image, requires_grad=True)
     (gradient,) = torch.autograd.grad(network.encoder(image, 7)(x).pow(2).sum(), x)
     assert (gradient != 0).all()
@@ -89,7 +95,7 @@ def test_dropout_is_of_training_rescaled_and_shared_by_copies():
 
 
 def test_dropout_is_in_critics_only_and_norm_in_decoders_only():
-    for network in (MLP(hidden=12, norm="batch", dropout=0.3), Conv(hidden=4, norm="batch", dropout=0.3)):
+    for network in (NETWORKS["mlp"], NETWORKS["conv"], NETWORKS["resnet"]):
         image, norms = SHAPES.image, (nn.BatchNorm1d, nn.BatchNorm2d)
         encoder, decoder, critic = network.encoder(image, 7), network.decoder(5, image), network.critic(image)
         assert [any(isinstance(m, norms) for m in part.modules()) for part in (encoder, decoder, critic)] == [
@@ -118,6 +124,18 @@ def test_a_critics_copies_are_judged_as_each_alone():
             torch.testing.assert_close(half, single)
 
 
+@pytest.mark.parametrize("kind", ["mlp", "conv", "resnet"])
+def test_a_critics_condition_may_be_of_one_batch(kind):
+    """Repeated for each of the copies; one with a row for each of x is taken as it is."""
+    critic, x = NETWORKS[kind].critic((1, 8, 8), 10), torch.rand(6, 1, 8, 8)
+    y = torch.rand(3, 10)
+    once = critic(x, Draws(0), y, copies=2)
+    for answer, whole in zip(once, critic(x, Draws(0), torch.cat([y, y]), copies=2), strict=True):
+        assert torch.equal(answer, whole)
+    other = critic(x, Draws(0), torch.cat([y, 1 - y]), copies=2)
+    assert torch.equal(once.logit[:3], other.logit[:3]) and not torch.equal(once.logit[3:], other.logit[3:])
+
+
 def test_depth_0_is_linear():
     encoder, decoder = MLP(depth=0).encoder((1, 8, 8), 3), MLP(depth=0).decoder(3, (1, 8, 8))
     for part, shape in ((encoder, (1, 8, 8)), (decoder, (3,))):
@@ -131,11 +149,81 @@ def test_activations(activation):
     torch.testing.assert_close(MLP(activation=activation).unit()(x), getattr(torch.nn.functional, activation)(x))
 
 
+@any_network
+@pytest.mark.parametrize("activation", ["relu", "elu", "tanh", "sigmoid"])
+def test_the_activation_is_the_encoders_and_the_decoders(network, activation):
+    """One after each hidden layer, two in each residual block, and nothing else; a critic stays leaky."""
+    network, image = replace(network, activation=activation), SHAPES.image
+    encoder, decoder, critic = network.encoder(image, 7), network.decoder(5, image), network.critic(image)
+    blocks = network.depth * isinstance(network, ResNet)
+    units = [[m for m in part.modules() if isinstance(m, tuple(ACTIVATIONS.values()))] for part in (encoder, decoder)]
+    assert {type(unit) for part in units for unit in part} <= {ACTIVATIONS[activation]}
+    assert [len(part) for part in units] == [
+        network.depth + 2 * blocks,
+        network.depth + 2 * blocks + (not isinstance(network, MLP)),
+    ]
+    judging = [m for m in critic.modules() if isinstance(m, tuple(ACTIVATIONS.values()))]
+    assert {(type(unit), unit.negative_slope) for unit in judging} == {(nn.LeakyReLU, 0.2)}
+    for part in (encoder, decoder, critic):
+        assert sum(isinstance(m, Residual) for m in part.modules()) == blocks
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_resnet_starts_as_the_conv_network_without_its_blocks(norm):
+    """At zero a branch adds nothing, bit for bit, and takes its share as soon as it is not."""
+    image, x, z = (2, 13, 17), torch.rand(3, 2, 13, 17), torch.randn(3, 5)
+    networks = [kind(hidden=4, norm=norm, activation="tanh") for kind in (ResNet, Conv)]
+    for name, shape, given in (
+        ("encoder", (image, 7), (x,)),
+        ("decoder", (5, image), (z,)),
+        ("critic", (image,), (x, Draws(0))),
+    ):
+        part, plain = (getattr(network, name)(*shape) for network in networks)
+        own = [p for key, p in part.named_parameters() if "branch" not in key]
+        with torch.no_grad():
+            for parameter, source in zip(plain.parameters(), own, strict=True):
+                parameter.copy_(source)
+        answers = [network(*given) for network in (part, plain)]
+        outputs = [answer if isinstance(answer, torch.Tensor) else answer.features for answer in answers]
+        assert torch.equal(*outputs)
+        blocks = [m for m in part.modules() if isinstance(m, Residual)]
+        assert len(blocks) == 2
+        for block in blocks:
+            a = torch.rand(2, *block.branch[-1].weight.shape[:1], 3, 3)
+            assert torch.equal(block(a), a)
+            nn.init.ones_(block.branch[-1].weight)
+            assert not torch.equal(block(a), a)
+
+
+@pytest.mark.parametrize("name", ["vae", "vae_gan"])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_stacked_resnets_answer_as_each_alone(name, norm, float64):
+    """Their losses and gradients too, once the branches are no longer zero."""
+    job = job_of(f"model={name}", "network=resnet", "network.hidden=4", f"network.norm={norm}")
+    seeds, data = [5, 0, 3], small_data()
+    stack, singles = stack_of(job, seeds), [stack_of(job, [seed]) for seed in seeds]
+    for one in (stack, *singles):
+        for key, parameter in one.parameters.items():
+            if "branch" in key:
+                parameter.data += 0.1
+    turn = tuple(player.name for player in stack.model.players)
+    owned = {player.name: stack.names_of(player) for player in stack.model.players}
+    together = stack.losses(batch_of(job, data, 3), ("k", 0), turn)
+    gradients = stack.gradients(together, owned)
+    for k, single in enumerate(singles):
+        alone = single.losses(batch_of(job, data), ("k", 0), turn)
+        for player, found in single.gradients(alone, owned).items():
+            torch.testing.assert_close(together.players[player][k], alone.players[player][0])
+            for one, other in zip(gradients[player], found, strict=True):
+                assert norm == "batch" or other.any()  # which takes the mean, and with it a bias, away
+                torch.testing.assert_close(one[k], other[0], rtol=1e-7, atol=1e-9)
+
+
 def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize("kind", ["mlp", "linear", "conv"])
+@pytest.mark.parametrize("kind", ["mlp", "linear", "conv", "resnet"])
 @pytest.mark.parametrize("image", IMAGES, ids=str)
 def test_models_of_a_table_get_the_same_networks(kind, image):
     """Equal encoders, decoders and image critics; a VAE's encoder has one more output a latent, and nothing else."""

@@ -34,7 +34,19 @@ class Arrows(NamedTuple):
 
 TYPES = {"core", "draws", "posteriors"}  # one layer: the types that everything shares
 MATHS = {"torch", "pydantic"}
-ORCHESTRA = {"check", "train", "evaluate", "estimate", "record", "tracking", "datasets", "seeds", "trained", "paths"}
+ORCHESTRA = {
+    "check",
+    "train",
+    "evaluate",
+    "pictures",
+    "estimate",
+    "record",
+    "tracking",
+    "datasets",
+    "seeds",
+    "trained",
+    "paths",
+}
 
 ARROWS = {
     "__init__": Arrows(packages=set(), lazy={"trained"}),
@@ -46,7 +58,9 @@ ARROWS = {
     "trained": Arrows({"check", "record"} | TYPES),
     "train": Arrows({"core", "draws", "seeds"}, packages={"torch"}),
     "seeds": Arrows(TYPES, packages={"torch"}),
-    "evaluate": Arrows({"metrics", "corruptions", "features", "seeds"} | TYPES),
+    "evidence": Arrows({"metrics", "corruptions", "divergences", "features"} | TYPES),
+    "evaluate": Arrows({"evidence", "metrics"} | TYPES),
+    "pictures": Arrows({"evidence"} | TYPES),
     "features": Arrows({"networks"} | TYPES),
     "record": Arrows(packages={"safetensors"}, lazy={"core", "numpy", "torch"}),
     "tracking": Arrows({"record"} | TYPES),
@@ -55,7 +69,7 @@ ARROWS = {
     "draws": Arrows(TYPES, packages=MATHS),
     "posteriors": Arrows(TYPES, packages=MATHS),
     "likelihoods": Arrows(TYPES, packages=MATHS),
-    "priors": Arrows(TYPES, packages=MATHS),
+    "priors": Arrows(TYPES, packages=MATHS, lazy={"sklearn"}),
     "corruptions": Arrows(TYPES, packages=MATHS),
     "divergences": Arrows(TYPES, packages=MATHS),
     "networks": Arrows(TYPES, packages=MATHS),
@@ -66,7 +80,7 @@ ARROWS = {
     ),
     "datasets": Arrows({"datasets", "core", "draws"}),
     "metrics": Arrows(
-        {"metrics", "core"},
+        {"metrics", "core", "divergences"},
         packages={"numpy", "scipy", "sklearn", "torch", "torchmetrics"},
         never={"bench.core.Model"},
     ),

@@ -20,37 +20,46 @@ from bench.core import Count, Data, InputError, Shapes, Split
 from bench.draws import Draws
 
 Array = np.ndarray | Tensor
-SplitSeed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 MIN_TRAIN, MIN_TEST = 10, 2  # images; a tenth of the training images, at least one, is the validation set
 
 
 class Source(NamedTuple):
-    """What a source function returns. x: [N, C, H, W] uint8, or float32 in [0, 1]; y: [N] integers from 0, or None."""
+    """What a source function returns. x: [N, C, H, W] uint8, or float32 in [0, 1]; y: [N] integers from 0, or None.
+
+    Where the truth is known, factors: [N, F] float32, what each image was made from; modes: [M, C, H, W] float32, the
+    centres of the density's modes, and mode_sigma, their standard deviation, the same in each dimension.
+    """
 
     x_train: Array
     y_train: Array | None
     x_test: Array
     y_test: Array | None
     grey_levels: int = 256
+    factors_train: Array | None = None
+    factors_test: Array | None = None
+    modes: Array | None = None
+    mode_sigma: float | None = None
 
 
-def hold_out(x: np.ndarray, y: np.ndarray | None, grey_levels: int = 256) -> Source:
+def hold_out(x: np.ndarray, y: np.ndarray | None, grey_levels: int = 256, factors: np.ndarray | None = None) -> Source:
     """A fifth of a set that has no test images of its own, the same one always: stratified by label, seed 0.
 
-    x: [N, C, H, W], y: [N] or None. Raises InputError if there are too few images.
+    x: [N, C, H, W], y: [N] or None, factors: [N, F] or None. Raises InputError if there are too few images.
     """
     if len(x) < MIN_TRAIN + MIN_TEST:
         raise InputError(f"there are {len(x)} images in all: expected at least {MIN_TRAIN + MIN_TEST}")
     train, test = _split(len(x), len(x) // 5, y, seed=0)
     labels = (None, None) if y is None else (y[train], y[test])
-    return Source(x[train], labels[0], x[test], labels[1], grey_levels)
+    known = (None, None) if factors is None else (factors[train], factors[test])
+    return Source(x[train], labels[0], x[test], labels[1], grey_levels, *known)
 
 
 def prepare(
     source: Source,
     *,
-    split_seed: SplitSeed = 0,
+    split_seed: Seed = 0,
     binarize: Literal["none", "static", "dynamic"] = "none",
     dequantize: bool = False,
     validation: Count = 5000,
@@ -59,8 +68,9 @@ def prepare(
 
     The validation set is stratified by label where every class has two members and there is room for every class.
     binarize="static" draws every pixel of all splits once, as Bernoulli(x) by split_seed. The fingerprint is taken
-    before that, so it tells the data and the split apart, and nothing else. Raises InputError for images or labels
-    that are not what `Source` says, for too few of them, and for options that exclude one another.
+    before that, so it tells the data and the split apart, and nothing else. Binarised data have no modes: those known
+    are of the density before. Raises InputError for images, labels, factors or modes that are not what `Source` says,
+    for too few of them, and for options that exclude one another.
     """
     if dequantize and binarize != "none":
         raise InputError(
@@ -75,20 +85,27 @@ def prepare(
             f"x_train has images of shape {x_train.shape[1:]} and x_test of {x_test.shape[1:]} (channels, height, "
             "width): they must agree"
         )
-    if (source.y_train is None) != (source.y_test is None):
-        given, missing = ("y_train", "y_test") if source.y_test is None else ("y_test", "y_train")
-        raise InputError(f"{given} is there but {missing} is not: give labels for both, or for neither")
+    _check_both("y", "labels", source.y_train, source.y_test)
+    _check_both("factors", "factors", source.factors_train, source.factors_test)
+    _check_modes(source, x_train.shape[1:])
     if dequantize:
         _check_grid("x_train", x_train, source.grey_levels)
         _check_grid("x_test", x_test, source.grey_levels)
     y_train = _labels("y_train", source.y_train, len(x_train), len(x_train))
     y_test = _labels("y_test", source.y_test, len(x_test), len(x_train))
+    factors_train = _factors("factors_train", source.factors_train, len(x_train))
+    factors_test = _factors("factors_test", source.factors_test, len(x_test))
+    if factors_train is not None and factors_test is not None and factors_train.shape[1] != factors_test.shape[1]:
+        raise InputError(
+            f"factors_train has {factors_train.shape[1]} factors an image and factors_test {factors_test.shape[1]}: "
+            "they must agree"
+        )
 
     kept, apart = _split(len(x_train), min(validation, len(x_train) // 10), y_train, split_seed)
     splits = {
-        "train": _as_split(x_train, y_train, kept),
-        "validation": _as_split(x_train, y_train, apart),
-        "test": _as_split(x_test, y_test, np.arange(len(x_test))),
+        "train": _as_split(kept, x_train, y_train, factors_train),
+        "validation": _as_split(apart, x_train, y_train, factors_train),
+        "test": _as_split(np.arange(len(x_test)), x_test, y_test, factors_test),
     }
     fingerprint = _fingerprint(splits)
     if binarize == "static":
@@ -104,6 +121,8 @@ def prepare(
         binarize=binarize,
         dequantize=dequantize,
         fingerprint=fingerprint,
+        modes=None if source.modes is None or binarize != "none" else torch.as_tensor(source.modes),
+        mode_sigma=source.mode_sigma if binarize == "none" else None,
     )
 
 
@@ -148,7 +167,13 @@ def _call(function: Callable, **options: Any) -> Any:
 
 
 def _to(split: Split, device: str) -> Split:
-    return Split(split.x.to(device), None if split.label is None else split.label.to(device))
+    return Split(split.x.to(device), *(None if part is None else part.to(device) for part in split[1:]))
+
+
+def _check_both(name: str, what: str, train: Array | None, test: Array | None) -> None:
+    if (train is None) != (test is None):
+        given, missing = ("train", "test") if test is None else ("test", "train")
+        raise InputError(f"{name}_{given} is there but {name}_{missing} is not: give {what} for both, or for neither")
 
 
 def _check_images(name: str, x: np.ndarray, minimum: int) -> None:
@@ -197,6 +222,34 @@ def _labels(name: str, labels: Array | None, count: int, most: int) -> np.ndarra
     return y.astype(np.int64)
 
 
+def _factors(name: str, factors: Array | None, count: int) -> np.ndarray | None:
+    if factors is None:
+        return None
+    known = np.asarray(factors)
+    if known.dtype != np.float32:
+        raise InputError(f"{name} has type {known.dtype}: expected float32")
+    if known.ndim != 2 or len(known) != count or known.shape[1] == 0:
+        raise InputError(f"{name} has shape {known.shape}, but there are {count} images: expected [images, factors]")
+    if not np.isfinite(known).all():
+        raise InputError(f"{name} holds values that are not finite numbers: leave out what is not known")
+    return known
+
+
+def _check_modes(source: Source, image: tuple[int, ...]) -> None:
+    modes, sigma = source.modes, source.mode_sigma
+    if (modes is None) != (sigma is None):
+        raise InputError("modes and mode_sigma belong together: give both, or neither")
+    if modes is None or sigma is None:
+        return
+    centres = np.asarray(modes)
+    if centres.dtype != np.float32 or centres.ndim != 4 or centres.shape[1:] != image or len(centres) == 0:
+        raise InputError(
+            f"modes has type {centres.dtype} and shape {centres.shape}: expected float32 [modes, {str(image)[1:-1]}]"
+        )
+    if not np.isfinite(centres).all() or not 0 < sigma < np.inf:
+        raise InputError(f"modes must be finite, and mode_sigma={sigma} finite and over 0")
+
+
 def _split(count: int, size: int, labels: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Shuffled indices of `count` images: the rest, and the `size` set apart, in every class alike where possible."""
     from sklearn.model_selection import train_test_split  # slow to import, and `bench --help` gets by without
@@ -206,8 +259,10 @@ def _split(count: int, size: int, labels: np.ndarray | None, seed: int) -> tuple
     return train_test_split(np.arange(count), test_size=size, random_state=seed, stratify=labels if room else None)
 
 
-def _as_split(x: np.ndarray, y: np.ndarray | None, index: np.ndarray) -> Split:
-    return Split(torch.from_numpy(x[index]), None if y is None else torch.from_numpy(y[index]))
+def _as_split(index: np.ndarray, x: np.ndarray, *known: np.ndarray | None) -> Split:
+    """The rows `index` of images, labels and factors."""
+    rest = (None if part is None else torch.from_numpy(part[index]) for part in known)
+    return Split(torch.from_numpy(x[index]), *rest)
 
 
 def _binarized(x: Tensor, draws: Draws, name: str) -> Tensor:
@@ -219,7 +274,8 @@ def _binarized(x: Tensor, draws: Draws, name: str) -> Tensor:
 def _fingerprint(splits: dict[str, Split]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for name, split in splits.items():
-        for part in split:
+        # Factors that are not there leave no trace, so that sets from before there were any keep their fingerprints.
+        for part in split if split.factors is not None else split[:2]:
             digest.update(f"{name} {'none' if part is None else (part.dtype, tuple(part.shape))}".encode())
             if part is not None:
                 digest.update(np.ascontiguousarray(part.numpy()).data)

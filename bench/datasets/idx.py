@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 
 from bench.core import InputError
 from bench.datasets import Source
+from bench.datasets.openml import fetch
 
 TRAIN = 60_000  # OpenML keeps a set in one table, its training images first
 UINT8 = 0x08  # the third byte of an IDX file
@@ -75,15 +75,9 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
 
 
 def _fetch(name: str, openml: str) -> Source:
-    from sklearn.datasets import fetch_openml  # slow to import, and `bench --help` gets by without
-
-    try:
-        table = fetch_openml(openml, version=1, as_frame=False)
-    except (OSError, HTTPException, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{name} cannot be fetched from openml.org ({reason}): set dataset.root to a folder with its four IDX files"
-        ) from error
-    x = table.data.astype(np.uint8).reshape(-1, 1, 28, 28)
-    y = table.target.astype(np.int64)
+    data, target = fetch(name, openml, 1, "set dataset.root to a folder with its four IDX files")
+    if target is None:
+        raise InputError(f"dataset.openml={openml}: that set has no labels; name another, or set dataset.root")
+    x = data.astype(np.uint8).reshape(-1, 1, 28, 28)
+    y = target.astype(np.int64)
     return Source(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])

@@ -27,3 +27,12 @@ def sharpness_reconstructions(x: Tensor, x_mean: Tensor) -> Tensor:
 def sharpness_samples(x: Tensor, samples: Tensor) -> Tensor:
     """Variance of the Laplacian of the samples over that of the test images; 0-dim."""
     return _laplacian_variance(samples) / _laplacian_variance(x)
+
+
+@metric(better="closest", ideal=1.0)
+def sharpness_decoded(x: Tensor, decoded: Tensor) -> Tensor:
+    """`sharpness_samples` of what the decoder makes of the same codes; 0-dim.
+
+    The same number, unless a second stage makes the samples: then it is what that stage started from.
+    """
+    return _laplacian_variance(decoded) / _laplacian_variance(x)

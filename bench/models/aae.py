@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Shapes
-from bench.divergences import NonSaturating, accuracy
+from bench.core import Batch, Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Rate, Shapes
+from bench.divergences import Adversarial
 from bench.draws import Draws
 from bench.likelihoods import Likelihood
-from bench.networks import Network
-from bench.posteriors import Deterministic
+from bench.networks import Network, beside, one_hot
+from bench.posteriors import Deterministic, DiagonalGaussian, Universal
 from bench.priors import Prior
+
+GOLDEN = (5**0.5 - 1) / 2  # the fractional parts of its multiples are spread evenly: which examples are labelled
 
 
 class AAE(Model):
     """Three players in turn: the autoencoder reconstructs, the discriminator tells codes from draws of the prior, and
-    the generator, which is the encoder once more, makes its codes look like those draws."""
+    the generator, which is the encoder once more, makes its codes look like those draws.
+
+    informed: the discriminator sees the label beside the code, and real codes are drawn from the component of the
+    prior that the label names, so that each class gets its own (section 2.3). Of the examples a labelled_fraction have
+    a label; the others are of one further class, "unknown", whose real codes are drawn from the whole prior.
+    """
 
     players = (
         Player("autoencoder", ("encoder", "decoder", "likelihood")),
         Player("discriminator", ("discriminator",)),
         Player("generator", ("encoder",)),
     )
-    phases = (Phase((("autoencoder",), ("discriminator",), ("generator",))),)
 
     def __init__(
         self,
@@ -31,34 +40,57 @@ class AAE(Model):
         network: Network,
         likelihood: Likelihood,
         prior: Prior,
-        adversarial: NonSaturating,
+        adversarial: Adversarial,
         latent_dim: Count = 16,
+        posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic",
         adversarial_weight: Level = 1.0,
+        informed: bool = False,
+        labelled_fraction: Rate = 1.0,
     ):
         super().__init__()
-        self.latent_dim, self.adversarial_weight = latent_dim, adversarial_weight
-        self.encoder = network.encoder(shapes.image, latent_dim)
-        self.decoder = network.decoder(latent_dim, shapes.image)
-        self.discriminator = network.critic((latent_dim,))
-        self.likelihood, self.prior, self.adversarial = likelihood, prior, adversarial
+        self.latent_dim, self.posterior, self.adversarial_weight = latent_dim, posterior, adversarial_weight
+        self.samples_by_label, self.labelled_fraction = informed, labelled_fraction
+        self.classes = shapes.classes if informed else 0
+        told = self.classes + 1 if informed else 0
+        outputs, noise = (1 + (posterior == "gaussian")) * latent_dim, latent_dim * (posterior == "universal")
+        self.encoder = network.encoder(shapes.image, outputs, noise)
+        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
+        self.discriminator = network.critic((latent_dim + told,))
+        self.prior = prior.checked(latent_dim, classes=self.classes if informed else None)
+        self.likelihood, self.adversarial = likelihood, adversarial
+        self.phases = (Phase((("autoencoder",), *adversarial.turns)),)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         z = self.encode(batch).sample(draws)
         if turn == ("autoencoder",):
             return Losses({"autoencoder": -self.decode(z).log_prob(batch.x).mean()})
-        if turn == ("generator",):
-            judged = self.discriminator(z, draws)
-            return Losses({"generator": self.adversarial_weight * self.adversarial.generator(judged.logit)})
-        codes = torch.cat([self.prior.sample(z.shape, draws), z])
-        real, fake = self.discriminator(codes, draws, copies=2).logit.chunk(2)
-        cost = self.adversarial.discriminator(real, fake)
-        return Losses({"discriminator": cost}, {"discriminator_accuracy": accuracy(real, fake)})
+        label = self.known(batch)
+        told = None if label is None else one_hot(label, self.classes + 1)
+        real, fake = beside(self.prior_codes(len(z), draws, label), told), beside(z, told)
+        weight = self.adversarial_weight
+        return self.adversarial.turn(turn, self.discriminator, real, fake, draws, batch.step, weight)
+
+    def known(self, batch: Batch) -> Tensor | None:
+        """The class of each example, [B], or `classes` where it has no label; None if the model reads none."""
+        if not self.samples_by_label:
+            return None
+        assert batch.label is not None and batch.example is not None, "a label-informed model is given both"
+        is_labelled = torch.frac(batch.example.double() * GOLDEN) < self.labelled_fraction
+        return torch.where(is_labelled, batch.label, self.classes)
 
     def encode(self, batch: Batch) -> Posterior:
-        return Deterministic(self.encoder(batch.x_noisy))
+        x = batch.x_noisy
+        if self.posterior == "universal":
+            return Universal(partial(self.encoder, x), x.new_zeros(len(x), self.latent_dim))
+        if self.posterior == "gaussian":
+            return DiagonalGaussian(*self.encoder(x).chunk(2, dim=1))
+        return Deterministic(self.encoder(x))
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         return self.likelihood(self.decoder(z))
 
+    def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
+        return self.prior.sample((n, self.latent_dim), draws, label if self.samples_by_label else None)
+
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample((n, self.latent_dim), draws)).mean
+        return self.decode(self.prior_codes(n, draws, label)).mean

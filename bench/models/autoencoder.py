@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Losses, Model, Observation, Posterior, Shapes, UnavailableError
+from bench.core import Batch, Count, Data, Losses, Model, Observation, Posterior, Shapes, UnavailableError
 from bench.draws import Draws
 from bench.likelihoods import Likelihood
 from bench.networks import Network
 from bench.posteriors import Deterministic
+from bench.priors import unfitted
+
+COMPONENTS = 10
+SAMPLED = ("mmd_to_prior", "reencoding_error", "sharpness_decoded", "sharpness_samples")
 
 
 class Autoencoder(Model):
-    """min E[-log p(x | z)], z = encoder(x~): for a fixed Gaussian the squared error, for a Bernoulli cross-entropy."""
+    """min E[-log p(x | z)], z = encoder(x~): for a fixed Gaussian the squared error, for a Bernoulli cross-entropy.
 
-    def __init__(self, shapes: Shapes, network: Network, likelihood: Likelihood, latent_dim: Count = 16):
+    It has no prior. ex_post="gmm" fits a mixture of 10 Gaussians to the training codes once it is trained (Ghosh et al.
+    2020, section 4), and codes are drawn from that.
+    """
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        network: Network,
+        likelihood: Likelihood,
+        latent_dim: Count = 16,
+        ex_post: Literal["none", "gmm"] = "none",
+    ):
         super().__init__()
+        self.latent_dim = latent_dim
         self.encoder = network.encoder(shapes.image, latent_dim)
-        self.decoder = network.decoder(latent_dim, shapes.image)
+        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
         self.likelihood = likelihood
+        self.ex_post = unfitted(COMPONENTS, latent_dim) if ex_post == "gmm" else None
+        if ex_post == "gmm":
+            told = f"codes are drawn from a mixture of {COMPONENTS} Gaussians fitted to the training codes afterwards"
+            self.notes = dict.fromkeys(SAMPLED, told)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         z = self.encode(batch).sample(draws)
         reconstruction = -self.decode(z).log_prob(batch.x).mean()
         return Losses({"model": reconstruction})
+
+    def fit_after(self, data: Data, draws: Draws) -> None:
+        if self.ex_post is not None:
+            x = (data.observe(rows, draws.within(str(i))) for i, rows in enumerate(data.train.x.split(1000)))
+            self.ex_post.fit(torch.cat([self.encoder(rows) for rows in x]), draws)
 
     def encode(self, batch: Batch) -> Posterior:
         return Deterministic(self.encoder(batch.x_noisy))
@@ -31,5 +59,10 @@ class Autoencoder(Model):
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         return self.likelihood(self.decoder(z))
 
+    def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
+        if self.ex_post is None:
+            raise UnavailableError("an autoencoder has no prior to draw codes from (model.ex_post=gmm fits one)")
+        return self.ex_post.sample((n, self.latent_dim), draws)
+
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        raise UnavailableError("an autoencoder has no prior to draw codes from")
+        return self.decode(self.prior_codes(n, draws)).mean

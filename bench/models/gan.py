@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Losses, Model, Phase, Player, Shapes
-from bench.divergences import NonSaturating, accuracy
+from bench.core import Batch, Count, Level, Losses, Model, Phase, Player, Shapes
+from bench.divergences import Adversarial
 from bench.draws import Draws
 from bench.networks import Network
 from bench.priors import Prior
@@ -16,7 +16,6 @@ class GAN(Model):
     """min over G of what the best discriminator makes of G(z), z ~ p(z). The output is a sigmoid: no likelihood."""
 
     players = (Player("discriminator", ("discriminator",)), Player("generator", ("generator",)))
-    phases = (Phase((("discriminator",), ("generator",))),)
     reads_noise = False
 
     def __init__(
@@ -24,24 +23,21 @@ class GAN(Model):
         shapes: Shapes,
         network: Network,
         prior: Prior,
-        adversarial: NonSaturating,
+        adversarial: Adversarial,
         latent_dim: Count = 16,
+        adversarial_weight: Level = 1.0,
     ):
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.adversarial_weight = latent_dim, adversarial_weight
         self.generator = network.decoder(latent_dim, shapes.image)
         self.discriminator = network.critic(shapes.image)
-        self.prior, self.adversarial = prior, adversarial
+        self.prior, self.adversarial = prior.checked(latent_dim), adversarial
+        self.phases = (Phase(adversarial.turns),)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         generated = self.sample(len(batch.x), draws)
-        if turn == ("generator",):
-            logit = self.discriminator(generated, draws).logit
-            return Losses({"generator": self.adversarial.generator(logit)})
-        images = torch.cat([batch.x, generated])
-        real, fake = self.discriminator(images, draws, copies=2).logit.chunk(2)
-        cost = self.adversarial.discriminator(real, fake)
-        return Losses({"discriminator": cost}, {"discriminator_accuracy": accuracy(real, fake)})
+        weight = self.adversarial_weight
+        return self.adversarial.turn(turn, self.discriminator, batch.x, generated, draws, batch.step, weight)
 
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        return torch.sigmoid(self.generator(self.prior.sample((n, self.latent_dim), draws)))
+        return torch.sigmoid(self.generator(self.prior_codes(n, draws)))

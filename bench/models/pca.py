@@ -61,4 +61,4 @@ class ProbabilisticPCA(Model):
         return self.likelihood((z @ self.weight.T + self.mean).unflatten(1, self.image))
 
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample((n, self.latent_dim), draws)).mean
+        return self.decode(self.prior_codes(n, draws)).mean

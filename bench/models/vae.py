@@ -33,11 +33,12 @@ class VAE(Model):
         conditional: bool = False,
     ):
         super().__init__()
-        self.latent_dim, self.beta, self.samples, self.conditional = latent_dim, beta, samples, conditional
+        self.latent_dim, self.beta, self.samples = latent_dim, beta, samples
+        self.conditional = self.samples_by_label = conditional
         self.classes = shapes.classes if conditional else 0
         self.encoder = network.encoder(shapes.image, 2 * latent_dim, self.classes)
-        self.decoder = network.decoder(latent_dim, shapes.image, self.classes)
-        self.likelihood, self.prior = likelihood, prior
+        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image), self.classes)
+        self.likelihood, self.prior = likelihood, prior.checked(latent_dim, density=True)
         if conditional:
             self.notes = dict.fromkeys(TOLD, "the model is told the labels of the test images")
 
@@ -56,8 +57,7 @@ class VAE(Model):
         return self.likelihood(self.decoder(z, self.condition(batch.label if batch else None)))
 
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        z = self.prior.sample((n, self.latent_dim), draws)
-        return self.likelihood(self.decoder(z, self.condition(label))).mean
+        return self.likelihood(self.decoder(self.prior_codes(n, draws), self.condition(label))).mean
 
     def condition(self, label: Tensor | None) -> Tensor | None:
         """The label joined to the inputs of encoder and decoder, or none."""

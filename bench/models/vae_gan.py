@@ -5,21 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import (
-    Batch,
-    Count,
-    Level,
-    Losses,
-    Model,
-    Observation,
-    Player,
-    Positive,
-    Posterior,
-    Rate,
-    Shapes,
-    SkipError,
-)
-from bench.divergences import MarginGate, NonSaturating, accuracy
+from bench.core import Batch, Count, Level, Losses, Model, Observation, Player, Posterior, Rate, Shapes, SkipError
+from bench.divergences import Adversarial
 from bench.draws import Draws
 from bench.likelihoods import Likelihood
 from bench.networks import Network
@@ -50,51 +37,59 @@ class VAEGAN(Model):
         network: Network,
         likelihood: Likelihood,
         prior: Prior,
-        adversarial: NonSaturating,
+        adversarial: Adversarial,
         latent_dim: Count = 16,
         gamma: Rate = 0.1,
         beta: Level = 1.0,
-        equilibrium: Positive = 0.68,
-        margin: Positive = 0.35,
+        adversarial_weight: Level = 1.0,
     ):
         super().__init__()
-        if any(True for _ in likelihood.parameters()):
+        if likelihood.learned:
             raise SkipError(
                 "a VAE/GAN does not train its likelihood, so its sigma would never be learned: use a fixed one"
             )
+        if adversarial.critic_steps > 1:
+            raise SkipError("a VAE/GAN moves its players from one forward pass: adversarial.critic_steps must be 1")
         self.latent_dim, self.gamma, self.beta = latent_dim, gamma, beta
+        self.adversarial_weight = adversarial_weight
         self.encoder = network.encoder(shapes.image, 2 * latent_dim)
-        self.decoder = network.decoder(latent_dim, shapes.image)
+        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
         self.discriminator = network.critic(shapes.image)
-        self.likelihood, self.prior, self.adversarial = likelihood, prior, adversarial
-        self.balance = MarginGate(equilibrium, margin)
+        self.likelihood, self.adversarial = likelihood, adversarial
+        self.prior = prior.checked(latent_dim, density=True)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)
         z = q.sample(draws)
-        images = torch.cat([batch.x, self.decode(z).mean, self.sample(len(z), draws)])
-        judged = self.discriminator(images, draws, copies=3)
+        decoded = self.decode(z).mean
+        judged = self.discriminator(torch.cat([batch.x, decoded, self.sample(len(z), draws)]), draws, copies=3)
         features, features_decoded, _ = judged.features.chunk(3)
         real, fake = judged.logit[: len(z)], judged.logit[len(z) :]
 
         kl = self.prior.kl(q, z).mean()
         reconstruction = 0.5 * ((features - features_decoded) ** 2).sum(1).mean()
-        decoder = self.gamma * reconstruction + (1 - self.gamma) * self.adversarial.generator(fake)
+        heard = self.adversarial_weight * self.adversarial.generator(fake)
         discriminator = self.adversarial.discriminator(real, fake)
-        costs = self.adversarial.real(real).mean(), self.adversarial.fake(fake).mean()
-        discriminator_learns, decoder_learns = self.balance(*costs)
+        discriminator_learns, decoder_learns = self.adversarial.gates(real, fake, batch.step, own="margin")
         return Losses(
-            {"encoder": self.beta * kl + reconstruction, "decoder": decoder, "discriminator": discriminator},
-            {"kl": kl, "feature_reconstruction": reconstruction, "discriminator_accuracy": accuracy(real, fake)},
+            {
+                "encoder": self.beta * kl + reconstruction,
+                "decoder": self.gamma * reconstruction + (1 - self.gamma) * heard,
+                "discriminator": discriminator + self.adversarial.penalty(self.discriminator, batch.x, decoded, draws),
+            },
+            {
+                "kl": kl,
+                "feature_reconstruction": reconstruction,
+                "discriminator_accuracy": self.adversarial.right(real, fake),
+            },
             {"decoder": decoder_learns, "discriminator": discriminator_learns},
         )
 
     def encode(self, batch: Batch) -> Posterior:
-        mean, log_variance = self.encoder(batch.x_noisy).chunk(2, dim=1)
-        return DiagonalGaussian(mean, log_variance)
+        return DiagonalGaussian(*self.encoder(batch.x_noisy).chunk(2, dim=1))
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         return self.likelihood(self.decoder(z))
 
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample((n, self.latent_dim), draws)).mean
+        return self.decode(self.prior_codes(n, draws)).mean

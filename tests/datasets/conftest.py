@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,6 +53,17 @@ def npz_arrays() -> dict[str, np.ndarray]:
         "x_test": pixels(TEST, 6, 4, seed=1),
         "y_test": np.arange(TEST) % CLASSES,
     }
+
+
+@pytest.fixture
+def fake_openml(monkeypatch) -> SimpleNamespace:
+    """What OpenML answers, whatever is asked for: 84 images of 6x6 in the classes a, b, c; to be changed at will."""
+    table = SimpleNamespace(
+        data=pixels(TRAIN + TEST, 36).astype(np.float64),
+        target=np.array(["c", "a", "b"] * ((TRAIN + TEST) // CLASSES), dtype=object),
+    )
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", lambda name, **_: table)
+    return table
 
 
 @pytest.fixture

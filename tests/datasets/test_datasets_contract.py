@@ -18,13 +18,15 @@ COMMON = {name: p.default for name, p in inspect.signature(prepare).parameters.i
 
 
 @pytest.fixture
-def options(request, idx_folder, picture_folder, npz_file) -> dict:
+def options(request, idx_folder, picture_folder, npz_file, fake_openml) -> dict:
     """The file's options, pointed at small data of its kind."""
     options = yaml.safe_load(request.param.read_text())
     places = {
         "bench.datasets.idx.idx": {"root": str(idx_folder)},
         "bench.datasets.images.images": {"root": str(picture_folder)},
         "bench.datasets.arrays.arrays": {"path": str(npz_file)},
+        "bench.datasets.openml.openml": {"name": "fake"},
+        "bench.datasets.sprites.sprites": {"examples": 60},
     }
     place = places.get(options["_target_"])
     if place is None and ({"root", "path"} & options.keys()):
@@ -36,7 +38,15 @@ every_file = pytest.mark.parametrize("options", FILES, ids=lambda file: file.ste
 
 
 def test_the_data_sets_of_the_readme_are_there():
-    assert {file.stem for file in FILES} >= {"digits", "mnist", "fashion_mnist", "images", "arrays"}
+    assert {file.stem for file in FILES} >= {
+        "digits",
+        "mnist",
+        "fashion_mnist",
+        "images",
+        "arrays",
+        "openml",
+        "sprites",
+    }
 
 
 @every_file
@@ -57,8 +67,13 @@ def test_it_loads_as_what_core_promises(options):
     for split in (data.train, data.validation, data.test):
         assert split.x.shape[1:] == data.shapes.image and split.x.dtype in (torch.uint8, torch.float32)
         assert split.label.dtype == torch.int64 and split.label.shape == split.x.shape[:1]
+        if split.factors is not None:
+            assert split.factors.dtype == torch.float32 and len(split.factors) == len(split.x)
+            assert 0 <= split.factors.min() < split.factors.max() <= 1
         seen = data.observe(split.x, draws=None)
         assert seen.dtype == torch.float32 and 0 <= seen.min() < seen.max() <= 1
+    assert (data.modes is None) == (data.mode_sigma is None)
+    assert data.modes is None or data.modes.shape[1:] == data.shapes.image
     assert len(data.validation.x) == (len(data.train.x) + len(data.validation.x)) // 10
 
 
@@ -77,8 +92,8 @@ def test_jobs_with_the_same_options_share_one_load(npz_file):
     assert load(options) is load(dict(reversed(options.items()))) is not load(options | {"split_seed": 1})
 
 
-def test_load_moves_images_and_labels(npz_file):
-    data = load({"_target_": "bench.datasets.arrays.arrays", "path": str(npz_file)}, torch.device("meta"))
+def test_load_moves_images_labels_and_factors():
+    data = load({"_target_": "bench.datasets.sprites.sprites", "examples": 20}, torch.device("meta"))
     assert {part.device.type for split in (data.train, data.validation, data.test) for part in split} == {"meta"}
 
 

@@ -21,5 +21,9 @@ def test_the_test_set_is_stratified():
     assert np.all(np.abs(np.bincount(y) - whole / 5) < 1)
 
 
+def test_the_fingerprint_that_finished_runs_have_on_record_stays():
+    assert prepare(digits()).fingerprint == "ff6014f71b766e63"
+
+
 def test_it_can_be_dequantised():
     assert prepare(digits(), dequantize=True).dequantize

@@ -68,6 +68,14 @@ def test_without_either_it_is_fetched(monkeypatch):
     assert source.x_test.shape == (3, 1, 28, 28) and source.x_test.min() == 255 and source.y_test.tolist() == [1, 1, 1]
 
 
+def test_a_fetched_set_without_labels_is_refused(monkeypatch):
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    table = SimpleNamespace(data=np.zeros((20, 784)), target=None)
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", lambda name, **_: table)
+    with pytest.raises(InputError, match=r"^dataset\.openml=mnist_784: that set has no labels"):
+        idx("mnist", "mnist_784")
+
+
 def test_when_it_cannot_be_fetched_it_says_what_to_set(monkeypatch):
     def fetch_openml(name, **_):
         raise URLError("no route\nto host")

@@ -12,6 +12,9 @@ RNG = np.random.default_rng(0)
 GREY = RNG.random((400, 1, 5, 4)).astype(np.float32)
 BYTES = RNG.integers(0, 256, (400, 1, 5, 4), dtype=np.uint8)
 LABELS = np.repeat(np.arange(4), [40, 80, 120, 160])
+FACTORS = RNG.random((400, 3)).astype(np.float32)
+KNOWN = {"factors_train": FACTORS[:300], "factors_test": FACTORS[300:]}
+MODES = {"modes": GREY[:7], "mode_sigma": 0.1}
 
 
 def source(x=GREY, y=LABELS, **changes) -> Source:
@@ -83,6 +86,26 @@ def test_hold_out_takes_the_same_stratified_fifth_each_time():
     assert sorted(rows(one.x_train) + rows(one.x_test)) == sorted(rows(GREY))
     with pytest.raises(InputError, match="11 images in all: expected at least 12"):
         hold_out(GREY[:11], None)
+
+
+# --- the known truth
+
+
+def test_factors_stay_with_their_images():
+    factors_of = dict(zip(rows(GREY), rows(FACTORS), strict=True))
+    for data in (prepare(source(**KNOWN)), prepare(hold_out(GREY, LABELS, factors=FACTORS), split_seed=3)):
+        for split in (data.train, data.validation, data.test):
+            assert [factors_of[row] for row in rows(split.x)] == rows(split.factors)
+    assert prepare(source()).train.factors is None
+
+
+def test_binarised_data_keep_their_factors_but_not_the_modes_of_the_density_before():
+    plain, static, dynamic = (prepare(source(**KNOWN, **MODES), binarize=how) for how in ("none", "static", "dynamic"))
+    np.testing.assert_array_equal(plain.modes, MODES["modes"])
+    assert plain.mode_sigma == 0.1
+    for data in (static, dynamic):
+        assert torch.equal(data.train.factors, plain.train.factors)
+        assert data.modes is data.mode_sigma is None
 
 
 # --- binarisation and dequantisation
@@ -163,6 +186,13 @@ def test_the_fingerprint_changes_with_the_shape_and_with_labels_alone():
     assert len({prepare(s).fingerprint for s in (source(BYTES), source(tall), source(BYTES, y=None))}) == 3
 
 
+def test_the_fingerprint_changes_with_a_factor():
+    other = FACTORS[:300].copy()
+    other[7, 2] += 1
+    known = (source(), source(**KNOWN), source(**KNOWN | {"factors_train": other}))
+    assert len({prepare(s).fingerprint for s in known}) == 3
+
+
 # --- what is refused
 
 
@@ -193,6 +223,19 @@ def with_value(value: float) -> np.ndarray:
         ({"y_test": LABELS[300:] + 300}, "y_test holds labels from 303 to 303"),
         ({"y_test": None}, "y_train is there but y_test is not"),
         ({"y_train": None}, "y_test is there but y_train is not"),
+        (KNOWN | {"factors_test": None}, "factors_train is there but factors_test is not: give factors for both"),
+        (KNOWN | {"factors_train": FACTORS}, r"factors_train has shape \(400, 3\), but there are 300 images"),
+        (KNOWN | {"factors_test": FACTORS[300:, 0]}, r"factors_test has shape \(100,\), but there are 100 images"),
+        (KNOWN | {"factors_test": FACTORS[300:, :2]}, "factors_train has 3 factors an image and factors_test 2"),
+        (
+            KNOWN | {"factors_train": FACTORS[:300] * np.float32(np.inf)},
+            "factors_train holds values that are not finite",
+        ),
+        (KNOWN | {"factors_train": FACTORS[:300].astype(np.float64)}, "factors_train has type float64"),
+        (MODES | {"mode_sigma": None}, "modes and mode_sigma belong together"),
+        (MODES | {"modes": GREY[:7, 0]}, r"modes has type float32 and shape \(7, 5, 4\): .* \[modes, 1, 5, 4\]"),
+        (MODES | {"modes": with_value(np.nan)}, "modes must be finite"),
+        (MODES | {"mode_sigma": 0.0}, r"mode_sigma=0\.0 finite and over 0"),
     ],
 )
 def test_wrong_data_is_refused_and_its_place_named(changes, message):

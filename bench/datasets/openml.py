@@ -1,0 +1,99 @@
+"""Any set of images on OpenML: a table with one image a row and one pixel a column."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from http.client import HTTPException
+
+import numpy as np
+
+from bench.core import Count, InputError
+from bench.datasets import Source, hold_out
+
+
+def openml(
+    name: str | None = None,
+    version: Count = 1,
+    image: tuple[Count, Count, Count] | None = None,
+    test: Count | None = None,
+) -> Source:
+    """x: [N, C, H, W], uint8, or float32 where no value is over 1; through scikit-learn's cache.
+
+    image: (C, H, W) of a row, in this order; None: a square, grey if the number of columns is a square, else of three
+    colours. test: how many of the last rows are for testing; None: a fixed fifth. Labels number the target's sorted
+    values, by size where they are whole numbers; without a target, or with a continuous one, there are none. Raises
+    InputError for a set that cannot be fetched, and for a table that does not hold such images.
+    """
+    if name is None:
+        raise InputError("dataset.name is not set: expected the name of a set of images on openml.org")
+    data, target = fetch(name, name, version, "check dataset.name and dataset.version, and the connection")
+    x, y = _images(name, data, image), None if target is None else _labels(name, target)
+    if test is None:
+        return hold_out(x, y)
+    if test >= len(x):
+        raise InputError(f"dataset.test={test}: {name} has {len(x)} images in all; give fewer")
+    labels = (None, None) if y is None else (y[:-test], y[-test:])
+    return Source(x[:-test], labels[0], x[-test:], labels[1])
+
+
+def fetch(title: str, name: str, version: int, advice: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """The columns [N, D] and the target of OpenML's set `name`. What cannot be fetched is an InputError with advice."""
+    from sklearn.datasets import fetch_openml  # slow to import, and `bench --help` gets by without
+
+    try:
+        table = fetch_openml(name, version=version, as_frame=False)
+    except (OSError, HTTPException, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{title} cannot be fetched from openml.org ({reason}): {advice}") from error
+    return table.data, table.target
+
+
+def _images(name: str, data: np.ndarray, image: tuple[int, int, int] | None) -> np.ndarray:
+    shape = image or _deduced(name, data.shape[1])
+    if math.prod(shape) != data.shape[1]:
+        raise InputError(
+            f"dataset.image={list(shape)} needs {math.prod(shape)} columns, but {name} has {data.shape[1]}: give its "
+            "images' channels, height and width"
+        )
+    # A sparse table has a method for it, and text among the columns cannot be a pixel.
+    full = data.toarray() if hasattr(data, "toarray") else data
+    try:
+        x = full.astype(np.float32, copy=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} has columns that are not numbers ({error}): it is no set of images") from error
+    lowest, highest = x.min(), x.max()
+    if lowest >= 0 and highest <= 1:
+        return x.reshape(-1, *shape)
+    if lowest >= 0 and highest <= 255 and np.array_equal(x, np.rint(x)):
+        return x.astype(np.uint8).reshape(-1, *shape)
+    raise InputError(
+        f"{name} has values from {lowest:g} to {highest:g}: expected whole numbers from 0 to 255, or any in [0, 1]; "
+        "scale them yourself, and read them with dataset=arrays"
+    )
+
+
+def _deduced(name: str, columns: int) -> tuple[int, int, int]:
+    for channels in (1, 3):
+        side = math.isqrt(columns // channels)
+        if channels * side**2 == columns:
+            return channels, side, side
+    raise InputError(
+        f"{name} has {columns} columns, which are no square image, grey or of three colours: give dataset.image as "
+        "[channels, height, width]"
+    )
+
+
+def _labels(name: str, target: np.ndarray) -> np.ndarray | None:
+    from pandas import isna  # slow to import
+
+    if target.ndim != 1:
+        raise InputError(f"{name} has {target.shape[1]} target columns: expected one; it cannot be read")
+    missing = int(isna(target).sum())
+    if missing:
+        raise InputError(f"{name} has no target in {missing} of its rows: read it with dataset=arrays, without those")
+    if target.dtype.kind == "f" and not np.array_equal(target, np.rint(target)):
+        return None
+    with suppress(ValueError):
+        target = target.astype(np.int64)  # so that 10 comes after 9
+    return np.unique(target, return_inverse=True)[1]

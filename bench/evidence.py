@@ -1,0 +1,284 @@
+"""What there is to judge: pieces of evidence on images, and on what a model makes of them, each computed once.
+
+A metric's parameter names are pieces: the cached properties and properties of the classes below. What must be the same
+for all models and seeds (binarised or dequantised images, the noise on them) is drawn with seed 0; the rest with the
+run's seed. Pieces are tensors on the CPU; images are float32 [N, C, H, W].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property, lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.core import Batch, Corruption, Data, Model, Posterior, Split, UnavailableError
+from bench.corruptions import Gaussian, Identity
+from bench.divergences import jacobian_exact
+from bench.draws import Draws, RowDraws
+from bench.metrics import Value
+
+BLOCK = 1000  # images that Data.observe sees at once: part of what is drawn, so it stays as it is
+CHUNK = 1000  # images that a model sees at once: changes nothing but memory
+JACOBIANS = 1000  # test images whose Jacobian is taken, a backward pass a latent
+
+Ask = Callable[[Batch, Draws], Tensor]
+
+
+class Images:
+    """What follows from the data alone: computed once, and shared by all models and seeds."""
+
+    def __init__(self, data: Data):
+        self.data = data
+        self.answers: dict[tuple[object, ...], Value] = {}  # of metrics that ask for nothing else
+
+    def blocks(self, split: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The split's images as a model sees them, with their labels, a block at a time."""
+        part: Split = getattr(self.data, split)
+        x, label = part.x, part.label
+        for start in range(0, len(x), BLOCK):
+            rows = slice(start, start + BLOCK)
+            observed = self.data.observe(x[rows].cpu(), Draws(0, split, "observe", start))
+            yield observed, None if label is None else label[rows].cpu()
+
+    def _all(self, split: str) -> Tensor:
+        return torch.cat([x for x, _ in self.blocks(split)])
+
+    def _labels(self, split: str) -> Tensor:
+        label = getattr(self.data, split).label
+        if label is None:
+            raise UnavailableError("the data set has no labels")
+        return label.cpu()
+
+    @cached_property
+    def x(self) -> Tensor:
+        return self._all("test")
+
+    # Not kept: for a large training set this is the largest array of all, and one metric asks for it, once.
+    @property
+    def train_x(self) -> Tensor:
+        return self._all("train")
+
+    @property
+    def validation_x(self) -> Tensor:
+        return self._all("validation")
+
+    @property
+    def train_label(self) -> Tensor:
+        return self._labels("train")
+
+    @property
+    def test_label(self) -> Tensor:
+        return self._labels("test")
+
+    @property
+    def modes(self) -> Tensor:
+        """The centres of the true density's modes, [M, C, H, W]."""
+        if self.data.modes is None:
+            raise UnavailableError("the modes of this data set are not known")
+        return self.data.modes.cpu()
+
+    @property
+    def mode_sigma(self) -> float:
+        """The standard deviation of each mode, in each dimension."""
+        assert self.data.mode_sigma is not None, "modes have a width"
+        return self.data.mode_sigma
+
+
+class NoisyImages:
+    """The images under a corruption: the same noise for all models and seeds."""
+
+    def __init__(self, images: Images, corruption: Corruption):
+        self._images, self._corruption = images, corruption
+
+    @cached_property
+    def x_noisy(self) -> Tensor:
+        return self._corruption(self._images.x, Draws(0, "test", "corrupt"))
+
+    @property
+    def validation_x_noisy(self) -> Tensor:
+        return self._corruption(self._images.validation_x, Draws(0, "validation", "corrupt"))
+
+
+class Answers:
+    """What a model makes of clean images (batch.x_noisy = batch.x), and what it samples."""
+
+    def __init__(self, model: Model, images: Images, samples: int, seed: int):
+        self.model, self.images, self.count, self.seed = model, images, samples, seed
+        self.device = images.data.train.x.device
+
+    @property
+    def label(self) -> Tensor | None:
+        """Of the test images: what a conditional model is told."""
+        return self.images.data.test.label
+
+    def each(self, ask: Ask, piece: str, x: Tensor, label: Tensor | None, x_noisy: Tensor | None = None) -> Tensor:
+        """ask(batch, draws) of all images, a chunk at a time; x_noisy = x where it is not given."""
+        x_noisy, parts = x if x_noisy is None else x_noisy, []
+        for start in range(0, len(x), CHUNK):
+            rows = slice(start, start + CHUNK)
+            draws = RowDraws(self.seed, "evaluate", piece, rows=rows, total=len(x), device=self.device)
+            given = None if label is None else label[rows].to(self.device)
+            batch = Batch(x[rows].to(self.device), x_noisy[rows].to(self.device), given)
+            parts.append(ask(batch, draws).cpu())
+        return torch.cat(parts)
+
+    def code(self, batch: Batch, draws: Draws) -> Tensor:
+        return self.model.encode(batch).mean
+
+    def reconstruct(self, batch: Batch, draws: Draws) -> Tensor:
+        return self.model.decode(self.model.encode(batch).mean, batch).mean
+
+    @cached_property
+    def test_codes(self) -> Tensor:
+        """Posterior means of the test images, [N, D]."""
+        return self.each(self.code, "codes", self.images.x, self.label)
+
+    @cached_property
+    def posterior_codes(self) -> Tensor:
+        """One z ~ q(z|x) of each test image, [N, D]."""
+        return self._at_one_code(lambda batch, q, z: z)
+
+    @cached_property
+    def prior_codes(self) -> Tensor:
+        """Two draws of the prior for each test image, [2 N, D]; a label names the component, where there are such."""
+        label = None if self.label is None else self.label.repeat(2)
+        return self.draw("prior", 2 * len(self.images.x), label, self.model.prior_codes)
+
+    @cached_property
+    def own_component(self) -> Tensor:
+        """Whether a test image's code lies in the component of the prior that its class was given, [N] bool."""
+        prior: Any = getattr(self.model, "prior", None)
+        if prior is None or not (self.model.samples_by_label and prior.components):
+            raise UnavailableError("the model does not give each class a component of the prior")
+        return prior.component(self.test_codes.to(self.device)).cpu() == self.images.test_label
+
+    @cached_property
+    def jacobian(self) -> Tensor:
+        """The squared Frobenius norm of the posterior mean's Jacobian at the first test images, [<= JACOBIANS]."""
+
+        def squared(batch: Batch, draws: Draws) -> Tensor:
+            return jacobian_exact(lambda x: self.model.encode(batch._replace(x_noisy=x)).mean, batch.x_noisy)
+
+        first = slice(JACOBIANS)
+        return self.each(squared, "jacobian", self.images.x[first], None if self.label is None else self.label[first])
+
+    @cached_property
+    def train_codes(self) -> Tensor:
+        """Posterior means of the training images, [M, D]."""
+        return torch.cat([self.each(self.code, "codes", x, label) for x, label in self.images.blocks("train")])
+
+    @cached_property
+    def x_mean(self) -> Tensor:
+        """The mean image that the posterior mean decodes to."""
+        return self.each(self.reconstruct, "reconstruct", self.images.x, self.label)
+
+    # log_likelihood and divergence draw under one key, so both are taken at the same z.
+    def _at_one_code(self, answer: Callable[[Batch, Posterior, Tensor], Tensor]) -> Tensor:
+        def at_one_code(batch: Batch, draws: Draws) -> Tensor:
+            q = self.model.encode(batch)
+            return answer(batch, q, q.sample(draws))
+
+        return self.each(at_one_code, "posterior", self.images.x, self.label)
+
+    @cached_property
+    def log_likelihood(self) -> Tensor:
+        """log p(x|z) of the test images at z ~ q(z|x), [N] nats."""
+        return self._at_one_code(lambda batch, q, z: self.model.decode(z, batch).log_prob(batch.x))
+
+    @cached_property
+    def divergence(self) -> Tensor:
+        """KL(q(z|x) || p(z)) of the test images, in closed form or at the z of log_likelihood, [N] nats."""
+
+        def divergence(batch: Batch, q: Posterior, z: Tensor) -> Tensor:
+            prior: Any = getattr(self.model, "prior", None)
+            if prior is None:
+                raise UnavailableError(f"{type(self.model).__name__} has no prior")
+            return prior.kl(q, z)
+
+        return self._at_one_code(divergence)
+
+    def draw(
+        self, piece: str, n: int, label: Tensor | None, ask: Callable[[int, Draws, Tensor | None], Tensor]
+    ) -> Tensor:
+        """ask(rows, draws, label) of n rows, a chunk at a time."""
+        parts = []
+        for start in range(0, n, CHUNK):
+            rows = slice(start, min(start + CHUNK, n))
+            draws = RowDraws(self.seed, "evaluate", piece, rows=rows, total=n, device=self.device)
+            given = None if label is None else label[rows].to(self.device)
+            parts.append(ask(rows.stop - rows.start, draws, given).cpu())
+        return torch.cat(parts)
+
+    @property
+    def sampled_label(self) -> Tensor | None:
+        """The classes that samples are asked for: those of the test images, in their order."""
+        return None if self.label is None else self.label[torch.arange(self.count) % len(self.label)]
+
+    @cached_property
+    def samples(self) -> Tensor:
+        """Mean images of draws from the prior, [count, C, H, W]."""
+        return self.draw("samples", self.count, self.sampled_label, self.model.sample)
+
+    @cached_property
+    def sampled_codes(self) -> Tensor:
+        """The codes that `samples` were made from, [count, D]."""
+        return self.draw("samples", self.count, self.sampled_label, self.model.prior_codes)
+
+    @cached_property
+    def reencoded(self) -> Tensor:
+        """Posterior means of `samples`, [count, D]."""
+        return self.each(self.code, "reencode", self.samples, self.sampled_label)
+
+    @cached_property
+    def decoded(self) -> Tensor:
+        """Mean images of p(x|z) at `sampled_codes`: the samples, unless a second stage made those."""
+        codes, label = self.sampled_codes, self.sampled_label
+        blank = torch.zeros(1, *self.images.data.shapes.image).expand(len(codes), -1, -1, -1)
+        parts = []
+        for start in range(0, len(codes), CHUNK):
+            rows = slice(start, start + CHUNK)
+            given = None if label is None else label[rows].to(self.device)
+            images = blank[rows].to(self.device)
+            parts.append(self.model.decode(codes[rows].to(self.device), Batch(images, images, given)).mean.cpu())
+        return torch.cat(parts)
+
+
+class NoisyAnswers:
+    """What a model makes of corrupted images."""
+
+    def __init__(self, answers: Answers, noisy: NoisyImages):
+        self._answers, self._noisy = answers, noisy
+
+    @cached_property
+    def x_denoised(self) -> Tensor:
+        """The mean image that the posterior mean of the corrupted image decodes to."""
+        given = self._answers
+        return given.each(given.reconstruct, "denoise", given.images.x, given.label, self._noisy.x_noisy)
+
+    @cached_property
+    def noisy_codes(self) -> Tensor:
+        """Posterior means of the corrupted images, [N, D]."""
+        given = self._answers
+        return given.each(given.code, "codes", given.images.x, given.label, self._noisy.x_noisy)
+
+
+@lru_cache(maxsize=4)
+def images_of(data: Data) -> Images:
+    return Images(data)
+
+
+def judged_under(corruption: Corruption) -> Corruption:
+    """What denoising is judged under: the run's corruption, and where there is none Gaussian noise of 0.5."""
+    return Gaussian(level=0.5) if isinstance(corruption, Identity) else corruption
+
+
+def pieces(source: object) -> dict[str, Callable[[], Any]]:
+    """The evidence a source offers, by name, not computed yet."""
+    return {name: partial(getattr, source, name) for name in pieces_of(type(source))}
+
+
+def pieces_of(kind: type) -> set[str]:
+    return {name for name, member in vars(kind).items() if isinstance(member, property | cached_property)}

@@ -1,0 +1,56 @@
+"""The importance weighted autoencoder (Burda et al. 2016): a VAE under a tighter bound on log p(x)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bench.core import Batch, Count, Losses, Model, Observation, Posterior, Shapes
+from bench.draws import Draws
+from bench.likelihoods import Likelihood
+from bench.networks import Network
+from bench.posteriors import DiagonalGaussian
+from bench.priors import Prior
+
+
+class IWAE(Model):
+    """max E[log 1/k sum_i p(x, z_i) / q(z_i|x)], z_1 ... z_k ~ q(z|x) (equation 8); the ELBO at k = 1.
+
+    Not the mean of k ELBOs: the sum stands inside the logarithm, and weights stay in log space.
+    """
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        network: Network,
+        likelihood: Likelihood,
+        prior: Prior,
+        latent_dim: Count = 16,
+        samples: Count = 5,
+    ):
+        super().__init__()
+        self.latent_dim, self.samples = latent_dim, samples
+        self.encoder = network.encoder(shapes.image, 2 * latent_dim)
+        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
+        self.likelihood, self.prior = likelihood, prior.checked(latent_dim, density=True)
+
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
+        q = self.encode(batch)
+        z = [q.sample(draws.within(f"sample_{i}")) for i in range(self.samples)]
+        # All k in one pass of the decoder, [k B, ...].
+        x = batch.x.repeat(self.samples, *[1] * (batch.x.ndim - 1))
+        log_px = self.decode(torch.cat(z)).log_prob(x).view(self.samples, -1)
+        log_weight = log_px + torch.stack([self.prior.log_prob(z_i) - q.log_prob(z_i) for z_i in z])
+        bound = (log_weight.logsumexp(0) - math.log(self.samples)).mean()
+        return Losses({"model": -bound}, {"reconstruction": -log_px.mean(), "elbo": log_weight.mean()})
+
+    def encode(self, batch: Batch) -> Posterior:
+        return DiagonalGaussian(*self.encoder(batch.x_noisy).chunk(2, dim=1))
+
+    def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
+        return self.likelihood(self.decoder(z))
+
+    def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
+        return self.decode(self.prior_codes(n, draws)).mean

@@ -1,0 +1,105 @@
+"""Evidence becomes pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.core import Batch, Corruption, Data, Model, UnavailableError
+from bench.draws import Draws
+from bench.evidence import Answers, NoisyImages, images_of, judged_under
+
+
+def _bytes(images: Tensor) -> np.ndarray:
+    return (images.clamp(0, 1) * 255).round().byte().numpy()
+
+
+@torch.no_grad()
+def pictures(
+    model: Model, data: Data, *, corruption: Corruption, seed: int, count: int = 16, samples: int = 64
+) -> dict[str, np.ndarray]:
+    """Small arrays for a report to set models side by side; what a model cannot answer is absent.
+
+    Images are uint8, clipped to [0, 1] first. input, corrupted, reconstruction, denoised (the corrupted reconstructed):
+    [count, C, H, W], the first test images, corrupted as in `evaluate`. samples: [samples, C, H, W]. codes: float32
+    [<= 2000, D], the first test images' posterior means, and their labels [<= 2000]. manifold: [20, 20, C, H, W], with
+    two latents and a prior, decoded at its quantiles (a conditional model's under the first test label), z_1 to
+    the right and z_2 downwards. interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to the
+    next (a conditional model is told the nearer end's label). class_style: [8, classes, C, H, W], each of the first
+    test images' codes under every label, for a conditional model.
+    """
+    model.eval()
+    images = images_of(data)
+    answers = Answers(model, images, samples, seed)
+    label = answers.label
+    first, rows, steps, side = slice(count), 8, 10, 20
+    noisy = NoisyImages(images, judged_under(corruption)).x_noisy[first]
+
+    def labels(rows: slice | Tensor) -> Tensor | None:
+        return None if label is None else label.cpu()[rows]
+
+    def reconstruction(x_noisy: Tensor) -> Tensor:
+        return answers.each(answers.reconstruct, "pictures", images.x[first], labels(first), x_noisy)
+
+    def codes(rows: slice) -> Tensor:
+        return answers.each(answers.code, "pictures", images.x[rows], labels(rows))
+
+    def decoded(z: Tensor, label: Tensor | None) -> Tensor:
+        """Mean images of codes [..., D]: [..., C, H, W]."""
+        # The images of the batch are not looked at: a decoder takes no more than the condition from it.
+        blank = torch.zeros(1, *data.shapes.image, device=answers.device).expand(z[..., 0].numel(), -1, -1, -1)
+        condition = None if label is None else label.flatten().to(answers.device)
+        mean = model.decode(z.flatten(0, -2).to(answers.device), Batch(blank, blank, condition)).mean
+        return mean.cpu().unflatten(0, z.shape[:-1])
+
+    weight = torch.linspace(0, 1, steps)
+    left, right = torch.arange(rows) % len(images.x), torch.arange(1, rows + 1) % len(images.x)
+
+    def between(ends: Tensor) -> Tensor:
+        """[rows, steps, ...] from each end to the next."""
+        w = weight.view(1, -1, *[1] * (ends.ndim - 1))
+        return torch.lerp(ends[left].unsqueeze(1), ends[right].unsqueeze(1), w)
+
+    def interpolation_latent() -> Tensor:
+        nearer = torch.where(weight < 0.5, left[:, None], right[:, None])
+        return decoded(between(codes(slice(rows + 1))), labels(nearer))
+
+    def manifold() -> Tensor:
+        drawn = model.prior_codes(10_000, Draws(0, "manifold", device=answers.device)).cpu()
+        if drawn.shape[1] != 2:
+            raise UnavailableError("a manifold needs two latents")
+        quantiles = drawn.quantile((torch.arange(side) + 0.5) / side, dim=0)
+        z = torch.stack(torch.meshgrid(*quantiles.T, indexing="xy"), -1)
+        return decoded(z, labels(torch.zeros(side, side, dtype=torch.long)))
+
+    def class_style() -> Tensor:
+        if not model.conditional:
+            raise UnavailableError("the model reads no labels")
+        classes = data.shapes.classes
+        styles = codes(slice(rows)).unsqueeze(1)
+        return decoded(styles.expand(-1, classes, -1), torch.arange(classes).expand(len(styles), -1))
+
+    wanted: dict[str, Callable[[], Tensor]] = {
+        "input": lambda: images.x[first],
+        "corrupted": lambda: noisy,
+        "reconstruction": lambda: reconstruction(images.x[first]),
+        "denoised": lambda: reconstruction(noisy),
+        "samples": lambda: answers.samples,
+        "manifold": manifold,
+        "interpolation_latent": interpolation_latent,
+        "interpolation_pixel": lambda: between(images.x[: rows + 1]),
+        "class_style": class_style,
+    }
+    arrays = {}
+    for name, draw in wanted.items():
+        with suppress(UnavailableError):
+            arrays[name] = _bytes(draw())
+    with suppress(UnavailableError):
+        arrays["codes"] = codes(slice(2000)).numpy()
+        if label is not None:
+            arrays["labels"] = label[:2000].cpu().numpy()
+    return arrays

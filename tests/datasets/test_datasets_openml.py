@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from http.client import IncompleteRead
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from bench.core import InputError
+from bench.datasets import load, prepare
+from bench.datasets.openml import openml
+
+
+@pytest.mark.parametrize(
+    ("columns", "image", "shape"),
+    [
+        (36, None, (1, 6, 6)),
+        (36, (1, 4, 9), (1, 4, 9)),
+        (36, (3, 4, 3), (3, 4, 3)),
+        (48, None, (3, 4, 4)),
+        (1, None, (1, 1, 1)),
+        (24, (1, 6, 4), (1, 6, 4)),
+    ],
+)
+def test_rows_become_images_given_or_deduced(fake_openml, columns, image, shape):
+    table = np.random.default_rng(0).integers(0, 256, (20, columns))
+    fake_openml.data, fake_openml.target = table.astype(np.float64), None
+    source = openml("fake", image=image, test=4)
+    assert source.x_train.dtype == np.uint8 and source.y_train is source.y_test is None
+    np.testing.assert_array_equal(source.x_train, table[:16].reshape(16, *shape))
+    np.testing.assert_array_equal(source.x_test, table[16:].reshape(4, *shape))
+
+
+def test_colour_is_planar(fake_openml):
+    fake_openml.data = np.repeat([[10.0, 20.0, 30.0]], 4, axis=1).repeat(84, axis=0)
+    assert openml("fake").x_test[0].tolist() == [[[c, c], [c, c]] for c in (10, 20, 30)]
+
+
+def test_the_set_and_its_version_are_what_is_asked_for(fake_openml, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "sklearn.datasets.fetch_openml", lambda *args, **more: asked.append((args, more)) or fake_openml
+    )
+    openml("kmnist", version=3)
+    assert asked == [(("kmnist",), {"version": 3, "as_frame": False})]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.uint8])
+def test_whole_numbers_are_grey_levels_and_those_up_to_one_are_fractions(fake_openml, dtype):
+    grey = fake_openml.data
+    fake_openml.data = grey.astype(dtype)
+    np.testing.assert_array_equal(openml("fake", test=24).x_train.reshape(60, 36), grey[:60])
+    fake_openml.data = (grey > 100).astype(dtype)
+    source = openml("fake", test=24)
+    assert source.x_train.dtype == np.float32 and set(np.unique(source.x_train)) == {0, 1}
+    fake_openml.data = grey / 255
+    np.testing.assert_allclose(openml("fake", test=24).x_test.reshape(24, 36), grey[60:] / 255, rtol=1e-6)
+
+
+def test_a_sparse_table_is_filled(fake_openml):
+    dense = fake_openml.data
+    fake_openml.data = csr_matrix(dense)
+    np.testing.assert_array_equal(openml("fake", test=24).x_train.reshape(60, 36), dense[:60])
+
+
+@pytest.mark.parametrize(
+    ("target", "labels"),
+    [
+        (np.array(["pear", "apple", "fig", "apple"], dtype=object), [2, 0, 1, 0]),
+        (np.array(["10", "9", "-1", "9"], dtype=object), [2, 1, 0, 1]),
+        (np.array(["10", "9", "1a", "9"], dtype=object), [0, 2, 1, 2]),
+        (np.array([5.0, 3.0, 10.0, 3.0]), [1, 0, 2, 0]),
+        (np.array([True, False, True, True]), [1, 0, 1, 1]),
+    ],
+)
+def test_labels_number_the_sorted_classes(fake_openml, target, labels):
+    fake_openml.target = np.tile(target, 21)
+    source = openml("fake", test=24)
+    assert source.y_train.tolist() == labels * 15 and source.y_test.tolist() == labels * 6
+
+
+def test_a_continuous_target_is_no_label(fake_openml):
+    fake_openml.target = np.linspace(0, 1, 84)
+    assert prepare(openml("fake")).shapes == ((1, 6, 6), 0)
+
+
+def test_without_a_test_size_a_fixed_stratified_fifth_is_held_out(fake_openml):
+    source = openml("fake")
+    assert len(source.x_train) == 68 and np.bincount(source.y_test).min() >= 5
+    row_of = {row.tobytes(): label for row, label in zip(fake_openml.data, fake_openml.target, strict=True)}
+    found = [row_of[row.astype(np.float64).tobytes()] for row in source.x_test.reshape(16, 36)]
+    assert found == ["abc"[label] for label in source.y_test]
+
+
+def test_an_image_from_a_configuration_file_is_a_list(fake_openml):
+    data = load({"_target_": "bench.datasets.openml.openml", "name": "a", "image": [1, 4, 9]})
+    assert data.shapes == ((1, 4, 9), 3)
+
+
+# --- what is refused
+
+
+def test_a_name_that_is_not_set():
+    with pytest.raises(InputError, match=r"^dataset\.name is not set: expected the name of a set"):
+        openml()
+
+
+@pytest.mark.parametrize("error", [URLError("no\nroute"), IncompleteRead(b""), ValueError("No known set\nkmnist")])
+def test_a_set_that_cannot_be_fetched(monkeypatch, error):
+    def fetch_openml(name, **_):
+        raise error
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch_openml)
+    with pytest.raises(InputError, match=r"^kmnist cannot be fetched from .*: check dataset\.name and") as caught:
+        openml("kmnist")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"data": np.zeros((84, 35))}, {}, r"fake has 35 columns, .*: give dataset\.image as \[channels, height"),
+        ({}, {"image": (3, 6, 6)}, r"dataset\.image=\[3, 6, 6\] needs 108 columns, but fake has 36"),
+        ({"data": np.full((84, 36), -1.0)}, {}, r"fake has values from -1 to -1: expected whole numbers from 0 to 255"),
+        ({"data": np.full((84, 36), 256.0)}, {}, "fake has values from 256 to 256"),
+        ({"data": np.full((84, 36), 1.5)}, {}, "fake has values from 1.5 to 1.5"),
+        ({"data": np.full((84, 36), np.nan)}, {}, "fake has values from nan to nan"),
+        ({"data": np.full((84, 36), "red", dtype=object)}, {}, "fake has columns that are not numbers"),
+        ({}, {"test": 84}, r"dataset\.test=84: fake has 84 images in all; give fewer"),
+        ({"target": np.zeros((84, 2))}, {}, "fake has 2 target columns: expected one"),
+        ({"target": np.array(["a", None] * 42, dtype=object)}, {}, "fake has no target in 42 of its rows"),
+    ],
+)
+def test_a_table_of_another_kind(fake_openml, change, options, message):
+    vars(fake_openml).update(change)
+    with pytest.raises(InputError, match=f"^{message}") as caught:
+        openml("fake", **options)
+    assert "\n" not in str(caught.value)

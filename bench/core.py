@@ -172,7 +172,7 @@ class Model(nn.Module, ABC):
     def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
         """Codes [n, latent_dim] drawn from the prior: of the same draws, those that `sample` turns into images."""
         prior: Any = getattr(self, "prior", None)
-        if prior is None:
+        if prior is None or not hasattr(self, "latent_dim"):
             raise UnavailableError(f"{type(self).__name__} has no prior to draw codes from")
         return prior.sample((n, self.latent_dim), draws)
 

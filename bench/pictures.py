@@ -69,7 +69,7 @@ def pictures(
         return decoded(between(codes(slice(rows + 1))), labels(nearer))
 
     def manifold() -> Tensor:
-        drawn = model.prior_codes(10_000, Draws(0, "manifold", device=answers.device)).cpu()
+        drawn = model.prior_codes(100_000, Draws(0, "manifold", device=answers.device)).cpu()
         if drawn.shape[1] != 2:
             raise UnavailableError("a manifold needs two latents")
         quantiles = drawn.quantile((torch.arange(side) + 0.5) / side, dim=0)

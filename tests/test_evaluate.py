@@ -23,6 +23,8 @@ from bench.priors import Normal
 
 ALL = sorted(discover())
 FACTS = {"parameters": 12, "seconds": 1.5, "samples_per_second": 800.0}
+FACTS |= {"gradient_norm_first": 0.5, "gradient_norm_last": 2.0}
+NOT_ASKED = {"component_accuracy", "high_quality_samples", "mode_coverage"}  # of a model without, of such data
 SIGMA = 0.5
 
 
@@ -83,7 +85,7 @@ class Coder(Answering):
 
 
 class Generator(Answering):
-    prior = Normal()
+    prior, latent_dim = Normal(), 64
 
     def sample(self, n, draws, label=None):
         return torch.sigmoid(self.prior.sample((n, 64), draws)).view(n, 1, 8, 8)
@@ -120,9 +122,8 @@ def measured(model, data, names=ALL, *, levels=(), corruption=None, samples=200,
 def test_everything_is_finite_or_has_its_reason():
     for model in (LinearGaussian(), Coder(), Generator(), Conditional()):
         entries = measured(model, digits(), levels=[0.1, 0.5])
-        assert set(entries) == set(ALL) | {
-            f"denoising_gain_db{kind}@{level}" for kind in ("", "_filter") for level in (0.1, 0.5)
-        }
+        noisy = ("denoising_gain_db", "denoising_gain_db_filter", "latent_drift")
+        assert set(entries) == set(ALL) | {f"{name}@{level}" for name in noisy for level in (0.1, 0.5)}
         for name, entry in entries.items():
             assert entry.keys() == {"value", "better", "ideal", "se", "n", "floor", "reason"}, name
             assert (entry["value"] is None) == (entry["reason"] is not None), name
@@ -181,7 +182,8 @@ def test_the_size_of_a_chunk_changes_nothing(monkeypatch, data, chunk):
     whole = measured(LinearGaussian(), data, names, samples=40)
     monkeypatch.setattr(bench.evidence, "CHUNK", chunk)
     for name, entry in measured(LinearGaussian(), data, names, samples=40).items():
-        assert entry["value"] == pytest.approx(whole[name]["value"], rel=1e-5), name
+        assert (entry["value"] is None) == (name in NOT_ASKED), name
+        assert name in NOT_ASKED or entry["value"] == pytest.approx(whole[name]["value"], rel=1e-5), name
 
 
 def test_a_draw_that_is_not_one_an_example_is_refused():
@@ -315,7 +317,8 @@ def test_a_model_that_answers_nan_has_no_value():
     model = LinearGaussian()
     model.w.fill_(math.nan)
     for name, entry in measured(model, digits(), samples=20).items():
-        if name not in FACTS and name not in ("knn_accuracy_pixels", "denoising_gain_db_filter"):
+        of_data = {"knn_accuracy_pixels", "denoising_gain_db_filter"}
+        if name not in {*FACTS, *of_data, *NOT_ASKED, "gradient_ratio"}:
             assert entry["value"] is None and "not a finite number" in entry["reason"], name
 
 
@@ -332,7 +335,9 @@ def test_pictures_of_a_model_with_two_latents():
     assert arrays["codes"].dtype == np.float32 and np.allclose(arrays["codes"], codes, atol=1e-5)
     assert np.array_equal(arrays["labels"], data.test.label)
     corner = torch.tensor(norm.ppf([[0.975, 0.025]])).float()  # right, and up
-    assert np.array_equal(arrays["manifold"][0, -1], _bytes(model.decode(corner).mean)[0])
+    # A quantile of 100,000 draws has a standard error of 0.0085, in the largest of the weights up to 1 a grey level.
+    shown, expected = (a.astype(int) for a in (arrays["manifold"][0, -1], _bytes(model.decode(corner).mean)[0]))
+    assert abs(shown - expected).max() <= 5 and expected.max() > 100
 
 
 def test_interpolations_begin_and_end_at_test_images():

@@ -1,19 +1,25 @@
-"""The prior and the Gaussian posterior: densities against scipy, the KL against Monte Carlo."""
+"""Priors and posteriors: densities against scipy and quadrature, divergences against Monte Carlo, who takes which."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
 from torch import Tensor
 
-from bench.core import UnavailableError
+from bench.check import _make, build
+from bench.core import SkipError, UnavailableError
 from bench.draws import Draws
-from bench.posteriors import Deterministic, DiagonalGaussian
-from bench.priors import Normal
+from bench.paths import CONF
+from bench.posteriors import Deterministic, DiagonalGaussian, Universal
+from bench.priors import GaussianMixture, Normal, Prior, SwissRoll, Uniform, petals, unfitted
+from bench.train import Budget
+from tests.conftest import SHAPES, job_of, small_data, stack_of, trained
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -99,4 +105,153 @@ def test_a_deterministic_code_has_no_density():
     q = Deterministic(torch.ones(2, 3))
     assert torch.equal(q.sample(Draws(0)), q.mean)
     with pytest.raises(UnavailableError, match="deterministic"):
+        q.log_prob(q.mean)
+
+
+# --- priors that live in few dimensions, or not everywhere
+
+
+FILES = sorted(path.stem for path in Path(CONF, "prior").glob("*.yaml"))
+
+
+def prior_of(name: str) -> Prior:
+    return _make("prior", job_of("model=aae", f"prior={name}", "model.latent_dim=2").config["prior"])
+
+
+every_prior = pytest.mark.parametrize("name", FILES)
+
+
+@every_prior
+def test_a_density_integrates_to_one_or_is_refused(name):
+    """Over a square of side 12 in steps of 0.02; the uniform's edges fall between two steps."""
+    prior, side = prior_of(name), torch.arange(-6, 6, 0.02) + 0.01
+    z = torch.cartesian_prod(side, side)
+    if name == "swiss_roll":
+        with pytest.raises(UnavailableError, match="curve"):
+            prior.log_prob(z)
+    else:
+        assert prior.log_prob(z).exp().sum().item() * 0.02**2 == pytest.approx(1, abs=1e-6)
+
+
+@every_prior
+def test_draws_follow_the_density(name):
+    """The share of draws in each cell of a grid against the integral there, within five standard errors."""
+    prior, n = prior_of(name), 200_000
+    z = prior.sample((n, 2), Draws(0))
+    assert z.shape == (n, 2) and torch.equal(z, prior.sample((n, 2), Draws(0)))
+    if name == "swiss_roll":  # a tenth of the draws in each stretch; the curve's own equation
+        counts = prior.component(z[:20_000]).bincount(minlength=10)
+        assert (counts / 20_000 - 0.1).abs().max() < 5 * math.sqrt(0.09 / 20_000)
+        radius = z.norm(dim=1)
+        root = radius / prior.radius
+        on_curve = radius[:, None] * torch.stack([(4 * math.pi * root).cos(), (4 * math.pi * root).sin()], 1)
+        torch.testing.assert_close(z, on_curve)
+        return
+    fine = torch.arange(-3, 3, 0.02) + 0.01
+    mass = prior.log_prob(torch.cartesian_prod(fine, fine)).exp().view(12, 25, 12, 25).sum((1, 3)) * 0.02**2
+    found = np.histogram2d(*z.T.numpy(), bins=np.linspace(-3, 3, 13))[0] / n
+    error = (mass * (1 - mass) / n).sqrt() + 1e-4
+    assert ((torch.from_numpy(found) - mass).abs() < 5 * error).all()
+
+
+@pytest.mark.parametrize("name", ["gaussian_mixture", "swiss_roll"])
+def test_a_label_names_a_component_and_one_more_stands_for_any(name):
+    prior, n = prior_of(name), 20_000
+    label = torch.arange(n) % 10
+    own = prior.component(prior.sample((n, 2), Draws(0), label)) == label
+    assert own.double().mean() > (0.98 if name == "gaussian_mixture" else 0.999)
+    unknown = torch.full((n,), 10)
+    assert torch.equal(prior.sample((n, 2), Draws(0), unknown), prior.sample((n, 2), Draws(0)))
+    assert prior.component(prior.sample((n, 2), Draws(0), unknown)).unique().tolist() == list(range(10))
+
+
+def test_petals_stand_around_a_circle_and_point_outwards():
+    prior = petals(components=8, radius=2.0, along=0.3, across=0.05)
+    z = prior.sample((40_000, 2), Draws(0), torch.full((40_000,), 2))  # the third of eight is straight up
+    torch.testing.assert_close(z.mean(0), torch.tensor([0.0, 2.0]), atol=0.01, rtol=0)
+    torch.testing.assert_close(z.std(0), torch.tensor([0.05, 0.3]), atol=0.01, rtol=0)
+
+
+def test_a_mixtures_density_is_scipys():
+    prior, z = petals(), Draws(0).normal("z", (50, 2))
+    parts = [
+        scipy.stats.multivariate_normal(mean, factor @ factor.T).pdf(z)
+        for mean, factor in zip(prior.mean.numpy(), prior.factor.numpy(), strict=True)
+    ]
+    torch.testing.assert_close(prior.log_prob(z).exp(), torch.from_numpy(sum(parts) / 10))
+
+
+def test_a_mixture_is_fitted_to_codes():
+    """Three clusters far apart: their means, shapes and shares are found again, and so is their density."""
+    true = GaussianMixture(
+        torch.tensor([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0], [0.0, 9.0, 9.0]]),
+        torch.linalg.cholesky(torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 0.25]])).repeat(3, 1, 1),
+        torch.tensor([0.5, 0.3, 0.2]),
+    )
+    codes = true.sample((20_000, 3), Draws(0))
+    found = unfitted(3, 3)
+    found.fit(codes, Draws(0))
+    order = found.weight.argsort(descending=True)
+    torch.testing.assert_close(found.weight[order], true.weight, atol=0.02, rtol=0)
+    torch.testing.assert_close(found.mean[order], true.mean, atol=0.1, rtol=0)
+    torch.testing.assert_close(found.factor @ found.inverse, torch.eye(3).repeat(3, 1, 1))
+    assert abs(found.log_prob(codes).mean() - true.log_prob(codes).mean()) < 0.01
+
+
+@pytest.mark.parametrize("model", ["vae", "iwae", "vae_gan", "manifold_gan"])
+@every_prior
+def test_a_model_with_a_kl_takes_priors_with_full_support_and_refuses_the_others(model, name):
+    job = job_of(f"model={model}", f"prior={name}", "model.latent_dim=2", "network.hidden=8")
+    if name in ("uniform", "swiss_roll"):
+        with pytest.raises(SkipError, match="infinite: choose prior=normal"):
+            build(job.config, SHAPES, 0)
+        return
+    stack = stack_of(job)
+    rows = trained(job, stack, small_data(), Budget(steps=3, batch_size=16))
+    assert all(math.isfinite(value) for value in rows[-1][0].values())
+
+
+@pytest.mark.parametrize("model", ["aae", "wae_mmd", "gan"])
+@every_prior
+def test_a_model_of_samples_takes_every_prior_stacked_too(model, name, float64):
+    job = job_of(f"model={model}", f"prior={name}", "model.latent_dim=2", "network.hidden=8", "network.norm=none")
+    budget = Budget(steps=3, batch_size=16)
+    rows = trained(job, stack_of(job, [4, 7]), small_data(), budget)[-1]
+    for seed, row in zip((4, 7), rows, strict=True):
+        alone = trained(job, stack_of(job, [seed]), small_data(), budget)[-1][0]
+        for key in alone.keys() - {"seconds", "samples_per_second"}:
+            assert row[key] == pytest.approx(alone[key], rel=1e-7), key
+
+
+@pytest.mark.parametrize("name", ["gaussian_mixture", "swiss_roll"])
+def test_a_prior_in_two_dimensions_says_so(name):
+    with pytest.raises(SkipError, match="lives in 2 dimensions, and model.latent_dim is 16: set model.latent_dim=2"):
+        build(job_of("model=aae", f"prior={name}").config, SHAPES, 0)
+
+
+def test_a_kl_by_one_sample_is_right_on_average():
+    """KL(N(m, s^2) || petals) by quadrature, and the mean of one-sample estimates within five standard errors."""
+    prior, n = petals(), 200_000
+    q = DiagonalGaussian(torch.tensor([[0.8, 0.3]]).expand(n, -1), torch.tensor([[-1.0, -2.0]]).expand(n, -1))
+    estimates = prior.kl(q, q.sample(Draws(0)))
+    side = torch.arange(-5, 5, 0.02) + 0.01
+    z = torch.cartesian_prod(side, side)
+    one = DiagonalGaussian(q.mean[:1], q.log_variance[:1])
+    exact = (one.log_prob(z).exp() * (one.log_prob(z) - prior.log_prob(z))).sum().item() * 0.02**2
+    assert abs(estimates.mean().item() - exact) < 5 * estimates.std().item() / math.sqrt(n)
+
+
+def test_kls_to_a_prior_that_is_zero_somewhere_are_not_available():
+    for prior in (Uniform(), SwissRoll()):
+        with pytest.raises(UnavailableError, match="infinite"):
+            prior.kl(gaussian(), torch.zeros(3, 2))
+
+
+def test_a_universal_posterior_is_noise_pushed_through_the_encoder():
+    weight = Draws(0).normal("w", (4, 2))
+    q = Universal(lambda eta: torch.tanh(eta @ weight) + 1, torch.zeros(3, 4))
+    assert torch.equal(q.mean, torch.ones(3, 2))
+    eta = Draws(5, "k").normal("eta", (3, 4))
+    assert torch.equal(q.sample(Draws(5, "k")), torch.tanh(eta @ weight) + 1)
+    with pytest.raises(UnavailableError, match="closed form"):
         q.log_prob(q.mean)

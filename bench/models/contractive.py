@@ -38,7 +38,7 @@ class Contractive(Model):
         likelihood: Likelihood,
         latent_dim: Count = 16,
         penalty: Literal["auto", "layer", "exact", "hutchinson", "stochastic"] = "auto",
-        weight: Level = 1.0,
+        weight: Level = 5.0,
         relative: bool = True,
         code: Literal["linear", "sigmoid", "tanh"] = "linear",
     ):

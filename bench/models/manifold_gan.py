@@ -42,7 +42,7 @@ class ManifoldGAN(Model):
         noise_dim: Whole = 16,
         beta: Level = 1.0,
         adversarial_weight: Level = 1.0,
-        l1_weight: Level = 1.0,
+        l1_weight: Level = 10.0,
         vae_share: Level = 1.0,
     ):
         super().__init__()

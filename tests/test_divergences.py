@@ -266,7 +266,7 @@ def test_hutchinsons_estimate_is_unbiased(float64):
 
 
 def test_a_small_noise_moves_a_code_by_the_jacobians_norm(float64):
-    """E|h(x) - h(x + sigma e)|^2 / sigma^2 tends to |J|_F^2: within four standard errors and the next order, sigma^2."""
+    """E|h(x) - h(x + sigma e)|^2 / sigma^2 tends to |J|_F^2: within four standard errors and the next order."""
     encoder, x, n = MLP(hidden=9, activation="tanh").encoder((1, 6, 6), 5), images(1), 20_000
     exact = jacobian_exact(encoder, x).item()
     e = Draws(0).normal("e", (n, 1, 6, 6))

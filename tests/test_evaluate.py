@@ -19,7 +19,7 @@ from bench.likelihoods import BernoulliObservation, GaussianObservation
 from bench.metrics import discover
 from bench.pictures import _bytes, pictures
 from bench.posteriors import Deterministic, DiagonalGaussian
-from bench.priors import Normal
+from bench.priors import Normal, petals
 
 ALL = sorted(discover())
 FACTS = {"parameters": 12, "seconds": 1.5, "samples_per_second": 800.0}
@@ -389,3 +389,61 @@ def test_a_binary_picture_is_the_binary_image_that_was_judged():
     assert np.array_equal(arrays["reconstruction"], arrays["input"])
     entries = measured(Flat(), data, ["reconstruction_mse"])
     assert entries["reconstruction_mse"]["value"] == pytest.approx(0.0, abs=1e-12)
+
+
+# --- evidence on codes, the prior and what is made of it
+
+
+def test_posterior_codes_are_draws_and_prior_codes_those_of_samples():
+    model, data = LinearGaussian(), digits()
+    answers = bench.evidence.Answers(model, bench.evidence.images_of(data), samples=300, seed=4)
+    q = model.encode(Batch(data.test.x, data.test.x))
+    deviation = (answers.posterior_codes - q.mean) / (q.log_variance / 2).exp()
+    assert deviation.shape == (397, 3) and abs(deviation.std() - 1) < 0.1 and abs(deviation.mean()) < 0.1
+    assert answers.prior_codes.shape == (2 * 397, 3)
+    torch.testing.assert_close(answers.samples, model.decode(answers.sampled_codes).mean)
+    torch.testing.assert_close(answers.decoded, answers.samples)
+    torch.testing.assert_close(answers.reencoded, model.encode(Batch(answers.samples, answers.samples)).mean)
+
+
+def test_the_jacobian_is_that_of_the_posterior_mean():
+    """Of a linear encoder w / m it is the same at every image."""
+    model, data = LinearGaussian(), digits()
+    answers = bench.evidence.Answers(model, bench.evidence.images_of(data), samples=10, seed=0)
+    expected = (model.w / (model.w.square().sum(0) + SIGMA**2)).square().sum()
+    torch.testing.assert_close(answers.jacobian, expected.expand(397))
+
+
+def test_codes_of_noisy_images_drift():
+    names = ["latent_drift", "jacobian_norm"]
+    entries = measured(LinearGaussian(), digits(), names, levels=[0.0, 0.1, 1.0], corruption=Gaussian(0.1))
+    drift = [entries[f"latent_drift@{level}"]["value"] for level in ("0", "0.1", "1")]
+    assert drift[0] == 0 and drift[2] == pytest.approx(10 * drift[1], rel=1e-4)
+    # White noise of sigma moves a linear code by sigma |J|_F, root mean square. Of 397 images, where one direction may
+    # outweigh the others, the standard error is at most 1 / sqrt(2 397) = 3.5 %: within four of them.
+    assert drift[1] == pytest.approx(0.1 * entries["jacobian_norm"]["value"], rel=0.14)
+
+
+def test_modes_are_those_of_the_data():
+    data = replace(digits(), modes=digits().test.x[:4], mode_sigma=0.01)
+    model = LinearGaussian()
+    found = measured(model, data, ["mode_coverage", "high_quality_samples"])
+    assert [found[name]["value"] for name in found] == [0.0, 0.0]
+    assert "not known" in measured(model, digits(), ["mode_coverage"])["mode_coverage"]["reason"]
+
+
+def test_only_a_label_informed_model_has_components_of_its_own():
+    class Informed(LinearGaussian):
+        samples_by_label = True
+
+        def __init__(self):
+            super().__init__(2)
+            self.prior = petals()
+
+    data = digits()
+    own = measured(Informed(), data, ["component_accuracy"])["component_accuracy"]
+    codes = Informed().encode(Batch(data.test.x, data.test.x)).mean
+    expected = (petals().component(codes) == data.test.label).float().mean().item()
+    assert own["value"] == pytest.approx(expected) and own["n"] == 397
+    for model in (LinearGaussian(), Conditional(), Coder(), Generator()):
+        assert "component" in measured(model, data, ["component_accuracy"])["component_accuracy"]["reason"]

@@ -421,7 +421,7 @@ def test_aaes_losses(weight, float64):
 
 @pytest.mark.parametrize("k", [1, 4])
 def test_iwaes_loss(k, float64):
-    """-log of the mean of p(x|z) p(z) / q(z|x) over k draws, from scipy-like formulas; weights never leave log space."""
+    """-log of the mean of p(x|z) p(z) / q(z|x) over k draws, written out."""
     job = small_job("iwae", "mlp", "none", "noise=gaussian", f"model.samples={k}")
     stack, batch, weights = stack_of(job), batch_of(job, small_data()), []
     model, x = stack.model, batch.x[0].flatten(1)

@@ -10,7 +10,7 @@ from bench.divergences import mmd
 from bench.metrics import Value, metric
 
 K = 5
-AT_MOST = 5000  # codes that are compared with one another, all with all
+AT_MOST = 2000  # codes that are compared with one another, all with all
 
 
 def _correct(train: Tensor, train_label: Tensor, test: Tensor, test_label: Tensor) -> Tensor:

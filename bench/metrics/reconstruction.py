@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from bench.core import UnavailableError
 from bench.metrics import metric
 
 _FILTER_SIGMAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)  # pixels
@@ -38,11 +39,11 @@ def ssim(x: Tensor, x_mean: Tensor) -> Tensor:
     """Structural similarity, [N] (Wang et al. 2004: Gaussian window of 11 x 11 pixels, sigma = 1.5, data range 1).
 
     Where the shorter side is below 11 pixels, the window is the largest odd one that fits, sigma in proportion: 7 x 7,
-    sigma = 0.9, for images of 8 x 8. Such values compare with each other only. Undefined (nan) below 3 pixels.
+    sigma = 0.9, for images of 8 x 8. Such values compare with each other only. Not available below 3 pixels.
     """
     radius = min(5, (min(x.shape[2:]) - 1) // 2)
     if radius == 0:
-        return torch.full((len(x),), torch.nan)
+        raise UnavailableError("images of fewer than 3 pixels a side have no window to compare in")
     # The library widens each image by reflection and crops the result again: only whole windows count. Its Gaussian
     # window follows from sigma alone, with radius int(3.5 sigma + 0.5).
     parts = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bench.core import UnavailableError
 from bench.metrics import metric
 
 
@@ -12,6 +13,8 @@ def _laplacian_variance(images: Tensor) -> Tensor:
 
     The Laplacian is the 3 x 3 one, (0 1 0, 1 -4 1, 0 1 0), at interior pixels; colours are averaged to grey.
     """
+    if min(images.shape[2:]) < 3:
+        raise UnavailableError("images of fewer than 3 pixels a side have no Laplacian")
     grey = images.mean(1)
     neighbours = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
     return (neighbours - 4 * grey[:, 1:-1, 1:-1]).flatten(1).var(1, correction=0).mean()

@@ -3,7 +3,8 @@ import torch
 from scipy.ndimage import gaussian_filter, laplace
 from sklearn.datasets import load_digits
 
-from bench.metrics.sharpness import sharpness_reconstructions, sharpness_samples
+from bench.core import UnavailableError
+from bench.metrics.sharpness import sharpness_decoded, sharpness_reconstructions, sharpness_samples
 
 X = torch.from_numpy(load_digits().images).float().unsqueeze(1) / 16
 
@@ -56,3 +57,12 @@ def test_the_order_of_images_does_not_matter():
 
 def test_flat_real_images_have_no_sharpness():
     assert sharpness_samples(x=torch.zeros_like(X), samples=torch.zeros_like(X)).isnan()
+
+
+def test_what_was_decoded_is_measured_as_samples_are():
+    assert sharpness_decoded(x=X, decoded=blurred(0.7)).item() == sharpness_samples(x=X, samples=blurred(0.7)).item()
+
+
+def test_points_are_no_images():
+    with pytest.raises(UnavailableError, match="fewer than 3 pixels"):
+        sharpness_samples(x=torch.rand(4, 1, 1, 2), samples=torch.rand(4, 1, 1, 2))

@@ -7,6 +7,8 @@ from typing import Any
 
 from bench.report.runs import WHERE_DATA_LIE, Record, Run, swept
 
+OF_NOISE = ("denoising", "latent_drift")  # beginnings of the names of metrics of corrupted images
+OF_PRIOR = ("mmd_to_prior",)
 FEW = 5  # seeds, below which a table describes and does not conclude
 
 _MEASURES = {
@@ -72,12 +74,15 @@ def why_apart(key: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
 
 
 def ranked_with(run: Run, metric: str) -> Hashable:
-    """Runs may be ranked in a metric where this is equal: the same images and, in denoising, the same noise."""
-    noise = None
-    if metric.startswith("denoising"):  # judged under the run's own noise, and Gaussian noise of 0.5 where it has none
+    """Runs may be ranked in a metric where this is equal: the same images and, where it counts, noise or prior."""
+    measured: Hashable = None
+    if metric.startswith(OF_NOISE):  # judged under the run's own noise, and Gaussian noise of 0.5 where it has none
         has_noise = run.value("noise") not in (None, "none")
-        noise = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)
-    return run.value("dataset"), fingerprint(run), noise
+        measured = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)
+    if metric in OF_PRIOR:  # whose distances are measured in the prior's own width
+        own = {key: value for key, value in run.settings.items() if key.startswith("prior.")}
+        measured = run.value("prior"), run.value("model.latent_dim"), tuple(sorted(own.items()))
+    return run.value("dataset"), fingerprint(run), measured
 
 
 def by_seed(remarks: Sequence[tuple[Record, str | None]]) -> list[str]:
@@ -149,11 +154,11 @@ def _unequal_budgets(runs: Sequence[Run]) -> list[str]:
 
 def _noises(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     kinds = sorted({run.label("noise") for run in runs if run.value("noise") is not None})
-    if len(kinds) < 2 or not any(metric.startswith("denoising") for metric in metrics):
+    if len(kinds) < 2 or not any(metric.startswith(OF_NOISE) for metric in metrics):
         return []
     return [
-        f"Denoising is measured under each row's own noise ({', '.join(kinds)}; where there is none, a default one), "
-        "so it is ranked among rows of the same noise only."
+        f"Denoising and drift are measured under each row's own noise ({', '.join(kinds)}; where there is none, a "
+        "default one), so they are ranked among rows of the same noise only."
     ]
 
 

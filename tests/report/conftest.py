@@ -17,6 +17,7 @@ BETTER = {
     "knn_accuracy": ("higher", 1.0),
     "sharpness_samples": ("closest", 1.0),
     "denoising_gain_db": ("higher", None),
+    "mmd_to_prior": ("lower", 0.0),
 }
 
 

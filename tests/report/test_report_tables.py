@@ -171,6 +171,20 @@ def test_denoising_is_ranked_within_one_noise(results):
     assert "each row's own noise (gaussian, masking" in printed
 
 
+def test_discrepancies_are_ranked_within_one_prior(results):
+    """Two latents or sixteen, a normal or a uniform: each has kernels of another width, and a row alone no best."""
+    for name, settings, prior, value in (
+        ("aae", {}, "normal", 0.2),
+        ("vae", {}, "normal", 0.1),
+        ("aae", {}, "uniform", 0.3),
+        ("aae", {"model.latent_dim": 16}, "normal", 0.01),
+    ):
+        results.run(name, metrics={"mmd_to_prior": value}, choices={"prior": prior}, settings=settings)
+    made, _ = report(results)
+    best = {row.labels for row in made.tables[0].rows if row.cells[0].best}
+    assert best == {("vae", "normal", "2")}
+
+
 def test_budgets_that_differ_are_pointed_out(results):
     results.run("ae", metrics={"knn_accuracy": 0.9}, settings={"budget.epochs": 5})
     results.run("vae", metrics={"knn_accuracy": 0.9})

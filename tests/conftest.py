@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
@@ -18,12 +20,17 @@ from bench.core import Batch, Data, Shapes, Split
 from bench.draws import Draws
 from bench.paths import CONF
 from bench.seeds import Stack
-from bench.train import Budget, train
+from bench.train import Budget, phases_of, train
 
 # The networks are so small that threads would only wait for one another, many times longer on a busy machine.
 torch.set_num_threads(1)
 
 SHAPES = Shapes((1, 8, 8), classes=10)
+
+# What conf/model offers, and small networks and codes of all of it.
+MODELS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(CONF, "model").glob("*.yaml"))}
+LATENTS = {name: min(4, written["latent_dim"]) for name, written in MODELS.items()}
+NETWORKS = {"mlp": 16, "conv": 4, "resnet": 4}
 
 
 @cache
@@ -75,6 +82,19 @@ def batch_of(job: Job, data: Data, seeds: int = 1, size: int = 16) -> Batch:
 def trained(job: Job, stack: Stack, data: Data, budget: Budget) -> list[list[dict[str, float]]]:
     """Trains in place; the rows, a list for each epoch."""
     return [p.row for p in train(stack, data, corruption(job), optimizers(job), budget) if p.row is not None]
+
+
+def small_job(name: str, network: str = "mlp", norm: str = "none", *overrides: str):
+    sizes = (f"network={network}", f"network.hidden={NETWORKS[network]}", f"network.norm={norm}")
+    return job_of(f"model={name}", *sizes, f"model.latent_dim={LATENTS[name]}", *overrides)
+
+
+def turns_of(model) -> list[tuple[str, ...]]:
+    return [turn for phase in phases_of(model) for turn in phase.turns]
+
+
+def snapshot(stack) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in stack.parameters.items()}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from bench import train as loop
 from bench.core import Losses, Model, Phase, Player
 from bench.corruptions import Identity
 from bench.seeds import Stack
-from bench.train import Budget, PlayerOptimizer, batch_sizes, train
+from bench.train import Budget, PlayerOptimizer, batch_sizes, gradient_norms, train
 from tests.conftest import data_of, job_of, small_data, stack_of, trained
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -337,3 +337,40 @@ def test_the_clock_stands_still_while_somebody_looks(monkeypatch):
         seconds.append(sign.row[0]["seconds"])
         waits[0] += 3600
     assert seconds == [1, 2, 3]
+
+
+# --- gradients early in training
+
+
+def test_gradient_norms_are_of_the_first_and_the_last_weights():
+    gradients = [torch.full((2, 3), 9.0), torch.ones(2, 3, 4), torch.ones(2, 5, 5), 2 * torch.ones(2, 4, 1, 3, 3)]
+    gradients[1][1] *= 3  # the second seed's
+    norms = gradient_norms(gradients)
+    torch.testing.assert_close(norms["gradient_norm/first"], torch.tensor([12**0.5, 3 * 12**0.5]))
+    torch.testing.assert_close(norms["gradient_norm/last"], torch.tensor([12.0, 12.0]))
+    assert gradient_norms([torch.ones(2, 3)]) == {}  # biases alone
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_they_are_logged_in_the_first_twenty_steps_only(seeds, monkeypatch):
+    """And they are those of the loss: of (w x - 1)^2 before the first step."""
+    seen = []
+    step = PlayerOptimizer.step
+    spy = lambda self, gradients, gate: (seen.append(gradients[0]), step(self, gradients, gate))[1]  # noqa: E731
+    monkeypatch.setattr(PlayerOptimizer, "step", spy)
+    signs = run(lines(seeds), numbered(40), Budget(epochs=2, batch_size=2))
+    first, second = [sign.row for sign in signs if sign.row is not None]
+    for k in range(len(seeds)):
+        norms = [gradient[k].norm().item() for gradient in seen[:20]]
+        assert first[k]["gradient_norm/first"] == pytest.approx(sum(norms) / 20, rel=1e-5)
+        assert not any(key.startswith("gradient_norm") for key in second[k])
+
+
+@pytest.mark.parametrize(("activation", "vanishes"), [("sigmoid", True), ("relu", False)])
+def test_gradients_vanish_through_eight_sigmoids_and_not_through_relus(activation, vanishes):
+    job = job_of(
+        "model=ae", "network.depth=8", "network.hidden=64", "network.norm=none", f"network.activation={activation}"
+    )
+    (row,) = trained(job, stack_of(job), small_data(320), Budget(steps=20, batch_size=16))[0]
+    ratio = row["gradient_norm/first"] / row["gradient_norm/last"]
+    assert (ratio < 1e-6) == vanishes and ratio > 0

@@ -26,7 +26,8 @@ def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
         if found and found["status"] == "ok" and found["steps"] and _costs(found["config"]) == _costs(job.config):
             return found["seconds"] * steps / found["steps"]
     model = build(job.config, shapes, seed=0)
-    turns = sum(len(phase.turns) for phase in phases_of(model)) if model.players else 0
+    phases = phases_of(model) if model.players else ()
+    turns = sum(phase.share * len(phase.turns) for phase in phases) / (sum(phase.share for phase in phases) or 1)
     operations = PASSES * job.budget.batch_size * sum(parameter.numel() for parameter in model.parameters())
     return steps * turns * (OVERHEAD + operations / (EFFICIENCY * _operations_per_second(job.device)))
 

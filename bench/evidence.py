@@ -23,6 +23,7 @@ from bench.metrics import Value
 BLOCK = 1000  # images that Data.observe sees at once: part of what is drawn, so it stays as it is
 CHUNK = 1000  # images that a model sees at once: changes nothing but memory
 JACOBIANS = 1000  # test images whose Jacobian is taken, a backward pass a latent
+JACOBIANS_AT_ONCE = 50  # each latent's pass holds the activations of all of them
 
 Ask = Callable[[Batch, Draws], Tensor]
 
@@ -114,14 +115,29 @@ class Answers:
         """Of the test images: what a conditional model is told."""
         return self.images.data.test.label
 
-    def each(self, ask: Ask, piece: str, x: Tensor, label: Tensor | None, x_noisy: Tensor | None = None) -> Tensor:
+    def chunks(self, piece: str, n: int, at_once: int | None = None) -> Iterator[tuple[slice, RowDraws]]:
+        """Rows of n, at most at_once or CHUNK of them, and their part of the draws of a piece."""
+        size = min(CHUNK, at_once or CHUNK)
+        for start in range(0, n, size):
+            rows = slice(start, min(start + size, n))
+            yield rows, RowDraws(self.seed, "evaluate", piece, rows=rows, total=n, device=self.device)
+
+    def given(self, label: Tensor | None, rows: slice) -> Tensor | None:
+        return None if label is None else label[rows].to(self.device)
+
+    def each(
+        self,
+        ask: Ask,
+        piece: str,
+        x: Tensor,
+        label: Tensor | None,
+        x_noisy: Tensor | None = None,
+        at_once: int | None = None,
+    ) -> Tensor:
         """ask(batch, draws) of all images, a chunk at a time; x_noisy = x where it is not given."""
         x_noisy, parts = x if x_noisy is None else x_noisy, []
-        for start in range(0, len(x), CHUNK):
-            rows = slice(start, start + CHUNK)
-            draws = RowDraws(self.seed, "evaluate", piece, rows=rows, total=len(x), device=self.device)
-            given = None if label is None else label[rows].to(self.device)
-            batch = Batch(x[rows].to(self.device), x_noisy[rows].to(self.device), given)
+        for rows, draws in self.chunks(piece, len(x), at_once):
+            batch = Batch(x[rows].to(self.device), x_noisy[rows].to(self.device), self.given(label, rows))
             parts.append(ask(batch, draws).cpu())
         return torch.cat(parts)
 
@@ -162,8 +178,8 @@ class Answers:
         def squared(batch: Batch, draws: Draws) -> Tensor:
             return jacobian_exact(lambda x: self.model.encode(batch._replace(x_noisy=x)).mean, batch.x_noisy)
 
-        first = slice(JACOBIANS)
-        return self.each(squared, "jacobian", self.images.x[first], None if self.label is None else self.label[first])
+        x, label = self.images.x[:JACOBIANS], None if self.label is None else self.label[:JACOBIANS]
+        return self.each(squared, "jacobian", x, label, at_once=JACOBIANS_AT_ONCE)
 
     @cached_property
     def train_codes(self) -> Tensor:
@@ -204,13 +220,8 @@ class Answers:
         self, piece: str, n: int, label: Tensor | None, ask: Callable[[int, Draws, Tensor | None], Tensor]
     ) -> Tensor:
         """ask(rows, draws, label) of n rows, a chunk at a time."""
-        parts = []
-        for start in range(0, n, CHUNK):
-            rows = slice(start, min(start + CHUNK, n))
-            draws = RowDraws(self.seed, "evaluate", piece, rows=rows, total=n, device=self.device)
-            given = None if label is None else label[rows].to(self.device)
-            parts.append(ask(rows.stop - rows.start, draws, given).cpu())
-        return torch.cat(parts)
+        chunks = self.chunks(piece, n)
+        return torch.cat([ask(rows.stop - rows.start, draws, self.given(label, rows)).cpu() for rows, draws in chunks])
 
     @property
     def sampled_label(self) -> Tensor | None:
@@ -235,14 +246,12 @@ class Answers:
     @cached_property
     def decoded(self) -> Tensor:
         """Mean images of p(x|z) at `sampled_codes`: the samples, unless a second stage made those."""
-        codes, label = self.sampled_codes, self.sampled_label
-        blank = torch.zeros(1, *self.images.data.shapes.image).expand(len(codes), -1, -1, -1)
         parts = []
-        for start in range(0, len(codes), CHUNK):
-            rows = slice(start, start + CHUNK)
-            given = None if label is None else label[rows].to(self.device)
-            images = blank[rows].to(self.device)
-            parts.append(self.model.decode(codes[rows].to(self.device), Batch(images, images, given)).mean.cpu())
+        for rows, _ in self.chunks("decode", self.count):
+            z = self.sampled_codes[rows].to(self.device)
+            blank = z.new_zeros(len(z), *self.images.data.shapes.image)  # a decoder reads the condition only
+            batch = Batch(blank, blank, self.given(self.sampled_label, rows))
+            parts.append(self.model.decode(z, batch).mean.cpu())
         return torch.cat(parts)
 
 

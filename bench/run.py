@@ -135,7 +135,7 @@ def train_group(
             and (found := record.unjudged(record.seed_folder(folder, seeds[0]), data.fingerprint, steps))
         ):
             base |= {key: found[key] for key in PACE}
-            norms[seeds[0]] = found["gradient_norms"]
+            norms[seeds[0]] = found.get("gradient_norms")
             conclude(seeds[0], restored(found).to(job.device))
             return
         models = [build(job.config, data.shapes, seed).to(job.device) for seed in seeds]
@@ -195,7 +195,7 @@ def early_gradients(history: list[dict[str, float]]) -> dict[str, float] | None:
 def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any]) -> dict[str, Any]:
     """The job's metrics of a trained model, each with what the model says must stand beside it. entry: its record."""
     facts = {"parameters": entry["parameters"]["total"]} | {key: entry[key] for key in PACE}
-    facts |= {f"gradient_norm_{end}": (entry["gradient_norms"] or {}).get(end) for end in ("first", "last")}
+    facts |= {f"gradient_norm_{end}": (entry.get("gradient_norms") or {}).get(end) for end in ("first", "last")}
     entries = evaluate(model, data, corruption=corruption(job), seed=seed, facts=facts, **job.metrics)
     for name, note in model.notes.items():
         if name in entries and entries[name]["value"] is not None:

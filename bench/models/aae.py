@@ -59,6 +59,7 @@ class AAE(Model):
         self.prior = prior.checked(latent_dim, classes=self.classes if informed else None)
         self.likelihood, self.adversarial = likelihood, adversarial
         self.phases = (Phase((("autoencoder",), *adversarial.turns)),)
+        self.notes = {"elbo": "a valid number, but not what the model was trained on"}
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         z = self.encode(batch).sample(draws)

@@ -1,3 +1,7 @@
+"""Evidence of models whose answers can be worked out, and the metrics made of it."""
+
+from __future__ import annotations
+
 import json
 import math
 from dataclasses import replace
@@ -5,105 +9,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
-from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
-from torch.distributions import MultivariateNormal
 
 import bench.evidence
 import bench.metrics.latent
-from bench.core import Batch, Data, InputError, Losses, Model, Shapes, Split
+from bench.core import Batch, InputError, Split
 from bench.corruptions import Gaussian, Identity, Masking
 from bench.evaluate import evaluate
-from bench.likelihoods import BernoulliObservation, GaussianObservation
 from bench.metrics import discover
-from bench.pictures import _bytes, pictures
-from bench.posteriors import Deterministic, DiagonalGaussian
-from bench.priors import Normal, petals
+from bench.priors import petals
+from tests.answering import SIGMA, Coder, Conditional, Generator, KLAtOneCode, LinearGaussian, digits
 
 ALL = sorted(discover())
 FACTS = {"parameters": 12, "seconds": 1.5, "samples_per_second": 800.0}
 FACTS |= {"gradient_norm_first": 0.5, "gradient_norm_last": 2.0}
 NOT_ASKED = {"component_accuracy", "high_quality_samples", "mode_coverage"}  # of a model without, of such data
-SIGMA = 0.5
-
-
-def digits(binarize: str = "none", dequantize: bool = False, labels: bool = True) -> Data:
-    images, label = load_digits(return_X_y=True)
-    x = torch.from_numpy(images).float().view(-1, 1, 8, 8) / 16
-    y = torch.from_numpy(label).long()
-    split = [
-        Split(x[rows], y[rows] if labels else None) for rows in (slice(1200), slice(1200, 1400), slice(1400, None))
-    ]
-    return Data(*split, Shapes((1, 8, 8), 10 if labels else 0), 17, binarize, dequantize, "digits")
-
-
-class Answering(Model):
-    def losses(self, batch, draws, turn):
-        return Losses({})
-
-
-class LinearGaussian(Answering):
-    """Probabilistic PCA whose columns are orthogonal, so that the exact posterior is diagonal."""
-
-    def __init__(self, latent_dim: int = 3):
-        super().__init__()
-        generator = torch.Generator().manual_seed(1)
-        basis = torch.linalg.qr(torch.randn(64, latent_dim, generator=generator)).Q
-        self.register_buffer("w", basis * torch.linspace(1, 2, latent_dim))
-        self.latent_dim, self.prior = latent_dim, Normal()
-
-    def encode(self, batch):
-        m = self.w.square().sum(0) + SIGMA**2
-        mean = batch.x_noisy.flatten(1) @ self.w / m
-        return DiagonalGaussian(mean, (SIGMA**2 / m).log().expand_as(mean))
-
-    def decode(self, z, batch=None):
-        return GaussianObservation((z @ self.w.T).view(-1, 1, 8, 8), torch.tensor(SIGMA).log())
-
-    def sample(self, n, draws, label=None):
-        return self.decode(self.prior.sample((n, self.latent_dim), draws)).mean
-
-    def log_evidence(self, x):
-        covariance = self.w @ self.w.T + SIGMA**2 * torch.eye(64)
-        return MultivariateNormal(torch.zeros(64), covariance).log_prob(x.flatten(1))
-
-
-class KLAtOneCode(Normal):
-    def kl(self, q, z):
-        return q.log_prob(z) - self.log_prob(z)
-
-
-class Coder(Answering):
-    """An autoencoder: the identity, blurred by nothing, with no prior."""
-
-    def encode(self, batch):
-        return Deterministic(batch.x_noisy.flatten(1))
-
-    def decode(self, z, batch=None):
-        return GaussianObservation(z.view(-1, 1, 8, 8), torch.tensor(0.0))
-
-
-class Generator(Answering):
-    prior, latent_dim = Normal(), 64
-
-    def sample(self, n, draws, label=None):
-        return torch.sigmoid(self.prior.sample((n, 64), draws)).view(n, 1, 8, 8)
-
-
-class Conditional(LinearGaussian):
-    """Writes its label into the picture: class c is decoded to the flat image c / 10, whatever the code."""
-
-    conditional = True
-
-    def encode(self, batch):
-        return DiagonalGaussian(batch.label[:, None].float().expand(-1, 3), torch.zeros(len(batch.label), 3))
-
-    def decode(self, z, batch=None):
-        return GaussianObservation(batch.label.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 10, torch.tensor(0.0))
-
-    def sample(self, n, draws, label=None):
-        return label.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 10
 
 
 def measured(model, data, names=ALL, *, levels=(), corruption=None, samples=200, seed=0, facts=FACTS):
@@ -320,75 +240,6 @@ def test_a_model_that_answers_nan_has_no_value():
         of_data = {"knn_accuracy_pixels", "denoising_gain_db_filter"}
         if name not in {*FACTS, *of_data, *NOT_ASKED, "gradient_ratio"}:
             assert entry["value"] is None and "not a finite number" in entry["reason"], name
-
-
-def test_pictures_of_a_model_with_two_latents():
-    model, data = LinearGaussian(2), digits()
-    arrays = pictures(model, data, corruption=Identity(), seed=0)
-    image = {"input", "corrupted", "reconstruction", "denoised"}
-    grids = {"samples": (64,), "manifold": (20, 20), "interpolation_latent": (8, 10), "interpolation_pixel": (8, 10)}
-    assert arrays.keys() == image | grids.keys() | {"codes", "labels"}
-    for name, shape in {**dict.fromkeys(image, (16,)), **grids}.items():
-        assert arrays[name].shape == (*shape, 1, 8, 8) and arrays[name].dtype == np.uint8, name
-    assert np.array_equal(arrays["input"], (data.test.x[:16] * 255).round().byte().numpy())
-    codes = model.encode(Batch(data.test.x, data.test.x)).mean
-    assert arrays["codes"].dtype == np.float32 and np.allclose(arrays["codes"], codes, atol=1e-5)
-    assert np.array_equal(arrays["labels"], data.test.label)
-    corner = torch.tensor(norm.ppf([[0.975, 0.025]])).float()  # right, and up
-    # A quantile of 100,000 draws has a standard error of 0.0085, in the largest of the weights up to 1 a grey level.
-    shown, expected = (a.astype(int) for a in (arrays["manifold"][0, -1], _bytes(model.decode(corner).mean)[0]))
-    assert abs(shown - expected).max() <= 5 and expected.max() > 100
-
-
-def test_interpolations_begin_and_end_at_test_images():
-    arrays = pictures(Coder(), digits(), corruption=Gaussian(0.2), seed=0)
-    for name in ("interpolation_latent", "interpolation_pixel"):
-        assert np.array_equal(arrays[name][:, 0], arrays["input"][:8])
-        assert np.array_equal(arrays[name][:, -1], arrays["input"][1:9])
-    assert np.array_equal(arrays["denoised"], arrays["corrupted"])  # the identity
-    assert np.array_equal(arrays["reconstruction"], arrays["input"])
-    assert "samples" not in arrays and "manifold" not in arrays and "class_style" not in arrays
-
-
-def test_pictures_of_models_that_lack_an_encoder_or_labels():
-    assert pictures(Generator(), digits(), corruption=Identity(), seed=0).keys() == {
-        "input",
-        "corrupted",
-        "samples",
-        "interpolation_pixel",
-    }
-    assert "labels" not in pictures(LinearGaussian(), digits(labels=False), corruption=Identity(), seed=0)
-
-
-def test_a_conditional_models_classes_stand_side_by_side():
-    arrays = pictures(Conditional(), digits(), corruption=Identity(), seed=0)
-    assert arrays["class_style"].shape == (8, 10, 1, 8, 8)
-    expected = np.round(np.arange(10) / 10 * 255)
-    assert np.allclose(arrays["class_style"], expected.reshape(1, 10, 1, 1, 1), atol=1)
-    ends = arrays["interpolation_latent"][:, [0, 4, 5, 9], 0, 0, 0] / 25.5
-    label = digits().test.label.numpy()
-    assert np.allclose(ends, np.stack([label[:8], label[:8], label[1:9], label[1:9]], 1), atol=0.05)
-
-
-def test_small_test_sets_have_smaller_pictures():
-    data = digits()
-    data = replace(data, test=Split(data.test.x[:3], data.test.label[:3]))
-    arrays = pictures(Conditional(), data, corruption=Identity(), seed=0)
-    assert len(arrays["input"]) == 3 and len(arrays["samples"]) == 64 and len(arrays["class_style"]) == 3
-    assert arrays["interpolation_latent"].shape == (8, 10, 1, 8, 8)
-
-
-def test_a_binary_picture_is_the_binary_image_that_was_judged():
-    class Flat(Coder):
-        def decode(self, z, batch=None):
-            return BernoulliObservation(1000 * (z.view(-1, 1, 8, 8) - 0.5))
-
-    data = digits("dynamic")
-    arrays = pictures(Flat(), data, corruption=Identity(), seed=3)
-    assert set(np.unique(arrays["input"])) == {0, 255}
-    assert np.array_equal(arrays["reconstruction"], arrays["input"])
-    entries = measured(Flat(), data, ["reconstruction_mse"])
-    assert entries["reconstruction_mse"]["value"] == pytest.approx(0.0, abs=1e-12)
 
 
 # --- evidence on codes, the prior and what is made of it

@@ -128,11 +128,12 @@ def check(config: dict[str, Any]) -> Job:
 def check_combination(job: Job, shapes: Shapes) -> Model:
     """A first model, on the CPU. Raises SkipError where it needs what this noise, data set or part does not give."""
     needs, model = job.config["model"].get("requires", ()), job.choices["model"]
-    if "noise" in needs and not job.config["noise"]["level"]:
-        raise SkipError(f"{model} learns to remove noise, and there is none: choose noise=gaussian or another")
     if "label" in needs and not shapes.classes:
         raise SkipError(f"{model} needs labels, and this data set has none: choose a labelled one, or another model")
-    return build(job.config, shapes, seed=0)
+    built = build(job.config, shapes, seed=0)
+    if ("noise" in needs or built.needs_noise) and not job.config["noise"]["level"]:
+        raise SkipError(f"{model} learns from noise, and there is none: choose noise=gaussian or another")
+    return built
 
 
 def corruption(job: Job, **changed: float) -> Corruption:

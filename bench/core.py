@@ -150,6 +150,7 @@ class Model(nn.Module, ABC):
     conditional: bool = False  # whether encoder and decoder read labels
     samples_by_label: bool = False  # whether samples are of the classes asked for
     reads_noise: ClassVar[bool] = True  # whether training reads batch.x_noisy
+    needs_noise: bool = False  # whether without noise its loss says nothing
     notes: dict[str, str] = {}  # what must be said beside a metric of this model, by the metric's name
 
     @abstractmethod

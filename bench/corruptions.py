@@ -110,8 +110,12 @@ class Poisson:
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
         if self.level == 0:
             return x
-        white = 1 / self.level**2  # photons
         u = draws.uniform("noise", x.shape)
+        # A whole test set at once would take gigabytes.
+        return torch.cat([self._counted(*part) for part in zip(x.split(500), u.split(500), strict=True)])
+
+    def _counted(self, x: Tensor, u: Tensor) -> Tensor:
+        white = 1 / self.level**2  # photons
         # They lie on a grid from 0, here moved by half a step: 0 itself would be "no photon" however many are due.
         u = u.double() + torch.finfo(u.dtype).eps / 4
         rate = x.double().clamp(min=0) * white

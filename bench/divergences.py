@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.func import grad, vjp, vmap
 from torch.nn import functional as F
 
-from bench.core import Count, Level, Losses, Positive, Rate
+from bench.core import Count, Level, Losses, Positive, Rate, SkipError
 from bench.draws import Draws
 
 Cost = Callable[[Tensor], Tensor]
@@ -29,13 +30,13 @@ class Judge(Protocol):
 class Costs(NamedTuple):
     """What logits cost whom: real and fake the critic, generator its adversary. They are descended by both sides.
 
-    boundary: the logit between what the critic calls generated and real.
+    boundary: the logit between what the critic calls generated and real; None where only differences count.
     """
 
     real: Cost
     fake: Cost
     generator: Cost
-    boundary: float = 0.0
+    boundary: float | None = 0.0
 
 
 LOSSES = {
@@ -46,8 +47,11 @@ LOSSES = {
     # Lim & Ye 2017; Miyato et al. 2018, equations 16 and 17.
     "hinge": Costs(lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake), lambda fake: -fake),
     # Arjovsky et al. 2017; the critic is made Lipschitz by the gradient penalty.
-    "wasserstein": Costs(lambda real: -real, lambda fake: fake, lambda fake: -fake),
+    "wasserstein": Costs(lambda real: -real, lambda fake: fake, lambda fake: -fake, None),
 }
+
+
+MARGINS_OF = "non_saturating"  # the loss in whose units the margin of a balance is
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,12 @@ class Adversarial:
 
     smoothing: the label of real examples is 1 - smoothing (Salimans et al. 2016). gradient_penalty: the weight of
     Gulrajani et al. 2017. critic_steps: how often the critic moves before the generator does. balance: a policy of
-    `Balance`, with its own values; "own" is what the model sees fit.
+    `Balance`, with its own values; "own" is what the model sees fit. Raises SkipError for a policy that no loss of this
+    kind can follow.
     """
 
     loss: Literal["non_saturating", "least_squares", "hinge", "wasserstein"] = "non_saturating"
-    smoothing: Rate = 0.0
+    smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     gradient_penalty: Level = 0.0
     critic_steps: Count = 1
     balance: Literal["own", "always", "every", "accuracy", "margin"] = "own"
@@ -102,6 +107,18 @@ class Adversarial:
     accuracy: Rate = 0.8
     equilibrium: Positive = 0.68
     margin: Positive = 0.35
+
+    def __post_init__(self) -> None:
+        if self.balance == "margin" and self.loss != MARGINS_OF:
+            raise SkipError(
+                f"adversarial.balance=margin weighs costs in units of {MARGINS_OF}, and this game is {self.loss}: "
+                "choose adversarial=non_saturating, or balance=always, every or accuracy"
+            )
+        if LOSSES[self.loss].boundary is None and (self.balance == "accuracy" or self.smoothing):
+            raise SkipError(
+                f"in the game {self.loss} only differences of logits count, so no example is right or wrong by itself "
+                "and none has a label to smooth: choose balance=always or every, and smoothing=0"
+            )
 
     def real(self, logit: Tensor) -> Tensor:
         """The critic's cost of each real example."""
@@ -122,7 +139,8 @@ class Adversarial:
 
     def right(self, real: Tensor, fake: Tensor) -> Tensor:
         """Scalar: the share of logits on their right side, real and generated weighing half each; 1/2 is ideal."""
-        boundary = LOSSES[self.loss].boundary
+        known = LOSSES[self.loss].boundary
+        boundary = (real.mean() + fake.mean()) / 2 if known is None else known
         return ((real > boundary).float().mean() + (fake < boundary).float().mean()) / 2
 
     def penalty(self, judge: Judge, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
@@ -139,8 +157,12 @@ class Adversarial:
         return self.gradient_penalty / 2 * (length - 1).square().mean()
 
     def gates(self, real: Tensor, fake: Tensor, step: Tensor | None, own: str = "always") -> tuple[Tensor, Tensor]:
-        """(critic, generator) may learn, from the logits of a turn; own: the policy that the model sees fit."""
-        policy: Any = own if self.balance == "own" else self.balance
+        """(critic, generator) may learn, from the logits of a turn; own: the policy that the model sees fit.
+
+        A margin where the game has no cross-entropies to weigh is no policy: there both may always learn.
+        """
+        fitting = "always" if own == "margin" and self.loss != MARGINS_OF else own
+        policy: Any = fitting if self.balance == "own" else self.balance
         balance = Balance(policy, self.every, self.accuracy, self.equilibrium, self.margin)
         step = torch.zeros((), dtype=torch.int64, device=real.device) if step is None else step
         return balance((self.real(real).mean(), self.fake(fake).mean()), self.right(real, fake), step)
@@ -206,7 +228,8 @@ def jacobian_exact(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """|J|_F^2 at each x, by one backward pass a code."""
     codes, pull = vjp(encode, x)[:2]
     basis = torch.eye(codes.shape[1], dtype=x.dtype, device=x.device)[:, None].expand(-1, *codes.shape)
-    return vmap(lambda v: pull(v)[0].square().flatten(1).sum(1))(basis).sum(0)
+    # A few latents at once: each holds a gradient for every activation.
+    return vmap(lambda v: pull(v)[0].square().flatten(1).sum(1), chunk_size=16)(basis).sum(0)
 
 
 def jacobian_hutchinson(encode: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:

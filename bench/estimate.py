@@ -34,7 +34,8 @@ def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
 
 def _costs(config: dict[str, Any]) -> tuple[Any, ...]:
     """What decides the time of a step, of runs of one name."""
-    return config["network"], config["model"]["latent_dim"], config["budget"] and config["budget"]["batch_size"]
+    model = {key: value for key, value in config["model"].items() if key != "optimizers"}
+    return model, config["adversarial"], config["network"], config["budget"] and config["budget"]["batch_size"]
 
 
 @cache

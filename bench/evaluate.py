@@ -71,9 +71,9 @@ def evaluate(
     """The metrics `names` of a model on the test split: {name: {value, better, ideal, se, n, floor, reason}}.
 
     A metric of corrupted images is taken under `corruption` (Gaussian noise of 0.5, where that is Identity) and, as
-    `name@level`, under the same kind at each of `noise_levels`. facts: parameters, seconds, samples_per_second. Leaves
-    the model in evaluation mode. Raises InputError for an unknown name, a level that is negative or not finite, and
-    samples < 1.
+    `name@level`, under the same kind at each of `noise_levels`. facts: parameters, seconds, samples_per_second,
+    gradient_norm_first and gradient_norm_last. Leaves the model in evaluation mode. Raises InputError for an unknown
+    name, a level that is negative or not finite, and samples < 1.
     """
     metrics = requested(names, noise_levels, samples)
     model.eval()

@@ -116,8 +116,8 @@ class Residual(nn.Module):
 
 
 def levels(image: Image, options: Network) -> tuple[list[int], list[tuple[int, int]]]:
-    """Channels and (height, width) of each level: channels double, and sides are halved, rounded up, down to 1."""
-    widths = [options.hidden * 2**i for i in range(options.depth)]
+    """Channels and (height, width) of each level: channels double up to 16 times, sides are halved, rounded up."""
+    widths = [options.hidden * 2 ** min(i, 4) for i in range(options.depth)]
     sides = [(-(-image[1] // 2**i), -(-image[2] // 2**i)) for i in range(1, options.depth + 1)]
     return widths, sides
 
@@ -273,7 +273,7 @@ class Conv(Network):
 
 @dataclass(frozen=True)
 class ResNet(Network):
-    """Those of Conv with a residual block at the end of each level, so that they start as the same functions."""
+    """Those of Conv with a residual block at the end of each level, which starts as the identity."""
 
     hidden: Count = 32
     depth: Count = 2

@@ -69,9 +69,9 @@ def pictures(
         return decoded(between(codes(slice(rows + 1))), labels(nearer))
 
     def manifold() -> Tensor:
-        drawn = model.prior_codes(100_000, Draws(0, "manifold", device=answers.device)).cpu()
-        if drawn.shape[1] != 2:
+        if getattr(model, "latent_dim", None) != 2:
             raise UnavailableError("a manifold needs two latents")
+        drawn = model.prior_codes(100_000, Draws(0, "manifold", device=answers.device)).cpu()
         quantiles = drawn.quantile((torch.arange(side) + 0.5) / side, dim=0)
         z = torch.stack(torch.meshgrid(*quantiles.T, indexing="xy"), -1)
         return decoded(z, labels(torch.zeros(side, side, dtype=torch.long)))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Annotated, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bench.core import Count, Positive, Posterior, SkipError, UnavailableError
 from bench.draws import Draws
 from bench.posteriors import DiagonalGaussian
+
+Width = Annotated[float, Field(ge=1e-3, allow_inf_nan=False)]  # of a Gaussian whose inverse is taken
 
 
 class Prior(nn.Module, ABC):
@@ -57,6 +60,8 @@ class Prior(nn.Module, ABC):
                 "this prior is 0 in places, so KL(q(z|x) || p(z)) is infinite: choose prior=normal or "
                 "gaussian_mixture, or a model that takes samples of the prior only, such as aae or wae_mmd"
             )
+        if classes == 0:
+            raise SkipError("each class is to have a component of the prior, and this data set has no labels")
         if classes is not None and (not self.components or self.components != classes):
             raise SkipError(
                 f"each of the {classes} classes needs a component of the prior of its own, and this one has "
@@ -149,7 +154,7 @@ class GaussianMixture(Prior):
             getattr(self, name).copy_(torch.as_tensor(value))
 
 
-def petals(components: Count = 10, radius: Positive = 1.4, along: Positive = 0.5, across: Positive = 0.1) -> Prior:
+def petals(components: Count = 10, radius: Positive = 1.4, along: Width = 0.5, across: Width = 0.1) -> Prior:
     """Gaussians around a circle in 2 dimensions, each an ellipse that points outwards; standard deviations along and
     across that direction (Makhzani et al. 2016, figure 2; the values are those of public code)."""
     angle = 2 * math.pi * torch.arange(components) / components

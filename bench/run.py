@@ -23,7 +23,7 @@ from bench.estimate import estimated_seconds
 from bench.evaluate import entry_names, evaluate, requested
 from bench.pictures import pictures
 from bench.seeds import Stack
-from bench.train import check_ownership, train
+from bench.train import EARLY_STEPS, check_ownership, train
 from bench.trained import restored
 
 PACE = ("steps", "seconds", "samples_per_second")
@@ -62,9 +62,11 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
         if isinstance(error, InputError) and not in_sweep:
             raise
         ending = _ending(error)
+        found = _finished(folder, seeds, data)
         for seed in seeds:
             outcome.seeds[seed], outcome.reason = ending["status"], ending["reason"]
-            if not job.settings.dry_run:
+            # One that says so already stays: a table's rows are in the order in which runs were started.
+            if not job.settings.dry_run and found.get(seed, {}).get("reason") != ending["reason"]:
                 record.write(record.seed_folder(folder, seed), base | ending | {"seed": seed})
         return outcome
 
@@ -113,18 +115,20 @@ def train_group(
     recorded: set[int] = set()
     steps = job.budget.plan(len(data.train.x))[0]
 
-    def keep(seed: int, entry: dict[str, Any], images: dict[str, Any] | None = None) -> None:
+    def keep(seed: int, entry: dict[str, Any], **arrays: dict[str, Any] | None) -> None:
         entry = base | {"seed": seed, "gradient_norms": norms[seed], "finished": _now()} | entry
-        record.write(record.seed_folder(folder, seed), entry, history=history[seed] or None, images=images)
+        record.write(record.seed_folder(folder, seed), entry, history=history[seed] or None, **arrays)
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
         recorded.add(seed)
         for listener in listeners:
-            listener.finished(seed, entry, images)
+            listener.finished(seed, entry, arrays.get("images"))
 
     def conclude(seed: int, model: Model) -> None:
+        with torch.no_grad():
+            model.fit_after(data, Draws(seed, "fit_after", device=job.device))
         metrics = judge(job, model, data, seed, base | {"gradient_norms": norms[seed]})
         images = pictures(model, data, corruption=corruption(job), seed=seed)
-        keep(seed, {"status": "ok", "reason": None, "metrics": metrics}, images)
+        keep(seed, {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=model.state_dict())
 
     try:
         for listener in listeners:
@@ -162,8 +166,6 @@ def train_group(
                 reason = f"its loss or its weights were no longer finite at step {lost_at or base['steps']}"
                 keep(seed, {"status": "diverged", "reason": reason})
             else:
-                with torch.no_grad():
-                    model.fit_after(data, Draws(seed, "fit_after", device=job.device))
                 unfinished = {"reason": "its evaluation did not finish", "gradient_norms": norms[seed]}
                 unjudged = base | {"seed": seed} | unfinished
                 record.write(record.seed_folder(folder, seed), unjudged, weights=model.state_dict())
@@ -186,10 +188,15 @@ def train_group(
 
 
 def early_gradients(history: list[dict[str, float]]) -> dict[str, float] | None:
-    """What the first row of a history says of the gradients' norms; None where nothing was trained."""
-    prefix = "gradient_norm/"
-    found = {key.removeprefix(prefix): value for row in history[:1] for key, value in row.items() if prefix in key}
-    return found or None
+    """The gradients' norms that a history's rows hold, means over EARLY_STEPS; None where nothing was trained."""
+    steps, sums = 0, dict.fromkeys(("first", "last"), 0.0)
+    for row in history:
+        if "gradient_norm/first" not in row:
+            break
+        weight = min(row["step"], EARLY_STEPS) - steps
+        steps += int(weight)
+        sums = {end: total + weight * row[f"gradient_norm/{end}"] for end, total in sums.items()}
+    return {end: total / steps for end, total in sums.items()} if steps else None
 
 
 def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any]) -> dict[str, Any]:

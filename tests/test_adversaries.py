@@ -13,6 +13,8 @@ from torch import Tensor
 
 from bench.check import build, corruption, optimizers
 from bench.core import SkipError
+from bench.draws import Draws
+from bench.networks import one_hot
 from bench.paths import CONF
 from bench.train import Budget, check_ownership, train
 from tests.conftest import (
@@ -94,3 +96,31 @@ def test_an_adversarial_weight_of_0_is_the_ablation(name, float64):
     for one, other in zip(before, [gradients(player) for player in others], strict=True):
         torch.testing.assert_close(one, other)
     assert job_of(f"model={name}").config["model"]["adversarial_weight"] == 1
+
+
+def test_the_penalty_of_a_conditional_critic_is_of_the_codes_alone(float64):
+    """Real and generated codes share their label: the slope along it tells nothing apart."""
+    job = small_job("aae_conditional", "mlp", "none", "network.dropout=0", "adversarial.gradient_penalty=4")
+    stack, batch, draws = stack_of(job), batch_of(job, small_data()), Draws(0, "k")
+    model, label = stack.model, batch.label[0]
+    cost = stack.losses(batch, ("k",), ("discriminator",)).players["discriminator"][0]
+    plain = small_job("aae_conditional", "mlp", "none", "network.dropout=0")
+    without = stack_of(plain).losses(batch, ("k",), ("discriminator",)).players["discriminator"][0]
+
+    z, told = model.encoder(batch.x[0]), one_hot(label, 11)
+    real = model.prior.sample(z.shape, draws, label)
+    between = torch.lerp(z, real, Draws(0, "k").uniform("between", (16, 1))).detach().requires_grad_()
+    logit = model.discriminator(between, draws, told).logit
+    (slope,) = torch.autograd.grad(logit.sum(), between)
+    torch.testing.assert_close(cost - without, 2 * (slope.norm(dim=1) - 1).square().mean())
+
+
+@pytest.mark.parametrize("game", ["least_squares", "wasserstein_gp", "hinge"])
+def test_a_vae_gans_discriminator_learns_in_every_game(game):
+    job = small_job("vae_gan", "mlp", "none", f"adversarial={game}")
+    stack = stack_of(job)
+    before = snapshot(stack)
+    trained(job, stack, small_data(), Budget(steps=2, batch_size=16))
+    assert all(
+        not torch.equal(value, before[name]) for name, value in snapshot(stack).items() if "likelihood" not in name
+    )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.core import SkipError
 from bench.divergences import (
     LOSSES,
     SCALES,
@@ -61,7 +62,7 @@ def test_hinge_is_flat_beyond_the_margin_and_wasserstein_nowhere():
 def test_each_side_gains_where_the_other_loses(loss):
     """Near the boundary a higher logit of a real example helps the critic, and one of a generated example the other."""
     costs = Adversarial(loss)
-    logit = torch.tensor(LOSSES[loss].boundary, requires_grad=True)
+    logit = torch.tensor(LOSSES[loss].boundary or 0.0, requires_grad=True)
     signs = [torch.autograd.grad(cost(logit).sum(), logit)[0].sign() for cost in (costs.real, costs.fake)]
     assert [*signs, torch.autograd.grad(costs.generator(logit), logit)[0].sign()] == [-1, 1, -1]
 
@@ -94,6 +95,33 @@ def test_who_is_right():
     assert Adversarial().right(real, fake) == 0.5 * (0.75 + 0.5)
     labels = torch.tensor([0.6, 0.4]), torch.tensor([0.4, 0.3])  # of least squares, whose middle is 1/2
     assert Adversarial("least_squares").right(*labels) == 0.75 and Adversarial().right(*labels) == 0.5
+    # A Wasserstein critic plus a constant is the same critic: what counts is the middle between the two means.
+    for shift in (0.0, 10.0, -10.0):
+        assert Adversarial("wasserstein").right(real + shift, fake + shift) == Adversarial().right(real, fake)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": "least_squares", "balance": "margin"}, "in units of non_saturating"),
+        ({"loss": "hinge", "balance": "margin"}, "in units of non_saturating"),
+        ({"loss": "wasserstein", "balance": "accuracy"}, "only differences of logits count"),
+        ({"loss": "wasserstein", "smoothing": 0.1}, "only differences of logits count"),
+    ],
+)
+def test_terms_that_do_not_fit_a_game_are_refused(options, said):
+    with pytest.raises(SkipError, match=said):
+        Adversarial(**options)
+
+
+@every_loss
+def test_a_models_own_margin_is_of_cross_entropies_only(loss):
+    """At ignorance cross-entropies are log 2; the costs of other games would hold the critic back for ever."""
+    zero = torch.zeros(8)
+    assert all(gate.item() for gate in Adversarial(loss).gates(zero, zero, None, own="margin"))
+    ahead = 5 * torch.ones(8)
+    critic, _ = Adversarial(loss).gates(ahead, -ahead, None, own="margin")
+    assert critic.item() == (loss != "non_saturating")
 
 
 # --- the gradient penalty

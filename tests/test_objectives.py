@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.check import build
-from bench.core import Batch, InputError, SkipError, UnavailableError
+from bench.check import build, check_combination
+from bench.core import Batch, InputError, Shapes, SkipError, UnavailableError
 from bench.divergences import mmd
 from bench.draws import Draws
 from bench.train import Budget, check_ownership, phases_of
@@ -306,6 +306,23 @@ def test_a_labelled_fraction_is_that_of_the_training_examples_and_stays():
     assert torch.equal(whole.known(Batch(torch.zeros(1), torch.zeros(1), zeros, example=example)), zeros)
 
 
+def test_models_told_labels_refuse_data_without():
+    unlabelled = Shapes(SHAPES.image)
+    for option, words in (
+        ("model=aae model.informed=true", "no labels"),
+        ("model=vae model.conditional=true", "labels"),
+    ):
+        with pytest.raises(SkipError, match=words):
+            build(job_of(*option.split()).config, unlabelled, 0)
+
+
+def test_a_stochastic_contraction_needs_noise():
+    for overrides in (("model=scae",), ("model=cae", "model.penalty=stochastic")):
+        with pytest.raises(SkipError, match="learns from noise"):
+            check_combination(job_of(*overrides, "noise=none"), SHAPES)
+        check_combination(job_of(*overrides, "noise=masking"), SHAPES)
+
+
 def test_each_class_needs_a_component_of_its_own():
     with pytest.raises(SkipError, match="10 classes needs a component .* has 8: .*prior.components=10"):
         build(job_of("model=aae_conditional", "prior.components=8").config, SHAPES, 0)
@@ -384,6 +401,8 @@ def test_an_ex_post_mixture_gives_an_autoencoder_samples(name):
     plain.fit_after(data, Draws(0))
     with pytest.raises(UnavailableError, match="model.ex_post=gmm"):
         plain.sample(3, Draws(0))
+    with pytest.raises(InputError, match="10 Gaussians to the codes of 9 training images"):
+        model.fit(small_data(9), Draws(0))  # before anything is trained
 
 
 def test_a_vae_gan_is_only_judged_under_its_likelihood():

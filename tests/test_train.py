@@ -13,6 +13,7 @@ from torch import nn
 from bench import train as loop
 from bench.core import Losses, Model, Phase, Player
 from bench.corruptions import Identity
+from bench.run import early_gradients
 from bench.seeds import Stack
 from bench.train import Budget, PlayerOptimizer, batch_sizes, gradient_norms, train
 from tests.conftest import data_of, job_of, small_data, stack_of, trained
@@ -374,3 +375,10 @@ def test_gradients_vanish_through_eight_sigmoids_and_not_through_relus(activatio
     (row,) = trained(job, stack_of(job), small_data(320), Budget(steps=20, batch_size=16))[0]
     ratio = row["gradient_norm/first"] / row["gradient_norm/last"]
     assert (ratio < 1e-6) == vanishes and ratio > 0
+
+
+def test_early_gradients_are_means_over_twenty_steps_however_long_an_epoch():
+    """Eleven steps an epoch: eleven of the first row, and nine of what the second logged."""
+    rows = [{"step": 11 * i, "gradient_norm/first": f, "gradient_norm/last": 1.0} for i, f in ((1, 2.0), (2, 4.0))]
+    assert early_gradients([*rows, {"step": 33}]) == {"first": pytest.approx((11 * 2 + 9 * 4) / 20), "last": 1.0}
+    assert early_gradients(rows[:1]) == {"first": 2.0, "last": 1.0} and early_gradients([]) is None

@@ -51,6 +51,8 @@ def fetch(title: str, name: str, version: int, advice: str) -> tuple[np.ndarray,
 
 def _images(name: str, data: np.ndarray, image: tuple[int, int, int] | None) -> np.ndarray:
     shape = image or _deduced(name, data.shape[1])
+    if shape[0] not in (1, 3):
+        raise InputError(f"dataset.image={list(shape)} has {shape[0]} channels: expected 1 (grey) or 3 (colour)")
     if math.prod(shape) != data.shape[1]:
         raise InputError(
             f"dataset.image={list(shape)} needs {math.prod(shape)} columns, but {name} has {data.shape[1]}: give its "

@@ -12,7 +12,7 @@ from bench.core import Batch, Count, Level, Losses, Model, Observation, Phase, P
 from bench.divergences import Adversarial
 from bench.draws import Draws
 from bench.likelihoods import Likelihood
-from bench.networks import Network, beside, one_hot
+from bench.networks import Network, one_hot
 from bench.posteriors import Deterministic, DiagonalGaussian, Universal
 from bench.priors import Prior
 
@@ -51,15 +51,16 @@ class AAE(Model):
         self.latent_dim, self.posterior, self.adversarial_weight = latent_dim, posterior, adversarial_weight
         self.samples_by_label, self.labelled_fraction = informed, labelled_fraction
         self.classes = shapes.classes if informed else 0
-        told = self.classes + 1 if informed else 0
         outputs, noise = (1 + (posterior == "gaussian")) * latent_dim, latent_dim * (posterior == "universal")
         self.encoder = network.encoder(shapes.image, outputs, noise)
         self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
-        self.discriminator = network.critic((latent_dim + told,))
+        self.discriminator = network.critic((latent_dim,), condition=self.classes + 1 if informed else 0)
         self.prior = prior.checked(latent_dim, classes=self.classes if informed else None)
         self.likelihood, self.adversarial = likelihood, adversarial
         self.phases = (Phase((("autoencoder",), *adversarial.turns)),)
         self.notes = {"elbo": "a valid number, but not what the model was trained on"}
+        if posterior == "universal":
+            self.notes |= dict.fromkeys(("reconstruction_mse", "knn_accuracy"), "of the code at noise 0")
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         z = self.encode(batch).sample(draws)
@@ -67,9 +68,9 @@ class AAE(Model):
             return Losses({"autoencoder": -self.decode(z).log_prob(batch.x).mean()})
         label = self.known(batch)
         told = None if label is None else one_hot(label, self.classes + 1)
-        real, fake = beside(self.prior_codes(len(z), draws, label), told), beside(z, told)
-        weight = self.adversarial_weight
-        return self.adversarial.turn(turn, self.discriminator, real, fake, draws, batch.step, weight)
+        judge = partial(self.discriminator, condition=told)
+        real, weight = self.prior_codes(len(z), draws, label), self.adversarial_weight
+        return self.adversarial.turn(turn, judge, real, z, draws, batch.step, weight)
 
     def known(self, batch: Batch) -> Tensor | None:
         """The class of each example, [B], or `classes` where it has no label; None if the model reads none."""

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Data, Losses, Model, Observation, Posterior, Shapes, UnavailableError
+from bench.core import Batch, Count, Data, InputError, Losses, Model, Observation, Posterior, Shapes, UnavailableError
 from bench.draws import Draws
 from bench.likelihoods import Likelihood
 from bench.networks import Network
@@ -15,7 +15,8 @@ from bench.posteriors import Deterministic
 from bench.priors import unfitted
 
 COMPONENTS = 10
-SAMPLED = ("mmd_to_prior", "reencoding_error", "sharpness_decoded", "sharpness_samples")
+OF_MODES = ("mode_coverage", "high_quality_samples")
+SAMPLED = ("mmd_to_prior", "reencoding_error", "sharpness_decoded", "sharpness_samples", *OF_MODES)
 
 
 class Autoencoder(Model):
@@ -47,6 +48,13 @@ class Autoencoder(Model):
         z = self.encode(batch).sample(draws)
         reconstruction = -self.decode(z).log_prob(batch.x).mean()
         return Losses({"model": reconstruction})
+
+    def fit(self, data: Data, draws: Draws) -> None:
+        if self.ex_post is not None and len(data.train.x) < COMPONENTS:
+            raise InputError(
+                f"model.ex_post=gmm fits {COMPONENTS} Gaussians to the codes of {len(data.train.x)} training images: "
+                f"give at least {COMPONENTS}, or set model.ex_post=none"
+            )
 
     def fit_after(self, data: Data, draws: Draws) -> None:
         if self.ex_post is not None:

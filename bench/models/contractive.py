@@ -52,6 +52,7 @@ class Contractive(Model):
             raise InputError("model.penalty=layer needs an encoder of one layer: set network=linear, or penalty=auto")
         cheap = "layer" if is_layer else "exact" if latent_dim <= FEW else "hutchinson"
         self.penalty = cheap if penalty == "auto" else penalty
+        self.needs_noise = penalty == "stochastic"
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         x = batch.x if self.penalty == "stochastic" else batch.x_noisy

@@ -49,7 +49,7 @@ class ManifoldGAN(Model):
         vae_share: Level = 1.0,
     ):
         super().__init__()
-        self.image, self.latent_dim, self.noise_dim, self.beta = shapes.image, latent_dim, noise_dim, beta
+        self.latent_dim, self.noise_dim, self.beta = latent_dim, noise_dim, beta
         self.adversarial_weight, self.l1_weight = adversarial_weight, l1_weight
         self.encoder = network.encoder(shapes.image, 2 * latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
@@ -66,22 +66,17 @@ class ManifoldGAN(Model):
             log_px, kl = self.decode(z).log_prob(batch.x).mean(), self.prior.kl(q, z).mean()
             return Losses({"vae": self.beta * kl - log_px}, {"reconstruction": -log_px, "kl": kl})
         generated = self.generate(z, draws)
-        real, fake = self.pair(batch.x, z), self.pair(generated, z)
-        mismatched = self.pair(batch.x, z.roll(1, 0))
-        fakes, weight = torch.cat([fake, mismatched]), self.adversarial_weight
-        losses = self.adversarial.turn(turn, self.judge, real, fakes, draws, batch.step, weight)
+        codes = torch.cat([z, z, z.roll(1, 0)])  # of real images, of generated ones, and of mismatched real ones
+
+        def judge(x: Tensor, draws: Draws, *, copies: int) -> Judgement:
+            return self.discriminator(x, draws, codes[: len(x)], copies)
+
+        fakes, weight = torch.cat([generated, batch.x]), self.adversarial_weight
+        losses = self.adversarial.turn(turn, judge, batch.x, fakes, draws, batch.step, weight)
         if turn == ("discriminator",):
             return losses
         l1 = (generated - batch.x).abs().mean()
         return losses._replace(players={"generator": losses.players["generator"] + self.l1_weight * l1}, log={"l1": l1})
-
-    def pair(self, x: Tensor, z: Tensor) -> Tensor:
-        """An image [B, C, H, W] and its code, in one row: what the discriminator judges."""
-        return beside(x.flatten(1), z)
-
-    def judge(self, pairs: Tensor, draws: Draws, *, copies: int) -> Judgement:
-        x, z = pairs[:, : -self.latent_dim].unflatten(1, self.image), pairs[:, -self.latent_dim :]
-        return self.discriminator(x, draws, z, copies)
 
     def generate(self, z: Tensor, draws: Draws) -> Tensor:
         """Images [B, C, H, W] of the codes, by the second stage."""

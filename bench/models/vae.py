@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Level, Losses, Model, Observation, Posterior, Shapes
+from bench.core import Batch, Count, Level, Losses, Model, Observation, Posterior, Shapes, SkipError
 from bench.draws import Draws
 from bench.likelihoods import Likelihood
 from bench.networks import Network, one_hot
 from bench.posteriors import DiagonalGaussian
 from bench.priors import Prior
 
-TOLD = ("reconstruction_mse", "psnr", "ssim", "knn_accuracy", "sharpness_reconstructions", "denoising_gain_db")
+OF_CODES = ("knn_accuracy", "mmd_to_prior", "latent_drift", "jacobian_norm", "reencoding_error")
+TOLD = ("reconstruction_mse", "psnr", "ssim", "sharpness_reconstructions", "denoising_gain_db", *OF_CODES)
 
 
 class VAE(Model):
@@ -33,6 +34,8 @@ class VAE(Model):
         conditional: bool = False,
     ):
         super().__init__()
+        if conditional and not shapes.classes:
+            raise SkipError("a conditional VAE needs labels, and this data set has none: set model.conditional=false")
         self.latent_dim, self.beta, self.samples = latent_dim, beta, samples
         self.conditional = self.samples_by_label = conditional
         self.classes = shapes.classes if conditional else 0

@@ -70,7 +70,8 @@ class VAEGAN(Model):
         reconstruction = 0.5 * ((features - features_decoded) ** 2).sum(1).mean()
         heard = self.adversarial_weight * self.adversarial.generator(fake)
         discriminator = self.adversarial.discriminator(real, fake)
-        discriminator_learns, decoder_learns = self.adversarial.gates(real, fake, batch.step, own="margin")
+        own = "margin" if self.adversarial_weight else "always"  # whom nobody judges need not wait
+        discriminator_learns, decoder_learns = self.adversarial.gates(real, fake, batch.step, own)
         return Losses(
             {
                 "encoder": self.beta * kl + reconstruction,

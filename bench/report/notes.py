@@ -81,7 +81,8 @@ def ranked_with(run: Run, metric: str) -> Hashable:
         measured = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)
     if metric in OF_PRIOR:  # whose distances are measured in the prior's own width
         own = {key: value for key, value in run.settings.items() if key.startswith("prior.")}
-        measured = run.value("prior"), run.value("model.latent_dim"), tuple(sorted(own.items()))
+        fitted = run.value("model.ex_post") not in (None, "none") and run.id  # a density of its own codes
+        measured = run.value("prior"), run.value("model.latent_dim"), tuple(sorted(own.items())), fitted
     return run.value("dataset"), fingerprint(run), measured
 
 

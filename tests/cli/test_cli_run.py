@@ -9,9 +9,11 @@ from typing import get_type_hints
 import numpy as np
 import pytest
 from filelock import FileLock
-from safetensors.numpy import load
+from safetensors.numpy import load, load_file
 
 from bench import record
+from bench import run as bench_run
+from bench.models.autoencoder import Autoencoder
 
 SWEEP = ["-m", "model=vae,dae", "likelihood=bernoulli,gaussian", "noise=none,gaussian", "seeds=[0,1]", "sweep=first"]
 
@@ -57,7 +59,7 @@ def test_a_sweep_skips_what_makes_no_sense_and_is_not_trained_twice(bench, recor
     assert all("noise" in r["reason"] for r in records("first") if r["status"] == "skipped")
     rows = table()
     assert len({(r["model"], r["likelihood"], r["noise"]) for r in rows}) == 8
-    assert all(word in said.out for word in ("skipped", "learns to remove noise"))
+    assert all(word in said.out for word in ("skipped", "learns from noise"))
 
     weights, lines = files("weights.safetensors"), [r for r in said.out.splitlines() if "│" in r]
     assert len(weights) == 12
@@ -121,6 +123,28 @@ def test_more_metrics_of_a_finished_run_come_from_its_weights(bench, files, reco
     for name in set(later["metrics"]) - timed:
         assert later["metrics"][name] == at_once["metrics"][name], name
     assert "ssim" in said.out
+
+
+def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_anew(bench, records, files, monkeypatch):
+    """What is fitted after training is fitted then, and is in the weights that stay."""
+    line = ("model=ae", "model.ex_post=gmm", "model.latent_dim=2", "metrics=fast")
+    fit = Autoencoder.fit_after
+
+    def fails(*_):
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(Autoencoder, "fit_after", fails)
+    assert bench(*line).code == 1
+    assert (records()[0]["status"], records()[0]["reason"]) == ("failed", "RuntimeError: no luck")
+    monkeypatch.setattr(Autoencoder, "fit_after", fit)
+    monkeypatch.setattr(bench_run, "train", fails)
+    assert bench(*line).code == 0
+    (record,) = records()
+    assert record["status"] == "ok" and record["metrics"]["sharpness_samples"]["value"] is not None
+    assert "fitted to the training codes" in record["metrics"]["sharpness_samples"]["reason"]
+    assert record["gradient_norms"]["first"] > 0
+    (path,) = files("weights.safetensors")
+    assert load_file(path)["ex_post.mean"].any()
 
 
 def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, elsewhere, monkeypatch, arrays):

@@ -121,6 +121,5 @@ def test_a_vae_gans_discriminator_learns_in_every_game(game):
     stack = stack_of(job)
     before = snapshot(stack)
     trained(job, stack, small_data(), Budget(steps=2, batch_size=16))
-    assert all(
-        not torch.equal(value, before[name]) for name, value in snapshot(stack).items() if "likelihood" not in name
-    )
+    moved = {name for name, value in snapshot(stack).items() if not torch.equal(value, before[name])}
+    assert set(before) - moved <= {"model.discriminator.last.bias"}  # which tells nothing apart

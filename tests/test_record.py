@@ -61,6 +61,7 @@ def sample(**changes) -> dict:
         "steps": 10,
         "seconds": 1.5,
         "samples_per_second": 100.0,
+        "gradient_norms": {"first": 0.5, "last": 2.0},
         "parameters": {"model": 5, "total": 5},
         "metrics": {
             "elbo": {

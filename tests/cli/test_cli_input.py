@@ -23,7 +23,7 @@ def assert_one_line(said, *words: str) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("model=vea", ["model/vea", "aae ae cvae"]),
+        ("model=vea", ["model/vea", "ae cae cvae dae"]),
         ("likelihood=gausian", ["likelihood/gausian", "gaussian_learned"]),
         ("experiment=nothing", ["experiment/nothing", "digits_first_look"]),
         ("model.latent_dim=abc", ["model.latent_dim", "integer"]),

@@ -257,3 +257,14 @@ def test_the_size_of_an_mlp():
 def test_bad_options_are_refused(override):
     with pytest.raises(InputError, match=override.split("=")[0]):
         build(job_of(override).config, SHAPES, seed=0)
+
+
+@pytest.mark.parametrize("kind", [Conv, ResNet])
+def test_a_deep_network_is_no_wider_than_sixteen_times_its_first_level(kind):
+    network, image = kind(hidden=2, depth=9), (1, 8, 8)
+    encoder, decoder, critic = network.encoder(image, 3), network.decoder(3, image), network.critic(image)
+    widest = max(
+        m.out_channels for part in (encoder, decoder, critic) for m in part.modules() if isinstance(m, nn.Conv2d)
+    )
+    assert widest == 32
+    assert encoder(torch.rand(2, *image)).shape == (2, 3) and decoder(torch.rand(2, 3)).shape == (2, *image)

@@ -122,6 +122,7 @@ def test_a_set_that_cannot_be_fetched(monkeypatch, error):
     [
         ({"data": np.zeros((84, 35))}, {}, r"fake has 35 columns, .*: give dataset\.image as \[channels, height"),
         ({}, {"image": (3, 6, 6)}, r"dataset\.image=\[3, 6, 6\] needs 108 columns, but fake has 36"),
+        ({}, {"image": (4, 3, 3)}, r"dataset\.image=\[4, 3, 3\] has 4 channels: expected 1 \(grey\) or 3"),
         ({"data": np.full((84, 36), -1.0)}, {}, r"fake has values from -1 to -1: expected whole numbers from 0 to 255"),
         ({"data": np.full((84, 36), 256.0)}, {}, "fake has values from 256 to 256"),
         ({"data": np.full((84, 36), 1.5)}, {}, "fake has values from 1.5 to 1.5"),

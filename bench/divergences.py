@@ -94,8 +94,8 @@ class Adversarial:
 
     smoothing: the label of real examples is 1 - smoothing (Salimans et al. 2016). gradient_penalty: the weight of
     Gulrajani et al. 2017. critic_steps: how often the critic moves before the generator does. balance: a policy of
-    `Balance`, with its own values; "own" is what the model sees fit. Raises SkipError for a policy that no loss of this
-    kind can follow.
+    `Balance`, with its own values; "own" is what the model sees fit. Raises SkipError for terms that mean nothing in
+    the game of this loss.
     """
 
     loss: Literal["non_saturating", "least_squares", "hinge", "wasserstein"] = "non_saturating"
@@ -190,8 +190,7 @@ class Adversarial:
         if player == "generator" and is_free:  # the real ones need no judging
             return Losses({player: weight * self.generator(judge(fake[:n], draws, copies=1).logit)})
         on_real, on_fake = judge(torch.cat([real, fake]), draws, copies=1 + len(fake) // n).logit.tensor_split([n])
-        gates = dict(zip(("discriminator", "generator"), self.gates(on_real, on_fake, step), strict=True))
-        gate = {} if is_free else {player: gates[player]}
+        gate = {} if is_free else {player: self.gates(on_real, on_fake, step)[player == "generator"]}
         if player == "generator":
             return Losses({player: weight * self.generator(on_fake[:n])}, gates=gate)
         cost = self.discriminator(on_real, on_fake) + self.penalty(judge, real, fake, draws)

@@ -34,13 +34,14 @@ ADVERSARIAL = [
     name for name in MODELS if "adversarial" in inspect.signature(locate(MODELS[name]["_target_"])).parameters
 ]
 GAMES = sorted(path.stem for path in Path(CONF, "adversarial").glob("*.yaml"))
+ONE = "adversarial.critic_steps=1"  # a VAE/GAN's players move from one forward pass
 POLICIES = ["always", "every", "accuracy", "margin"]
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 @pytest.mark.parametrize("game", GAMES)
 def test_every_adversarial_model_plays_every_game_stacked_too(name, game, float64):
-    job = small_job(name, "mlp", "batch", f"adversarial={game}", "adversarial.gradient_penalty=1")
+    job = small_job(name, "mlp", "batch", f"adversarial={game}", "adversarial.gradient_penalty=1", ONE)
     stacked_is_alone(job, Budget(steps=4, batch_size=16))
 
 
@@ -117,7 +118,7 @@ def test_the_penalty_of_a_conditional_critic_is_of_the_codes_alone(float64):
 
 @pytest.mark.parametrize("game", ["least_squares", "wasserstein_gp", "hinge"])
 def test_a_vae_gans_discriminator_learns_in_every_game(game):
-    job = small_job("vae_gan", "mlp", "none", f"adversarial={game}")
+    job = small_job("vae_gan", "mlp", "none", f"adversarial={game}", ONE)
     stack = stack_of(job)
     before = snapshot(stack)
     trained(job, stack, small_data(), Budget(steps=2, batch_size=16))

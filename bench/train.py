@@ -62,6 +62,8 @@ class PlayerOptimizer:
             for leaf, own, opened in zip(leaves, gradient.contiguous(), is_open, strict=True):
                 leaf.grad = own if opened else None
         self.optimizer.step()
+        # What is freed here the next step's gradients are written to, still in the cache.
+        self.optimizer.zero_grad()
 
 
 class Log:
@@ -185,10 +187,10 @@ def train(
         for i, turn in enumerate(phase.turns):
             losses = stack.losses(batch, ("train", step, i), turn)
             gradients = stack.gradients(losses, {name: owned[name] for name in turn})
-            for name in turn:
-                steppers[name].step(gradients[name], losses.gates.get(name))
             is_early = step < EARLY_STEPS and i == 0
             norms = gradient_norms(gradients[turn[0]]) if is_early else None
+            for name in turn:
+                steppers[name].step(gradients.pop(name), losses.gates.get(name))
             log.add(step + 1, index.shape[1], losses, turn, norms)
         trained_examples += index.shape[1]
 

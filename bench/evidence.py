@@ -246,12 +246,16 @@ class Answers:
     @cached_property
     def decoded(self) -> Tensor:
         """Mean images of p(x|z) at `sampled_codes`: the samples, unless a second stage made those."""
+        return self.decode(self.sampled_codes, self.sampled_label)
+
+    def decode(self, codes: Tensor, label: Tensor | None) -> Tensor:
+        """Mean images [n, C, H, W] of p(x|z) at codes [n, D], a chunk at a time."""
         parts = []
-        for rows, _ in self.chunks("decode", self.count):
-            z = self.sampled_codes[rows].to(self.device)
-            blank = z.new_zeros(len(z), *self.images.data.shapes.image)  # a decoder reads the condition only
-            batch = Batch(blank, blank, self.given(self.sampled_label, rows))
-            parts.append(self.model.decode(z, batch).mean.cpu())
+        for rows, _ in self.chunks("decode", len(codes)):
+            z = codes[rows].to(self.device)
+            # The images of the batch are not looked at: a decoder takes no more than the condition from it.
+            blank = z.new_zeros(1, *self.images.data.shapes.image).expand(len(z), -1, -1, -1)
+            parts.append(self.model.decode(z, Batch(blank, blank, self.given(label, rows))).mean.cpu())
         return torch.cat(parts)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Corruption, Data, Model, UnavailableError
+from bench.core import Corruption, Data, Model, UnavailableError
 from bench.draws import Draws
 from bench.evidence import Answers, NoisyImages, images_of, judged_under
 
@@ -50,11 +50,8 @@ def pictures(
 
     def decoded(z: Tensor, label: Tensor | None) -> Tensor:
         """Mean images of codes [..., D]: [..., C, H, W]."""
-        # The images of the batch are not looked at: a decoder takes no more than the condition from it.
-        blank = torch.zeros(1, *data.shapes.image, device=answers.device).expand(z[..., 0].numel(), -1, -1, -1)
-        condition = None if label is None else label.flatten().to(answers.device)
-        mean = model.decode(z.flatten(0, -2).to(answers.device), Batch(blank, blank, condition)).mean
-        return mean.cpu().unflatten(0, z.shape[:-1])
+        mean = answers.decode(z.flatten(0, -2), None if label is None else label.flatten())
+        return mean.unflatten(0, z.shape[:-1])
 
     weight = torch.linspace(0, 1, steps)
     left, right = torch.arange(rows) % len(images.x), torch.arange(1, rows + 1) % len(images.x)

@@ -128,7 +128,9 @@ def train_group(
             model.fit_after(data, Draws(seed, "fit_after", device=job.device))
         metrics = judge(job, model, data, seed, base | {"gradient_norms": norms[seed]})
         images = pictures(model, data, corruption=corruption(job), seed=seed)
-        keep(seed, {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=model.state_dict())
+        # The weights are saved already, but for what a model fits after training.
+        weights = model.state_dict() if type(model).fit_after is not Model.fit_after else None
+        keep(seed, {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=weights)
 
     try:
         for listener in listeners:

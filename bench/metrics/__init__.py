@@ -7,7 +7,7 @@ import inspect
 import math
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
 from torch import Tensor
@@ -17,12 +17,17 @@ Better = Literal["lower", "higher", "closest"]
 
 @dataclass(frozen=True)
 class Value:
-    """A metric's answer; se: standard error over n examples; floor: what noise or a trivial baseline gets."""
+    """A metric's answer; se: standard error over n examples; floor: what noise or a trivial baseline gets.
+
+    note: what must be said beside the value; details: further numbers that a record keeps.
+    """
 
     value: float
     se: float | None = None
     n: int | None = None
     floor: float | None = None
+    note: str | None = None
+    details: dict[str, float | str] = field(default_factory=dict)
 
 
 class Metric(Protocol):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
+from bench.asked import Asked
 from bench.core import Corruption, Count, InputError, Level, Model, Rate, Shapes, SkipError
 from bench.draws import number
 from bench.record import IDENTITY, check_sweep, identity
@@ -41,15 +42,6 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The values of the metrics group."""
-
-    names: list[str]
-    noise_levels: list[Level]
-    samples: Count
-
-
-@dataclass(frozen=True)
 class Job:
     """A checked configuration. config and choices are None where the model does not use a group."""
 
@@ -58,7 +50,8 @@ class Job:
     settings: Settings
     device: torch.device
     results: Path
-    metrics: dict[str, Any]
+    cache: Path
+    metrics: Asked
     tracking: dict[str, Any]
 
     @property
@@ -92,7 +85,7 @@ def check(config: dict[str, Any]) -> Job:
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds={seeds} repeats a seed: name each once")
     check_sweep(settings.sweep)
-    _valid("metrics", Asked, config["metrics"])
+    asked = _valid("metrics", Asked, config["metrics"])
 
     model = _target("model", config["model"])
     taken = inspect.signature(model).parameters
@@ -115,12 +108,12 @@ def check(config: dict[str, Any]) -> Job:
     _check_finite("", {"optimizer": groups["optimizer"]} | groups)  # that first: the model takes values over from it
     job = Job(
         groups, choices, settings, _device(settings.device), Path(config["paths"]["results"]),
-        config["metrics"], config["tracking"],
+        Path(config["paths"]["cache"]).expanduser(), asked, config["tracking"],
     )  # fmt: skip
     if groups["noise"] is not None:
         groups["noise"]["level"] = corruption(job).level
     optimizers(job)
-    for level in job.metrics["noise_levels"]:
+    for level in job.metrics.noise_levels:
         corruption(job, level=level)
     return job
 

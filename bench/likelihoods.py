@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.core import InputError, Observation, Positive
+from bench.core import InputError, Observation, Positive, UnavailableError
 from bench.draws import Draws
 
 MeanActivation = Literal["sigmoid", "identity"]
@@ -102,6 +102,19 @@ class GaussianObservation:
 
 
 @dataclass(frozen=True)
+class PointObservation:
+    """The output of a decoder without a likelihood, such as a GAN's generator; mean: [B, C, H, W]."""
+
+    mean: Tensor
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        raise UnavailableError("the model has no likelihood: its output is an image, not a distribution")
+
+    def sample(self, draws: Draws) -> Tensor:
+        return self.mean
+
+
+@dataclass(frozen=True)
 class LaplaceObservation:
     """Independent pixels with density e^(-|x - mean| / scale) / (2 scale); mean: [B, C, H, W]."""
 
@@ -129,6 +142,10 @@ class Likelihood(nn.Module, ABC):
     def raw(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """The shape of the raw decoder output that it reads for images of this shape."""
         return image
+
+    def at_floor(self, observation: Any) -> Tensor:
+        """[B]: the share of each image's pixels whose learned sigma has reached its floor; 0 where there is none."""
+        return observation.mean.new_zeros(len(observation.mean))
 
     @abstractmethod
     def measure(self, binary: bool) -> str:
@@ -163,28 +180,52 @@ class ContinuousBernoulli(Likelihood):
         return "density"
 
 
+FLOORED = 1.05  # times its floor, below which a sigma counts as having reached it
+
+
+def _at_floor(observation: GaussianObservation, sigma_floor: float) -> Tensor:
+    """[B]: the share of an image's pixels whose sigma is at its floor."""
+    sigma = observation.log_sigma.exp().expand_as(observation.mean)
+    return (sigma < FLOORED * sigma_floor).to(sigma.dtype).flatten(1).mean(1)
+
+
 class Gaussian(Likelihood):
     """sigma = 1 is half the squared error plus a constant. learned: one sigma for all pixels, which starts at sigma.
 
-    What is learned is log(sigma) / 10: optimizers move a parameter by about their rate a step, and from 1 to 0.1 would
-    else be thousands of steps.
+    What is learned is log(sigma - sigma_floor) / 10: optimizers move a parameter by about their rate a step, and from 1
+    to 0.1 would else be thousands of steps. Without the floor, data that are decoded exactly have an infinite density.
     """
 
     log_sigma: Tensor
 
-    def __init__(self, sigma: Positive = 1.0, learned: bool = False, mean_activation: MeanActivation = "sigmoid"):
+    def __init__(
+        self,
+        sigma: Positive = 1.0,
+        learned: bool = False,
+        sigma_floor: Positive = 1e-3,
+        mean_activation: MeanActivation = "sigmoid",
+    ):
         super().__init__()
         self.mean_activation: MeanActivation = mean_activation
-        self.learned = learned
-        log_sigma = torch.tensor(math.log(sigma))
+        self.learned, self.sigma_floor = learned, sigma_floor
+        if learned and sigma <= sigma_floor:
+            raise InputError(
+                f"likelihood.sigma={sigma} is where a learned sigma starts: above sigma_floor={sigma_floor}"
+            )
         if learned:
-            self.tenth_log_sigma = nn.Parameter(log_sigma / 10)
+            self.tenth_log_sigma = nn.Parameter(torch.tensor(math.log(sigma - sigma_floor) / 10))
         else:
-            self.register_buffer("log_sigma", log_sigma)
+            self.register_buffer("log_sigma", torch.tensor(math.log(sigma)))
 
     def forward(self, raw: Tensor) -> Observation:
-        log_sigma = 10 * self.tenth_log_sigma if self.learned else self.log_sigma
+        if self.learned:
+            log_sigma = torch.log(self.sigma_floor + torch.exp(10 * self.tenth_log_sigma))
+        else:
+            log_sigma = self.log_sigma
         return GaussianObservation(_mean(raw, self.mean_activation), log_sigma)
+
+    def at_floor(self, observation: GaussianObservation) -> Tensor:
+        return _at_floor(observation, self.sigma_floor) if self.learned else super().at_floor(observation)
 
     def measure(self, binary: bool) -> str:
         return "density"
@@ -210,6 +251,9 @@ class GaussianPixelwise(Likelihood):
     def forward(self, raw: Tensor) -> Observation:
         mean, sigma = raw.chunk(2, dim=1)
         return GaussianObservation(_mean(mean, self.mean_activation), torch.log(self.sigma_floor + F.softplus(sigma)))
+
+    def at_floor(self, observation: GaussianObservation) -> Tensor:
+        return _at_floor(observation, self.sigma_floor)
 
     def measure(self, binary: bool) -> str:
         return "density"

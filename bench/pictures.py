@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core import Corruption, Data, Model, UnavailableError
+from bench.core import Corruption, Model, UnavailableError
 from bench.draws import Draws
-from bench.evidence import Answers, NoisyImages, images_of, judged_under
+from bench.evidence import Answers, Images, NoisyImages, judged_under
 
 
 def _bytes(images: Tensor) -> np.ndarray:
@@ -20,7 +20,7 @@ def _bytes(images: Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def pictures(
-    model: Model, data: Data, *, corruption: Corruption, seed: int, count: int = 16, samples: int = 64
+    model: Model, images: Images, *, corruption: Corruption, seed: int, count: int = 16, samples: int = 64
 ) -> dict[str, np.ndarray]:
     """Small arrays for a report to set models side by side; what a model cannot answer is absent.
 
@@ -33,7 +33,6 @@ def pictures(
     test images' codes under every label, for a conditional model.
     """
     model.eval()
-    images = images_of(data)
     answers = Answers(model, images, samples, seed)
     label = answers.label
     first, rows, steps, side = slice(count), 8, 10, 20
@@ -76,7 +75,7 @@ def pictures(
     def class_style() -> Tensor:
         if not model.conditional:
             raise UnavailableError("the model reads no labels")
-        classes = data.shapes.classes
+        classes = images.data.shapes.classes
         styles = codes(slice(rows)).unsqueeze(1)
         return decoded(styles.expand(-1, classes, -1), torch.arange(classes).expand(len(styles), -1))
 

@@ -65,7 +65,10 @@ class Metric(TypedDict):
     se: float | None  # standard error over test images, where the metric is a mean over them
     n: int | None  # test images or samples it stands on
     floor: float | None  # the value that noise or a trivial baseline reaches
-    reason: str | None  # of n/a
+    unit: str
+    reason: str | None  # of n/a; or what must be said beside the value
+    settings: dict[str, float | None]  # what the number depends on of the metrics group: samples, chains, ...
+    details: dict[str, float | str]  # what else was measured: of annealing its acceptance, of features their hash
 
 
 class DataNote(TypedDict):
@@ -87,7 +90,6 @@ class LikelihoodKey(TypedDict):
     dequantize: bool
     measure: str  # density, mass, unnormalised
     conditional: bool  # on a label
-    estimator: str
 
 
 class Code(TypedDict):

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from bench.check import Job, build, check, check_combination, corruption, optimi
 from bench.core import Data, InputError, Model, SkipError
 from bench.draws import Draws
 from bench.estimate import estimated_seconds
-from bench.evaluate import entry_names, evaluate, requested
+from bench.evaluate import evaluate, missing, requested
+from bench.evidence import images_of
+from bench.evidence.densities import Watch
 from bench.pictures import pictures
 from bench.seeds import Stack
 from bench.train import EARLY_STEPS, check_ownership, train
@@ -50,7 +52,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     """
     keep_freed_memory()
     job = check(config)
-    requested(**job.metrics)
+    requested(job.metrics)
     data = datasets.load(job.config["dataset"], job.device)
     folder = record.run_folder(job.results, job.settings.sweep, job.name, job.id)
     outcome = Outcome(str(job.results), job.settings.sweep, folder.name, {})
@@ -126,8 +128,8 @@ def train_group(
     def conclude(seed: int, model: Model) -> None:
         with torch.no_grad():
             model.fit_after(data, Draws(seed, "fit_after", device=job.device))
-        metrics = judge(job, model, data, seed, base | {"gradient_norms": norms[seed]})
-        images = pictures(model, data, corruption=corruption(job), seed=seed)
+        metrics = judge(job, model, data, seed, base | {"gradient_norms": norms[seed]}, listeners[0].watch)
+        images = pictures(model, images_of(data, job.cache), corruption=corruption(job), seed=seed)
         # The weights are saved already, but for what a model fits after training.
         weights = model.state_dict() if type(model).fit_after is not Model.fit_after else None
         keep(seed, {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=weights)
@@ -201,11 +203,12 @@ def early_gradients(history: list[dict[str, float]]) -> dict[str, float] | None:
     return {end: total / steps for end, total in sums.items()} if steps else None
 
 
-def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any]) -> dict[str, Any]:
+def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any], watch: Watch) -> dict[str, Any]:
     """The job's metrics of a trained model, each with what the model says must stand beside it. entry: its record."""
     facts = {"parameters": entry["parameters"]["total"]} | {key: entry[key] for key in PACE}
     facts |= {f"gradient_norm_{end}": (entry.get("gradient_norms") or {}).get(end) for end in ("first", "last")}
-    entries = evaluate(model, data, corruption=corruption(job), seed=seed, facts=facts, **job.metrics)
+    images = images_of(data, job.cache)
+    entries = evaluate(model, images, job.metrics, corruption=corruption(job), seed=seed, facts=facts, watch=watch)
     for name, note in model.notes.items():
         if name in entries and entries[name]["value"] is not None:
             entries[name]["reason"] = note
@@ -213,24 +216,25 @@ def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any]) 
 
 
 def add_metrics(job: Job, data: Data, found: dict[str, Any]) -> None:
-    """Metrics that a finished run has not been asked for yet, from its saved weights."""
-    asked = entry_names(job.metrics["names"], job.metrics["noise_levels"])
-    if found["status"] != "ok" or set(asked) <= set(found["metrics"]):
-        return
-    entries = judge(job, restored(found).to(job.device), data, found["seed"], found)
-    record.write(found["folder"], found | {"metrics": entries | found["metrics"]})
+    """Metrics that a finished run has not been asked for yet, or not under these settings, from its saved weights."""
+    names = missing(found["metrics"], job.metrics) if found["status"] == "ok" else []
+    if names:
+        job = replace(job, metrics=replace(job.metrics, names=names))
+        watch = tracking.Terminal(f"{job.name} seed {found['seed']}").watch
+        entries = judge(job, restored(found).to(job.device), data, found["seed"], found, watch)
+        record.write(found["folder"], found | {"metrics": found["metrics"] | entries})
 
 
 def about(job: Job, model: Model, data: Data) -> dict[str, Any]:
     """What a record says of the model: its size, and what its likelihood numbers may be compared with."""
-    likelihood = getattr(model, "likelihood", None)
-    key = likelihood and {
+    likelihood, binary = getattr(model, "likelihood", None), data.binarize != "none"
+    # A GAN, which has no likelihood, is observed through a Gaussian.
+    key = (likelihood or hasattr(model, "prior")) and {
         "dataset": job.choices["dataset"],
         "binarize": data.binarize,
         "dequantize": data.dequantize,
-        "measure": likelihood.measure(binary=data.binarize != "none"),
+        "measure": likelihood.measure(binary) if likelihood else "density",
         "conditional": model.conditional,
-        "estimator": "elbo",
     }
     return {"likelihood_key": key, "parameters": _parameters(model)}
 

@@ -15,7 +15,7 @@ import hashlib
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import parent_process
 from pathlib import Path
@@ -89,12 +89,12 @@ def _say(line: str) -> None:
 class Terminal:
     """Progress on stderr: a bar on a terminal; elsewhere a line at a run's start and end, and few between."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
         # One process draws: the workers of a parallel launcher write plain lines to the same terminal.
         self._draws = sys.stderr.isatty() and parent_process() is None
         self._bar: Bar | None = None
         self._open: set[int] = set()
-        self._label = ""
+        self._label = label
         self._news = ""
         self._spoke = 0.0
 
@@ -134,6 +134,21 @@ class Terminal:
         elif time.monotonic() - self._spoke >= PLAIN_INTERVAL:
             self._spoke = time.monotonic()
             _say(f"{self._label}: {event.step}/{event.steps}  {self._news}".rstrip())
+
+    def watch(self, numbers: Iterable[int], what: str) -> Iterator[int]:
+        """The numbers, one after the other, while it is shown how many are left: of a long part of an evaluation."""
+        todo = list(numbers)
+        start = self._spoke = time.monotonic()
+        if self._bar:
+            self._bar.reset(self._bar.task_ids[0], total=len(todo), news=what)
+        for done, number in enumerate(todo):
+            if self._bar:
+                self._bar.update(self._bar.task_ids[0], completed=done)
+            elif time.monotonic() - self._spoke >= PLAIN_INTERVAL:
+                self._spoke = time.monotonic()
+                left = (self._spoke - start) / done * (len(todo) - done)
+                _say(f"{self._label}: {what} {done}/{len(todo)}, about {left:.0f} s left")
+            yield number
 
     def finished(self, seed: int, record: Mapping[str, Any], images: Mapping[str, np.ndarray] | None = None) -> None:
         self._open.discard(seed)

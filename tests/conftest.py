@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -24,6 +27,16 @@ from bench.train import Budget, phases_of, train
 
 # The networks are so small that threads would only wait for one another, many times longer on a busy machine.
 torch.set_num_threads(1)
+
+# The features' classifiers of this run, which its processes share.
+CACHE = Path(tempfile.gettempdir(), f"latentbench-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}")
+os.environ["BENCH_CACHE"] = str(CACHE)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(CACHE, ignore_errors=True)
+
 
 SHAPES = Shapes((1, 8, 8), classes=10)
 

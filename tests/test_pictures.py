@@ -14,12 +14,12 @@ from bench.corruptions import Gaussian, Identity
 from bench.likelihoods import BernoulliObservation
 from bench.pictures import _bytes, pictures
 from tests.answering import Coder, Conditional, Generator, LinearGaussian, digits
-from tests.test_evaluate import measured
+from tests.test_evaluate import images_of, measured
 
 
 def test_pictures_of_a_model_with_two_latents():
     model, data = LinearGaussian(2), digits()
-    arrays = pictures(model, data, corruption=Identity(), seed=0)
+    arrays = pictures(model, images_of(data), corruption=Identity(), seed=0)
     image = {"input", "corrupted", "reconstruction", "denoised"}
     grids = {"samples": (64,), "manifold": (20, 20), "interpolation_latent": (8, 10), "interpolation_pixel": (8, 10)}
     assert arrays.keys() == image | grids.keys() | {"codes", "labels"}
@@ -36,7 +36,7 @@ def test_pictures_of_a_model_with_two_latents():
 
 
 def test_interpolations_begin_and_end_at_test_images():
-    arrays = pictures(Coder(), digits(), corruption=Gaussian(0.2), seed=0)
+    arrays = pictures(Coder(), images_of(digits()), corruption=Gaussian(0.2), seed=0)
     for name in ("interpolation_latent", "interpolation_pixel"):
         assert np.array_equal(arrays[name][:, 0], arrays["input"][:8])
         assert np.array_equal(arrays[name][:, -1], arrays["input"][1:9])
@@ -46,17 +46,17 @@ def test_interpolations_begin_and_end_at_test_images():
 
 
 def test_pictures_of_models_that_lack_an_encoder_or_labels():
-    assert pictures(Generator(), digits(), corruption=Identity(), seed=0).keys() == {
+    assert pictures(Generator(), images_of(digits()), corruption=Identity(), seed=0).keys() == {
         "input",
         "corrupted",
         "samples",
         "interpolation_pixel",
     }
-    assert "labels" not in pictures(LinearGaussian(), digits(labels=False), corruption=Identity(), seed=0)
+    assert "labels" not in pictures(LinearGaussian(), images_of(digits(labels=False)), corruption=Identity(), seed=0)
 
 
 def test_a_conditional_models_classes_stand_side_by_side():
-    arrays = pictures(Conditional(), digits(), corruption=Identity(), seed=0)
+    arrays = pictures(Conditional(), images_of(digits()), corruption=Identity(), seed=0)
     assert arrays["class_style"].shape == (8, 10, 1, 8, 8)
     expected = np.round(np.arange(10) / 10 * 255)
     assert np.allclose(arrays["class_style"], expected.reshape(1, 10, 1, 1, 1), atol=1)
@@ -68,7 +68,7 @@ def test_a_conditional_models_classes_stand_side_by_side():
 def test_small_test_sets_have_smaller_pictures():
     data = digits()
     data = replace(data, test=Split(data.test.x[:3], data.test.label[:3]))
-    arrays = pictures(Conditional(), data, corruption=Identity(), seed=0)
+    arrays = pictures(Conditional(), images_of(data), corruption=Identity(), seed=0)
     assert len(arrays["input"]) == 3 and len(arrays["samples"]) == 64 and len(arrays["class_style"]) == 3
     assert arrays["interpolation_latent"].shape == (8, 10, 1, 8, 8)
 
@@ -79,7 +79,7 @@ def test_a_binary_picture_is_the_binary_image_that_was_judged():
             return BernoulliObservation(1000 * (z.view(-1, 1, 8, 8) - 0.5))
 
     data = digits("dynamic")
-    arrays = pictures(Flat(), data, corruption=Identity(), seed=3)
+    arrays = pictures(Flat(), images_of(data), corruption=Identity(), seed=3)
     assert set(np.unique(arrays["input"])) == {0, 255}
     assert np.array_equal(arrays["reconstruction"], arrays["input"])
     entries = measured(Flat(), data, ["reconstruction_mse"])

@@ -1,19 +1,35 @@
-"""How probable does the model find an image? In nats an image, at one code drawn from the posterior."""
+"""How probable does the model find an image? In nats an image, all constants included."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from bench.metrics import metric
+from bench.annealing import effective_samples, log_mean_exp
+from bench.metrics import Value, metric, summarise
+
+PARZEN_SIGMAS = torch.logspace(-2, 0, 21)  # tried on validation images
+LEGACY = "a legacy number, which ranks models wrongly (Wu et al. 2017)"
+
+
+def _beside_floor(values: Tensor, sigma_at_floor: Tensor) -> Value:
+    """values [N], noted where it is the floor of a learned sigma that decides them."""
+    share = sigma_at_floor.mean().item()
+    note = f"the learned sigma has reached its floor, in {share:.1%} of the pixels: the floor decides the density"
+    return replace(summarise(values), note=note if share else None)
 
 
 @metric(better="higher", unit="nats")
-def elbo(log_likelihood: Tensor, divergence: Tensor) -> Tensor:
+def elbo(log_likelihood: Tensor, divergence: Tensor, sigma_at_floor: Tensor) -> Value:
     """log p(x|z) - KL(q(z|x) || p(z)), [N], z ~ q(z|x): at most log p(x) in expectation (Kingma & Welling 2014, eq. 3).
 
     beta = 1, whatever beta a model was trained with.
     """
-    return log_likelihood - divergence
+    return _beside_floor(log_likelihood - divergence, sigma_at_floor)
 
 
 @metric(better=None, unit="nats")
@@ -23,6 +39,103 @@ def kl(divergence: Tensor) -> Tensor:
 
 
 @metric(better="lower", unit="nats")
-def reconstruction_nll(log_likelihood: Tensor) -> Tensor:
+def reconstruction_nll(log_likelihood: Tensor, sigma_at_floor: Tensor) -> Value:
     """-log p(x|z), [N], z ~ q(z|x)."""
-    return -log_likelihood
+    return _beside_floor(-log_likelihood, sigma_at_floor)
+
+
+@metric(better="lower", unit="bits")
+def bits_per_dim(log_likelihood: Tensor, divergence: Tensor, x: Tensor, log2_levels: float) -> Tensor:
+    """Bits a pixel and channel to code an image in, by the ELBO, [N] (Theis et al. 2016, section 3.1).
+
+    -ELBO / (dimensions ln 2) + log2(grey levels): dequantised pixels lie in [0, 1], where a level is 1 / levels wide.
+    """
+    return (divergence - log_likelihood) / (math.log(2) * x[0].numel()) + log2_levels
+
+
+@metric(better="higher", unit="nats")
+def log_likelihood_iw(importance: Any) -> Value:
+    """log 1/k sum_i p(x, z_i) / q(z_i|x), z_i ~ q(z|x), [n]: at most log p(x) in expectation, and tighter the larger k.
+
+    Importance sampling (Burda et al. 2016, equation 8), k = iw_samples.
+    """
+    details = {"effective_samples": importance.effective_samples.mean().item()}
+    return replace(summarise(importance.log_mean_weight), details=details)
+
+
+def _annealed(annealing: Any) -> Value:
+    details: dict[str, float | str] = {
+        "acceptance": annealing.acceptance.mean().item(),
+        "effective_chains": effective_samples(annealing.log_weight).mean().item(),
+    }
+    note = None
+    if annealing.sigma is not None:
+        details["sigma"] = annealing.sigma
+        note = "observed through a Gaussian around the decoder's mean"
+    return replace(summarise(log_mean_exp(annealing.log_weight)), details=details, note=note)
+
+
+@metric(better="higher", unit="nats")
+def log_likelihood_ais(annealed: Any) -> Value:
+    """log p(x) under the model's own likelihood by annealed importance sampling, [n] (Wu et al. 2017).
+
+    At most log p(x) in expectation; `bdmc_gap` is its error bar. It needs no encoder.
+    """
+    return _annealed(annealed)
+
+
+@metric(better="higher", unit="nats")
+def log_likelihood_ais_shared(annealed_shared: Any) -> Value:
+    """`log_likelihood_ais` where every model is observed through a Gaussian, so that all decoders may be ranked, [n].
+
+    Its sigma is ais_sigma, or the one that each model's own validation images are most probable under.
+    """
+    return _annealed(annealed_shared)
+
+
+@metric(better="lower", ideal=0.0, unit="nats")
+def bdmc_gap(annealed: Any) -> Tensor:
+    """How far `log_likelihood_ais` may be below log p(x): on simulated images, where it is known from above too, [m].
+
+    Bidirectional Monte Carlo (Grosse et al. 2015): upper minus lower bound, both by annealing.
+    """
+    return annealed.gap
+
+
+@metric(better="lower", ideal=0.0, unit="nats")
+def bdmc_gap_shared(annealed_shared: Any) -> Tensor:
+    """`bdmc_gap` of `log_likelihood_ais_shared`."""
+    return annealed_shared.gap
+
+
+@metric(better=None, unit="nats")
+def ais_minus_iw(annealed: Any, importance: Any) -> Tensor:
+    """`log_likelihood_ais` minus `log_likelihood_iw` of the same images, [n]: how much the encoder loses.
+
+    Below 0 where annealing is the looser of the two bounds.
+    """
+    lower = log_mean_exp(annealed.log_weight)
+    return lower - importance.log_mean_weight[: len(lower)]
+
+
+@metric(better="higher", unit="nats")
+def parzen(samples: Tensor, probed_x: Tensor, validation_x: Tensor) -> Value:
+    """log density of test images under a Gaussian kernel density estimate of samples, [n] (Goodfellow et al. 2014).
+
+    sigma is the one of PARZEN_SIGMAS that validation images are most probable under.
+    """
+
+    def log_densities(x: Tensor, sigmas: Tensor) -> Tensor:
+        """[sigmas, n]."""
+        d = x[0].numel()
+        parts = []
+        for part in x.flatten(1).split(500):
+            squared = torch.cdist(part.double(), samples.flatten(1).double()).square()
+            kernels = [(-squared / (2 * s * s)).logsumexp(1) - d * torch.log(s) for s in sigmas.double()]
+            parts.append(torch.stack(kernels) - math.log(len(samples)) - 0.5 * d * math.log(2 * math.pi))
+        return torch.cat(parts, 1)
+
+    held_out = validation_x[: len(probed_x)]
+    sigma = PARZEN_SIGMAS[log_densities(held_out, PARZEN_SIGMAS).mean(1).argmax()]
+    values = log_densities(probed_x, sigma[None])[0]
+    return replace(summarise(values), note=LEGACY, details={"sigma": sigma.item()})

@@ -22,6 +22,23 @@ def _gain_db(x: Tensor, before: Tensor, after: Tensor) -> Tensor:
     return 10 * (_squared_error(x, before).mean() / _squared_error(x, after).mean()).log10()
 
 
+def _psnr(x: Tensor, y: Tensor) -> Tensor:
+    return -10 * _squared_error(x, y).log10()
+
+
+def _ssim(x: Tensor, y: Tensor) -> Tensor:
+    radius = min(5, (min(x.shape[2:]) - 1) // 2)
+    if radius == 0:
+        raise UnavailableError("images of fewer than 3 pixels a side have no window to compare in")
+    # The library's window follows from sigma alone, with radius int(3.5 sigma + 0.5). Its map of scores has a window at
+    # every pixel, images going on by reflection; its own mean leaves out the border in older versions (its #2721).
+    maps = (
+        structural_similarity_index_measure(b, a, sigma=0.3 * radius, data_range=1.0, return_full_image=True)[1]
+        for a, b in zip(x.split(1000), y.split(1000), strict=True)
+    )
+    return torch.cat([scores.flatten(1).mean(1) for scores in maps])
+
+
 @metric(better="lower", ideal=0.0)
 def reconstruction_mse(x: Tensor, x_mean: Tensor) -> Tensor:
     """Squared error a pixel, [N]."""
@@ -31,26 +48,30 @@ def reconstruction_mse(x: Tensor, x_mean: Tensor) -> Tensor:
 @metric(better="higher", unit="dB")
 def psnr(x: Tensor, x_mean: Tensor) -> Tensor:
     """Peak signal to noise ratio of each image, [N], the peak being 1; infinite for a perfect copy."""
-    return -10 * _squared_error(x, x_mean).log10()
+    return _psnr(x, x_mean)
 
 
 @metric(better="higher", ideal=1.0)
 def ssim(x: Tensor, x_mean: Tensor) -> Tensor:
     """Structural similarity, [N] (Wang et al. 2004: Gaussian window of 11 x 11 pixels, sigma = 1.5, data range 1).
 
+    The mean over channels and all pixels; at the border, where theirs has no window, an image goes on by reflection.
     Where the shorter side is below 11 pixels, the window is the largest odd one that fits, sigma in proportion: 7 x 7,
     sigma = 0.9, for images of 8 x 8. Such values compare with each other only. Not available below 3 pixels.
     """
-    radius = min(5, (min(x.shape[2:]) - 1) // 2)
-    if radius == 0:
-        raise UnavailableError("images of fewer than 3 pixels a side have no window to compare in")
-    # The library widens each image by reflection and crops the result again: only whole windows count. Its Gaussian
-    # window follows from sigma alone, with radius int(3.5 sigma + 0.5).
-    parts = [
-        structural_similarity_index_measure(mean, image, sigma=0.3 * radius, data_range=1.0, reduction="none")
-        for mean, image in zip(x_mean.split(1000), x.split(1000), strict=True)
-    ]
-    return torch.cat([torch.as_tensor(part).reshape(-1) for part in parts])
+    return _ssim(x, x_mean)
+
+
+@metric(better="higher", unit="dB")
+def denoising_psnr(x: Tensor, x_denoised: Tensor) -> Tensor:
+    """`psnr` of what the model makes of corrupted images, against the clean ones, [N]."""
+    return _psnr(x, x_denoised)
+
+
+@metric(better="higher", ideal=1.0)
+def denoising_ssim(x: Tensor, x_denoised: Tensor) -> Tensor:
+    """`ssim` of what the model makes of corrupted images, against the clean ones, [N]."""
+    return _ssim(x, x_denoised)
 
 
 @metric(better="higher", unit="dB")

@@ -1,13 +1,17 @@
-"""Are samples where the data are? For data whose modes are known."""
+"""Are samples where the data are? For data whose modes are known, or whose classes are."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from bench.metrics import Value, metric
+from bench.metrics import Value, metric, summarise
 
 SIGMAS = 3  # from a mode's centre, within which a sample counts as one of it (Srivastava et al. 2017)
+RARE = 10  # a class is found where it has this part of what it would have if all had as many samples
 
 
 def _nearest(samples: Tensor, modes: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
@@ -27,3 +31,40 @@ def mode_coverage(samples: Tensor, modes: Tensor, mode_sigma: float) -> Value:
 def high_quality_samples(samples: Tensor, modes: Tensor, mode_sigma: float) -> Tensor:
     """Whether a sample is within 3 sigma of a mode's centre, [N] (Srivastava et al. 2017)."""
     return _nearest(samples, modes, mode_sigma)[1].float()
+
+
+# --- classes, as a classifier of real images names them
+
+
+@metric(better="higher", ideal=1.0)
+def class_coverage(sample_class: Tensor, classes: int) -> Value:
+    """The share of the classes with at least a tenth of n / classes of the samples [n].
+
+    The modes covered of stacked MNIST (Metz et al. 2017) are classes with at least one, which is the same up to ten
+    samples a class; of more, the classifier's errors alone would reach every class. A class that is rarer than that
+    in the data is not found in real images either.
+    """
+    n = len(sample_class)
+    found = RARE * classes * sample_class.bincount() >= n
+    return Value(found.sum().item() / classes, n=n)
+
+
+def _evenness(label: Tensor, classes: int) -> Value:
+    """The mean of -log of the share of each one's class, in units of log(classes): its se is the delta method's."""
+    share = label.bincount().double() / len(label)
+    return summarise(-share[label].log() / math.log(classes))
+
+
+@metric(better="higher", ideal=1.0)
+def class_entropy(sample_class: Tensor, classes: int, test_label: Tensor) -> Value:
+    """Entropy of the frequencies of the samples' classes [n], over log(classes): 1 where all are as frequent, 0 of one.
+
+    floor: that of the test images' labels, which is what samples of data whose classes differ in size should have.
+    """
+    return replace(_evenness(sample_class, classes), floor=_evenness(test_label, classes).value)
+
+
+@metric(better="higher", ideal=1.0)
+def class_consistency(sample_class: Tensor, asked_class: Tensor) -> Tensor:
+    """Whether a sample of a conditional model is classified as the class that was asked for, [n]."""
+    return (sample_class == asked_class).float()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Level, Losses, Model, Phase, Player, Shapes
+from bench.core import Batch, Count, Level, Losses, Model, Observation, Phase, Player, Shapes
 from bench.divergences import Adversarial
 from bench.draws import Draws
+from bench.likelihoods import PointObservation
 from bench.networks import Network
 from bench.priors import Prior
 
@@ -39,5 +40,8 @@ class GAN(Model):
         weight = self.adversarial_weight
         return self.adversarial.turn(turn, self.discriminator, batch.x, generated, draws, batch.step, weight)
 
+    def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
+        return PointObservation(torch.sigmoid(self.generator(z)))
+
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        return torch.sigmoid(self.generator(self.prior_codes(n, draws)))
+        return self.decode(self.prior_codes(n, draws)).mean

@@ -50,7 +50,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(formats.markdown(chosen["title"], tables), encoding="utf-8")
     (folder / "table.tex").write_text(formats.tex(chosen["title"], tables), encoding="utf-8")
-    formats.write_csv(folder / "table.csv", tables, layout)
+    formats.write_csv(folder / "table.csv", build(runs, layout, whole=True), layout)
     if shown:
         formats.show(console or Console(highlight=False), chosen["title"], build(shown, _layout(shown, chosen)))
     if chosen["figures"]:

@@ -8,7 +8,8 @@ from typing import Any
 from bench.report.runs import WHERE_DATA_LIE, Record, Run, swept
 
 OF_NOISE = ("denoising", "latent_drift")  # beginnings of the names of metrics of corrupted images
-OF_PRIOR = ("mmd_to_prior",)
+OF_PRIOR = ("mmd_to_prior", "sliced_wasserstein_to_prior")
+SHARED = "_shared"  # end of the names of log-likelihoods under one observation model for all
 FEW = 5  # seeds, below which a table describes and does not conclude
 
 _MEASURES = {
@@ -21,7 +22,6 @@ _APART = {
     "binarize": "grey and binarised images are different data",
     "dequantize": "dequantised images are different data",
     "conditional": "log p(x|label) is told the label, log p(x) is not",
-    "estimator": "one estimator bounds log p(x) more tightly than another",
     "dataset": "they are different data sets",
 }
 
@@ -62,7 +62,7 @@ def likelihood_title(key: dict[str, Any]) -> str:
         else f"{'statically' if key['binarize'] == 'static' else 'dynamically'} binarised pixels"
     )
     given = ", given the label" if key["conditional"] else ""
-    return f"{_MEASURES[key['measure']].format(pixels=pixels)}{given} (nats an image, {key['estimator'].upper()})"
+    return f"{_MEASURES[key['measure']].format(pixels=pixels)}{given} (nats an image)"
 
 
 def why_apart(key: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
@@ -79,11 +79,42 @@ def ranked_with(run: Run, metric: str) -> Hashable:
     if metric.startswith(OF_NOISE):  # judged under the run's own noise, and Gaussian noise of 0.5 where it has none
         has_noise = run.value("noise") not in (None, "none")
         measured = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)
+    if metric.endswith(SHARED):
+        measured = bool((run.first("likelihood_key") or {}).get("conditional"))
     if metric in OF_PRIOR:  # whose distances are measured in the prior's own width
         own = {key: value for key, value in run.settings.items() if key.startswith("prior.")}
         fitted = run.value("model.ex_post") not in (None, "none") and run.id  # a density of its own codes
         measured = run.value("prior"), run.value("model.latent_dim"), tuple(sorted(own.items())), fitted
     return run.value("dataset"), fingerprint(run), measured
+
+
+def floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """One line on what a perfect model would get, where that is measured, and on how many images."""
+    parts = []
+    for metric in metrics:
+        entries = [entry for run in runs for r in run.ok if (entry := r["metrics"].get(metric))]
+        found = [entry["floor"] for entry in entries if entry["floor"] is not None]
+        counts = sorted({entry["n"] for entry in entries if entry["n"] is not None})
+        if found:
+            low, high = (f"{value:.3g}" for value in (min(found), max(found)))
+            n = f" (n = {counts[0]:,})" if len(counts) == 1 else ""
+            parts.append(f"{metric} {low if low == high else f'{low} to {high}'}{n}")
+    return (
+        [f"Floors, which real training images or a second draw of the prior reach: {', '.join(parts)}."]
+        if parts
+        else []
+    )
+
+
+def unanswered(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """One line on the metrics that no row has a number of, with the reasons."""
+    by_reason: dict[str, list[str]] = {}
+    for metric in metrics:
+        entries = [r["metrics"].get(metric) for run in runs for r in run.ok]
+        reasons = dict.fromkeys(entry["reason"] if entry else "not evaluated" for entry in entries)
+        by_reason.setdefault(", or ".join(map(str, reasons)), []).append(metric)
+    parts = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
+    return [f"Left out, being n/a in every row: {'; '.join(parts)}."] if parts else []
 
 
 def by_seed(remarks: Sequence[tuple[Record, str | None]]) -> list[str]:

@@ -10,7 +10,7 @@ from bench.report.runs import Record, Run, ordered
 from bench.report.statistics import Better, Estimate, best, decimals, estimate, text
 
 # Numbers of p(x|z): comparable within one likelihood key only. The rest is comparable within a data set.
-LIKELIHOOD_METRICS = ("elbo", "kl", "reconstruction_nll", "bits_per_dim", "log_likelihood")
+LIKELIHOOD_METRICS = ("elbo", "kl", "reconstruction_nll", "bits_per_dim", "log_likelihood", "bdmc_gap", "ais_minus_iw")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,23 @@ class Layout:
 
 
 def of_likelihood(metric: str) -> bool:
-    return metric.startswith(LIKELIHOOD_METRICS)
+    return metric.startswith(LIKELIHOOD_METRICS) and not metric.endswith(notes.SHARED)
+
+
+def _number(r: Record, metric: str) -> float | None:
+    return r["metrics"][metric]["value"] if metric in r["metrics"] else None
+
+
+def _answered(runs: Sequence[Run], metrics: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that some row has a number of; all of them where there is none, or no row is ok."""
+    ok = [r for run in runs for r in run.ok]
+    return tuple(m for m in metrics if any(_number(r, m) is not None for r in ok)) or tuple(metrics)
+
+
+def _numbered(runs: Sequence[Run], metrics: Sequence[str]) -> list[Run]:
+    """The runs with a number of any of the metrics; all of them where there is none."""
+    numbered = [run for run in runs if any(_number(r, m) is not None for r in run.ok for m in metrics)]
+    return numbered or list(runs)
 
 
 def known_metrics(runs: Sequence[Run]) -> list[str]:
@@ -103,8 +119,11 @@ def by_data(runs: Sequence[Run], layout: Layout) -> dict[str, list[Run]]:
     return parts
 
 
-def build(runs: Sequence[Run], layout: Layout) -> list[Table]:
-    """For each data set one table of what is comparable across likelihoods, then a block for each likelihood key."""
+def build(runs: Sequence[Run], layout: Layout, whole: bool = False) -> list[Table]:
+    """For each data set one table of what is comparable across likelihoods, then a block for each likelihood key.
+
+    whole: with the metrics, too, that are n/a in every row; else a note says which and why.
+    """
     general = tuple(m for m in layout.metrics if not of_likelihood(m))
     likelihood = tuple(m for m in layout.metrics if of_likelihood(m))
     tables = []
@@ -117,16 +136,20 @@ def build(runs: Sequence[Run], layout: Layout) -> list[Table]:
         in_blocks = {run.id for block in blocks.values() for run in block}
         first = group if general else [run for run in group if run.id not in in_blocks]
         if first:
-            tables.append(_table(first, layout, general or likelihood, title, title, notes.data_size(group)))
+            tables.append(_table(first, layout, general or likelihood, whole, title, title, notes.data_size(group)))
         keys = [dict(key) for key in blocks]
-        for key, block in blocks.items():
+        for key, members in blocks.items():
+            block = members if whole else _numbered(members, likelihood)  # a GAN has none but by annealing
             name = f"{title}: {notes.likelihood_title(dict(key))}"
-            tables.append(_table(block, layout, likelihood, title, name, notes.why_apart(dict(key), keys)))
+            tables.append(_table(block, layout, likelihood, whole, title, name, notes.why_apart(dict(key), keys)))
     return tables
 
 
-def _table(runs: Sequence[Run], layout: Layout, metrics: tuple[str, ...], data: str, title: str, why: str) -> Table:
+def _table(
+    runs: Sequence[Run], layout: Layout, asked: tuple[str, ...], whole: bool, data: str, title: str, why: str
+) -> Table:
     footnotes: dict[str, int] = {}
+    metrics = asked if whole else _answered(runs, asked)
 
     def marks(texts: Sequence[str]) -> tuple[int, ...]:
         return tuple(sorted(footnotes.setdefault(text, len(footnotes) + 1) for text in dict.fromkeys(texts)))
@@ -159,7 +182,9 @@ def _table(runs: Sequence[Run], layout: Layout, metrics: tuple[str, ...], data: 
             for labels, at in rows.items()
         ],
         list(footnotes),
-        notes.of_table(runs, layout.rows, metrics),
+        notes.of_table(runs, layout.rows, metrics)
+        + notes.floors(runs, metrics)
+        + notes.unanswered(runs, [m for m in asked if m not in metrics]),
     )
 
 

@@ -1,23 +1,29 @@
+import itertools
+import math
+import warnings
+
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_digits
-from sklearn.neighbors import KNeighborsClassifier
+from torch.nn import functional as F
 
 from bench.metrics import summarise
 from bench.metrics.latent import (
+    active_units,
+    clustering_accuracy,
     component_accuracy,
     jacobian_norm,
-    knn_accuracy,
-    knn_accuracy_pixels,
     latent_drift,
+    linear_probe_accuracy,
     mmd_to_prior,
     reencoding_error,
+    sliced_wasserstein_to_prior,
 )
 
 
-def accuracy(train, train_label, test, test_label) -> float:
-    evidence = {"train_codes": train, "train_label": train_label, "test_codes": test, "test_label": test_label}
-    return summarise(knn_accuracy(**evidence)).value
+def drawn(n: int, d: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
 
 
 def digits():
@@ -25,52 +31,115 @@ def digits():
     return torch.from_numpy(images).float() / 16, torch.from_numpy(label).long()
 
 
-def test_separate_classes_are_all_found_and_noise_is_chance():
-    generator = torch.Generator().manual_seed(0)
-    label = torch.arange(2000) % 10
-    noise = torch.randn(2000, 4, generator=generator)
-    apart = noise + 100 * label[:, None]
-    assert accuracy(apart[:1000], label[:1000], apart[1000:], label[1000:]) == 1.0
-    assert accuracy(noise[:1000], label[:1000], noise[1000:], label[1000:]) == pytest.approx(0.1, abs=0.04)
+# --- what codes keep of the classes
 
 
-def test_five_neighbours_vote():
-    # At 0 stand two of class 1; the next three, of class 0, outvote them; a sixth and seventh of class 1 do not count.
-    train = torch.tensor([[0.0], [0.0], [1.0], [1.0], [1.0], [2.0], [2.0]])
-    label = torch.tensor([1, 1, 0, 0, 0, 1, 1])
-    assert accuracy(train, label, torch.zeros(1, 1), torch.tensor([0])) == 1.0
+def probed(train, train_label, test, test_label) -> torch.Tensor:
+    evidence = {"train_codes": train, "train_label": train_label, "test_codes": test, "test_label": test_label}
+    return linear_probe_accuracy(**evidence)
 
 
-def test_it_equals_scikit_learn_and_the_pixels_are_flattened():
+def test_a_probe_finds_what_a_line_can_part_and_nothing_else():
+    label, noise = torch.arange(2000) % 2, drawn(2000, 2)
+    apart = noise + 10 * torch.stack([label, -label], 1)
+    assert probed(apart[:1000], label[:1000], apart[1000:], label[1000:]).mean() == 1
+    assert probed(noise[:1000], label[:1000], noise[1000:], label[1000:]).mean() == pytest.approx(0.5, abs=0.05)
+    crossed = (noise[:, 0] * noise[:, 1] > 0).long()  # two quadrants against two
+    assert probed(noise[:1000], crossed[:1000], noise[1000:], crossed[1000:]).mean() < 0.6
+
+
+def test_the_probe_is_at_the_penalised_optimum():
+    """The same convex problem, solved by Newton-like steps of our own: the same classes named, but for rounding."""
     x, label = digits()
-    theirs = KNeighborsClassifier(5).fit(x[:1200], label[:1200]).score(x[1200:], label[1200:])
-    assert accuracy(x[:1200], label[:1200], x[1200:], label[1200:]) == pytest.approx(theirs, abs=1e-12)
-    images = x.view(-1, 1, 8, 8)
-    pixels = knn_accuracy_pixels(
-        train_x=images[:1200], train_label=label[:1200], x=images[1200:], test_label=label[1200:]
-    )
-    assert summarise(pixels).value == pytest.approx(theirs, abs=1e-6)
+    train, names, test = x[:1200, 10:30], label[:1200], x[1200:, 10:30]
+    mean, std = train.double().mean(0), train.double().std(0, correction=0)
+    codes, others = ((part - mean) / std.where(std > 0, 1) for part in (train, test))
+    w, b = torch.zeros(20, 10, dtype=torch.double, requires_grad=True), torch.zeros(10, dtype=torch.double)
+    b.requires_grad_()
+    steps = torch.optim.LBFGS([w, b], max_iter=500, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
+
+    def cost() -> torch.Tensor:
+        steps.zero_grad()
+        value = F.cross_entropy(codes @ w + b, names, reduction="sum") + w.square().sum() / 2
+        value.backward()
+        return value
+
+    steps.step(cost)
+    expected = ((others @ w + b).argmax(1) == label[1200:]).float()
+    ours = probed(train, names, test, label[1200:])
+    assert (ours != expected).sum() <= 2
+    assert 0.7 < ours.mean() < 0.95
 
 
-def test_the_order_of_examples_does_not_matter():
+def test_neither_scale_nor_order_moves_the_probe():
     x, label = digits()
-    order, again = torch.randperm(1200), 1200 + torch.randperm(len(x) - 1200)
-    one = accuracy(x[:1200], label[:1200], x[1200:], label[1200:])
-    other = accuracy(x[order], label[order], x[again], label[again])
-    assert one == pytest.approx(other, abs=0.002)  # equal distances may be told apart differently
+    train, test, order = x[:1000], x[1000:], torch.randperm(1000)
+    once = probed(train, label[:1000], test, label[1000:])
+    assert once.equal(probed(train, label[:1000], test, label[1000:]))
+    scale = torch.logspace(-3, 3, 64)
+    moved = probed(scale * train + 5, label[:1000], scale * test + 5, label[1000:])
+    shuffled = probed(train[order], label[order], test.flip(0), label[1000:].flip(0)).flip(0)
+    assert (once != moved).sum() <= 1 and (once != shuffled).sum() <= 1
 
 
 def test_codes_that_are_not_finite_have_no_accuracy():
-    codes, label = torch.zeros(20, 2), torch.zeros(20).long()
-    codes[3, 1] = torch.inf
-    assert knn_accuracy(train_codes=codes, train_label=label, test_codes=codes, test_label=label).isnan().all()
+    codes, label = drawn(20), torch.arange(20) % 2
+    broken = codes.index_fill(0, torch.tensor([3]), torch.inf)
+    assert probed(broken, label, codes, label).isnan().all()
+    assert probed(codes, label, broken, label).isnan().all()
+    assert clustering_accuracy(test_codes=broken, test_label=label).isnan().all()
+
+
+def test_separate_classes_are_clusters_whatever_their_names_and_noise_has_none():
+    label = 3 + 2 * (torch.arange(2000) % 10)
+    apart = drawn(2000, 4) + 100 * F.one_hot(torch.arange(2000) % 10)[:, :4] + 30 * label[:, None]
+    assert clustering_accuracy(test_codes=apart, test_label=label).eq(1).all()
+    noise = clustering_accuracy(test_codes=drawn(2000, 4), test_label=label)
+    assert 0.1 < noise.mean() < 0.16
+
+
+def test_clusters_go_to_classes_one_to_one_and_as_well_as_can_be():
+    """Ten of each count[cluster][class] at one place: each place is a cluster, and all assignments can be tried."""
+    count = torch.tensor([[6, 4, 0, 1], [5, 1, 0, 0], [2, 2, 3, 3], [0, 1, 5, 4]])
+    cluster, label = (
+        index.repeat_interleave(count.flatten()) for index in torch.cartesian_prod(torch.arange(4), torch.arange(4)).T
+    )
+    codes = 100.0 * cluster[:, None] + drawn(len(cluster), 1)
+    best = max(sum(count[i, j].item() for i, j in enumerate(to)) for to in itertools.permutations(range(4)))
+    assert best < count.max(1).values.sum()  # no one-to-one assignment gives each cluster its most frequent class
+    assert linear_sum_assignment(count, maximize=True)[1].tolist() == [1, 0, 3, 2]
+    found = clustering_accuracy(test_codes=codes, test_label=label)
+    assert found.sum() == best
+    own = torch.tensor([1, 0, 3, 2])
+    assert found.equal((own[cluster] == label).float())
+
+
+def test_the_order_of_examples_changes_no_cluster_at_all():
+    x, label = digits()
+    order = torch.randperm(len(x))
+    there = clustering_accuracy(test_codes=x, test_label=label)
+    assert clustering_accuracy(test_codes=x[order], test_label=label[order]).equal(there[order])
+    assert 0.6 < there.mean() < 0.9
+
+
+def test_codes_all_alike_are_one_cluster_of_the_largest_class():
+    label = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert clustering_accuracy(test_codes=torch.ones(100, 3), test_label=label).mean() == 0.5
+
+
+def test_latents_that_move_are_counted():
+    scale = torch.tensor([1.0, 0.11, 0.09, 0.0])  # variances 1, 0.0121, 0.0081, 0
+    value = active_units(test_codes=5 + scale * drawn(20_000, 4))
+    assert (value.value, value.n, value.details, value.note) == (2, 20_000, {"latents": 4}, None)
+    collapsed = active_units(test_codes=0.01 * drawn(1000, 4))
+    assert collapsed.value == 0 and "posterior collapse" in collapsed.note
+    broken = active_units(test_codes=torch.full((10, 4), torch.inf))
+    assert math.isnan(broken.value) and broken.note is None
 
 
 # --- how codes move and are spread
-
-
-def drawn(n: int, d: int = 3, seed: int = 0) -> torch.Tensor:
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
 
 
 def test_drift_is_relative_to_the_spread():
@@ -94,24 +163,78 @@ def test_a_jacobians_norm_is_relative_to_the_spread():
     torch.testing.assert_close(jacobian_norm(jacobian=0.01 * squared, test_codes=0.1 * codes), values)
 
 
+BAD = [(0.7, 0.0), (1.0, 1.0), (0.0, 0.0), (1.0, 5.0)]  # scale and shift, by the discrepancy worse and worse
+
+
 def test_codes_like_the_prior_have_no_discrepancy_and_others_have():
     """The floor is what two draws of the prior have; good codes are within a few of it, bad ones far above."""
-    prior, n = drawn(4000), 2000
-    good = mmd_to_prior(posterior_codes=drawn(n, seed=1), prior_codes=prior)
+    prior, n = drawn(2000).view(2, 1000, 3), 1000
+    good = mmd_to_prior(some_posterior_codes=drawn(n, seed=1), some_prior_codes=prior)
     assert abs(good.value) < 0.01 and abs(good.floor) < 0.01 and good.n == n
-    values = [mmd_to_prior(posterior_codes=s * drawn(n, seed=1) + m, prior_codes=prior).value for s, m in BAD]
+    assert good.floor == mmd_to_prior(some_posterior_codes=prior[1], some_prior_codes=prior).value
+    bad = [s * drawn(n, seed=1) + m for s, m in BAD]
+    values = [mmd_to_prior(some_posterior_codes=codes, some_prior_codes=prior).value for codes in bad]
     assert values == sorted(values) and values[0] > 10 * abs(good.value)
-    again = mmd_to_prior(posterior_codes=drawn(n, seed=1)[torch.randperm(n)], prior_codes=prior)
+    again = mmd_to_prior(some_posterior_codes=drawn(n, seed=1)[torch.randperm(n)], some_prior_codes=prior)
     assert again.value == pytest.approx(good.value, abs=1e-9)
 
 
-BAD = [(0.7, 0.0), (1.0, 1.0), (0.0, 0.0), (1.0, 5.0)]  # scale and shift, worse and worse
+def directions(d: int, n: int) -> torch.Tensor:
+    return F.normalize(drawn(d, n, seed=9), dim=0)
 
 
-def test_only_so_many_codes_are_compared():
-    value = mmd_to_prior(posterior_codes=drawn(3000, 2), prior_codes=drawn(6000, 2, seed=1))
-    cut = mmd_to_prior(posterior_codes=drawn(3000, 2)[:2000], prior_codes=drawn(6000, 2, seed=1))
-    assert value.n == 2000 and value == cut
+def sliced(codes: torch.Tensor, prior: torch.Tensor, along: torch.Tensor):
+    return sliced_wasserstein_to_prior(posterior_codes=codes, prior_codes=prior, directions=along)
+
+
+def test_a_shift_is_as_far_as_it_is_long_over_the_root_of_the_latents():
+    """Every direction sees (d, u)^2 of it, whose mean is |d|^2 / D: exactly over any orthonormal basis."""
+    prior, shift = drawn(2000, 3), torch.tensor([1.0, 2.0, -2.0])
+    basis = torch.linalg.qr(drawn(3, 3, seed=5)).Q
+    shifted = sliced(prior[:1000] + shift, prior, basis)
+    assert shifted.value == pytest.approx(3 / 3**0.5, rel=1e-6) and shifted.n == 1000
+    many = sliced(prior[:1000] + shift, prior, directions(3, 4000)).value
+    assert many == pytest.approx(3 / 3**0.5, rel=0.03)
+    assert sliced(prior[:1000], prior, basis).value == 0
+
+
+def test_a_scale_moves_each_code_along_its_own_line():
+    prior = drawn(1000, 4)
+    along = directions(4, 130)
+    seen = (prior[:500].double() @ along.double()).square().mean().sqrt().item()
+    for scale in (0.0, 0.5, 1.5):
+        assert sliced(scale * prior[:500], prior, along).value == pytest.approx(abs(scale - 1) * seen, rel=1e-6)
+
+
+def test_along_a_line_it_is_the_cheapest_transport():
+    """The least mean squared distance over all pairings of codes with draws, which need not be the sorted ones."""
+    codes, prior = 3 * drawn(60, 1) + 1, drawn(120, 1, seed=1)
+    cost = (codes.double() - prior[:60, 0].double()).square()
+    pairs = linear_sum_assignment(cost)
+    expected = cost[pairs].mean().sqrt().item()
+    assert sliced(codes, prior, torch.ones(1, 1)).value == pytest.approx(expected, rel=1e-9)
+    assert sliced(codes, prior, -torch.ones(1, 1)).value == pytest.approx(expected, rel=1e-9)
+    apart = (prior[60:].double().sort(0).values - prior[:60].double().sort(0).values).square().mean().sqrt().item()
+    assert sliced(codes, prior, torch.ones(1, 1)).floor == pytest.approx(apart, rel=1e-9)
+
+
+def test_codes_like_the_prior_are_at_the_floor_and_others_above():
+    prior, along = drawn(4000, 3), directions(3, 200)
+    good = sliced(drawn(2000, 3, seed=1), prior, along)
+    assert 0.5 < good.value / good.floor < 2 and good.floor < 0.1
+    for scale, shift in BAD:  # N(m, s^2) in each latent: the squared distance from N(0, 1) is (s - 1)^2 + m^2
+        value = sliced(scale * drawn(2000, 3, seed=1) + shift, prior, along).value
+        assert value == pytest.approx(((scale - 1) ** 2 + shift**2) ** 0.5, rel=0.05) and value > 3 * good.floor
+
+
+def test_neither_order_nor_pieces_move_the_sliced_distance():
+    codes, prior, along = drawn(300, 3, seed=1), drawn(600, 3), directions(3, 120)
+    value = sliced(codes, prior, along)
+    shuffled = torch.cat([prior[:300].flip(0), prior[300:][torch.randperm(300)]])
+    again = sliced(codes[torch.randperm(300)], shuffled, along[:, torch.randperm(120)])
+    assert (again.value, again.floor) == pytest.approx((value.value, value.floor), rel=1e-12)
+    each = [sliced(codes, prior, one).value ** 2 for one in along.split(1, 1)]
+    assert value.value == pytest.approx((sum(each) / 120) ** 0.5, rel=1e-12)
 
 
 def test_reencoding_gives_back_the_code_or_not():

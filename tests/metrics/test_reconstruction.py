@@ -3,13 +3,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from sklearn.datasets import load_digits
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from bench.core import UnavailableError
 from bench.metrics import summarise
-from bench.metrics.reconstruction import denoising_gain_db, denoising_gain_db_filter, psnr, reconstruction_mse, ssim
+from bench.metrics.reconstruction import (
+    denoising_gain_db,
+    denoising_gain_db_filter,
+    denoising_psnr,
+    denoising_ssim,
+    psnr,
+    reconstruction_mse,
+    ssim,
+)
 
 torch.manual_seed(0)
 X = torch.rand(20, 3, 16, 12)
@@ -35,11 +43,26 @@ def test_a_perfect_copy():
 def test_psnr_equals_torchmetrics():
     theirs = [peak_signal_noise_ratio(y[None], x[None], data_range=1.0).item() for x, y in zip(X, Y, strict=True)]
     assert psnr(x=X, x_mean=Y).tolist() == pytest.approx(theirs, rel=1e-5)
+    assert denoising_psnr(x=X, x_denoised=Y).tolist() == pytest.approx(theirs, rel=1e-5)
 
 
 def test_ssim_equals_torchmetrics_where_its_window_fits():
     theirs = structural_similarity_index_measure(Y, X, data_range=1.0, reduction="none")
     assert ssim(x=X, x_mean=Y).tolist() == pytest.approx(theirs.tolist(), rel=1e-5)
+    assert denoising_ssim(x=X, x_denoised=Y).tolist() == pytest.approx(theirs.tolist(), rel=1e-5)
+
+
+def test_ssim_equals_the_formula():
+    """Wang et al. 2004, eq. 13, at every pixel, each channel by itself, and the mean of it."""
+
+    def weighted(images: torch.Tensor) -> np.ndarray:
+        return gaussian_filter(images.double().numpy(), 1.5, truncate=3.5, mode="mirror", axes=(2, 3))
+
+    m, n = weighted(X), weighted(Y)
+    variances = weighted(X.double() ** 2) - m**2 + weighted(Y.double() ** 2) - n**2
+    covariance = weighted(X.double() * Y.double()) - m * n
+    scores = (2 * m * n + 1e-4) * (2 * covariance + 9e-4) / ((m**2 + n**2 + 1e-4) * (variances + 9e-4))
+    assert ssim(x=X, x_mean=Y).tolist() == pytest.approx(scores.mean((1, 2, 3)).tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("side", [3, 4, 5, 7, 8, 9, 10, 11, 28])
@@ -73,6 +96,24 @@ def test_the_order_of_images_does_not_matter():
     for metric in (reconstruction_mse, psnr, ssim):
         there, back = metric(x=X, x_mean=Y), metric(x=X[order], x_mean=Y[order])
         assert torch.allclose(there[order], back, rtol=1e-5)
+    for metric in (denoising_psnr, denoising_ssim):
+        there, back = metric(x=X, x_denoised=Y), metric(x=X[order], x_denoised=Y[order])
+        assert torch.allclose(there[order], back, rtol=1e-5)
+
+
+def test_an_image_scores_the_same_among_many_as_alone():
+    x = torch.rand(2100, 1, 8, 8)  # more than twice what are compared at once
+    y = x + 0.1 * torch.randn_like(x)
+    for metric in (reconstruction_mse, psnr, ssim):
+        alone = torch.cat([metric(x=x[i : i + 1], x_mean=y[i : i + 1]) for i in range(0, 2100, 100)])
+        torch.testing.assert_close(metric(x=x, x_mean=y)[::100], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_less_noise_left_scores_higher():
+    noise = torch.randn_like(X)
+    for metric in (denoising_psnr, denoising_ssim):
+        scores = [metric(x=X, x_denoised=X + level * noise).mean().item() for level in (0.01, 0.1, 0.3, 1.0)]
+        assert scores == sorted(scores, reverse=True)
 
 
 def test_gain_in_closed_form():

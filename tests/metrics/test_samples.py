@@ -1,10 +1,18 @@
-"""Modes found and missed, by samples whose place is known."""
+"""Modes and classes found and missed, by samples whose place or class is known."""
+
+import math
 
 import pytest
 import torch
 
 from bench.metrics import summarise
-from bench.metrics.samples import high_quality_samples, mode_coverage
+from bench.metrics.samples import (
+    class_consistency,
+    class_coverage,
+    class_entropy,
+    high_quality_samples,
+    mode_coverage,
+)
 
 SIGMA = 0.005
 MODES = 0.1 + 0.2 * torch.cartesian_prod(torch.arange(5.0), torch.arange(5.0)).view(25, 1, 1, 2)
@@ -36,3 +44,62 @@ def test_samples_between_the_modes_cover_none():
     assert high_quality_samples(samples=between, modes=MODES, mode_sigma=SIGMA).sum() == 0
     wide = high_quality_samples(samples=samples(MODES, sigma=5 * SIGMA), modes=MODES, mode_sigma=SIGMA)
     assert 0.1 < wide.mean() < 0.25  # 1 - exp(-(3/5)^2 / 2) = 0.165
+
+
+# --- classes
+
+
+def labels(*counts: int) -> torch.Tensor:
+    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+
+
+def test_a_class_is_found_from_a_tenth_of_its_share_on():
+    """1000 samples of 4 classes: 250 would be a fair share, so 25 are enough and 24 not."""
+    value = class_coverage(sample_class=labels(500, 450, 25, 25), classes=4)
+    assert (value.value, value.n) == (1.0, 1000)
+    assert class_coverage(sample_class=labels(500, 452, 24, 24), classes=4).value == 0.5
+    assert class_coverage(sample_class=labels(1000), classes=4).value == 0.25
+
+
+def test_of_few_samples_one_finds_a_class():
+    """As the modes of stacked MNIST are counted: 1000 of them, and up to ten samples each."""
+    modes = torch.randint(0, 1000, (2000,), generator=torch.Generator().manual_seed(0))
+    assert class_coverage(sample_class=modes, classes=1000).value == len(modes.unique()) / 1000
+    ten_each = torch.cat([labels(*[10] * 999), torch.full((10,), 7)])
+    assert class_coverage(sample_class=ten_each, classes=1000).value == 0.999
+
+
+def test_a_classifiers_errors_find_no_class():
+    """A collapsed generator whose samples are taken for others half a per cent of the time each."""
+    assert class_coverage(sample_class=labels(955, *[5] * 9), classes=10).value == 0.1
+
+
+def test_entropy_in_closed_form():
+    def entropy(*counts):
+        return class_entropy(sample_class=labels(*counts), classes=len(counts), test_label=labels(3, 1))
+
+    assert entropy(7, 7, 7, 7).value == pytest.approx(1.0, abs=1e-12)
+    assert str(entropy(9, 0, 0).value) == "0.0"  # and not -0.0
+    assert entropy(5, 5, 0, 0).value == pytest.approx(0.5, abs=1e-12)  # of four classes two: log 2 over log 4
+    assert entropy(6, 2).value == pytest.approx(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)))
+    assert entropy(6, 2).n == 8
+
+
+def test_the_entropys_floor_is_that_of_the_real_labels():
+    value = class_entropy(sample_class=labels(5, 5, 5, 5), classes=4, test_label=labels(30, 30, 0, 0))
+    assert (value.value, value.floor) == pytest.approx((1.0, 0.5), abs=1e-12)
+
+
+def test_the_entropys_standard_error_is_its_spread():
+    chance, generator = torch.tensor([0.6, 0.3, 0.1]), torch.Generator().manual_seed(0)
+    draws = [torch.multinomial(chance, 400, True, generator=generator) for _ in range(400)]
+    values = [class_entropy(sample_class=draw, classes=3, test_label=labels(1, 1, 1)) for draw in draws]
+    spread = torch.tensor([value.value for value in values]).std().item()
+    assert sum(value.se for value in values) / 400 == pytest.approx(spread, rel=0.15)
+
+
+def test_consistency_is_the_share_of_classes_as_asked():
+    asked = labels(2, 2)
+    answers = class_consistency(sample_class=torch.tensor([0, 1, 1, 1]), asked_class=asked)
+    assert answers.tolist() == [1, 0, 1, 1] and summarise(answers).value == 0.75
+    assert summarise(class_consistency(sample_class=asked, asked_class=asked)).value == 1.0

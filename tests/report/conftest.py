@@ -30,7 +30,6 @@ class Results:
         "dequantize": False,
         "measure": "unnormalised",
         "conditional": False,
-        "estimator": "elbo",
     }
 
     def __init__(self, path: Path):

@@ -1,106 +1,28 @@
-"""What there is to judge: pieces of evidence on images, and on what a model makes of them, each computed once.
-
-A metric's parameter names are pieces: the cached properties and properties of the classes below. What must be the same
-for all models and seeds (binarised or dequantised images, the noise on them) is drawn with seed 0; the rest with the
-run's seed. Pieces are tensors on the CPU; images are float32 [N, C, H, W].
-"""
+"""Evidence that a model gives of clean and of corrupted images, and by what it samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property, lru_cache, partial
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Corruption, Data, Model, Posterior, Split, UnavailableError
+from bench.core import Batch, Corruption, Model, Posterior, UnavailableError
 from bench.corruptions import Gaussian, Identity
 from bench.divergences import jacobian_exact
 from bench.draws import Draws, RowDraws
-from bench.metrics import Value
+from bench.evidence.images import Images, NoisyImages
+from bench.metrics.neighbours import nearest
 
-BLOCK = 1000  # images that Data.observe sees at once: part of what is drawn, so it stays as it is
 CHUNK = 1000  # images that a model sees at once: changes nothing but memory
 JACOBIANS = 1000  # test images whose Jacobian is taken, a backward pass a latent
 JACOBIANS_AT_ONCE = 50  # each latent's pass holds the activations of all of them
+NEIGHBOURS = 20
+DIRECTIONS = 500  # that codes are projected on
 
 Ask = Callable[[Batch, Draws], Tensor]
-
-
-class Images:
-    """What follows from the data alone: computed once, and shared by all models and seeds."""
-
-    def __init__(self, data: Data):
-        self.data = data
-        self.answers: dict[tuple[object, ...], Value] = {}  # of metrics that ask for nothing else
-
-    def blocks(self, split: str) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The split's images as a model sees them, with their labels, a block at a time."""
-        part: Split = getattr(self.data, split)
-        x, label = part.x, part.label
-        for start in range(0, len(x), BLOCK):
-            rows = slice(start, start + BLOCK)
-            observed = self.data.observe(x[rows].cpu(), Draws(0, split, "observe", start))
-            yield observed, None if label is None else label[rows].cpu()
-
-    def _all(self, split: str) -> Tensor:
-        return torch.cat([x for x, _ in self.blocks(split)])
-
-    def _labels(self, split: str) -> Tensor:
-        label = getattr(self.data, split).label
-        if label is None:
-            raise UnavailableError("the data set has no labels")
-        return label.cpu()
-
-    @cached_property
-    def x(self) -> Tensor:
-        return self._all("test")
-
-    # Not kept: for a large training set this is the largest array of all, and one metric asks for it, once.
-    @property
-    def train_x(self) -> Tensor:
-        return self._all("train")
-
-    @property
-    def validation_x(self) -> Tensor:
-        return self._all("validation")
-
-    @property
-    def train_label(self) -> Tensor:
-        return self._labels("train")
-
-    @property
-    def test_label(self) -> Tensor:
-        return self._labels("test")
-
-    @property
-    def modes(self) -> Tensor:
-        """The centres of the true density's modes, [M, C, H, W]."""
-        if self.data.modes is None:
-            raise UnavailableError("the modes of this data set are not known")
-        return self.data.modes.cpu()
-
-    @property
-    def mode_sigma(self) -> float:
-        """The standard deviation of each mode, in each dimension."""
-        assert self.data.mode_sigma is not None, "modes have a width"
-        return self.data.mode_sigma
-
-
-class NoisyImages:
-    """The images under a corruption: the same noise for all models and seeds."""
-
-    def __init__(self, images: Images, corruption: Corruption):
-        self._images, self._corruption = images, corruption
-
-    @cached_property
-    def x_noisy(self) -> Tensor:
-        return self._corruption(self._images.x, Draws(0, "test", "corrupt"))
-
-    @property
-    def validation_x_noisy(self) -> Tensor:
-        return self._corruption(self._images.validation_x, Draws(0, "validation", "corrupt"))
 
 
 class Answers:
@@ -157,6 +79,43 @@ class Answers:
         """One z ~ q(z|x) of each test image, [N, D]."""
         return self._at_one_code(lambda batch, q, z: z)
 
+    @property
+    def some_codes(self) -> Tensor:
+        """Posterior means of `some_x`, [S, D]."""
+        return self.test_codes[self.images.some]
+
+    @property
+    def some_posterior_codes(self) -> Tensor:
+        """One z ~ q(z|x) of each of `some_x`, [S, D]."""
+        return self.posterior_codes[self.images.some]
+
+    @property
+    def some_prior_codes(self) -> Tensor:
+        """Two draws of the prior for each of `some_x`, [2, S, D]."""
+        return self.prior_codes.unflatten(0, (2, -1))[:, self.images.some]
+
+    @property
+    def directions(self) -> Tensor:
+        """Unit vectors that codes are projected on, [D, DIRECTIONS]: the same for all models of so many latents."""
+        drawn = Draws(0, "evaluate").normal("directions", (self.posterior_codes.shape[1], DIRECTIONS))
+        return drawn / drawn.norm(dim=0)
+
+    @cached_property
+    def code_neighbours(self) -> Tensor:
+        """The training images whose codes are nearest to that of each test image, [N, NEIGHBOURS] rows."""
+        return nearest(self.train_codes, self.test_codes, NEIGHBOURS)
+
+    @cached_property
+    def latent_midpoint_to_train(self) -> Tensor:
+        """In features, how far what the codes halfway between two test images decode to is from training images, [P].
+
+        A conditional model is told the label of the first.
+        """
+        left, right = self.images.pairs
+        midpoints = torch.lerp(self.test_codes[left], self.test_codes[right], 0.5)
+        decoded = self.decode(midpoints, None if self.label is None else self.label.cpu()[left])
+        return self.images.to_train(self.images.seen(self.images.as_data(decoded, "latent_midpoints"))[0])
+
     @cached_property
     def prior_codes(self) -> Tensor:
         """Two draws of the prior for each test image, [2 N, D]; a label names the component, where there are such."""
@@ -173,13 +132,14 @@ class Answers:
 
     @cached_property
     def jacobian(self) -> Tensor:
-        """The squared Frobenius norm of the posterior mean's Jacobian at the first test images, [<= JACOBIANS]."""
+        """The squared Frobenius norm of the posterior mean's Jacobian at some test images, [<= JACOBIANS]."""
 
         def squared(batch: Batch, draws: Draws) -> Tensor:
             return jacobian_exact(lambda x: self.model.encode(batch._replace(x_noisy=x)).mean, batch.x_noisy)
 
-        x, label = self.images.x[:JACOBIANS], None if self.label is None else self.label[:JACOBIANS]
-        return self.each(squared, "jacobian", x, label, at_once=JACOBIANS_AT_ONCE)
+        rows = self.images.some[:JACOBIANS]
+        label = None if self.label is None else self.label.cpu()[rows]
+        return self.each(squared, "jacobian", self.images.x[rows], label, at_once=JACOBIANS_AT_ONCE)
 
     @cached_property
     def train_codes(self) -> Tensor:
@@ -200,9 +160,25 @@ class Answers:
         return self.each(at_one_code, "posterior", self.images.x, self.label)
 
     @cached_property
+    def _observed(self) -> Tensor:
+        def observed(batch: Batch, q: Posterior, z: Tensor) -> Tensor:
+            observation = self.model.decode(z, batch)
+            likelihood: Any = getattr(self.model, "likelihood", None)
+            log_prob = observation.log_prob(batch.x)
+            at_floor = torch.zeros_like(log_prob) if likelihood is None else likelihood.at_floor(observation)
+            return torch.stack([log_prob, at_floor], 1)
+
+        return self._at_one_code(observed)
+
+    @property
     def log_likelihood(self) -> Tensor:
         """log p(x|z) of the test images at z ~ q(z|x), [N] nats."""
-        return self._at_one_code(lambda batch, q, z: self.model.decode(z, batch).log_prob(batch.x))
+        return self._observed[:, 0]
+
+    @property
+    def sigma_at_floor(self) -> Tensor:
+        """The share of an image's pixels whose sigma is as low as its likelihood lets it be, at the same z, [N]."""
+        return self._observed[:, 1]
 
     @cached_property
     def divergence(self) -> Tensor:
@@ -232,6 +208,31 @@ class Answers:
     def samples(self) -> Tensor:
         """Mean images of draws from the prior, [count, C, H, W]."""
         return self.draw("samples", self.count, self.sampled_label, self.model.sample)
+
+    @property
+    def asked_class(self) -> Tensor:
+        """The class that each sample was asked to be of, [count]."""
+        if not self.model.samples_by_label or self.sampled_label is None:
+            raise UnavailableError("the model is not asked for samples of a class")
+        return self.sampled_label.cpu()
+
+    @cached_property
+    def _seen_samples(self) -> tuple[Tensor, Tensor]:
+        return self.images.seen(self.images.as_data(self.samples, "samples"))
+
+    @property
+    def sample_features(self) -> Tensor:
+        return self._seen_samples[0]
+
+    @property
+    def sample_class(self) -> Tensor:
+        """What the features' classifier takes each sample for, [count]."""
+        return self._seen_samples[1]
+
+    @cached_property
+    def sample_to_train(self) -> Tensor:
+        """In features, how far each sample is from training images, [count]."""
+        return self.images.to_train(self.sample_features)
 
     @cached_property
     def sampled_codes(self) -> Tensor:
@@ -278,20 +279,6 @@ class NoisyAnswers:
         return given.each(given.code, "codes", given.images.x, given.label, self._noisy.x_noisy)
 
 
-@lru_cache(maxsize=4)
-def images_of(data: Data) -> Images:
-    return Images(data)
-
-
 def judged_under(corruption: Corruption) -> Corruption:
     """What denoising is judged under: the run's corruption, and where there is none Gaussian noise of 0.5."""
     return Gaussian(level=0.5) if isinstance(corruption, Identity) else corruption
-
-
-def pieces(source: object) -> dict[str, Callable[[], Any]]:
-    """The evidence a source offers, by name, not computed yet."""
-    return {name: partial(getattr, source, name) for name in pieces_of(type(source))}
-
-
-def pieces_of(kind: type) -> set[str]:
-    return {name for name, member in vars(kind).items() if isinstance(member, property | cached_property)}

@@ -1,0 +1,60 @@
+"""What there is to judge: pieces of evidence on images, and on what a model makes of them, each computed once.
+
+A metric's parameter names are pieces: the cached properties and properties of the classes here. What must be the same
+for all models and seeds (binarised or dequantised images, the noise on them) is drawn with seed 0; the rest with the
+run's seed. Pieces are tensors on the CPU; images are float32 [N, C, H, W].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any
+
+from bench.evidence.answers import Answers, NoisyAnswers, judged_under
+from bench.evidence.densities import Densities
+from bench.evidence.images import Images, NoisyImages, images_of
+
+__all__ = [
+    "OF_FEATURES",
+    "SIZED_BY",
+    "Answers",
+    "Densities",
+    "Images",
+    "NoisyAnswers",
+    "NoisyImages",
+    "images_of",
+    "judged_under",
+    "pieces",
+    "pieces_of",
+]
+
+# Pieces that the features' classifier has a part in.
+OF_FEATURES = {
+    *("test_features", "train_features", "sample_features", "sample_class"),
+    *("test_to_train", "sample_to_train", "latent_midpoint_to_train", "pixel_midpoint_to_train"),
+}
+
+# Pieces whose number depends on how much an evaluation may spend, and on which fields of `Asked`.
+_SAMPLED = {
+    *("samples", "sampled_codes", "reencoded", "decoded", "asked_class"),
+    *("sample_features", "sample_class", "sample_to_train"),
+}
+_AIS = ("ais_images", "ais_chains", "ais_temperatures")
+SIZED_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_SAMPLED, ("samples",)),
+    "importance": ("iw_images", "iw_samples"),
+    "probed_x": ("iw_images",),
+    "annealed": _AIS,
+    "annealed_shared": (*_AIS, "ais_sigma"),
+}
+
+
+def pieces(source: object) -> dict[str, Callable[[], Any]]:
+    """The evidence a source offers, by name, not computed yet."""
+    return {name: partial(getattr, source, name) for name in pieces_of(type(source))}
+
+
+def pieces_of(kind: type) -> set[str]:
+    members = vars(kind).items()
+    return {name for name, member in members if name[0] != "_" and isinstance(member, property | cached_property)}

@@ -1,0 +1,229 @@
+"""Votes, distances and neighbourhoods against scikit-learn, brute force and cases whose answer is known."""
+
+import math
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.manifold import trustworthiness as theirs
+from sklearn.neighbors import KNeighborsClassifier
+
+from bench.core import UnavailableError
+from bench.metrics import summarise
+from bench.metrics.neighbours import (
+    continuity,
+    distance_to_nearest,
+    interpolation_gap,
+    interpolation_gap_pixels,
+    knn_accuracy,
+    knn_accuracy_1,
+    knn_accuracy_20,
+    knn_accuracy_pixels,
+    nearest,
+    ratio_of_means,
+    trustworthiness,
+)
+
+BY_K = {1: knn_accuracy_1, 5: knn_accuracy, 20: knn_accuracy_20}
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def digits():
+    images, label = load_digits(return_X_y=True)
+    return torch.from_numpy(images).float() / 16, torch.from_numpy(label).long()
+
+
+def correct(train, train_label, test, test_label, k=5) -> torch.Tensor:
+    return BY_K[k](code_neighbours=nearest(train, test, 20), train_label=train_label, test_label=test_label)
+
+
+def accuracy(*given, k=5) -> float:
+    return summarise(correct(*given, k=k)).value
+
+
+# --- the nearest
+
+
+def test_the_nearest_are_found_in_order_and_images_are_flattened():
+    train, test = drawn(200, 1, 3, 4), drawn(30, 1, 3, 4, seed=1)
+    distance = (test.double()[:, None] - train.double()).square().sum((2, 3, 4)).sqrt()
+    assert nearest(train, test, 20).equal(distance.argsort(1)[:, :20])
+    torch.testing.assert_close(distance_to_nearest(train, test), distance.min(1).values.float())
+
+
+def test_a_copy_is_at_no_distance_and_nothing_is_further_than_it_is():
+    train = 100 + drawn(500, 8)
+    assert distance_to_nearest(train, train[::7]).eq(0).all()
+    assert nearest(train, train[::7], 1)[:, 0].equal(torch.arange(0, 500, 7))
+    assert distance_to_nearest(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).tolist() == [5.0]
+
+
+def test_there_are_no_more_neighbours_than_examples():
+    assert nearest(torch.tensor([[0.0], [3.0], [1.0]]), torch.zeros(1, 1), 20).tolist() == [[0, 2, 1]]
+
+
+def test_what_is_not_finite_has_no_neighbours():
+    codes, label = torch.zeros(20, 2), torch.zeros(20).long()
+    codes[3, 1] = torch.inf
+    for train, test in ((codes, codes[:3]), (codes[:3], codes)):
+        assert nearest(train, test, 5).eq(-1).all()
+        assert distance_to_nearest(train, test).isnan().all()
+        assert correct(train, label[: len(train)], test, label[: len(test)]).isnan().all()
+
+
+# --- votes
+
+
+def test_separate_classes_are_all_found_and_noise_is_chance():
+    label, noise = torch.arange(2000) % 10, drawn(2000, 4)
+    apart = noise + 100 * label[:, None]
+    for k in BY_K:
+        assert accuracy(apart[:1000], label[:1000], apart[1000:], label[1000:], k=k) == 1.0
+        assert accuracy(noise[:1000], label[:1000], noise[1000:], label[1000:], k=k) == pytest.approx(0.1, abs=0.04)
+
+
+def test_five_neighbours_vote():
+    # At 0 stand two of class 1; the next three, of class 0, outvote them; a sixth and seventh of class 1 do not count.
+    train = torch.tensor([[0.0], [0.0], [1.0], [1.0], [1.0], [2.0], [2.0]])
+    label = torch.tensor([1, 1, 0, 0, 0, 1, 1])
+    predicted_0 = {k: accuracy(train, label, torch.zeros(1, 1), torch.tensor([0]), k=k) for k in BY_K}
+    assert predicted_0 == {1: 0.0, 5: 1.0, 20: 0.0}
+
+
+@pytest.mark.parametrize(("label", "winner"), [([2, 2, 1, 1], 1), ([1, 2, 2, 1], 1), ([2, 0, 1, 2], 2), ([4, 3], 3)])
+def test_of_classes_equally_often_met_the_smallest_wins(label, winner):
+    label = torch.tensor(label)
+    given = {"code_neighbours": torch.arange(len(label))[None], "train_label": label}
+    assert knn_accuracy(**given, test_label=torch.tensor([winner])) == 1
+
+
+@pytest.mark.parametrize("k", BY_K)
+def test_it_equals_scikit_learn(k):
+    x, label = digits()
+    noise, classes = drawn(3000, 16), torch.randint(7, (3000,), generator=torch.Generator().manual_seed(0))
+    for codes, names, cut in ((x, label, 1200), (noise, classes, 2000)):
+        predicted = KNeighborsClassifier(k).fit(codes[:cut], names[:cut]).predict(codes[cut:])
+        expected = (torch.from_numpy(predicted) == names[cut:]).float()
+        assert correct(codes[:cut], names[:cut], codes[cut:], names[cut:], k=k).equal(expected)
+        assert 0 < expected.mean() < 1
+
+
+def test_pixels_are_judged_as_codes_are():
+    x, label = digits()
+    found = nearest(x[:1200].view(-1, 1, 8, 8), x[1200:].view(-1, 1, 8, 8), 5)
+    pixels = knn_accuracy_pixels(pixel_neighbours=found, train_label=label[:1200], test_label=label[1200:])
+    assert pixels.equal(correct(x[:1200], label[:1200], x[1200:], label[1200:]))
+
+
+def test_the_order_of_examples_does_not_matter():
+    codes, label = drawn(1500, 4), torch.arange(1500) % 3
+    order, again = torch.randperm(1000), torch.randperm(500)
+    test, test_label = codes[1000:], label[1000:]
+    for k in BY_K:
+        there = correct(codes[:1000], label[:1000], test, test_label, k=k)
+        back = correct(codes[order], label[order], test[again], test_label[again], k=k)
+        assert there[again].equal(back)
+
+
+# --- neighbourhoods
+
+
+def lost(truly: torch.Tensor, seen: torch.Tensor, k: int = 5) -> float:
+    """The definition, a rank at a time: ranks are from 1, oneself left out."""
+    ranked, shown = ([[j for j in row if j != i] for i, row in enumerate(order(points))] for points in (truly, seen))
+    cost = sum(max(0, ranked[i].index(j) + 1 - k) for i in range(len(truly)) for j in shown[i][:k])
+    return 1 - 2 * cost / (len(truly) * k * (2 * len(truly) - 3 * k - 1))
+
+
+def order(points: torch.Tensor) -> list[list[int]]:
+    flat = points.double().flatten(1)
+    return (flat[:, None] - flat).square().sum(2).argsort(1).tolist()
+
+
+def test_neighbourhoods_are_those_of_the_definition_and_of_scikit_learn():
+    x, codes = drawn(60, 1, 4, 4), drawn(60, 2, seed=1)
+    codes += x.flatten(1)[:, :2]
+    trust, kept = trustworthiness(some_x=x, some_codes=codes), continuity(some_x=x, some_codes=codes)
+    assert trust == theirs(x.flatten(1), codes, n_neighbors=5)
+    assert kept == theirs(codes, x.flatten(1), n_neighbors=5)
+    assert trust == pytest.approx(lost(x, codes), abs=1e-12)
+    assert kept == pytest.approx(lost(codes, x), abs=1e-12)
+    assert abs(trust - kept) > 0.005
+
+
+def test_a_rotation_keeps_all_neighbours_and_noise_half():
+    x = drawn(500, 1, 3, 3)
+    turned = 7 + 0.1 * x.flatten(1) @ torch.linalg.qr(drawn(9, 9, seed=1)).Q
+    for metric in (trustworthiness, continuity):
+        kept = [metric(some_x=x, some_codes=turned + noise * drawn(500, 9, seed=2)) for noise in (0, 0.02, 0.1, 100)]
+        assert kept[0] == 1 and kept == sorted(kept, reverse=True)
+        assert kept[-1] == pytest.approx(0.5, abs=0.03)
+
+
+def test_folding_costs_trust_and_tearing_costs_continuity():
+    """A plane flattened to a line puts strangers side by side; a circle cut open parts neighbours."""
+    plane = drawn(400, 1, 1, 2)
+    flat = {"some_x": plane, "some_codes": plane[:, 0, :, 0]}
+    assert trustworthiness(**flat) < continuity(**flat) - 0.05
+    angle = (torch.arange(100) + 0.1 * torch.rand(100)) * 2 * math.pi / 100
+    cut = {"some_x": torch.stack([angle.cos(), angle.sin()], 1)[:, None, None], "some_codes": angle[:, None]}
+    assert continuity(**cut) < trustworthiness(**cut) - 0.01
+
+
+def test_the_order_of_images_does_not_matter():
+    x, codes, shuffled = drawn(200, 1, 3, 3), drawn(200, 4, seed=1), torch.randperm(200)
+    for metric in (trustworthiness, continuity):
+        there = metric(some_x=x, some_codes=codes)
+        assert metric(some_x=x[shuffled], some_codes=codes[shuffled]) == pytest.approx(there, abs=1e-12)
+
+
+def test_ten_images_are_too_few_and_broken_codes_keep_nothing():
+    x, codes = drawn(11, 1, 2, 2), drawn(11, 2)
+    for metric in (trustworthiness, continuity):
+        assert 0 <= metric(some_x=x, some_codes=codes) <= 1
+        with pytest.raises(UnavailableError, match="10 images are too few"):
+            metric(some_x=x[:10], some_codes=codes[:10])
+        assert math.isnan(metric(some_x=x, some_codes=codes.clone().fill_(torch.inf)))
+
+
+# --- between two images
+
+
+def test_a_ratio_of_means_and_its_error_by_hand():
+    ratio = ratio_of_means(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1.0, 3.0]))
+    # Means 3 and 2, their squared errors 7 / 3 and 1.
+    assert (ratio.value, ratio.n, ratio.floor) == (1.5, 3, None)
+    assert ratio.se == pytest.approx((7 / 3 + 1.5**2 * 1) ** 0.5 / 2)
+
+
+def test_the_error_of_a_ratio_is_how_far_it_scatters():
+    draws = [(3 + drawn(80, seed=s), 2 + 0.5 * drawn(120, seed=10_000 + s)) for s in range(2000)]
+    ratios = [ratio_of_means(above, below) for above, below in draws]
+    scatter = torch.tensor([ratio.value for ratio in ratios]).std()
+    assert sum(ratio.se for ratio in ratios) / 2000 == pytest.approx(scatter.item(), rel=0.06)
+    assert sum(abs(ratio.value - 1.5) < 1.96 * ratio.se for ratio in ratios) / 2000 == pytest.approx(0.95, abs=0.02)
+
+
+def circle(angle: torch.Tensor) -> torch.Tensor:
+    return torch.stack([angle.cos(), angle.sin()], 1) + 0.01 * drawn(len(angle), 2, seed=len(angle))
+
+
+def test_midpoints_along_the_data_are_as_near_as_real_images_and_across_them_are_not():
+    """Images on a circle, whose code is the angle: halfway along the arc is an image, halfway along the chord none."""
+    train, one, other = (6.0 * torch.rand(n, generator=torch.Generator().manual_seed(n)) for n in (3000, 1001, 1002))
+    test_to_train = distance_to_nearest(circle(train), circle(one))
+    along = circle((one + other[:1001]) / 2)
+    across = (circle(one) + circle(other)[:1001]) / 2
+    latent = distance_to_nearest(circle(train), along)
+    pixels = distance_to_nearest(circle(train), across)
+    gap = interpolation_gap(latent_midpoint_to_train=latent, test_to_train=test_to_train)
+    baseline = interpolation_gap_pixels(pixel_midpoint_to_train=pixels, test_to_train=test_to_train)
+    assert abs(gap.value - 1) < 4 * gap.se and gap.n == 1001
+    assert baseline.value > 10
+    shuffled = interpolation_gap(latent_midpoint_to_train=latent.flip(0), test_to_train=test_to_train.flip(0))
+    assert shuffled.value == pytest.approx(gap.value, rel=1e-12)
+    thrice = interpolation_gap(latent_midpoint_to_train=3 * latent, test_to_train=test_to_train)
+    assert thrice.value == pytest.approx(3 * gap.value)

@@ -88,14 +88,15 @@ def temperatures(count: int) -> Tensor:
     return ((rising - rising[0]) / (rising[-1] - rising[0])).float()
 
 
-def tune(joint: Joint, z: Tensor, count: int, draws: Draws) -> tuple[Tensor, Tensor]:
+def tune(joint: Joint, z: Tensor, count: int, draws: Draws, watch: Watch = iter) -> tuple[Tensor, Tensor]:
     """A pilot run from the prior's z to the posterior: step sizes [count, n] for ACCEPTANCE, and the codes at its end.
 
     The main run then moves by steps that do not depend on its own draws, which keeps its weights unbiased.
     """
-    point, steps = at(joint, z), [torch.full(z.shape[:1], FIRST_STEP, device=z.device)]
-    for t, beta in enumerate(temperatures(count)[1:].to(z.device)):
-        point, probability = transition(joint, point, beta, steps[-1], draws.within(str(t)))
+    beta, point = temperatures(count).to(z.device), at(joint, z)
+    steps = [torch.full(z.shape[:1], FIRST_STEP, device=z.device)]
+    for t in watch(range(1, count + 1)):
+        point, probability = transition(joint, point, beta[t], steps[-1], draws.within(str(t)))
         steps.append(steps[-1] * (TUNING_RATE * (probability.mean(1) - ACCEPTANCE)).exp())
     return torch.stack(steps[1:]), point.z
 

@@ -81,8 +81,9 @@ class Features:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images [N, C, H, W] in [0, 1], anywhere -> features [N, 64] float32 and classes [N] int64, on the CPU."""
-        features = torch.cat([self.network.features(part.cpu().float()) for part in x.split(CHUNK)])
-        return features, self.network.last(features).argmax(1)
+        with _one_thread():
+            features = torch.cat([self.network.features(part.cpu().float()) for part in x.split(CHUNK)])
+            return features, self.network.last(features).argmax(1)
 
 
 def features_of(data: Data, cache: Path) -> Features:
@@ -162,7 +163,7 @@ def _trained(hash: str, data: Data) -> Features:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The number of threads is part of how sums are rounded, and a net this small gains nothing from more."""
+    """The number of threads is part of how sums are rounded, and of more a net this small would only wait."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

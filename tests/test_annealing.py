@@ -128,7 +128,7 @@ def test_a_prior_that_ends_is_not_left():
     found = log_mean_exp(anneal(joint, z("q"), count, steps, Draws(0, "up")).log_weight)
     normal = torch.distributions.Normal(x.double(), 0.3)
     exact = ((normal.cdf(torch.tensor(1.0)) - normal.cdf(torch.tensor(-1.0))) / 2).log()
-    torch.testing.assert_close(found, exact, atol=0.02, rtol=0)
+    torch.testing.assert_close(found, exact, atol=0.04, rtol=0)  # 500 chains
 
 
 def test_which_images_move_together_changes_nothing():

@@ -32,11 +32,12 @@ class Arrows(NamedTuple):
     never: Set[str] = frozenset()
 
 
-TYPES = {"core", "draws", "posteriors"}  # one layer: the types that everything shares
+TYPES = {"core", "draws", "posteriors", "asked"}  # one layer: the types that everything shares
 MATHS = {"torch", "pydantic"}
 ORCHESTRA = {
     "check",
     "train",
+    "evidence",
     "evaluate",
     "pictures",
     "estimate",
@@ -58,10 +59,14 @@ ARROWS = {
     "trained": Arrows({"check", "record"} | TYPES),
     "train": Arrows({"core", "draws", "seeds"}, packages={"torch"}),
     "seeds": Arrows(TYPES, packages={"torch"}),
-    "evidence": Arrows({"metrics", "corruptions", "divergences", "features"} | TYPES),
+    "evidence": Arrows(
+        {"evidence", "metrics", "corruptions", "divergences", "likelihoods", "annealing", "features"} | TYPES
+    ),
     "evaluate": Arrows({"evidence", "metrics"} | TYPES),
     "pictures": Arrows({"evidence"} | TYPES),
-    "features": Arrows({"networks"} | TYPES),
+    "features": Arrows(TYPES),
+    "annealing": Arrows(TYPES, packages=MATHS),
+    "asked": Arrows(TYPES, packages=MATHS),
     "record": Arrows(packages={"safetensors"}, lazy={"core", "numpy", "torch"}),
     "tracking": Arrows({"record"} | TYPES),
     "paths": Arrows(packages=set()),
@@ -80,8 +85,9 @@ ARROWS = {
     ),
     "datasets": Arrows({"datasets", "core", "draws"}),
     "metrics": Arrows(
-        {"metrics", "core", "divergences"},
+        {"metrics", "core", "divergences", "annealing"},
         packages={"numpy", "scipy", "sklearn", "torch", "torchmetrics"},
+        lazy={"torch_fidelity"},
         never={"bench.core.Model"},
     ),
 }

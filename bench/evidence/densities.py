@@ -10,7 +10,18 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from bench.annealing import Joint, Point, anneal, anneal_back, at, log_mean_exp, pilot_temperatures, transition, tune
+from bench.annealing import (
+    Annealed,
+    Joint,
+    Point,
+    anneal,
+    anneal_back,
+    at,
+    log_mean_exp,
+    pilot_temperatures,
+    transition,
+    tune,
+)
 from bench.asked import Asked
 from bench.core import Batch, Observation, UnavailableError
 from bench.draws import Draws
@@ -183,30 +194,31 @@ class Densities:
         chains, count = asked.ais_chains or 0, asked.ais_temperatures or 0
         at_once = max(1, CHAINS_AT_ONCE // chains)
 
-        def steps_of(joint: Joint, n: int, draws: Draws) -> Tensor:
+        def pilot(joint: Joint, n: int, draws: Draws, what: str) -> Tensor:
             draws = draws.within("pilot")
-            return tune(joint, self._prior_codes(n, chains, draws), pilot_temperatures(count), draws)[0]
+            watch = partial(self._watch, what=f"{piece}: {what}, step sizes")
+            return tune(joint, self._prior_codes(n, chains, draws), pilot_temperatures(count), draws, watch)[0]
 
-        def forwards(joint: Joint, n: int, steps: Tensor, draws: Draws, what: str) -> Any:
+        def forwards(joint: Joint, n: int, steps: Tensor, draws: Draws, what: str) -> Annealed:
             draws = draws.within("forwards")
-            z = self._prior_codes(n, chains, draws)
-            return anneal(joint, z, count, steps, draws, partial(self._watch, what=what))
+            watch = partial(self._watch, what=f"{piece}: {what}")
+            return anneal(joint, self._prior_codes(n, chains, draws), count, steps, draws, watch)
 
         def judged(batch: Batch, draws: Draws) -> Tensor:
-            joint, n = self._joint(observe, batch, chains), len(batch.x)
-            found = forwards(joint, n, steps_of(joint, n, draws), draws, f"{piece}: test images")
+            joint, n, what = self._joint(observe, batch, chains), len(batch.x), "test images"
+            found = forwards(joint, n, pilot(joint, n, draws, what), draws, what)
             return torch.cat([found.log_weight, found.acceptance[:, None]], 1)
 
         def simulated(batch: Batch, draws: Draws) -> Tensor:
             """The gap of images made from known codes, [n]: those codes are exact draws of the posterior."""
-            n = len(batch.x)
+            n, what = len(batch.x), "simulated images"
             z = self._model.prior_codes(n, draws.within("code"))
             x = observe(z, batch).sample(draws.within("image"))
             joint = self._joint(observe, batch._replace(x=x, x_noisy=x), chains)
-            steps = steps_of(joint, n, draws)
-            lower = log_mean_exp(forwards(joint, n, steps, draws, f"{piece}: simulated images").log_weight)
+            steps = pilot(joint, n, draws, what)
+            lower = log_mean_exp(forwards(joint, n, steps, draws, what).log_weight)
+            watch = partial(self._watch, what=f"{piece}: {what}, backwards")
             start = z[:, None].expand(-1, chains, -1).contiguous()
-            watch = partial(self._watch, what=f"{piece}: simulated images, backwards")
             back = anneal_back(joint, start, count, steps, draws.within("back"), watch)
             return -log_mean_exp(-back.log_weight) - lower
 

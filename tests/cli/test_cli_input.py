@@ -60,7 +60,7 @@ def assert_one_line(said, *words: str) -> None:
         ("dataset=arrays dataset.path=nowhere.npz", ["dataset.path", "nowhere.npz"]),
         ("dataset=images dataset.root=nowhere", ["dataset.root", "nowhere"]),
         ("dataset.binarize=perhaps", ["dataset.binarize", "'static'"]),
-        ("metrics.names=[elbo,fid]", ["metrics.names", "'fid'", "knn_accuracy"]),
+        ("metrics.names=[elbo,elbow]", ["metrics.names", "'elbow'", "knn_accuracy"]),
         ("metrics.names=elbo", ["metrics.names", "list"]),
         ("metrics.samples=0", ["metrics.samples=0", "greater than or equal to 1"]),
         ("metrics.noise_levels=[a]", ["metrics.noise_levels", "number"]),

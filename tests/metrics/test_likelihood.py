@@ -1,15 +1,51 @@
+import math
+
+import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal
 
 from bench.metrics import discover, summarise
-from bench.metrics.likelihood import elbo, kl, reconstruction_nll
+from bench.metrics.likelihood import bits_per_dim, elbo, kl, parzen, reconstruction_nll
+
+NO_FLOOR = torch.zeros(2)
 
 
 def test_elbo_is_likelihood_less_divergence():
     likelihood, divergence = torch.tensor([-100.0, -90.0]), torch.tensor([20.0, 30.0])
-    assert elbo(log_likelihood=likelihood, divergence=divergence).tolist() == [-120.0, -120.0]
+    found = elbo(log_likelihood=likelihood, divergence=divergence, sigma_at_floor=NO_FLOOR)
+    assert (found.value, found.n, found.note) == (-120.0, 2, None)
     assert kl(divergence=divergence).tolist() == [20.0, 30.0]
-    assert reconstruction_nll(log_likelihood=likelihood).tolist() == [100.0, 90.0]
+    found = reconstruction_nll(log_likelihood=likelihood, sigma_at_floor=torch.tensor([0.0, 0.25]))
+    assert found.value == 95.0 and "12.5% of the pixels" in found.note
+
+
+def test_bits_are_nats_a_dimension_and_the_width_of_a_level():
+    """x uniform on L levels, dequantised: its density is 1 on [0, 1]^D, nothing is coded, and it costs log2 L a pixel."""
+    x, nothing = torch.zeros(4, 1, 3, 5), torch.zeros(4)
+    assert bits_per_dim(log_likelihood=nothing, divergence=nothing, x=x, log2_levels=8.0).tolist() == [8.0] * 4
+    coins = torch.full((4,), -15 * math.log(2))  # of 15 pixels
+    assert summarise(bits_per_dim(log_likelihood=coins, divergence=nothing, x=x, log2_levels=0.0)).value == 1.0
+    told = summarise(bits_per_dim(log_likelihood=coins, divergence=-coins, x=x, log2_levels=0.0)).value
+    assert told == pytest.approx(2.0)
+
+
+def test_parzen_is_scipys_kernel_density_estimate():
+    """With the sigma that it chose; a wide sample asks for a wide one, and samples of the data beat others."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = lambda n, shift=0.0: shift + 0.3 * torch.randn(n, 1, 1, 2, generator=generator)  # noqa: E731
+    samples, x, validation = drawn(400), drawn(50), drawn(60)
+    found = parzen(samples=samples, probed_x=x, validation_x=validation)
+    sigma = found.details["sigma"]
+    kernel = multivariate_normal(np.zeros(2), sigma**2)
+    apart = (x.flatten(1)[:, None] - samples.flatten(1)).double().numpy()
+    expected = np.log(kernel.pdf(apart).mean(1))
+    assert found.value == pytest.approx(expected.mean(), rel=1e-6) and found.n == 50
+    assert found.se == pytest.approx(expected.std(ddof=1) / 50**0.5, rel=1e-6)
+    assert 0.05 < sigma < 0.3 and "legacy" in found.note
+    again = parzen(samples=samples[torch.randperm(400)], probed_x=x.flip(0), validation_x=validation)
+    assert again.value == pytest.approx(found.value, rel=1e-9)
+    assert parzen(samples=drawn(400, 1.0), probed_x=x, validation_x=validation).value < found.value - 0.5
 
 
 def test_a_summary_is_the_mean_and_its_standard_error():

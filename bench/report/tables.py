@@ -130,16 +130,15 @@ def build(runs: Sequence[Run], layout: Layout, whole: bool = False) -> list[Tabl
     for title, group in by_data(runs, layout).items():
         blocks: dict[tuple, list[Run]] = {}
         if likelihood:
-            for run in group:
-                if run.ok and (key := run.first("likelihood_key")):
-                    blocks.setdefault(tuple(sorted(key.items())), []).append(run)
+            keyed = [run for run in group if run.ok and run.first("likelihood_key")]
+            for run in keyed if whole else _numbered(keyed, likelihood):  # a GAN has no number but by annealing
+                blocks.setdefault(tuple(sorted(run.first("likelihood_key").items())), []).append(run)
         in_blocks = {run.id for block in blocks.values() for run in block}
         first = group if general else [run for run in group if run.id not in in_blocks]
         if first:
             tables.append(_table(first, layout, general or likelihood, whole, title, title, notes.data_size(group)))
         keys = [dict(key) for key in blocks]
-        for key, members in blocks.items():
-            block = members if whole else _numbered(members, likelihood)  # a GAN has none but by annealing
+        for key, block in blocks.items():
             name = f"{title}: {notes.likelihood_title(dict(key))}"
             tables.append(_table(block, layout, likelihood, whole, title, name, notes.why_apart(dict(key), keys)))
     return tables

@@ -13,6 +13,8 @@ from safetensors.numpy import load, load_file
 
 from bench import record
 from bench import run as bench_run
+from bench.evaluate import evaluate
+from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
 
 SWEEP = ["-m", "model=vae,dae", "likelihood=bernoulli,gaussian", "noise=none,gaussian", "seeds=[0,1]", "sweep=first"]
@@ -119,10 +121,34 @@ def test_more_metrics_of_a_finished_run_come_from_its_weights(bench, files, reco
     assert bench("model=vae", "sweep=at_once", "metrics=standard").code == 0
     (at_once,) = records("at_once")
     assert set(later["metrics"]) == set(at_once["metrics"]) > set(few)
-    timed = {"seconds", "samples_per_second", "sharpness_samples"}  # the last stands on other samples, fewer of them
-    for name in set(later["metrics"]) - timed:
+    for name in set(later["metrics"]) - {"seconds", "samples_per_second"}:
         assert later["metrics"][name] == at_once["metrics"][name], name
     assert "ssim" in said.out
+
+
+def test_under_other_sizes_what_they_decide_is_evaluated_anew_and_nothing_else(bench, files, records, monkeypatch):
+    assert bench("model=vae", "sweep=first").code == 0
+    weights, before = files("weights.safetensors"), records("first")[0]["metrics"]
+    evaluated = []
+    monkeypatch.setattr("bench.run.evaluate", lambda *a, **k: evaluated.append(a[2].names) or evaluate(*a, **k))
+    assert bench("model=vae", "sweep=first").code == 0 and evaluated == []
+    assert bench("model=vae", "sweep=first", "metrics.samples=60").code == 0
+    after = records("first")[0]["metrics"]
+    assert evaluated == [["sharpness_samples"]] and after["sharpness_samples"]["settings"] == {"samples": 60}
+    assert {k: v for k, v in after.items() if k != "sharpness_samples"} == {
+        k: v for k, v in before.items() if k != "sharpness_samples"
+    }
+    # Every metric there is, and every number with what it stands on.
+    sizes = ["metrics.samples=60", "metrics.iw_images=20", "metrics.iw_samples=10"]
+    sizes += ["metrics.ais_images=4", "metrics.ais_chains=2", "metrics.ais_temperatures=5"]
+    assert bench("model=vae", "sweep=first", "metrics=full", *sizes).code == 0
+    full = records("first")[0]["metrics"]
+    assert {name.split("@")[0] for name in full} == set(discover())
+    assert {name: full[name] for name in after} == after
+    asked = {"ais_images": 4, "ais_chains": 2, "ais_temperatures": 5, "ais_sigma": None}
+    assert full["log_likelihood_ais_shared"]["settings"] == asked and full["log_likelihood_ais_shared"]["n"] == 4
+    assert full["frechet_distance"]["details"].keys() == {"features", "features_accuracy"}
+    assert files("weights.safetensors") == weights
 
 
 def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_anew(bench, records, files, monkeypatch):

@@ -61,7 +61,7 @@ def at(joint: Joint, z: Tensor) -> Point:
 
 
 def transition(joint: Joint, start: Point, beta: Tensor, step: Tensor, draws: Draws) -> tuple[Point, Tensor]:
-    """One trajectory of Hamiltonian Monte Carlo (Neal 2011, section 5.2) that leaves p(z) p(x|z)^beta as it is.
+    """One trajectory of Hamiltonian Monte Carlo (Neal 2011, section 5.3) that leaves p(z) p(x|z)^beta as it is.
 
     step: [n]. Returns where the chains are now, and the probabilities of acceptance [n, chains].
     """

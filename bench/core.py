@@ -151,7 +151,9 @@ class Model(nn.Module, ABC):
     samples_by_label: bool = False  # whether samples are of the classes asked for
     reads_noise: ClassVar[bool] = True  # whether training reads batch.x_noisy
     needs_noise: bool = False  # whether without noise its loss says nothing
-    notes: dict[str, str] = {}  # what must be said beside a metric of this model, by the metric's name
+    # What must be said beside metrics, by what they ask for: mean (of the posterior), encode, posterior (its density),
+    # decode, likelihood, prior, sample.
+    notes: dict[str, str] = {}
 
     @abstractmethod
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from bench.asked import Asked
 from bench.core import Corruption, InputError, Model, UnavailableError
 from bench.evidence import (
+    ASKS,
     OF_FEATURES,
     SIZED_BY,
     Answers,
@@ -72,11 +73,11 @@ def _answer(metric: Metric, evidence: dict[str, Callable[[], Any]]) -> Value:
     return summarise(metric(**{piece: evidence[piece]() for piece in _wanted(metric)}))
 
 
-def _entry(metric: Metric, answer: Value, reason: str | None = None) -> dict[str, Any]:
-    """A record's entry: numbers are finite or null, and a null value has its reason."""
+def _entry(metric: Metric, answer: Value, reason: str | None = None, remarks: Sequence[str] = ()) -> dict[str, Any]:
+    """A record's entry: numbers are finite or null, and a null value has its reason; beside others stand remarks."""
     if reason is None and not math.isfinite(answer.value):
         answer, reason = _NOTHING, f"not a finite number: {answer.value}"
-    reason = reason or answer.note
+    reason = reason or "; ".join(filter(None, [answer.note, *remarks])) or None
     numbers = {key: getattr(answer, key) for key in ("value", "se", "n", "floor")}
     finite = {key: x if x is not None and math.isfinite(x) else None for key, x in numbers.items()}
     return {"better": metric.better, "ideal": metric.ideal, "unit": metric.unit, **finite, "reason": reason}
@@ -125,7 +126,8 @@ def evaluate(
             try:
                 if key not in shared:
                     shared[key] = _answer(metric, evidence)
-                entry, details = _entry(metric, shared[key]), shared[key].details
+                remarks = [note for question, note in model.notes.items() if wanted & ASKS[question]]
+                entry, details = _entry(metric, shared[key], remarks=remarks), shared[key].details
                 if wanted & OF_FEATURES:
                     details = details | images.features_note
             except UnavailableError as reason:

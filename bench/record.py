@@ -64,7 +64,7 @@ class Metric(TypedDict):
     ideal: float | None  # what `closest` is measured from
     se: float | None  # standard error over test images, where the metric is a mean over them
     n: int | None  # test images or samples it stands on
-    floor: float | None  # the value that noise or a trivial baseline reaches
+    floor: float | None  # what real data, a second draw of the prior, or no codes at all would get in its place
     unit: str
     reason: str | None  # of n/a; or what must be said beside the value
     settings: dict[str, float | None]  # what the number depends on of the metrics group: samples, chains, ...

@@ -204,15 +204,11 @@ def early_gradients(history: list[dict[str, float]]) -> dict[str, float] | None:
 
 
 def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    """The job's metrics of a trained model, each with what the model says must stand beside it. entry: its record."""
+    """The job's metrics of a trained model. entry: its record."""
     facts = {"parameters": entry["parameters"]["total"]} | {key: entry[key] for key in PACE}
     facts |= {f"gradient_norm_{end}": (entry.get("gradient_norms") or {}).get(end) for end in ("first", "last")}
     images = images_of(data, job.cache)
-    entries = evaluate(model, images, job.metrics, corruption=corruption(job), seed=seed, facts=facts, watch=watch)
-    for name, note in model.notes.items():
-        if name in entries and entries[name]["value"] is not None:
-            entries[name]["reason"] = note
-    return entries
+    return evaluate(model, images, job.metrics, corruption=corruption(job), seed=seed, facts=facts, watch=watch)
 
 
 def add_metrics(job: Job, data: Data, found: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pydoc import locate
 
 import numpy as np
 import pytest
@@ -18,10 +19,11 @@ from bench.asked import Asked
 from bench.core import Batch, InputError, Split
 from bench.corruptions import Gaussian, Identity, Masking
 from bench.evaluate import evaluate
+from bench.evidence import ASKS, Answers, Densities, NoisyAnswers
 from bench.metrics import discover
 from bench.priors import petals
 from tests.answering import SIGMA, Coder, Conditional, Generator, KLAtOneCode, LinearGaussian, digits
-from tests.conftest import CACHE
+from tests.conftest import CACHE, MODELS
 
 ALL = sorted(discover())
 FACTS = {"parameters": 12, "seconds": 1.5, "samples_per_second": 800.0}
@@ -292,3 +294,27 @@ def test_only_a_label_informed_model_has_components_of_its_own():
     assert own["value"] == pytest.approx(expected) and own["n"] == 397
     for model in (LinearGaussian(), Conditional(), Coder(), Generator()):
         assert "component" in measured(model, data, ["component_accuracy"])["component_accuracy"]["reason"]
+
+
+# --- what is said beside numbers
+
+
+def test_every_piece_that_asks_a_model_something_is_known_to():
+    """So that a model's notes stand beside all metrics that they are about."""
+    of_model = set().union(*map(bench.evidence.pieces_of, (Answers, NoisyAnswers, Densities)))
+    only_data = {"label", "sampled_label", "asked_class", "directions", "log2_levels", "probed_x"}
+    assert of_model - only_data == set().union(*ASKS.values())
+    for path in MODELS.values():
+        model = locate(path["_target_"])
+        assert model.notes.keys() <= ASKS.keys()
+
+
+def test_notes_stand_beside_what_they_are_about_and_join_others():
+    class Noted(LinearGaussian):
+        notes = {"encode": "told", "decode": "blurred"}
+
+    found = measured(Noted(), digits(), ["knn_accuracy", "elbo", "kl", "log_likelihood_ais", "parzen"])
+    assert found["knn_accuracy"]["reason"] == found["kl"]["reason"] == "told"
+    assert found["elbo"]["reason"] == "told; blurred"
+    assert found["log_likelihood_ais"]["reason"].endswith("around the decoder's mean; blurred")
+    assert "told" not in found["parzen"]["reason"]

@@ -16,6 +16,7 @@ from bench.evidence.densities import Densities
 from bench.evidence.images import Images, NoisyImages, images_of
 
 __all__ = [
+    "ASKS",
     "OF_FEATURES",
     "SIZED_BY",
     "Answers",
@@ -28,6 +29,27 @@ __all__ = [
     "pieces",
     "pieces_of",
 ]
+
+# The pieces that ask something of a model, by the words of `Model.notes`.
+_AT_MEAN = {
+    *("test_codes", "train_codes", "some_codes", "code_neighbours", "own_component", "jacobian", "reencoded"),
+    *("x_mean", "latent_midpoint_to_train", "x_denoised", "noisy_codes"),
+}
+_OF_SAMPLES = {"samples", "sample_features", "sample_class", "sample_to_train", "reencoded"}
+ASKS: dict[str, set[str]] = {
+    "mean": _AT_MEAN,
+    "encode": _AT_MEAN
+    | {"posterior_codes", "some_posterior_codes", "log_likelihood", "sigma_at_floor", "divergence", "importance"},
+    "posterior": {"divergence", "importance"},
+    "decode": {
+        *("x_mean", "x_denoised", "latent_midpoint_to_train", "decoded"),
+        *("log_likelihood", "sigma_at_floor", "importance", "annealed", "annealed_shared"),
+    },
+    "likelihood": {"log_likelihood", "importance", "annealed"},
+    "prior": _OF_SAMPLES
+    | {"prior_codes", "some_prior_codes", "sampled_codes", "decoded", "annealed", "annealed_shared"},
+    "sample": _OF_SAMPLES,
+}
 
 # Pieces that the features' classifier has a part in.
 OF_FEATURES = {

@@ -17,7 +17,7 @@ Better = Literal["lower", "higher", "closest"]
 
 @dataclass(frozen=True)
 class Value:
-    """A metric's answer; se: standard error over n examples; floor: what noise or a trivial baseline gets.
+    """A metric's answer; se: standard error over n examples; floor: what real data, or none, would get in its place.
 
     note: what must be said beside the value; details: further numbers that a record keeps.
     """

@@ -80,7 +80,8 @@ def mig(test_codes: Tensor, test_factors: Tensor) -> float:
     """Mutual information gap (Chen et al. 2018, eq. 6): (I(best latent) - I(second best)) / H(factor), over factors.
 
     Codes and continuous factors fall into BINS bins (Locatello et al. 2019), where Chen et al. sample the posterior.
-    Of N images, histograms of independent numbers share some (BINS - 1)^2 / 2N nats: so far are perfect codes from 1.
+    Of N images, histograms of independent numbers share some (BINS - 1)^2 / 2N nats: perfect codes miss 1 by so much
+    over H(factor).
     """
     if not test_codes.isfinite().all():
         return math.nan

@@ -224,7 +224,10 @@ def fid(x: Tensor, samples: Tensor) -> Value:
         raise UnavailableError(f"torch-fidelity is installed but does not import: {reason}") from error
     if not samples.isfinite().all():
         return Value(math.nan, n=len(samples))  # in bytes it would be a number
-    of_both = torch_fidelity.calculate_metrics(
-        input1=_Bytes(samples), input2=_Bytes(x), fid=True, cuda=torch.cuda.is_available(), verbose=False
-    )
+    try:
+        of_both = torch_fidelity.calculate_metrics(
+            input1=_Bytes(samples), input2=_Bytes(x), fid=True, cuda=torch.cuda.is_available(), verbose=False
+        )
+    except OSError as error:
+        raise UnavailableError(f"torch-fidelity could not fetch the weights of Inception: {error}") from error
     return Value(float(of_both["frechet_inception_distance"]), n=len(samples))

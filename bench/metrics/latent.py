@@ -133,5 +133,8 @@ def reencoding_error(sampled_codes: Tensor, reencoded: Tensor) -> Tensor:
 
     Over what it is between a code and that of another sample, so 1 is no better than chance.
     """
-    apart = (sampled_codes - reencoded.roll(1, 0)).square().sum(1).mean()
-    return (sampled_codes - reencoded).square().sum(1) / apart
+    codes, again, n = sampled_codes.double(), reencoded.double(), len(sampled_codes)
+    own = (codes - again).square().sum(1)
+    # Of all n^2 pairs, and then of those of two different samples.
+    pairs = codes.square().sum(1).mean() + again.square().sum(1).mean() - 2 * codes.mean(0) @ again.mean(0)
+    return own / ((n * pairs - own.mean()) / (n - 1))

@@ -114,8 +114,8 @@ def ais_minus_iw(annealed: Any, importance: Any) -> Tensor:
 
     Below 0 where annealing is the looser of the two bounds.
     """
-    lower = log_mean_exp(annealed.log_weight)
-    return lower - importance.log_mean_weight[: len(lower)]
+    n = min(len(annealed.log_weight), len(importance.log_mean_weight))
+    return log_mean_exp(annealed.log_weight[:n]) - importance.log_mean_weight[:n]
 
 
 @metric(better="higher", unit="nats")

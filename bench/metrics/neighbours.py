@@ -121,7 +121,7 @@ def continuity(some_x: Tensor, some_codes: Tensor) -> float:
 # --- between two images
 
 
-@metric(better="lower", ideal=1.0)
+@metric(better="closest", ideal=1.0)
 def interpolation_gap(latent_midpoint_to_train: Tensor, test_to_train: Tensor) -> Value:
     """How far from all training images are those decoded halfway between two test images' codes? 1: as real ones.
 

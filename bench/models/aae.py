@@ -58,9 +58,9 @@ class AAE(Model):
         self.prior = prior.checked(latent_dim, classes=self.classes if informed else None)
         self.likelihood, self.adversarial = likelihood, adversarial
         self.phases = (Phase((("autoencoder",), *adversarial.turns)),)
-        self.notes = {"elbo": "a valid number, but not what the model was trained on"}
+        self.notes = {"posterior": "a valid number, but not what the model was trained on"}
         if posterior == "universal":
-            self.notes |= dict.fromkeys(("reconstruction_mse", "knn_accuracy"), "of the code at noise 0")
+            self.notes |= {"mean": "of the code at noise 0"}
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         z = self.encode(batch).sample(draws)

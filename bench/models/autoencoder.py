@@ -15,8 +15,6 @@ from bench.posteriors import Deterministic
 from bench.priors import unfitted
 
 COMPONENTS = 10
-OF_MODES = ("mode_coverage", "high_quality_samples")
-SAMPLED = ("mmd_to_prior", "reencoding_error", "sharpness_decoded", "sharpness_samples", *OF_MODES)
 
 
 class Autoencoder(Model):
@@ -39,10 +37,11 @@ class Autoencoder(Model):
         self.encoder = network.encoder(shapes.image, latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
         self.likelihood = likelihood
-        self.ex_post = unfitted(COMPONENTS, latent_dim) if ex_post == "gmm" else None
-        if ex_post == "gmm":
+        self.ex_post = ex_post == "gmm"
+        if self.ex_post:
+            self.prior = unfitted(COMPONENTS, latent_dim)
             told = f"codes are drawn from a mixture of {COMPONENTS} Gaussians fitted to the training codes afterwards"
-            self.notes = dict.fromkeys(SAMPLED, told)
+            self.notes = {"prior": told}
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         z = self.encode(batch).sample(draws)
@@ -50,16 +49,16 @@ class Autoencoder(Model):
         return Losses({"model": reconstruction})
 
     def fit(self, data: Data, draws: Draws) -> None:
-        if self.ex_post is not None and len(data.train.x) < COMPONENTS:
+        if self.ex_post and len(data.train.x) < COMPONENTS:
             raise InputError(
                 f"model.ex_post=gmm fits {COMPONENTS} Gaussians to the codes of {len(data.train.x)} training images: "
                 f"give at least {COMPONENTS}, or set model.ex_post=none"
             )
 
     def fit_after(self, data: Data, draws: Draws) -> None:
-        if self.ex_post is not None:
+        if self.ex_post:
             x = (data.observe(rows, draws.within(str(i))) for i, rows in enumerate(data.train.x.split(1000)))
-            self.ex_post.fit(torch.cat([self.encoder(rows) for rows in x]), draws)
+            self.prior.fit(torch.cat([self.encoder(rows) for rows in x]), draws)
 
     def encode(self, batch: Batch) -> Posterior:
         return Deterministic(self.encoder(batch.x_noisy))
@@ -68,9 +67,9 @@ class Autoencoder(Model):
         return self.likelihood(self.decoder(z))
 
     def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        if self.ex_post is None:
+        if not self.ex_post:
             raise UnavailableError("an autoencoder has no prior to draw codes from (model.ex_post=gmm fits one)")
-        return self.ex_post.sample((n, self.latent_dim), draws)
+        return super().prior_codes(n, draws)
 
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
         return self.decode(self.prior_codes(n, draws)).mean

@@ -29,7 +29,7 @@ class VAEGAN(Model):
         Player("decoder", ("decoder",)),
         Player("discriminator", ("discriminator",)),
     )
-    notes = dict.fromkeys(("elbo", "reconstruction_nll"), "a valid number, but not what the model was trained on")
+    notes = {"likelihood": "a valid number, but not what the model was trained on"}
 
     def __init__(
         self,

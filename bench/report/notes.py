@@ -89,7 +89,7 @@ def ranked_with(run: Run, metric: str) -> Hashable:
 
 
 def floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
-    """One line on what a perfect model would get, where that is measured, and on how many images."""
+    """One line on the floors that were measured, and on how many images or samples."""
     parts = []
     for metric in metrics:
         entries = [entry for run in runs for r in run.ok if (entry := r["metrics"].get(metric))]
@@ -100,7 +100,7 @@ def floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
             n = f" (n = {counts[0]:,})" if len(counts) == 1 else ""
             parts.append(f"{metric} {low if low == high else f'{low} to {high}'}{n}")
     return (
-        [f"Floors, which real training images or a second draw of the prior reach: {', '.join(parts)}."]
+        [f"Floors, which real images, a second draw of the prior or no codes at all reach: {', '.join(parts)}."]
         if parts
         else []
     )

@@ -170,7 +170,7 @@ def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_anew(bench, 
     assert "fitted to the training codes" in record["metrics"]["sharpness_samples"]["reason"]
     assert record["gradient_norms"]["first"] > 0
     (path,) = files("weights.safetensors")
-    assert load_file(path)["ex_post.mean"].any()
+    assert load_file(path)["prior.mean"].any()
 
 
 def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, elsewhere, monkeypatch, arrays):

@@ -21,7 +21,7 @@ def test_elbo_is_likelihood_less_divergence():
 
 
 def test_bits_are_nats_a_dimension_and_the_width_of_a_level():
-    """x uniform on L levels, dequantised: its density is 1 on [0, 1]^D, nothing is coded, and it costs log2 L a pixel."""
+    """x uniform on L levels, dequantised, has density 1 on [0, 1]^D; nothing is coded, and a pixel costs log2 L."""
     x, nothing = torch.zeros(4, 1, 3, 5), torch.zeros(4)
     assert bits_per_dim(log_likelihood=nothing, divergence=nothing, x=x, log2_levels=8.0).tolist() == [8.0] * 4
     coins = torch.full((4,), -15 * math.log(2))  # of 15 pixels

@@ -28,8 +28,11 @@ def test_the_data_themselves_cover_every_mode():
     """In two dimensions exp(-9/2) = 1.1 % lie outside 3 sigma: within five standard errors."""
     covered = mode_coverage(samples=samples(MODES), modes=MODES, mode_sigma=SIGMA)
     assert (covered.value, covered.n) == (1.0, 5000)
-    quality = summarise(high_quality_samples(samples=samples(MODES), modes=MODES, mode_sigma=SIGMA))
-    assert abs(quality.value - 0.98889) < 5 * quality.se
+    given = {"modes": MODES, "mode_sigma": SIGMA}
+    quality = high_quality_samples(samples=samples(MODES), x=samples(MODES)[:1000], **given)
+    assert abs(quality.value - 0.98889) < 5 * quality.se and quality.n == 5000
+    again = high_quality_samples(samples=samples(MODES)[:1000], x=MODES, **given)
+    assert (quality.floor, 1.0) == pytest.approx((again.value, again.floor))
 
 
 @pytest.mark.parametrize("found", [1, 7, 24])
@@ -41,9 +44,9 @@ def test_missed_modes_are_counted(found):
 def test_samples_between_the_modes_cover_none():
     between = samples(MODES + 0.1)
     assert mode_coverage(samples=between, modes=MODES, mode_sigma=SIGMA).value == 0
-    assert high_quality_samples(samples=between, modes=MODES, mode_sigma=SIGMA).sum() == 0
-    wide = high_quality_samples(samples=samples(MODES, sigma=5 * SIGMA), modes=MODES, mode_sigma=SIGMA)
-    assert 0.1 < wide.mean() < 0.25  # 1 - exp(-(3/5)^2 / 2) = 0.165
+    assert high_quality_samples(samples=between, x=MODES, modes=MODES, mode_sigma=SIGMA).value == 0
+    wide = high_quality_samples(samples=samples(MODES, sigma=5 * SIGMA), x=MODES, modes=MODES, mode_sigma=SIGMA)
+    assert 0.1 < wide.value < 0.25  # 1 - exp(-(3/5)^2 / 2) = 0.165
 
 
 # --- classes
@@ -75,25 +78,26 @@ def test_a_classifiers_errors_find_no_class():
 
 
 def test_entropy_in_closed_form():
-    def entropy(*counts):
-        return class_entropy(sample_class=labels(*counts), classes=len(counts), test_label=labels(3, 1))
+    def entropy(*counts, real=(3, 3, 3, 3)):
+        return class_entropy(sample_class=labels(*counts), test_label=labels(*real))
 
     assert entropy(7, 7, 7, 7).value == pytest.approx(1.0, abs=1e-12)
-    assert str(entropy(9, 0, 0).value) == "0.0"  # and not -0.0
+    assert entropy(9, 0, 0, 0).value == 0
     assert entropy(5, 5, 0, 0).value == pytest.approx(0.5, abs=1e-12)  # of four classes two: log 2 over log 4
-    assert entropy(6, 2).value == pytest.approx(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)))
+    assert entropy(6, 2, real=(1, 1)).value == pytest.approx(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)))
     assert entropy(6, 2).n == 8
 
 
-def test_the_entropys_floor_is_that_of_the_real_labels():
-    value = class_entropy(sample_class=labels(5, 5, 5, 5), classes=4, test_label=labels(30, 30, 0, 0))
-    assert (value.value, value.floor) == pytest.approx((1.0, 0.5), abs=1e-12)
+def test_entropy_is_that_of_the_real_labels_where_classes_differ_in_size():
+    uneven = class_entropy(sample_class=labels(60, 30, 10), test_label=labels(6, 3, 1))
+    even = class_entropy(sample_class=labels(40, 40, 40), test_label=labels(6, 3, 1))
+    assert uneven.value == pytest.approx(1.0, abs=1e-12) and even.value > 1.2
 
 
 def test_the_entropys_standard_error_is_its_spread():
     chance, generator = torch.tensor([0.6, 0.3, 0.1]), torch.Generator().manual_seed(0)
     draws = [torch.multinomial(chance, 400, True, generator=generator) for _ in range(400)]
-    values = [class_entropy(sample_class=draw, classes=3, test_label=labels(1, 1, 1)) for draw in draws]
+    values = [class_entropy(sample_class=draw, test_label=labels(1, 1, 1)) for draw in draws]
     spread = torch.tensor([value.value for value in values]).std().item()
     assert sum(value.se for value in values) / 400 == pytest.approx(spread, rel=0.15)
 

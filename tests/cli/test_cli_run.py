@@ -225,3 +225,11 @@ def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):
     said = bench("model=vae", "tracking=wandb", "seeds=[0,1]")
     assert said.code == 0, said.err
     assert len(list((elsewhere / "results/default/wandb").glob("offline-run-*"))) == 2
+
+
+def test_codes_of_sprites_are_held_against_their_factors(bench, records):
+    names = "metrics.names=[mig,sap,dci_disentanglement,dci_completeness,dci_informativeness]"
+    assert bench("model=vae", "dataset=sprites", "dataset.size=16", "dataset.examples=300", names).code == 0
+    (entry,) = records()
+    for name, metric in entry["metrics"].items():
+        assert metric["reason"] is None and metric["value"] < 1, name

@@ -6,11 +6,11 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from bench.report.runs import WHERE_DATA_LIE, Record, Run, swept
+from bench.report.statistics import FEW, LEVEL
 
 OF_NOISE = ("denoising", "latent_drift")  # beginnings of the names of metrics of corrupted images
 OF_PRIOR = ("mmd_to_prior", "sliced_wasserstein_to_prior")
 SHARED = "_shared"  # end of the names of log-likelihoods under one observation model for all
-FEW = 5  # seeds, below which a table describes and does not conclude
 
 _MEASURES = {
     "density": "density of {pixels}",
@@ -210,7 +210,10 @@ def of_table(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -
     if counts and min(counts) < FEW:
         lines.append(f"Descriptive: fewer than {FEW} seeds, bold is only the best mean.")
     elif counts:
-        lines.append("Bold is the best mean; differences are not tested.")
+        lines.append(
+            "Bold is the best mean and what is not distinguishable from it: paired t-tests against the best on common "
+            f"seeds, Holm-corrected over the rows of a metric at {LEVEL:.0%}; differences are taken as normal."
+        )
     return (
         lines + _unequal_seeds(runs, axes) + _unequal_budgets(runs) + _noises(runs, metrics) + _machines(runs, metrics)
     )

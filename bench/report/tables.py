@@ -120,10 +120,11 @@ def by_data(runs: Sequence[Run], layout: Layout) -> dict[str, list[Run]]:
     return parts
 
 
-def build(runs: Sequence[Run], layout: Layout, whole: bool = False) -> list[Table]:
+def build(runs: Sequence[Run], layout: Layout, beside: Sequence[str] = (), whole: bool = False) -> list[Table]:
     """For each data set one table of what is comparable across likelihoods, then a block for each likelihood key.
 
-    whole: with the metrics, too, that are n/a in every row; else a note says which and why.
+    beside: what every table is to say below it. whole: with the metrics, too, that are n/a in every row; else a note
+    says which and why.
     """
     general = tuple(m for m in layout.metrics if not of_likelihood(m))
     likelihood = tuple(m for m in layout.metrics if of_likelihood(m))
@@ -142,6 +143,8 @@ def build(runs: Sequence[Run], layout: Layout, whole: bool = False) -> list[Tabl
         for key, block in blocks.items():
             name = f"{title}: {notes.likelihood_title(dict(key))}"
             tables.append(_table(block, layout, likelihood, whole, title, name, notes.why_apart(dict(key), keys)))
+    for table in tables:
+        table.notes.extend(beside)
     return tables
 
 

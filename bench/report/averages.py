@@ -29,10 +29,10 @@ def _of(key: str, axes: Sequence[str]) -> bool:
 def _pooled(runs: Sequence[Run], axes: Sequence[str]) -> Run:
     by_seed = [{r["seed"]: r for r in run.ok} for run in runs]
     common = set.intersection(*map(set, by_seed))
-    if not common:  # what there is of each then says why
-        return Run(
-            tuple(_without(r, axes) for run in runs for r in run.records if r["status"] != "ok") or runs[0].records
-        )
+    if not common:
+        ended = [r for run in runs for r in run.records if r["status"] != "ok"]  # which says why
+        apart = [r | {"status": "skipped", "reason": "no seed is common to what is averaged"} for r in runs[0].records]
+        return Run(tuple(_without(r, axes) for r in ended or apart))
     return Run(tuple(_mean([found[seed] for found in by_seed], axes) for seed in sorted(common)))
 
 

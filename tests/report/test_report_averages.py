@@ -47,6 +47,13 @@ def test_only_seeds_that_all_have_count(results):
     assert row.cells[0].values == pytest.approx({0: 0.7})
 
 
+def test_without_a_common_seed_there_is_no_number(results):
+    results.run("ae", 0, metrics={"knn_accuracy": 0.5})
+    results.run("ae", 1, metrics={"knn_accuracy": 0.7}, choices={"noise": "gaussian"})
+    made, said = report(results, average="noise")
+    assert made.tables[0].rows[0].cells[0].estimate is None and "no seed is common" in said
+
+
 def test_a_setting_is_an_axis_too_and_others_stay_rows(results):
     for beta, value in ((1.0, 0.5), (4.0, 0.7)):
         for model in ("vae", "cvae"):

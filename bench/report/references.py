@@ -1,0 +1,70 @@
+"""Published numbers beside ours, with every setting that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from bench.report.runs import Run
+from bench.report.statistics import decimals, estimate, number, text
+from bench.report.tables import Cell, Column, Row, Table
+
+_READ = {"scan": "read in the paper", "seen": "read in public code", "quoted": "quoted elsewhere"}
+
+
+@cache
+def references() -> list[dict[str, Any]]:
+    """The entries of references.yaml."""
+    return OmegaConf.to_object(OmegaConf.load(Path(__file__).with_name("references.yaml")))  # type: ignore[return-value]
+
+
+def differing(run: Run, reference: dict[str, Any]) -> list[str]:
+    """Each setting in which a run is not like a published number: "key theirs, not ours"."""
+    of_metric = run.ok[0]["metrics"][reference["metric"]].get("settings", {})
+    found = []
+    for key, theirs in reference["setting"].items():
+        ours = run.settings.get(key) if "." in key else of_metric.get(key)
+        if ours != theirs:
+            shown = (str(value).lower() if isinstance(value, bool) else f"{value}" for value in (theirs, ours))
+            found.append("{}: {}, here {}".format(key, *("-" if value == "None" else value for value in shown)))
+    return found
+
+
+def table(runs: Sequence[Run]) -> Table | None:
+    """A row for each run and published number of its model, data set and metric; None where there is none."""
+    rows = []
+    for run in runs:
+        for reference in references():
+            metric = reference["metric"]
+            entries = [r["metrics"].get(metric) for r in run.ok]
+            values = [entry["value"] for entry in entries if entry and entry["value"] is not None]
+            if not values or (run.value("model"), run.value("dataset")) != (reference["model"], reference["dataset"]):
+                continue
+            ours = estimate(values)
+            digits = decimals([ours])
+            published = number(reference["value"], digits) + (f" ± {reference['se']:g}" if "se" in reference else "")
+            cells = [
+                published,
+                text(ours, digits),
+                number(ours.mean - reference["value"], digits),
+                "; ".join(differing(run, reference)) or "none",
+                f"{reference['source']} ({_READ[reference['read']]})",
+            ]
+            made = tuple(Cell(run, "ok", cell) for cell in cells)
+            rows.append(Row((run.label("model"), run.label("dataset"), metric), (), str(ours.n), made))
+    if not rows:
+        return None
+    names = ("published", "ours", "difference", "settings that differ", "source")
+    return Table(
+        "references",
+        "Published numbers",
+        "A number that was measured under other settings is no target: each that differs is named.",
+        ("model", "dataset", "metric"),
+        tuple(Column(name, "", None, None) for name in names),
+        rows,
+        notes=["± behind a published number is what its source gives, behind ours a 95 % interval over seeds."],
+    )

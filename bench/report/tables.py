@@ -157,11 +157,11 @@ def _table(
     def marks(texts: Sequence[str]) -> tuple[int, ...]:
         return tuple(sorted(footnotes.setdefault(text, len(footnotes) + 1) for text in dict.fromkeys(texts)))
 
-    pivots = list(dict.fromkeys(_labels(run, layout.columns) for run in ordered(runs, layout.columns)))
+    pivots = list(dict.fromkeys(label_of(run, layout.columns) for run in ordered(runs, layout.columns)))
     rows: dict[tuple[str, ...], dict[tuple[str, ...], Run]] = {}
     for run in ordered(runs, layout.rows):
-        rows.setdefault(_labels(run, layout.rows), {})[_labels(run, layout.columns)] = run
-    columns = [Column(m, ", ".join(pivot), *_direction(runs, m)) for m in metrics for pivot in pivots]
+        rows.setdefault(label_of(run, layout.rows), {})[label_of(run, layout.columns)] = run
+    columns = [Column(m, ", ".join(pivot), *direction(runs, m)) for m in metrics for pivot in pivots]
 
     made: dict[tuple[tuple[str, ...], int], Cell] = {}
     first_marks = {}
@@ -191,11 +191,13 @@ def _table(
     )
 
 
-def _labels(run: Run, axes: Sequence[str]) -> tuple[str, ...]:
+def label_of(run: Run, axes: Sequence[str]) -> tuple[str, ...]:
+    """What names a run along these axes."""
     return tuple(run.label(axis) for axis in axes)
 
 
-def _direction(runs: Sequence[Run], metric: str) -> tuple[Better | None, float | None]:
+def direction(runs: Sequence[Run], metric: str) -> tuple[Better | None, float | None]:
+    """Which way a metric is good, and where closest is best its ideal."""
     found = [r["metrics"][metric] for run in runs for r in run.ok if metric in r["metrics"]]
     return next(((m["better"], m["ideal"]) for m in found if m["better"]), (None, None))
 

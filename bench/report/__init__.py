@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from bench.paths import CONF
-from bench.report import formats, improvement, notes, references
+from bench.report import formats, improvement, notes, ranks, references
 from bench.report.averages import averaged
 from bench.report.runs import Run, check_axes, check_metrics, load, swept
 from bench.report.tables import Layout, Table, build, known_metrics
@@ -39,8 +39,8 @@ def write(
 
     printed: the names of the run folders that the printed tables hold, None for all; those written hold all.
     options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml, each of which may be given: title, rows, columns,
-    average, metrics, default_metrics, improvement, references, figures. Raises InputError on a sweep that is not there,
-    is empty or has a torn record, and on an axis or a metric that no run knows.
+    average, metrics, default_metrics, improvement, ranks, references, figures. Raises InputError on a sweep that is
+    not there, is empty or has a torn record, and on an axis or a metric that no run knows.
     """
     chosen = {**OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml")), **options}  # type: ignore[dict-item]
     runs = load(Path(results), sweeps)
@@ -57,6 +57,9 @@ def write(
     if chosen["improvement"]:
         check_metrics(runs, [chosen["improvement"]], known_metrics(runs))
         beside += improvement.tables(averaged(runs, over), layout, chosen["improvement"])
+    if chosen["ranks"]:
+        check_metrics(runs, [chosen["ranks"]], known_metrics(runs))
+        beside.append(ranks.table(ranks.ranks(averaged(runs, over), layout, chosen["ranks"]), layout, chosen["ranks"]))
     if chosen["references"] and (published := references.table(runs)):
         beside.append(published)
     shown = [run for run in runs if printed is None or f"{run.name}-{run.id}" in printed]

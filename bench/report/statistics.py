@@ -56,14 +56,14 @@ def best(means: Mapping[Key, float], better: Better | None, ideal: float | None 
     """
     if better is None or len(means) < 2:
         return set()
-    loss = {key: _loss(mean, better, ideal) for key, mean in means.items()}
-    if len(set(loss.values())) == 1:
+    losses = {key: loss_of(mean, better, ideal) for key, mean in means.items()}
+    if len(set(losses.values())) == 1:
         return set()
-    least = min(loss.values())
-    return {key for key, value in loss.items() if value == least}
+    least = min(losses.values())
+    return {key for key, value in losses.items() if value == least}
 
 
-def _loss(value: float, better: Better, ideal: float | None) -> float:
+def loss_of(value: float, better: Better, ideal: float | None) -> float:
     """What is lower the better a value is."""
     if better == "closest":
         assert ideal is not None, "a metric that is best closest to something names its ideal"
@@ -100,7 +100,7 @@ def level_with(
 
     closest compares |value - ideal|. Every key has at least two seeds in common with the best.
     """
-    losses = {key: {seed: _loss(v, better, ideal) for seed, v in by_seed.items()} for key, by_seed in values.items()}
+    losses = {key: {seed: loss_of(v, better, ideal) for seed, v in by_seed.items()} for key, by_seed in values.items()}
     p = {key: paired(loss, losses[best]) for key, loss in losses.items() if key != best}
     return {key for key, value in holm(p).items() if value >= LEVEL}
 
@@ -120,7 +120,7 @@ def probability_of_improvement(
     a: Sequence[float], b: Sequence[float], better: Better, ideal: float | None = None
 ) -> float:
     """How often a run of a is better than one of b, over all pairs of seeds; ties count half (Agarwal et al. 2021)."""
-    ours, theirs = ([_loss(value, better, ideal) for value in values] for values in (a, b))
+    ours, theirs = ([loss_of(value, better, ideal) for value in values] for values in (a, b))
     wins = sum((x < y) + 0.5 * (x == y) for x in ours for y in theirs)
     return wins / (len(ours) * len(theirs))
 

@@ -19,6 +19,7 @@ from bench.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"network.hidden": "16", "budget.steps": "2", "metrics": "fast", "tracking": "none", "device": "cpu"}
+SMALL |= {"metrics.iw_samples": "10", "metrics.ais_images": "5", "metrics.ais_temperatures": "5"}
 
 OWN_MODELS = '''
 """Models that misbehave, from outside the package."""

@@ -109,7 +109,7 @@ def tex(title: str, tables: Sequence[Table]) -> str:
 def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
     """Tidy: a line a run and metric. What has no number says n/a there, and why under reason."""
     axes = [a for a in (*layout.rows, *layout.columns) if a != "dataset"]
-    numbers = ["mean", "low", "high", "n"]
+    numbers = ["mean", "low", "high", "iqm", "n"]
     head = ["dataset", "block", "run", *axes, "metric", *numbers, "best", "status", "reason"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -120,7 +120,7 @@ def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
                     run, e = cell.run, cell.estimate
                     if run is None:
                         continue
-                    values = [None] * 3 + [0] if e is None else [e.mean, e.low, e.high, e.n]
+                    values = [None] * 4 + [0] if e is None else [e.mean, e.low, e.high, e.iqm, e.n]
                     shown = ["n/a" if value is None else value for value in values]
                     key = [run.label("dataset"), table.title, f"{run.name}-{run.id}", *map(run.label, axes)]
                     writer.writerow([*key, column.metric, *shown, cell.best, cell.status, cell.reason])

@@ -5,6 +5,7 @@ Codes are [n, chains, D]: for each of n images so many chains, which move at onc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -120,8 +121,8 @@ def anneal(joint: Joint, z: Tensor, count: int, steps: Tensor, draws: Draws, wat
         log_weight += (beta[t] - beta[t - 1]) * point.log_likelihood
         if t < count:  # a last one, at the posterior itself, would change no weight
             point, probability = transition(joint, point, beta[t], _step(steps, t, count), draws.within(str(t)))
-            acceptance += probability / max(count - 1, 1)
-    return Annealed(log_weight, acceptance.mean(1))
+            acceptance += probability
+    return Annealed(log_weight, _rate(acceptance, count))
 
 
 def anneal_back(joint: Joint, z: Tensor, count: int, steps: Tensor, draws: Draws, watch: Watch = iter) -> Annealed:
@@ -134,9 +135,14 @@ def anneal_back(joint: Joint, z: Tensor, count: int, steps: Tensor, draws: Draws
     for t in watch(range(count, 0, -1)):
         if t < count:
             point, probability = transition(joint, point, beta[t], _step(steps, t, count), draws.within(str(t)))
-            acceptance += probability / max(count - 1, 1)
+            acceptance += probability
         log_weight += (beta[t] - beta[t - 1]) * point.log_likelihood
-    return Annealed(log_weight, acceptance.mean(1))
+    return Annealed(log_weight, _rate(acceptance, count))
+
+
+def _rate(accepted: Tensor, count: int) -> Tensor:
+    """The mean probability of acceptance, [n], of the count - 1 transitions; nan where there were none."""
+    return accepted.mean(1) / (count - 1) if count > 1 else torch.full_like(accepted[:, 0], torch.nan)
 
 
 def _step(steps: Tensor, t: int, count: int) -> Tensor:
@@ -145,11 +151,11 @@ def _step(steps: Tensor, t: int, count: int) -> Tensor:
 
 
 def log_mean_exp(log_weight: Tensor) -> Tensor:
-    """[n, k] -> [n]."""
-    return log_weight.double().logsumexp(1) - torch.log(torch.tensor(float(log_weight.shape[1])).double())
+    """[n, k] -> [n], on the CPU: not every device has float64."""
+    return log_weight.cpu().double().logsumexp(1) - math.log(log_weight.shape[1])
 
 
 def effective_samples(log_weight: Tensor) -> Tensor:
     """(sum w)^2 / sum w^2 of each image's chains, [n, chains] -> [n], from 1 to the number of chains."""
-    log_weight = log_weight.double()
+    log_weight = log_weight.cpu().double()
     return (2 * log_weight.logsumexp(1) - (2 * log_weight).logsumexp(1)).exp()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Set
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,8 @@ from bench.evidence import (
 )
 from bench.evidence.densities import Watch, unwatched
 from bench.metrics import Metric, Value, discover, summarise
+
+FAILED = "failed: "  # how the reason of a metric that raised begins
 
 _NOTHING = Value(math.nan)
 _OF_NOISE = pieces_of(NoisyImages) | pieces_of(NoisyAnswers)
@@ -56,24 +58,35 @@ def settings(metric: Metric, asked: Asked) -> dict[str, Any]:
     return {key: getattr(asked, key) for piece, keys in SIZED_BY.items() if piece in _wanted(metric) for key in keys}
 
 
-def missing(entries: dict[str, dict[str, Any]], asked: Asked) -> list[str]:
-    """The metrics that some of the entries asked for lack, or that were taken under other settings."""
+def missing(entries: dict[str, dict[str, Any]], asked: Asked, device: torch.device) -> list[str]:
+    """The metrics asked for that the entries lack, that failed, or that stand on less than is asked for."""
+    asked = asked.on(device)
 
     def is_there(name: str, metric: Metric) -> bool:
         suffixes = [f"@{level:g}" for level in asked.noise_levels] if _wanted(metric) & _OF_NOISE else []
         found = [entries.get(name + suffix) for suffix in ["", *suffixes]]
-        # None is whatever fits the device that it was evaluated on.
-        wanted = {key: value for key, value in settings(metric, asked).items() if value is not None}
-        return all(entry and wanted.items() <= entry.get("settings", {}).items() for entry in found)
+        wanted = settings(metric, asked)
+        return all(
+            entry and not str(entry["reason"]).startswith(FAILED) and _covers(entry["settings"], wanted)
+            for entry in found
+        )
 
     return [name for name, metric in requested(asked).items() if not is_there(name, metric)]
+
+
+def _covers(taken: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether a number was taken with as many of everything as are wanted now, and under the same sigma."""
+    return all(
+        taken[key] == value if key == "ais_sigma" else taken[key] >= value  # a larger number is not given up
+        for key, value in wanted.items()
+    )
 
 
 def _answer(metric: Metric, evidence: dict[str, Callable[[], Any]]) -> Value:
     return summarise(metric(**{piece: evidence[piece]() for piece in _wanted(metric)}))
 
 
-def _entry(metric: Metric, answer: Value, reason: str | None = None, remarks: Sequence[str] = ()) -> dict[str, Any]:
+def _entry(metric: Metric, answer: Value, reason: str | None = None, remarks: Iterable[str] = ()) -> dict[str, Any]:
     """A record's entry: numbers are finite or null, and a null value has its reason; beside others stand remarks."""
     if reason is None and not math.isfinite(answer.value):
         answer, reason = _NOTHING, f"not a finite number: {answer.value}"
@@ -126,12 +139,17 @@ def evaluate(
             try:
                 if key not in shared:
                     shared[key] = _answer(metric, evidence)
-                remarks = [note for question, note in model.notes.items() if wanted & ASKS[question]]
+                remarks = dict.fromkeys(note for question, note in model.notes.items() if wanted & ASKS[question])
                 entry, details = _entry(metric, shared[key], remarks=remarks), shared[key].details
                 if wanted & OF_FEATURES:
                     details = details | images.features_note
             except UnavailableError as reason:
                 entry = _entry(metric, _NOTHING, str(reason))
+            except AssertionError:  # a model that breaks its contract is not judged
+                raise
+            except Exception as error:  # one metric's mistake must not cost the others, nor the run
+                told = " ".join(f"{type(error).__name__}: {error}".split())
+                entry = _entry(metric, _NOTHING, f"{FAILED}{told}")
             sizes = settings(metric, asked.on(answers.device))
             entries[name + suffix] = entry | {"settings": sizes, "details": details}
     suffixes = ["", *levels]

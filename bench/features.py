@@ -110,7 +110,7 @@ def pooled(x: Tensor) -> Tensor:
 
 
 def _hash(data: Data) -> str:
-    text = f"{data.fingerprint}/{data.binarize}/{data.dequantize}/{RECIPE}"
+    text = f"{data.fingerprint}/{data.binarize}/{data.grey_levels if data.dequantize else False}/{RECIPE}"
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
 
@@ -123,7 +123,7 @@ def _loaded(path: Path, data: Data) -> Features | None:
         with safe_open(path, "pt") as file:
             network.load_state_dict({name: file.get_tensor(name) for name in network.state_dict()})
             accuracy = float(file.metadata()["accuracy"])
-    except SafetensorError:
+    except (SafetensorError, RuntimeError, KeyError, TypeError):  # torn, or of another network, or without its notes
         return None
     return Features(path.stem, accuracy, data.shapes.classes, network.eval())
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bench.core import InputError
 
-SCHEMA = 1
+SCHEMA = 2
 RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safetensors", "images.npz"
 
 # The groups that decide a run's weights and numbers: its identity.

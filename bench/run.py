@@ -79,8 +79,15 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
         outcome.seconds = estimated_seconds(job, data.shapes, len(data.train.x)) * len(todo)
         return outcome
     for seed, entry in found.items():
-        add_metrics(job, data, entry)
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
+        with ExitStack() as locks:
+            if not _locked(locks, entry["folder"]):
+                continue  # another process is at it
+            try:
+                add_metrics(job, data, record.read(entry["folder"]))
+            except Exception as error:  # the record stays as it was
+                ending = _ending(error)
+                outcome.seeds[seed], outcome.reason = ending["status"], f"its metrics: {ending['reason']}"
     listeners = tracking.listeners(job.tracking, job.results, job.settings.sweep) if todo else []
     for start in range(0, len(todo), job.stack_size):
         group = todo[start : start + job.stack_size]
@@ -125,33 +132,38 @@ def train_group(
         for listener in listeners:
             listener.finished(seed, entry, arrays.get("images"))
 
-    def conclude(seed: int, model: Model) -> None:
-        with torch.no_grad():
-            model.fit_after(data, Draws(seed, "fit_after", device=job.device))
-        metrics = judge(job, model, data, seed, base | {"gradient_norms": norms[seed]}, listeners[0].watch)
-        images = pictures(model, images_of(data, job.cache), corruption=corruption(job), seed=seed)
+    def conclude(seed: int, model: Model, base: dict[str, Any]) -> None:
+        base = base | {"gradient_norms": norms[seed]}
+        try:
+            with torch.no_grad():
+                model.fit_after(data, Draws(seed, "fit_after", device=job.device))
+            metrics = judge(job, model, data, seed, base, listeners[0].watch)
+            images = pictures(model, images_of(data, job.cache), corruption=corruption(job), seed=seed)
+        except Exception as error:  # of this seed: the others are evaluated all the same
+            keep(seed, base | _ending(error))
+            return
         # The weights are saved already, but for what a model fits after training.
         weights = model.state_dict() if type(model).fit_after is not Model.fit_after else None
-        keep(seed, {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=weights)
+        keep(seed, base | {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=weights)
 
     try:
         for listener in listeners:
             listener.started(job.name, job.id, base["config"], seeds, steps)
-        if (
-            not job.settings.rerun
-            and len(seeds) == 1
-            and (found := record.unjudged(record.seed_folder(folder, seeds[0]), data.fingerprint, steps))
-        ):
-            base |= {key: found[key] for key in PACE}
-            norms[seeds[0]] = found.get("gradient_norms")
-            conclude(seeds[0], restored(found).to(job.device))
+        for seed in list(seeds) if not job.settings.rerun else []:
+            if found := record.unjudged(record.seed_folder(folder, seed), data.fingerprint, steps):
+                pace = {key: found[key] for key in PACE}
+                norms[seed] = found.get("gradient_norms")
+                conclude(seed, restored(found).to(job.device), base | pace | {"seeds_stacked": found["seeds_stacked"]})
+        seeds = [seed for seed in seeds if seed not in recorded]
+        if not seeds:
             return
+        base["seeds_stacked"] = seeds
         models = [build(job.config, data.shapes, seed).to(job.device) for seed in seeds]
         clock = time.perf_counter()
         for seed, model in zip(seeds, models, strict=True):
             model.fit(data, Draws(seed, "fit", device=job.device))
         stack = Stack(models, seeds, job.device)
-        pace: dict[str, Any] = {"steps": 0, "seconds": time.perf_counter() - clock, "samples_per_second": None}
+        pace = {"steps": 0, "seconds": time.perf_counter() - clock, "samples_per_second": None}
         diverged: list[int | None] = [None] * len(seeds)
         for progress in train(stack, data, corruption(job), optimizers(job), job.budget):
             diverged = progress.diverged
@@ -175,7 +187,7 @@ def train_group(
                 record.write(record.seed_folder(folder, seed), unjudged, weights=model.state_dict())
         for seed, model, _ in trained:
             if seed not in recorded:
-                conclude(seed, model)
+                conclude(seed, model, base)
     except KeyboardInterrupt:
         for seed in seeds:
             # A result that a rerun had not replaced yet stays.
@@ -213,7 +225,7 @@ def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any], 
 
 def add_metrics(job: Job, data: Data, found: dict[str, Any]) -> None:
     """Metrics that a finished run has not been asked for yet, or not under these settings, from its saved weights."""
-    names = missing(found["metrics"], job.metrics) if found["status"] == "ok" else []
+    names = missing(found["metrics"], job.metrics, job.device) if found["status"] == "ok" else []
     if names:
         job = replace(job, metrics=replace(job.metrics, names=names))
         watch = tracking.Terminal(f"{job.name} seed {found['seed']}").watch

@@ -61,5 +61,10 @@ def restored(found: dict[str, Any]) -> Model:
         raise InputError(f"{weights} does not exist: train the run again with rerun=true")
     channels, height, width = found["data"]["image"]
     model = build(found["config"], Shapes((channels, height, width), found["data"]["classes"]), found["seed"])
-    model.load_state_dict(load_file(weights))
+    try:
+        model.load_state_dict(load_file(weights))
+    except RuntimeError as error:
+        raise InputError(
+            f"{weights} are not those of this version's model: train the run again with rerun=true"
+        ) from error
     return model.eval()

@@ -180,7 +180,7 @@ def test_chunks_change_nothing_in_float64(monkeypatch, float64):
     data = replace(data, **{name: Split(getattr(data, name).x.double()) for name in ("train", "validation", "test")})
     sizes = {"ais_images": 5, "ais_chains": 2, "ais_temperatures": 20, "iw_samples": 5}
     whole = measured(model, data, **sizes)
-    monkeypatch.setattr("bench.evidence.densities.CHAINS_AT_ONCE", 4)
+    monkeypatch.setattr("bench.evidence.densities.PIXELS_AT_ONCE", 4 * 64)
     monkeypatch.setattr("bench.evidence.answers.CHUNK", 7)
     for name, entry in measured(model, data, **sizes).items():
         assert entry["value"] == pytest.approx(whole[name]["value"], rel=1e-6), name

@@ -67,7 +67,7 @@ SIZED_BY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_SAMPLED, ("samples",)),
     "importance": ("iw_images", "iw_samples"),
     "probed_x": ("iw_images",),
-    "annealed": _AIS,
+    "annealed": (*_AIS, "ais_sigma"),  # a GAN's is the shared one
     "annealed_shared": (*_AIS, "ais_sigma"),
 }
 

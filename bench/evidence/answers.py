@@ -201,8 +201,11 @@ class Answers:
 
     @property
     def sampled_label(self) -> Tensor | None:
-        """The classes that samples are asked for: those of the test images, in their order."""
-        return None if self.label is None else self.label[torch.arange(self.count) % len(self.label)]
+        """The classes that samples are asked for: those of the test images, in their random order."""
+        if self.label is None:
+            return None
+        rows = self.images.order("test")
+        return self.label.cpu()[rows[torch.arange(self.count) % len(rows)]]
 
     @cached_property
     def samples(self) -> Tensor:

@@ -37,13 +37,13 @@ class Watch(Protocol):
     def __call__(self, numbers: Iterable[int], what: str) -> Iterable[int]: ...
 
 
-CHAINS_AT_ONCE = 2000  # changes nothing but memory
+PIXELS_AT_ONCE = 1_500_000  # of all chains that move at once: decides memory, and of the numbers their rounding
 SIMULATED = 5  # one image is simulated, for the error bar, for so many that are judged
 
 # How the sigma of a Gaussian is chosen on validation images: by expectation maximisation, whose expectation is taken
 # over chains that go on from where they were.
 SIGMA_IMAGES, SIGMA_CHAINS, SIGMA_ROUNDS, SIGMA_MOVES = 20, 4, 20, 5
-SIGMA_START, SIGMA_FLOOR = 0.2, 0.01
+SIGMA_START, SIGMA_FLOOR = 0.2, 0.001
 
 
 class Importance(NamedTuple):
@@ -192,7 +192,7 @@ class Densities:
     def _anneal(self, observe: Observe, piece: str, sigma: float | None) -> Annealing:
         asked = self._asked
         chains, count = asked.ais_chains or 0, asked.ais_temperatures or 0
-        at_once = max(1, CHAINS_AT_ONCE // chains)
+        at_once = max(1, PIXELS_AT_ONCE // (chains * self._images.x[0].numel()))
 
         def pilot(joint: Joint, n: int, draws: Draws, what: str) -> Tensor:
             draws = draws.within("pilot")

@@ -88,12 +88,6 @@ class Images:
         return self._known("test", "factors")
 
     @property
-    def classes(self) -> int:
-        if not self.data.shapes.classes:
-            raise UnavailableError("the data set has no labels")
-        return self.data.shapes.classes
-
-    @property
     def some(self) -> Tensor:
         """The rows of the test images that are compared with one another, [<= SOME]."""
         return self.order("test")[:SOME]

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from bench.core import UnavailableError
 from bench.divergences import mmd
 from bench.metrics import Value, metric
 
@@ -32,6 +33,8 @@ def linear_probe_accuracy(train_codes: Tensor, train_label: Tensor, test_codes: 
     """
     if not (train_codes.isfinite().all() and test_codes.isfinite().all()):
         return torch.full((len(test_codes),), torch.nan)
+    if len(train_label.unique()) < 2:
+        raise UnavailableError("all training images are of one class: there is nothing to tell apart")
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ROUNDS))
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         probe.fit(train_codes.double().numpy(), train_label.numpy())

@@ -40,16 +40,16 @@ def high_quality_samples(samples: Tensor, x: Tensor, modes: Tensor, mode_sigma: 
 
 
 @metric(better="higher", ideal=1.0)
-def class_coverage(sample_class: Tensor, classes: int) -> Value:
-    """The share of the classes with at least a tenth of n / classes of the samples [n].
+def class_coverage(sample_class: Tensor, test_label: Tensor) -> Value:
+    """The share of the test images' classes with at least a tenth of n / classes of the samples [n].
 
     The modes covered of stacked MNIST (Metz et al. 2017) are classes with at least one, which is the same up to ten
     samples a class; of more, the classifier's errors alone would reach every class. A class that is rarer than that
     in the data is not found in real images either.
     """
-    n = len(sample_class)
-    found = RARE * classes * sample_class.bincount() >= n
-    return Value(found.sum().item() / classes, n=n)
+    n, classes = len(sample_class), test_label.unique()
+    counts = (sample_class[:, None] == classes).sum(0)
+    return Value((RARE * len(classes) * counts >= n).double().mean().item(), n=n)
 
 
 def _surprise(label: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class VAE(Model):
         self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image), self.classes)
         self.likelihood, self.prior = likelihood, prior.checked(latent_dim, density=True)
         if conditional:
-            self.notes = {"encode": "the model is told the labels of the test images"}
+            self.notes = dict.fromkeys(("encode", "decode"), "the model is told the labels of the test images")
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)

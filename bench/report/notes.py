@@ -85,7 +85,7 @@ def ranked_with(run: Run, metric: str) -> Hashable:
         own = {key: value for key, value in run.settings.items() if key.startswith("prior.")}
         fitted = run.value("model.ex_post") not in (None, "none") and run.id  # a density of its own codes
         measured = run.value("prior"), run.value("model.latent_dim"), tuple(sorted(own.items())), fitted
-    return run.value("dataset"), fingerprint(run), measured
+    return run.value("dataset"), fingerprint(run), measured, _sizes(run, metric)
 
 
 def floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
@@ -104,6 +104,23 @@ def floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
         if parts
         else []
     )
+
+
+def _sizes(run: Run, metric: str) -> tuple[tuple[str, Any], ...]:
+    """What a number was taken with of samples, chains, ...: numbers of different sizes do not compare."""
+    entries = [entry for r in run.ok if (entry := r["metrics"].get(metric)) and entry["value"] is not None]
+    return tuple(sorted({item for entry in entries for item in entry.get("settings", {}).items()}, key=str))
+
+
+def sizes(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """A line on metrics that rows took with different sizes, and are not ranked in for that."""
+    lines = []
+    for metric in metrics:
+        found = dict.fromkeys(taken for run in runs if (taken := _sizes(run, metric)))
+        if len(found) > 1:
+            told = [", ".join(f"{key} {value}" for key, value in taken) for taken in found]
+            lines.append(f"{metric} was taken with {' or with '.join(told)}: these are not ranked together.")
+    return lines
 
 
 def unanswered(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:

@@ -107,8 +107,11 @@ def level_with(
 
 def winning(values: Mapping[Key, Mapping[int, float]], better: Better | None, ideal: float | None = None) -> set[Key]:
     """The keys of the best mean, and, where every one has FEW seeds in common with it, of what is level with it."""
-    found = best({key: fmean(by_seed.values()) for key, by_seed in values.items()}, better, ideal)
-    if better is None or len(found) != 1:
+    if better is None:
+        return set()
+    # Of the seeds' losses: where closest is best, runs on both sides of the ideal are not near it on average.
+    found = best({k: fmean(loss_of(v, better, ideal) for v in x.values()) for k, x in values.items()}, "lower")
+    if len(found) != 1:
         return found
     (first,) = found
     if any(len(by_seed.keys() & values[first].keys()) < FEW for by_seed in values.values()):

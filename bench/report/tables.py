@@ -187,6 +187,7 @@ def _table(
         list(footnotes),
         notes.of_table(runs, layout.rows, metrics)
         + notes.floors(runs, metrics)
+        + notes.sizes(runs, metrics)
         + notes.unanswered(runs, [m for m in asked if m not in metrics]),
     )
 

@@ -132,9 +132,10 @@ def test_under_other_sizes_what_they_decide_is_evaluated_anew_and_nothing_else(b
     evaluated = []
     monkeypatch.setattr("bench.run.evaluate", lambda *a, **k: evaluated.append(a[2].names) or evaluate(*a, **k))
     assert bench("model=vae", "sweep=first").code == 0 and evaluated == []
-    assert bench("model=vae", "sweep=first", "metrics.samples=60").code == 0
+    assert bench("model=vae", "sweep=first", "metrics.samples=60").code == 0 and evaluated == []  # it stands on more
+    assert bench("model=vae", "sweep=first", "metrics.samples=600").code == 0
     after = records("first")[0]["metrics"]
-    assert evaluated == [["sharpness_samples"]] and after["sharpness_samples"]["settings"] == {"samples": 60}
+    assert evaluated == [["sharpness_samples"]] and after["sharpness_samples"]["settings"] == {"samples": 600}
     assert {k: v for k, v in after.items() if k != "sharpness_samples"} == {
         k: v for k, v in before.items() if k != "sharpness_samples"
     }
@@ -149,6 +150,45 @@ def test_under_other_sizes_what_they_decide_is_evaluated_anew_and_nothing_else(b
     assert full["log_likelihood_ais_shared"]["settings"] == asked and full["log_likelihood_ais_shared"]["n"] == 4
     assert full["frechet_distance"]["details"].keys() == {"features", "features_accuracy"}
     assert files("weights.safetensors") == weights
+    # A quick look does not stand for what is asked for later.
+    evaluated.clear()
+    sizes[-1] = "metrics.ais_temperatures=6"
+    assert bench("model=vae", "sweep=first", "metrics=full", *sizes).code == 0
+    again = records("first")[0]["metrics"]
+    assert again["log_likelihood_ais_shared"]["settings"] == asked | {"ais_temperatures": 6}
+    assert set(evaluated[0]) == {name for name in full if "ais" in name or "bdmc" in name}
+
+
+def test_a_metric_that_raises_costs_no_other_and_is_tried_again(bench, records, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("bench.metrics.reconstruction._psnr", lambda *_: [][0])
+        assert bench("model=vae", "sweep=first").code == 0
+    before = records("first")[0]
+    assert before["status"] == "ok" and before["metrics"]["reconstruction_mse"]["value"] > 0
+    assert before["metrics"]["psnr"]["reason"] == "failed: IndexError: list index out of range"
+    assert bench("model=vae", "sweep=first").code == 0
+    after = records("first")[0]["metrics"]
+    assert after["psnr"]["value"] > 0
+    assert {k: v for k, v in after.items() if k != "psnr"} == {
+        k: v for k, v in before["metrics"].items() if k != "psnr"
+    }
+
+
+def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, records, files, monkeypatch):
+    line = ("model=vae", "seeds=[0,1]", "stack=2")
+
+    def fails(*_, **__):
+        raise RuntimeError("no luck")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench_run, "pictures", fails)
+        assert bench(*line).code == 1
+    assert [(r["status"], r["reason"]) for r in records()] == [("failed", "RuntimeError: no luck")] * 2
+    weights = files("weights.safetensors")
+    monkeypatch.setattr(bench_run, "train", fails)
+    assert bench(*line).code == 0
+    assert files("weights.safetensors") == weights and [r["seeds_stacked"] for r in records()] == [[0, 1]] * 2
+    assert all(r["status"] == "ok" and r["seconds"] > 0 and r["gradient_norms"]["first"] > 0 for r in records())
 
 
 def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_anew(bench, records, files, monkeypatch):

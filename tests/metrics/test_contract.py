@@ -113,7 +113,7 @@ def evidence(good: bool) -> dict[str, object]:
         "validation_x": validation, "validation_x_noisy": validation + normal(*validation.shape, scale=0.3),
         "sampled_codes": sampled_codes, "reencoded": sampled_codes + normal(SAMPLES, LATENTS, scale=0.1 if good else 2),
         "modes": modes, "mode_sigma": 0.3,
-        "classes": CLASSES, "asked_class": label["samples"],
+        "asked_class": label["samples"],
         "sample_class": label["samples"] if good else torch.zeros(SAMPLES, dtype=torch.long),
         "test_features": test_features, "train_features": normal(TRAIN, FEATURES),
         "sample_features": normal(SAMPLES, FEATURES) + 3 * shift,

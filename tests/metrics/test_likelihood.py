@@ -23,11 +23,15 @@ def test_elbo_is_likelihood_less_divergence():
 def test_bits_are_nats_a_dimension_and_the_width_of_a_level():
     """x uniform on L levels, dequantised, has density 1 on [0, 1]^D; nothing is coded, and a pixel costs log2 L."""
     x, nothing = torch.zeros(4, 1, 3, 5), torch.zeros(4)
-    assert bits_per_dim(log_likelihood=nothing, divergence=nothing, x=x, log2_levels=8.0).tolist() == [8.0] * 4
+
+    def bits(log_likelihood, divergence, levels):
+        of_image = {"log_likelihood": log_likelihood, "divergence": divergence, "sigma_at_floor": nothing}
+        return bits_per_dim(**of_image, x=x, log2_levels=levels).value
+
+    assert bits(nothing, nothing, 8.0) == 8.0
     coins = torch.full((4,), -15 * math.log(2))  # of 15 pixels
-    assert summarise(bits_per_dim(log_likelihood=coins, divergence=nothing, x=x, log2_levels=0.0)).value == 1.0
-    told = summarise(bits_per_dim(log_likelihood=coins, divergence=-coins, x=x, log2_levels=0.0)).value
-    assert told == pytest.approx(2.0)
+    assert bits(coins, nothing, 0.0) == pytest.approx(1.0)
+    assert bits(coins, -coins, 0.0) == pytest.approx(2.0)
 
 
 def test_parzen_is_scipys_kernel_density_estimate():

@@ -58,23 +58,29 @@ def labels(*counts: int) -> torch.Tensor:
 
 def test_a_class_is_found_from_a_tenth_of_its_share_on():
     """1000 samples of 4 classes: 250 would be a fair share, so 25 are enough and 24 not."""
-    value = class_coverage(sample_class=labels(500, 450, 25, 25), classes=4)
+    value = class_coverage(sample_class=labels(500, 450, 25, 25), test_label=torch.arange(4))
     assert (value.value, value.n) == (1.0, 1000)
-    assert class_coverage(sample_class=labels(500, 452, 24, 24), classes=4).value == 0.5
-    assert class_coverage(sample_class=labels(1000), classes=4).value == 0.25
+    assert class_coverage(sample_class=labels(500, 452, 24, 24), test_label=torch.arange(4)).value == 0.5
+    assert class_coverage(sample_class=labels(1000), test_label=torch.arange(4)).value == 0.25
 
 
 def test_of_few_samples_one_finds_a_class():
     """As the modes of stacked MNIST are counted: 1000 of them, and up to ten samples each."""
     modes = torch.randint(0, 1000, (2000,), generator=torch.Generator().manual_seed(0))
-    assert class_coverage(sample_class=modes, classes=1000).value == len(modes.unique()) / 1000
+    assert class_coverage(sample_class=modes, test_label=torch.arange(1000)).value == len(modes.unique()) / 1000
     ten_each = torch.cat([labels(*[10] * 999), torch.full((10,), 7)])
-    assert class_coverage(sample_class=ten_each, classes=1000).value == 0.999
+    assert class_coverage(sample_class=ten_each, test_label=torch.arange(1000)).value == 0.999
+
+
+def test_classes_are_those_of_the_data_whatever_their_numbers():
+    real = torch.tensor([0, 5, 5])
+    assert class_coverage(sample_class=torch.tensor([0, 5, 0, 5]), test_label=real).value == 1.0
+    assert class_coverage(sample_class=torch.tensor([3, 5, 3, 5]), test_label=real).value == 0.5
 
 
 def test_a_classifiers_errors_find_no_class():
     """A collapsed generator whose samples are taken for others half a per cent of the time each."""
-    assert class_coverage(sample_class=labels(955, *[5] * 9), classes=10).value == 0.1
+    assert class_coverage(sample_class=labels(955, *[5] * 9), test_label=torch.arange(10)).value == 0.1
 
 
 def test_entropy_in_closed_form():

@@ -51,7 +51,7 @@ class Results:
         id_ = hashlib.blake2b(json.dumps([choices, config]).encode(), digest_size=5).hexdigest()
         self.started += 1
         record = {
-            "schema": 1,
+            "schema": 2,
             "id": id_,
             "name": "-".join(str(choices[c]) for c in ("model", "likelihood", "dataset", "noise") if choices[c]),
             "sweep": sweep,

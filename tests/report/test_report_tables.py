@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 
 import pandas as pd
 import pytest
@@ -267,3 +268,14 @@ def test_unknown_names_are_told_with_the_known_ones(results, options, told):
     results.run("ae", metrics={"knn_accuracy": 0.9, "elbo": -1.0})
     with pytest.raises(InputError, match=told):
         report(results, **options)
+
+
+def test_numbers_of_different_sizes_are_not_ranked_together(results):
+    for name, value, samples in (("vae", 0.9, 2000), ("aae", 0.8, 2000), ("gan", 1.0, 500)):
+        folder = results.run(name, metrics={"sharpness_samples": value})
+        entry = json.loads((folder / "record.json").read_text())
+        entry["metrics"]["sharpness_samples"]["settings"] = {"samples": samples}
+        (folder / "record.json").write_text(json.dumps(entry))
+    made, said = report(results)
+    assert [row.cells[0].best for row in made.tables[0].rows] == [True, False, False]
+    assert "taken with samples 2000 or with samples 500" in " ".join(said.split())

@@ -76,7 +76,7 @@ def missing(entries: dict[str, dict[str, Any]], asked: Asked, device: torch.devi
 
 def _covers(taken: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether a number was taken with as many of everything as are wanted now, and under the same sigma."""
-    return all(
+    return wanted.keys() <= taken.keys() and all(
         taken[key] == value if key == "ais_sigma" else taken[key] >= value  # a larger number is not given up
         for key, value in wanted.items()
     )

@@ -88,6 +88,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
             except Exception as error:  # the record stays as it was
                 ending = _ending(error)
                 outcome.seeds[seed], outcome.reason = ending["status"], f"its metrics: {ending['reason']}"
+                print(f"{job.name} seed {seed}: {outcome.reason}; its record stays as it was", file=sys.stderr)
     listeners = tracking.listeners(job.tracking, job.results, job.settings.sweep) if todo else []
     for start in range(0, len(todo), job.stack_size):
         group = todo[start : start + job.stack_size]

@@ -9,7 +9,7 @@ from typing import get_type_hints
 import numpy as np
 import pytest
 from filelock import FileLock
-from safetensors.numpy import load, load_file
+from safetensors.numpy import load, load_file, save_file
 
 from bench import record
 from bench import run as bench_run
@@ -172,6 +172,18 @@ def test_a_metric_that_raises_costs_no_other_and_is_tried_again(bench, records, 
     assert {k: v for k, v in after.items() if k != "psnr"} == {
         k: v for k, v in before["metrics"].items() if k != "psnr"
     }
+
+
+def test_metrics_that_cannot_be_added_are_said_and_cost_nothing(bench, records, files):
+    """Weights of another model, as an older version may have left them."""
+    assert bench("model=vae", "sweep=first").code == 0
+    before = records("first")
+    (path,) = files("weights.safetensors")
+    save_file({"other": np.zeros(3)}, path)
+    said = bench("-m", "model=vae,ae", "sweep=first", "metrics=standard")
+    assert said.code == 1 and "seed 0: its metrics: " in said.err and "rerun=true" in said.err
+    found = {r["choices"]["model"]: r for r in records("first")}
+    assert found["ae"]["status"] == "ok" and found["vae"]["metrics"] == before[0]["metrics"]
 
 
 def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, records, files, monkeypatch):

@@ -80,6 +80,8 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
         return outcome
     for seed, entry in found.items():
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
+        if not _lacking(job, entry):
+            continue
         with ExitStack() as locks:
             if not _locked(locks, entry["folder"]):
                 continue  # another process is at it
@@ -224,10 +226,14 @@ def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any], 
     return evaluate(model, images, job.metrics, corruption=corruption(job), seed=seed, facts=facts, watch=watch)
 
 
+def _lacking(job: Job, found: dict[str, Any]) -> list[str]:
+    """The metrics asked for that a finished run's record does not hold, or not in these sizes."""
+    return missing(found["metrics"], job.metrics, job.device) if found["status"] == "ok" else []
+
+
 def add_metrics(job: Job, data: Data, found: dict[str, Any]) -> None:
-    """Metrics that a finished run has not been asked for yet, or not under these settings, from its saved weights."""
-    names = missing(found["metrics"], job.metrics, job.device) if found["status"] == "ok" else []
-    if names:
+    """What a finished run's record lacks of the metrics asked for, from its saved weights."""
+    if names := _lacking(job, found):
         job = replace(job, metrics=replace(job.metrics, names=names))
         watch = tracking.Terminal(f"{job.name} seed {found['seed']}").watch
         entries = judge(job, restored(found).to(job.device), data, found["seed"], found, watch)

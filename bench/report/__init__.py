@@ -60,8 +60,9 @@ def write(
     if chosen["ranks"]:
         check_metrics(runs, [chosen["ranks"]], known_metrics(runs))
         beside.append(ranks.table(ranks.ranks(averaged(runs, over), layout, chosen["ranks"]), layout, chosen["ranks"]))
+    asked = list(beside)
     if chosen["references"] and (published := references.table(runs)):
-        beside.append(published)
+        beside.append(published)  # whose texts are too long for a terminal
     shown = [run for run in runs if printed is None or f"{run.name}-{run.id}" in printed]
     folder = Path(results) / sweeps[0] / "report"
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +70,7 @@ def write(
     (folder / "table.tex").write_text(formats.tex(chosen["title"], [*tables, *beside]), encoding="utf-8")
     formats.write_csv(folder / "table.csv", *made(runs, whole=True))
     if shown:
-        said = made(shown)[0] + (beside if printed is None else [])
+        said = made(shown)[0] + (asked if printed is None else [])
         formats.show(console or Console(highlight=False), chosen["title"], said)
     if chosen["figures"]:
         from bench.report.page import galleries, html  # with pictures comes what draws them

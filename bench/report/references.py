@@ -51,7 +51,7 @@ def table(runs: Sequence[Run]) -> Table | None:
                 published,
                 text(ours, digits),
                 number(ours.mean - reference["value"], digits),
-                "; ".join(differing(run, reference)) or "none",
+                "; ".join(differing(run, reference)) or "none of those known",
                 f"{reference['source']} ({_READ[reference['read']]})",
             ]
             made = tuple(Cell(run, "ok", cell) for cell in cells)

@@ -114,7 +114,7 @@ def evaluate(
     gradient_norm_first and gradient_norm_last. watch: shows how far the long loops have come. Leaves the model in
     evaluation mode. Raises InputError for an unknown name.
     """
-    metrics = requested(asked)
+    metrics, asked = requested(asked), asked.on(images.data.train.x.device)
     model.eval()
     own = judged_under(corruption)
     levels = {f"@{level:g}": type(own)(level=level) for level in asked.noise_levels}  # type: ignore[call-arg]
@@ -150,8 +150,7 @@ def evaluate(
             except Exception as error:  # one metric's mistake must not cost the others, nor the run
                 told = " ".join(f"{type(error).__name__}: {error}".split())
                 entry = _entry(metric, _NOTHING, f"{FAILED}{told}")
-            sizes = settings(metric, asked.on(answers.device))
-            entries[name + suffix] = entry | {"settings": sizes, "details": details}
+            entries[name + suffix] = entry | {"settings": settings(metric, asked), "details": details}
     suffixes = ["", *levels]
     return {
         name + suffix: entries[name + suffix] for name in metrics for suffix in suffixes if name + suffix in entries

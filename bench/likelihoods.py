@@ -131,10 +131,14 @@ class LaplaceObservation:
         return self.mean - self.scale * (2 * side - 1) * torch.log1p(side - u)
 
 
+FLOORED = 1.05  # times its floor, below which a sigma counts as having reached it
+
+
 class Likelihood(nn.Module, ABC):
     """Raw decoder output in, [B, *raw(image)], an observation of images [B, C, H, W] out."""
 
     learned: bool = False  # whether it has a sigma that training has to learn
+    floor: float | None = None  # below which a learned sigma does not go
 
     @abstractmethod
     def forward(self, raw: Tensor) -> Observation: ...
@@ -145,7 +149,10 @@ class Likelihood(nn.Module, ABC):
 
     def at_floor(self, observation: Any) -> Tensor:
         """[B]: the share of each image's pixels whose learned sigma has reached its floor; 0 where there is none."""
-        return observation.mean.new_zeros(len(observation.mean))
+        if self.floor is None:
+            return observation.mean.new_zeros(len(observation.mean))
+        sigma = observation.log_sigma.exp().expand_as(observation.mean)
+        return (sigma < FLOORED * self.floor).to(sigma.dtype).flatten(1).mean(1)
 
     @abstractmethod
     def measure(self, binary: bool) -> str:
@@ -180,15 +187,6 @@ class ContinuousBernoulli(Likelihood):
         return "density"
 
 
-FLOORED = 1.05  # times its floor, below which a sigma counts as having reached it
-
-
-def _at_floor(observation: GaussianObservation, sigma_floor: float) -> Tensor:
-    """[B]: the share of an image's pixels whose sigma is at its floor."""
-    sigma = observation.log_sigma.exp().expand_as(observation.mean)
-    return (sigma < FLOORED * sigma_floor).to(sigma.dtype).flatten(1).mean(1)
-
-
 class Gaussian(Likelihood):
     """sigma = 1 is half the squared error plus a constant. learned: one sigma for all pixels, which starts at sigma.
 
@@ -207,10 +205,11 @@ class Gaussian(Likelihood):
     ):
         super().__init__()
         self.mean_activation: MeanActivation = mean_activation
-        self.learned, self.sigma_floor = learned, sigma_floor
+        self.learned, self.floor = learned, sigma_floor if learned else None
         if learned and sigma <= sigma_floor:
             raise InputError(
-                f"likelihood.sigma={sigma} is where a learned sigma starts: above sigma_floor={sigma_floor}"
+                f"likelihood.sigma={sigma}, where a learned sigma starts, must be above likelihood.sigma_floor="
+                f"{sigma_floor}: choose a larger sigma or a lower floor"
             )
         if learned:
             self.tenth_log_sigma = nn.Parameter(torch.tensor(math.log(sigma - sigma_floor) / 10))
@@ -218,14 +217,11 @@ class Gaussian(Likelihood):
             self.register_buffer("log_sigma", torch.tensor(math.log(sigma)))
 
     def forward(self, raw: Tensor) -> Observation:
-        if self.learned:
-            log_sigma = torch.log(self.sigma_floor + torch.exp(10 * self.tenth_log_sigma))
-        else:
+        if self.floor is None:
             log_sigma = self.log_sigma
+        else:
+            log_sigma = torch.log(self.floor + torch.exp(10 * self.tenth_log_sigma))
         return GaussianObservation(_mean(raw, self.mean_activation), log_sigma)
-
-    def at_floor(self, observation: GaussianObservation) -> Tensor:
-        return _at_floor(observation, self.sigma_floor) if self.learned else super().at_floor(observation)
 
     def measure(self, binary: bool) -> str:
         return "density"
@@ -241,7 +237,7 @@ class GaussianPixelwise(Likelihood):
 
     def __init__(self, sigma_floor: Positive = 0.01, mean_activation: MeanActivation = "sigmoid"):
         super().__init__()
-        self.sigma_floor = sigma_floor
+        self.floor: float = sigma_floor
         self.mean_activation: MeanActivation = mean_activation
 
     def raw(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -250,10 +246,7 @@ class GaussianPixelwise(Likelihood):
 
     def forward(self, raw: Tensor) -> Observation:
         mean, sigma = raw.chunk(2, dim=1)
-        return GaussianObservation(_mean(mean, self.mean_activation), torch.log(self.sigma_floor + F.softplus(sigma)))
-
-    def at_floor(self, observation: GaussianObservation) -> Tensor:
-        return _at_floor(observation, self.sigma_floor)
+        return GaussianObservation(_mean(mean, self.mean_activation), torch.log(self.floor + F.softplus(sigma)))
 
     def measure(self, binary: bool) -> str:
         return "density"

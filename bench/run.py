@@ -135,28 +135,28 @@ def train_group(
         for listener in listeners:
             listener.finished(seed, entry, arrays.get("images"))
 
-    def conclude(seed: int, model: Model, base: dict[str, Any]) -> None:
-        base = base | {"gradient_norms": norms[seed]}
+    def conclude(seed: int, model: Model, **own: Any) -> None:
+        """own: what this seed's record says otherwise than base."""
         try:
             with torch.no_grad():
                 model.fit_after(data, Draws(seed, "fit_after", device=job.device))
-            metrics = judge(job, model, data, seed, base, listeners[0].watch)
+            metrics = judge(job, model, data, seed, base | own | {"gradient_norms": norms[seed]}, listeners[0].watch)
             images = pictures(model, images_of(data, job.cache), corruption=corruption(job), seed=seed)
         except Exception as error:  # of this seed: the others are evaluated all the same
-            keep(seed, base | _ending(error))
+            keep(seed, own | _ending(error))
             return
         # The weights are saved already, but for what a model fits after training.
         weights = model.state_dict() if type(model).fit_after is not Model.fit_after else None
-        keep(seed, base | {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=weights)
+        keep(seed, own | {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=weights)
 
     try:
         for listener in listeners:
             listener.started(job.name, job.id, base["config"], seeds, steps)
-        for seed in list(seeds) if not job.settings.rerun else []:
+        for seed in [] if job.settings.rerun else seeds:
             if found := record.unjudged(record.seed_folder(folder, seed), data.fingerprint, steps):
-                pace = {key: found[key] for key in PACE}
                 norms[seed] = found.get("gradient_norms")
-                conclude(seed, restored(found).to(job.device), base | pace | {"seeds_stacked": found["seeds_stacked"]})
+                own = {key: found[key] for key in (*PACE, "seeds_stacked")}
+                conclude(seed, restored(found).to(job.device), **own)
         seeds = [seed for seed in seeds if seed not in recorded]
         if not seeds:
             return
@@ -166,7 +166,7 @@ def train_group(
         for seed, model in zip(seeds, models, strict=True):
             model.fit(data, Draws(seed, "fit", device=job.device))
         stack = Stack(models, seeds, job.device)
-        pace = {"steps": 0, "seconds": time.perf_counter() - clock, "samples_per_second": None}
+        pace: dict[str, Any] = {"steps": 0, "seconds": time.perf_counter() - clock, "samples_per_second": None}
         diverged: list[int | None] = [None] * len(seeds)
         for progress in train(stack, data, corruption(job), optimizers(job), job.budget):
             diverged = progress.diverged
@@ -190,7 +190,7 @@ def train_group(
                 record.write(record.seed_folder(folder, seed), unjudged, weights=model.state_dict())
         for seed, model, _ in trained:
             if seed not in recorded:
-                conclude(seed, model, base)
+                conclude(seed, model)
     except KeyboardInterrupt:
         for seed in seeds:
             # A result that a rerun had not replaced yet stays.

@@ -295,6 +295,7 @@ def test_a_bernoullis_grey_pixels_do_not_integrate_to_one():
         (("likelihood=gaussian", "likelihood.mean_activation=tanh"), "likelihood.mean_activation"),
         (("likelihood=gaussian", "likelihood.sigma=0"), "likelihood.sigma"),
         (("likelihood=gaussian_learned", "likelihood.sigma=-1"), "likelihood.sigma"),
+        (("likelihood=gaussian_learned", "likelihood.sigma=0.001"), "must be above likelihood.sigma_floor=0.001"),
         (("likelihood=gaussian_pixelwise", "likelihood.sigma_floor=0"), "likelihood.sigma_floor"),
         (("likelihood=laplace", "likelihood.scale=0"), "likelihood.scale"),
     ],

@@ -47,11 +47,10 @@ SIGMA_START, SIGMA_FLOOR = 0.2, 0.001
 
 
 class Importance(NamedTuple):
-    """Of k draws of q(z|x): log mean weight, [n] nats, and the effective number of draws, [n]."""
+    """Of some draws of q(z|x): log mean weight, [n] nats, and the effective number of draws, [n]."""
 
     log_mean_weight: Tensor
     effective_samples: Tensor
-    k: int
 
 
 class Annealing(NamedTuple):
@@ -77,11 +76,14 @@ def unwatched(numbers: Iterable[int], what: str) -> Iterable[int]:
 
 
 class Densities:
-    """log p(x) of the first of the test images in their random order. watch: shows how far a loop has come."""
+    """log p(x) of the first of the test images in their random order.
+
+    asked: with its numbers for the device, none of them None but ais_sigma; watch: shows how far a loop has come.
+    """
 
     def __init__(self, answers: Answers, asked: Asked, watch: Watch = unwatched):
         self._answers, self._images, self._model = answers, answers.images, answers.model
-        self._asked, self._watch = asked.on(answers.device), watch
+        self._asked, self._watch = asked, watch
 
     @property
     def log2_levels(self) -> float:
@@ -121,7 +123,7 @@ class Densities:
             return torch.stack([log_sum, log_sum_of_squares], 1)
 
         sums = self._answers.each(log_sums, "importance", *self._probed(self._asked.iw_images)).unbind(1)
-        return Importance(sums[0] - math.log(k), (2 * sums[0] - sums[1]).exp(), k)
+        return Importance(sums[0] - math.log(k), (2 * sums[0] - sums[1]).exp())
 
     @cached_property
     def annealed(self) -> Annealing:

@@ -46,32 +46,21 @@ def write(
     runs = load(Path(results), sweeps)
     over = _names(chosen["average"])
     check_axes(runs, "average", over)
-
-    def made(some: Sequence[Run], whole: bool = False) -> tuple[list[Table], Layout]:
-        pooled = averaged(some, over)
-        layout = _layout(pooled, chosen)
-        return build(pooled, layout, notes.of_average(some, over), whole), layout
-
-    tables, layout = made(runs)
-    beside = []
-    if chosen["improvement"]:
-        check_metrics(runs, [chosen["improvement"]], known_metrics(runs))
-        beside += improvement.tables(averaged(runs, over), layout, chosen["improvement"])
-    if chosen["ranks"]:
-        check_metrics(runs, [chosen["ranks"]], known_metrics(runs))
-        beside.append(ranks.table(ranks.ranks(averaged(runs, over), layout, chosen["ranks"]), layout, chosen["ranks"]))
-    asked = list(beside)
-    if chosen["references"] and (published := references.table(runs)):
-        beside.append(published)  # whose texts are too long for a terminal
-    shown = [run for run in runs if printed is None or f"{run.name}-{run.id}" in printed]
+    pooled, said = averaged(runs, over), notes.of_average(runs, over)
+    layout = _layout(pooled, chosen)
+    tables = build(pooled, layout, said)
+    asked = _comparisons(pooled, layout, chosen)
+    # Published numbers have texts too long for a terminal.
+    published = references.table(runs) if chosen["references"] else None
+    beside = [*asked, *([published] if published else [])]
     folder = Path(results) / sweeps[0] / "report"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(formats.markdown(chosen["title"], [*tables, *beside]), encoding="utf-8")
     (folder / "table.tex").write_text(formats.tex(chosen["title"], [*tables, *beside]), encoding="utf-8")
-    formats.write_csv(folder / "table.csv", *made(runs, whole=True))
+    formats.write_csv(folder / "table.csv", build(pooled, layout, said, whole=True), layout)
+    shown = [*tables, *asked] if printed is None else _printed(runs, printed, chosen)
     if shown:
-        said = made(shown)[0] + (asked if printed is None else [])
-        formats.show(console or Console(highlight=False), chosen["title"], said)
+        formats.show(console or Console(highlight=False), chosen["title"], shown)
     if chosen["figures"]:
         from bench.report.page import galleries, html  # with pictures comes what draws them
 
@@ -81,6 +70,26 @@ def write(
             html(chosen["title"], sweeps, runs, [*tables, *beside], pictures), encoding="utf-8"
         )
     return Report(folder, runs, tables)
+
+
+def _printed(runs: Sequence[Run], names: Collection[str], chosen: dict[str, Any]) -> list[Table]:
+    """The tables of some of the runs, laid out by what differs between these."""
+    over = _names(chosen["average"])
+    some = [run for run in runs if f"{run.name}-{run.id}" in names]
+    pooled = averaged(some, over)
+    return build(pooled, _layout(pooled, chosen), notes.of_average(some, over)) if some else []
+
+
+def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) -> list[Table]:
+    """The tables that compare rows in one metric, where they are asked for."""
+    made: list[Table] = []
+    if metric := chosen["improvement"]:
+        check_metrics(runs, [metric], known_metrics(runs))
+        made += improvement.tables(runs, layout, metric)
+    if metric := chosen["ranks"]:
+        check_metrics(runs, [metric], known_metrics(runs))
+        made.append(ranks.table(ranks.ranks(runs, layout, metric), layout, metric))
+    return made
 
 
 def main() -> None:

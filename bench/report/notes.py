@@ -99,11 +99,8 @@ def floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
             low, high = (f"{value:.3g}" for value in (min(found), max(found)))
             n = f" (n = {counts[0]:,})" if len(counts) == 1 else ""
             parts.append(f"{metric} {low if low == high else f'{low} to {high}'}{n}")
-    return (
-        [f"Floors, which real images, a second draw of the prior or no codes at all reach: {', '.join(parts)}."]
-        if parts
-        else []
-    )
+    what = "Floors, which real images, a second draw of the prior or no codes at all reach"
+    return [f"{what}: {', '.join(parts)}."] if parts else []
 
 
 def _sizes(run: Run, metric: str) -> tuple[tuple[str, Any], ...]:

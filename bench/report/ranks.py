@@ -36,9 +36,8 @@ def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
     for group in by_data(runs, layout).values():
         found: dict[tuple[str, ...], float] = {}
         for run in ordered(group, axes):
-            values = [m["value"] for r in run.ok if (m := r["metrics"].get(metric)) and m["value"] is not None]
-            if values:
-                found[label_of(run, axes)] = loss_of(fmean(values), better, ideal)
+            if values := run.values(metric):
+                found[label_of(run, axes)] = loss_of(fmean(values.values()), better, ideal)
         blocks.append(found)
     if len(blocks) < FEWEST_DATA:
         return f"{len(blocks)} data sets are too few: a rank test over data sets needs at least {FEWEST_DATA}"

@@ -40,8 +40,7 @@ def table(runs: Sequence[Run]) -> Table | None:
     for run in runs:
         for reference in references():
             metric = reference["metric"]
-            entries = [r["metrics"].get(metric) for r in run.ok]
-            values = [entry["value"] for entry in entries if entry and entry["value"] is not None]
+            values = [*run.values(metric).values()]
             if not values or (run.value("model"), run.value("dataset")) != (reference["model"], reference["dataset"]):
                 continue
             ours = estimate(values)

@@ -50,6 +50,11 @@ class Run:
     def ok(self) -> list[Record]:
         return [r for r in self.records if r["status"] == "ok"]
 
+    def values(self, metric: str) -> dict[int, float]:
+        """The numbers of a metric, by seed: of seeds that ended well and have one."""
+        entries = {r["seed"]: r["metrics"].get(metric) for r in self.ok}
+        return {seed: entry["value"] for seed, entry in entries.items() if entry and entry["value"] is not None}
+
     def first(self, key: str) -> Any:
         """What the first record that has it says under key: a run that failed early lacks some."""
         return next((r[key] for r in self.records if r.get(key)), None)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.report import notes
-from bench.report.runs import Record, Run, ordered
+from bench.report.runs import Run, ordered
 from bench.report.statistics import Better, Estimate, decimals, estimate, text, winning
 
 # Numbers of p(x|z): comparable within one likelihood key only. The rest is comparable within a data set.
@@ -83,20 +83,14 @@ def of_likelihood(metric: str) -> bool:
     return metric.startswith(LIKELIHOOD_METRICS) and not metric.endswith(notes.SHARED)
 
 
-def _number(r: Record, metric: str) -> float | None:
-    return r["metrics"][metric]["value"] if metric in r["metrics"] else None
-
-
 def _answered(runs: Sequence[Run], metrics: Sequence[str]) -> tuple[str, ...]:
     """The metrics that some row has a number of; all of them where there is none, or no row is ok."""
-    ok = [r for run in runs for r in run.ok]
-    return tuple(m for m in metrics if any(_number(r, m) is not None for r in ok)) or tuple(metrics)
+    return tuple(m for m in metrics if any(run.values(m) for run in runs)) or tuple(metrics)
 
 
 def _numbered(runs: Sequence[Run], metrics: Sequence[str]) -> list[Run]:
     """The runs with a number of any of the metrics; all of them where there is none."""
-    numbered = [run for run in runs if any(_number(r, m) is not None for r in run.ok for m in metrics)]
-    return numbered or list(runs)
+    return [run for run in runs if any(run.values(m) for m in metrics)] or list(runs)
 
 
 def known_metrics(runs: Sequence[Run]) -> list[str]:
@@ -223,15 +217,14 @@ def _cell(run: Run | None, metric: str, marks: Callable[[Sequence[str]], tuple[i
         reasons = notes.endings(run)
         status = ", ".join(dict.fromkeys(r["status"] for r in run.records))
         return Cell(run, status, status, marks=marks(reasons), reason="; ".join(reasons))
-    entries = [(r, r["metrics"].get(metric)) for r in run.ok]
-    values = {r["seed"]: m["value"] for r, m in entries if m and m["value"] is not None}
-    reasons = notes.by_seed([(r, _remark(r, m, metric)) for r, m in entries])
+    values = run.values(metric)
+    reasons = notes.by_seed([(r, _remark(r["metrics"].get(metric), metric)) for r in run.ok])
     if not values:
         return Cell(run, "n/a", "n/a", marks=marks(reasons), reason="; ".join(reasons))
     return Cell(run, "ok", "", estimate([*values.values()]), values, marks=marks(reasons), reason="; ".join(reasons))
 
 
-def _remark(r: Record, entry: dict | None, metric: str) -> str | None:
+def _remark(entry: dict | None, metric: str) -> str | None:
     if entry is None:
         return f"{metric} was not evaluated"
     return entry["reason"] or (None if entry["value"] is not None else "no reason was recorded")

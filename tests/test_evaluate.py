@@ -31,6 +31,7 @@ FACTS |= {"gradient_norm_first": 0.5, "gradient_norm_last": 2.0}
 # Of a model or of data without what they ask for.
 SMALL = {"iw_images": 30, "iw_samples": 20, "ais_images": 4, "ais_chains": 2, "ais_temperatures": 10}
 NOT_ASKED = {"component_accuracy", "high_quality_samples", "mode_coverage", "class_consistency", "fid"}
+NOT_ASKED |= {"first_order_ratio", "first_order_ratio_large", "output_signal", "cross_entropy_gap"}
 NOT_ASKED |= {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"}
 
 
@@ -234,6 +235,7 @@ def test_a_model_that_answers_nan_has_no_value():
     model.w.fill_(math.nan)
     for name, entry in measured(model, digits(), samples=20).items():
         of_data = {"knn_accuracy_pixels", "interpolation_gap_pixels", "denoising_gain_db_filter", "bits_per_dim"}
+        of_data |= {"shift_over_damage_pixels", "relative_contrast_pixels", "relative_contrast_prior"}
         if name not in {*FACTS, *of_data, *NOT_ASKED, "gradient_ratio"}:
             assert entry["value"] is None and "not a finite number" in entry["reason"], name
 
@@ -303,6 +305,7 @@ def test_every_piece_that_asks_a_model_something_is_known_to():
     """So that a model's notes stand beside all metrics that they are about."""
     of_model = set().union(*map(bench.evidence.pieces_of, (Answers, NoisyAnswers, Densities)))
     only_data = {"label", "sampled_label", "asked_class", "directions", "log2_levels", "probed_x"}
+    only_data |= {"some_normal_codes"}
     assert of_model - only_data == set().union(*ASKS.values())
     for path in MODELS.values():
         model = locate(path["_target_"])

@@ -31,21 +31,26 @@ __all__ = [
 ]
 
 # The pieces that ask something of a model, by the words of `Model.notes`.
+_OF_LIKELIHOOD_AT_MEAN = {"log_likelihood_at_mean", "output_gradient", "output_error"}
+_OF_LOSS = {"small_step", "large_step"}
 _AT_MEAN = {
     *("test_codes", "train_codes", "some_codes", "code_neighbours", "own_component", "jacobian", "reencoded"),
-    *("x_mean", "latent_midpoint_to_train", "x_denoised", "noisy_codes"),
+    *("x_mean", "latent_midpoint_to_train", "x_denoised", "noisy_codes", "some_shifted_codes", "some_damaged_codes"),
+    *_OF_LIKELIHOOD_AT_MEAN,
 }
 _OF_SAMPLES = {"samples", "sample_features", "sample_class", "sample_to_train", "reencoded"}
 ASKS: dict[str, set[str]] = {
     "mean": _AT_MEAN,
     "encode": _AT_MEAN
-    | {"posterior_codes", "some_posterior_codes", "log_likelihood", "sigma_at_floor", "divergence", "importance"},
+    | {"posterior_codes", "some_posterior_codes", "log_likelihood", "sigma_at_floor", "divergence", "importance"}
+    | _OF_LOSS,
     "posterior": {"divergence", "importance"},
     "decode": {
+        *(_OF_LIKELIHOOD_AT_MEAN | _OF_LOSS),
         *("x_mean", "x_denoised", "latent_midpoint_to_train", "decoded"),
         *("log_likelihood", "sigma_at_floor", "importance", "annealed", "annealed_shared"),
     },
-    "likelihood": {"log_likelihood", "importance", "annealed"},
+    "likelihood": {"log_likelihood", "importance", "annealed"} | _OF_LIKELIHOOD_AT_MEAN,
     "prior": _OF_SAMPLES
     | {"prior_codes", "some_prior_codes", "sampled_codes", "decoded", "annealed", "annealed_shared"},
     "sample": _OF_SAMPLES,

@@ -13,6 +13,7 @@ from bench.core import Batch, Corruption, Model, Posterior, UnavailableError
 from bench.corruptions import Gaussian, Identity
 from bench.divergences import jacobian_exact
 from bench.draws import Draws, RowDraws
+from bench.evidence.descent import Step, batches, steps
 from bench.evidence.images import Images, NoisyImages
 from bench.metrics.neighbours import nearest
 
@@ -36,6 +37,10 @@ class Answers:
     def label(self) -> Tensor | None:
         """Of the test images: what a conditional model is told."""
         return self.images.data.test.label
+
+    def told(self, rows: Tensor) -> Tensor | None:
+        """The labels of these test images, on the CPU."""
+        return None if self.label is None else self.label.cpu()[rows]
 
     def chunks(self, piece: str, n: int, at_once: int | None = None) -> Iterator[tuple[slice, RowDraws]]:
         """Rows of n, at most at_once or CHUNK of them, and their part of the draws of a piece."""
@@ -95,6 +100,22 @@ class Answers:
         return self.prior_codes.unflatten(0, (2, -1))[:, self.images.some]
 
     @property
+    def some_normal_codes(self) -> Tensor:
+        """Two draws of N(0, I) for each of `some_x`, [2, S, D]: the same for all models of so many latents."""
+        shape = (2, len(self.images.some), self.posterior_codes.shape[1])
+        return Draws(0, "evaluate").normal("normal_codes", shape)
+
+    @property
+    def some_shifted_codes(self) -> Tensor:
+        """Posterior means of `some_shifted`, [S, D]."""
+        return self.each(self.code, "codes", self.images.some_shifted, self.told(self.images.some))
+
+    @property
+    def some_damaged_codes(self) -> Tensor:
+        """Posterior means of `some_damaged`, [S, D]."""
+        return self.each(self.code, "codes", self.images.some_damaged, self.told(self.images.some))
+
+    @property
     def directions(self) -> Tensor:
         """Unit vectors that codes are projected on, [D, DIRECTIONS]: the same for all models of so many latents."""
         drawn = Draws(0, "evaluate").normal("directions", (self.posterior_codes.shape[1], DIRECTIONS))
@@ -113,7 +134,7 @@ class Answers:
         """
         left, right = self.images.pairs
         midpoints = torch.lerp(self.test_codes[left], self.test_codes[right], 0.5)
-        decoded = self.decode(midpoints, None if self.label is None else self.label.cpu()[left])
+        decoded = self.decode(midpoints, self.told(left))
         return self.images.to_train(self.images.seen(self.images.as_data(decoded, "latent_midpoints"))[0])
 
     @cached_property
@@ -138,8 +159,7 @@ class Answers:
             return jacobian_exact(lambda x: self.model.encode(batch._replace(x_noisy=x)).mean, batch.x_noisy)
 
         rows = self.images.some[:JACOBIANS]
-        label = None if self.label is None else self.label.cpu()[rows]
-        return self.each(squared, "jacobian", self.images.x[rows], label, at_once=JACOBIANS_AT_ONCE)
+        return self.each(squared, "jacobian", self.images.x[rows], self.told(rows), at_once=JACOBIANS_AT_ONCE)
 
     @cached_property
     def train_codes(self) -> Tensor:
@@ -150,6 +170,63 @@ class Answers:
     def x_mean(self) -> Tensor:
         """The mean image that the posterior mean decodes to."""
         return self.each(self.reconstruct, "reconstruct", self.images.x, self.label)
+
+    @cached_property
+    def log_likelihood_at_mean(self) -> Tensor:
+        """log p(x|z) of the test images at the posterior mean, what `x_mean` is the mean of, [N] nats."""
+
+        def at_mean(batch: Batch, draws: Draws) -> Tensor:
+            return self.model.decode(self.code(batch, draws), batch).log_prob(batch.x)
+
+        return self.each(at_mean, "reconstruct", self.images.x, self.label)
+
+    @cached_property
+    def _at_output(self) -> Tensor:
+        likelihood: Any = getattr(self.model, "likelihood", None)
+        if likelihood is None:
+            raise UnavailableError("the model has no likelihood that reads the decoder's output")
+
+        def at_output(batch: Batch, draws: Draws) -> Tensor:
+            read: list[Tensor] = []
+            with likelihood.register_forward_pre_hook(lambda module, given: read.append(given[0])):
+                self.reconstruct(batch, draws)
+            if not read:
+                raise UnavailableError("the model decodes without asking its likelihood")
+            raw = read[0].detach().requires_grad_()
+            with torch.enable_grad():
+                observation = likelihood(raw)
+                (slope,) = torch.autograd.grad(-observation.log_prob(batch.x).sum(), raw)
+            error = batch.x - observation.mean.detach()
+            return torch.stack([slope.abs().flatten(1).sum(1), error.abs().flatten(1).sum(1)], 1)
+
+        return self.each(at_output, "reconstruct", self.images.some_x, self.told(self.images.some))
+
+    @property
+    def output_gradient(self) -> Tensor:
+        """The sum over an image of |d(-log p(x|z)) / d raw|, raw what the likelihood reads at the posterior mean, [S].
+
+        Of `some_x`. Where a sigma is decoded too, it is among what the likelihood reads.
+        """
+        return self._at_output[:, 0]
+
+    @property
+    def output_error(self) -> Tensor:
+        """The sum over an image's pixels of |x - x_mean|, of `some_x`, [S]."""
+        return self._at_output[:, 1]
+
+    @cached_property
+    def _steps(self) -> list[Step]:
+        return steps(self.model, batches(self.images, self.device), self.seed)
+
+    @property
+    def small_step(self) -> Step:
+        """A step of gradient descent from the trained weights that is predicted to lower the loss a little."""
+        return self._steps[0]
+
+    @property
+    def large_step(self) -> Step:
+        """One that is predicted to lower it by as much as the whole of it."""
+        return self._steps[1]
 
     # log_likelihood and divergence draw under one key, so both are taken at the same z.
     def _at_one_code(self, answer: Callable[[Batch, Posterior, Tensor], Tensor]) -> Tensor:
@@ -202,10 +279,8 @@ class Answers:
     @property
     def sampled_label(self) -> Tensor | None:
         """The classes that samples are asked for: those of the test images, in their random order."""
-        if self.label is None:
-            return None
         rows = self.images.order("test")
-        return self.label.cpu()[rows[torch.arange(self.count) % len(rows)]]
+        return self.told(rows[torch.arange(self.count) % len(rows)])
 
     @cached_property
     def samples(self) -> Tensor:

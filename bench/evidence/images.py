@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bench.core import Corruption, Data, Split, UnavailableError
+from bench.corruptions import Blocks
 from bench.draws import Draws
 from bench.features import Features, features_of
 from bench.metrics import Value
@@ -18,6 +20,8 @@ from bench.metrics.neighbours import distance_to_nearest, nearest
 BLOCK = 1000  # images that Data.observe sees at once: part of what is drawn, so it stays as it is
 SOME = 2000  # test images that are compared with one another, all with all
 PIXEL_NEIGHBOURS = 5
+SHIFT = 2  # pixels
+DAMAGE = 0.25  # of an image's area
 
 
 class Images:
@@ -95,6 +99,23 @@ class Images:
     @property
     def some_x(self) -> Tensor:
         return self.x[self.some]
+
+    @cached_property
+    def some_shifted(self) -> Tensor:
+        """`some_x`, each shifted by SHIFT pixels up, down, left or right, which is drawn; what moves in is 0."""
+        x, way = self.some_x, (4 * Draws(0, "test", "shift").uniform("way", (len(self.some),))).long()
+        height, width = x.shape[2:]
+        if min(height, width) <= 2 * SHIFT:
+            raise UnavailableError(f"images of fewer than {2 * SHIFT + 1} pixels a side have no room to be shifted in")
+        padded = F.pad(x, [SHIFT] * 4)
+        corners = ((0, SHIFT), (2 * SHIFT, SHIFT), (SHIFT, 0), (SHIFT, 2 * SHIFT))
+        shifted = torch.stack([padded[:, :, top : top + height, left : left + width] for top, left in corners])
+        return shifted[way, torch.arange(len(x))]
+
+    @cached_property
+    def some_damaged(self) -> Tensor:
+        """`some_x`, in each of which a rectangle of DAMAGE of the area is 0, anywhere."""
+        return Blocks(DAMAGE)(self.some_x, Draws(0, "test", "damage"))
 
     @property
     def modes(self) -> Tensor:

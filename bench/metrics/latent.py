@@ -17,6 +17,7 @@ from torch import Tensor
 from bench.core import UnavailableError
 from bench.divergences import mmd
 from bench.metrics import Value, metric
+from bench.metrics.neighbours import ratio_of_pairs
 
 ROUNDS = 200  # of L-BFGS at most: about 2 s for 55,000 codes of 16, most of which need fewer
 STARTS = 10  # of k-means, of which the tightest counts
@@ -96,6 +97,33 @@ def jacobian_norm(jacobian: Tensor, test_codes: Tensor) -> Tensor:
     return jacobian.double().sqrt() / _spread(test_codes)
 
 
+def _shift_over_damage(x: Tensor, shifted: Tensor, damaged: Tensor) -> Value:
+    far, near = (torch.linalg.vector_norm((x - other).flatten(1), dim=1) for other in (shifted, damaged))
+    return ratio_of_pairs(far, near)
+
+
+@metric(better="lower")
+def shift_over_damage(some_codes: Tensor, some_shifted_codes: Tensor, some_damaged_codes: Tensor) -> Value:
+    """How far the code moves when the image is shifted by 2 pixels, over how far when a quarter of it is blanked.
+
+    Mean Euclidean distances over test images; codes: [S, D]. Below 1 a shifted image, which a viewer takes for the same
+    one, is more alike than a damaged one.
+    """
+    return _shift_over_damage(some_codes, some_shifted_codes, some_damaged_codes)
+
+
+@metric(better=None)
+def shift_over_damage_pixels(some_x: Tensor, some_shifted: Tensor, some_damaged: Tensor) -> Value:
+    """`shift_over_damage` of the images themselves, [S, C, H, W]: a baseline, the same for all models."""
+    return _shift_over_damage(some_x, some_shifted, some_damaged)
+
+
+def _discrepancy(codes: Tensor, drawn: Tensor) -> Value:
+    """Of codes [S, D] from the first of two draws, [2, S, D]; floor: of the second."""
+    codes, (drawn, again) = codes.double(), drawn.double()
+    return Value(mmd(codes, drawn).item(), n=len(codes), floor=mmd(again, drawn).item())
+
+
 @metric(better="lower", ideal=0.0)
 def mmd_to_prior(some_posterior_codes: Tensor, some_prior_codes: Tensor) -> Value:
     """Squared maximum mean discrepancy between the aggregated posterior, one z ~ q(z|x) an image, and the prior.
@@ -103,8 +131,16 @@ def mmd_to_prior(some_posterior_codes: Tensor, some_prior_codes: Tensor) -> Valu
     some_posterior_codes: [S, D]; some_prior_codes: [2, S, D], two draws. Unbiased, so it may be below 0; the kernels'
     width is the prior's, and numbers of different priors do not compare. floor: that of the two draws of the prior.
     """
-    codes, (drawn, again) = some_posterior_codes.double(), some_prior_codes.double()
-    return Value(mmd(codes, drawn).item(), n=len(codes), floor=mmd(again, drawn).item())
+    return _discrepancy(some_posterior_codes, some_prior_codes)
+
+
+@metric(better=None, ideal=0.0)
+def mmd_to_normal(some_posterior_codes: Tensor, some_normal_codes: Tensor) -> Value:
+    """`mmd_to_prior` with N(0, I) in the prior's place, whatever prior a model has, and where it has none.
+
+    some_normal_codes: [2, S, D], two draws. No model is the worse for another distribution than it was asked for.
+    """
+    return _discrepancy(some_posterior_codes, some_normal_codes)
 
 
 @metric(better="lower", ideal=0.0)

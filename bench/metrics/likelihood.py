@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.annealing import effective_samples, log_mean_exp
+from bench.core import UnavailableError
 from bench.metrics import Value, metric, summarise
 
 PARZEN_SIGMAS = torch.logspace(-2, 0, 21)  # tried on validation images
@@ -43,6 +44,32 @@ def kl(divergence: Tensor) -> Tensor:
 def reconstruction_nll(log_likelihood: Tensor, sigma_at_floor: Tensor) -> Value:
     """-log p(x|z), [N], z ~ q(z|x)."""
     return _beside_floor(-log_likelihood, sigma_at_floor)
+
+
+@metric(better=None, ideal=0.0, unit="nats")
+def squared_error_gap(log_likelihood_at_mean: Tensor, x: Tensor, x_mean: Tensor) -> Tensor:
+    """How far -log p(x|z), z the posterior mean, is from half the squared error plus d/2 log 2 pi, absolute, [N].
+
+    d: pixels times channels. 0, but for rounding, where the likelihood is a Gaussian of sigma = 1.
+    """
+    squared = (x.double() - x_mean.double()).square().flatten(1).sum(1)
+    expected = 0.5 * squared + 0.5 * x[0].numel() * math.log(2 * math.pi)
+    return (-log_likelihood_at_mean.double() - expected).abs()
+
+
+@metric(better=None, ideal=0.0, unit="nats")
+def cross_entropy_gap(log_likelihood_at_mean: Tensor, x: Tensor, x_mean: Tensor) -> Tensor:
+    """How far -log p(x|z), z the posterior mean, is from the cross-entropy of x and x_mean, absolute, [N].
+
+    0, but for rounding, where the likelihood is a Bernoulli. Logarithms are at least -100, as those of torch's
+    binary_cross_entropy. n/a where a mean is outside [0, 1].
+    """
+    if ((x_mean < 0) | (x_mean > 1)).any():
+        raise UnavailableError("some means are outside [0, 1], where there is no cross-entropy")
+    x, mean = x.double(), x_mean.double()
+    log_yes, log_no = mean.log().clamp(min=-100), (-mean).log1p().clamp(min=-100)
+    expected = -(x * log_yes + (1 - x) * log_no).flatten(1).sum(1)
+    return (-log_likelihood_at_mean.double() - expected).abs()
 
 
 @metric(better="lower", unit="bits")

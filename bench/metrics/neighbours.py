@@ -1,4 +1,7 @@
-"""What do neighbours say? Whose class a code has, whether it kept those its image had, and where midpoints lie."""
+"""What do neighbours say? Whose class a code has, whether it kept those its image had, and where midpoints lie.
+
+Euclidean throughout.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,14 @@ def ratio_of_means(above: Tensor, below: Tensor) -> Value:
     above, below = above.double(), below.double()
     ratio = above.mean() / below.mean()
     error = (above.var() / len(above) + ratio.square() * below.var() / len(below)).sqrt() / below.mean()
+    return Value(ratio.item(), error.item(), len(above))
+
+
+def ratio_of_pairs(above: Tensor, below: Tensor) -> Value:
+    """Mean of above [N] over mean of below [N], two numbers of each example; se by the delta method."""
+    above, below = above.double(), below.double()
+    ratio = above.mean() / below.mean()
+    error = (above - ratio * below).std() / len(above) ** 0.5 / below.mean()
     return Value(ratio.item(), error.item(), len(above))
 
 
@@ -116,6 +127,39 @@ def trustworthiness(some_x: Tensor, some_codes: Tensor) -> float:
 def continuity(some_x: Tensor, some_codes: Tensor) -> float:
     """`trustworthiness` the other way round: whether neighbours among the images still are among the codes."""
     return _kept(some_codes, some_x)
+
+
+# --- whether anything is near at all
+
+
+def _contrast(points: Tensor) -> Value:
+    """The mean distance of points [S, ...] to one another over the mean distance to the nearest other."""
+    points, n = points.flatten(1).double(), len(points)
+    distance = torch.cdist(points, points)
+    mean = distance.sum() / (n * (n - 1))
+    return Value((mean / distance.fill_diagonal_(torch.inf).min(1).values.mean()).item(), n=n)
+
+
+@metric(better=None)
+def relative_contrast(some_codes: Tensor) -> Value:
+    """How much nearer the nearest code is than any, among the codes [S, D] of test images (He et al. 2012).
+
+    Mean distance of all pairs over the mean distance to the nearest other. It falls to 1 as dimensions grow, where all
+    are equally far and none is near (Beyer et al. 1999). It rises with S: numbers of as many points compare.
+    """
+    return _contrast(some_codes)
+
+
+@metric(better=None)
+def relative_contrast_prior(some_prior_codes: Tensor) -> Value:
+    """`relative_contrast` of as many draws of the prior, the first of some_prior_codes [2, S, D]."""
+    return _contrast(some_prior_codes[0])
+
+
+@metric(better=None)
+def relative_contrast_pixels(some_x: Tensor) -> Value:
+    """`relative_contrast` of the images themselves, [S, C, H, W]: a baseline, the same for all models."""
+    return _contrast(some_x)
 
 
 # --- between two images

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from bench.paths import CONF
-from bench.report import formats, improvement, notes, ranks, references
+from bench.report import claims, formats, improvement, notes, ranks, references, verdicts
 from bench.report.averages import averaged
 from bench.report.runs import Run, check_axes, check_metrics, load, swept
 from bench.report.tables import Layout, Table, build, known_metrics
@@ -35,12 +35,13 @@ def write(
     printed: Collection[str] | None = None,
     **options: Any,
 ) -> Report:
-    """Prints the tables of some sweeps and writes them, with a page, to results/<first sweep>/report/.
+    """Prints the tables of some sweeps and writes them, with a page, to results/<first sweep>/<folder>/.
 
     printed: the names of the run folders that the printed tables hold, None for all; those written hold all.
     options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml, each of which may be given: title, rows, columns,
-    average, metrics, default_metrics, improvement, ranks, references, figures. Raises InputError on a sweep that is
-    not there, is empty or has a torn record, and on an axis or a metric that no run knows.
+    average, metrics, default_metrics, tables, claims, improvement, ranks, references, figures, folder. Raises
+    InputError on a sweep that is not there, is empty or has a torn record, on an axis or a metric that no run knows,
+    and on a claim there is not.
     """
     chosen = {**OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml")), **options}  # type: ignore[dict-item]
     runs = load(Path(results), sweeps)
@@ -48,28 +49,39 @@ def write(
     check_axes(runs, "average", over)
     pooled, said = averaged(runs, over), notes.of_average(runs, over)
     layout = _layout(pooled, chosen)
-    tables = build(pooled, layout, said)
-    asked = _comparisons(pooled, layout, chosen)
-    # Published numbers have texts too long for a terminal.
-    published = references.table(runs) if chosen["references"] else None
-    beside = [*asked, *([published] if published else [])]
-    folder = Path(results) / sweeps[0] / "report"
+    folder = Path(results) / sweeps[0] / chosen["folder"]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "table.md").write_text(formats.markdown(chosen["title"], [*tables, *beside]), encoding="utf-8")
-    (folder / "table.tex").write_text(formats.tex(chosen["title"], [*tables, *beside]), encoding="utf-8")
-    formats.write_csv(folder / "table.csv", build(pooled, layout, said, whole=True), layout)
-    shown = [*tables, *asked] if printed is None else _printed(runs, printed, chosen)
+    tables, shown, beside = [], [], []
+    if chosen["claims"]:
+        tables += _verdicts(runs, chosen, folder)
+        shown += tables if printed is None else []
+    if chosen["tables"]:
+        built, asked = build(pooled, layout, said), _comparisons(pooled, layout, chosen)
+        # Published numbers have texts too long for a terminal.
+        published = references.table(runs) if chosen["references"] else None
+        tables, beside = [*tables, *built], [*asked, *([published] if published else [])]
+        shown += [*built, *asked] if printed is None else _printed(runs, printed, chosen)
+        formats.write_csv(folder / "table.csv", build(pooled, layout, said, whole=True), layout)
+    written = [*tables, *beside]
+    (folder / "table.md").write_text(formats.markdown(chosen["title"], written), encoding="utf-8")
+    (folder / "table.tex").write_text(formats.tex(chosen["title"], written), encoding="utf-8")
     if shown:
         formats.show(console or Console(highlight=False), chosen["title"], shown)
     if chosen["figures"]:
-        from bench.report.page import galleries, html  # with pictures comes what draws them
+        from bench.report import page  # with pictures comes what draws them
 
         each = replace(layout, rows=(*layout.rows, *over))
-        pictures = galleries(runs, each, folder / "pictures")
-        (folder / "index.html").write_text(
-            html(chosen["title"], sweeps, runs, [*tables, *beside], pictures), encoding="utf-8"
-        )
+        page.write(folder, chosen["title"], sweeps, runs, written, each)
     return Report(folder, runs, tables)
+
+
+def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list[Table]:
+    """The tables of the claims asked for, which are also written as claims.csv."""
+    names = _names(chosen["claims"])
+    asked = claims.claims(None if names == ("all",) else names)
+    found = verdicts.by_title(runs, asked)
+    verdicts.write_csv(folder / "claims.csv", found)
+    return verdicts.tables(found, asked, drawn=chosen["figures"])
 
 
 def _printed(runs: Sequence[Run], names: Collection[str], chosen: dict[str, Any]) -> list[Table]:
@@ -88,7 +100,7 @@ def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) ->
         made += improvement.tables(runs, layout, metric)
     if metric := chosen["ranks"]:
         check_metrics(runs, [metric], known_metrics(runs))
-        made.append(ranks.table(ranks.ranks(runs, layout, metric), layout, metric))
+        made.append(ranks.table(ranks.ranks(runs, layout, metric), layout, metric, drawn=chosen["figures"]))
     return made
 
 

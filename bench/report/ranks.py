@@ -25,6 +25,15 @@ class Ranks:
     friedman: float  # p-value
     critical: float
 
+    @property
+    def groups(self) -> list[tuple[int, int]]:
+        """First and last row, by rank, of each largest group in which no two are told apart."""
+        ranks = sorted(self.mean.values())
+        if self.friedman >= LEVEL:
+            return [(0, len(ranks) - 1)]
+        ends = [max(j for j, rank in enumerate(ranks) if rank - first < self.critical) for first in ranks]
+        return [(i, end) for i, end in enumerate(ends) if end > i and end not in ends[:i]]
+
 
 def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
     """Over the rows that have a number on every data set; or why there are none."""
@@ -56,8 +65,11 @@ def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
     return Ranks(mean, n, float(stats.friedmanchisquare(*columns).pvalue), critical)
 
 
-def table(found: Ranks | str, layout: Layout, metric: str) -> Table:
-    """Rows by their mean rank, those within the critical difference of the first in bold where Friedman's test lets."""
+def table(found: Ranks | str, layout: Layout, metric: str, drawn: bool = False) -> Table:
+    """Rows by their mean rank, those within the critical difference of the first in bold where Friedman's test lets.
+
+    drawn: with a critical-difference diagram.
+    """
     title, columns = f"Ranks in {metric} over data sets", (Column("mean rank", "", "lower", None),)
     if isinstance(found, str):
         return Table("ranks", title, "", layout.rows, columns, [], notes=[f"Refused: {found}."])
@@ -73,4 +85,9 @@ def table(found: Ranks | str, layout: Layout, metric: str) -> Table:
         told = f"{friedman}. Bold is within Nemenyi's critical difference, {found.critical:.2f}, of the first."
     else:
         told = f"{friedman}: that all rows are alike is not refuted, and no two are told apart."
-    return Table("ranks", title, "1 is the best; a block is a data set.", layout.rows, columns, rows, notes=[told])
+    made = Table("ranks", title, "1 is the best; a block is a data set.", layout.rows, columns, rows, notes=[told])
+    if drawn:
+        from bench.report.diagrams import critical_difference  # with it comes what draws
+
+        made.pictures.append((f"critical-difference diagram of {metric}", critical_difference(found)))
+    return made

@@ -90,7 +90,8 @@ def load(results: Path, sweeps: Sequence[str]) -> list[Run]:
     return [Run(tuple(sorted(records, key=lambda r: r["seed"]))) for records in by_id.values()]
 
 
-def _wrong(message: str) -> Exception:
+def wrong(message: str) -> Exception:
+    """An InputError, to be raised."""
     from bench.core import InputError  # imports torch, which a report without an error does without
 
     return InputError(message)
@@ -122,14 +123,14 @@ def check_axes(runs: Sequence[Run], option: str, names: Sequence[str]) -> None:
     known = list(dict.fromkeys([*runs[0].choices, "id", *sorted({key for run in runs for key in run.settings})]))
     for name in names:
         if name not in known:
-            raise _wrong(f"{option}={name} is not known: these runs have {', '.join(known)}")
+            raise wrong(f"{option}={name} is not known: these runs have {', '.join(known)}")
 
 
 def check_metrics(runs: Sequence[Run], names: Sequence[str], known: Sequence[str]) -> None:
     """Raises InputError where no run records a metric of that name; runs that all failed record none to check by."""
     for name in names:
         if name not in known and any(run.ok for run in runs):
-            raise _wrong(f"metrics={name} is not known: these runs record {', '.join(known)}")
+            raise wrong(f"metrics={name} is not known: these runs record {', '.join(known)}")
 
 
 def ordered(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:

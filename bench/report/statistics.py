@@ -77,10 +77,19 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> float:
     It takes the differences as independent and normal. Where all are equal, p is 1 for none and 0 for others.
     """
     differences = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
-    n, spread = len(differences), stdev(differences)
+    return min(2 * min(one_sided(differences, 0.0)), 1.0)
+
+
+def one_sided(values: Sequence[float], bound: float) -> tuple[float, float]:
+    """p-values of Student's t-tests that the mean of at least two values is above a bound, and that it is below.
+
+    It takes the values as independent and normal. Where all are equal, each p is 0 or 1.
+    """
+    n, spread, beyond = len(values), stdev(values), fmean(values) - bound
     if spread == 0:
-        return 0.0 if differences[0] else 1.0
-    return 2 * float(stdtr(n - 1, -abs(fmean(differences)) / spread * math.sqrt(n)))
+        return float(beyond <= 0), float(beyond >= 0)
+    t = beyond / spread * math.sqrt(n)
+    return float(stdtr(n - 1, -t)), float(stdtr(n - 1, t))
 
 
 def holm(p: Mapping[Key, float]) -> dict[Key, float]:

@@ -14,6 +14,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from bench.evidence.descent import Step
 from bench.metrics import discover, summarise
 from bench.metrics.neighbours import nearest
 
@@ -27,9 +28,11 @@ GROUPS = {
     "test": {
         *("x", "x_mean", "x_noisy", "x_denoised", "test_label", "test_codes", "noisy_codes", "test_factors"),
         *("log_likelihood", "divergence", "sigma_at_floor", "own_component", "code_neighbours", "pixel_neighbours"),
+        "log_likelihood_at_mean",
     },
     "jacobian": {"jacobian"},
-    "some": {"some_x", "some_codes"},
+    "some": {"some_x", "some_codes", "some_shifted", "some_damaged", "some_shifted_codes", "some_damaged_codes"},
+    "output": {"output_gradient", "output_error"},
     "some_posterior": {"some_posterior_codes"},
     "posterior": {"posterior_codes"},
     "samples": {"samples", "sampled_codes", "reencoded", "sample_class", "asked_class"},
@@ -82,6 +85,12 @@ def evidence(good: bool) -> dict[str, object]:
     validation = images(label["test"])
     sampled_codes, prior_codes = normal(SAMPLES, LATENTS), normal(2 * TEST, LATENTS)
     some_prior = normal(2, 100, LATENTS)
+    some_codes = some_x.flatten(1) if good else normal(60, LATENTS)
+    some_moved = {
+        f"some_{how}{what}": of + normal(*of.shape, scale=scale)
+        for how, scale in (("shifted", 0.1 if good else 1.0), ("damaged", 0.3))
+        for what, of in (("", some_x), ("_codes", some_codes))
+    }
     directions = normal(LATENTS, 50)
     shift = 0.0 if good else 2.0
     test_features, near = normal(TEST, FEATURES), normal(TEST).abs() + 1
@@ -101,12 +110,15 @@ def evidence(good: bool) -> dict[str, object]:
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
         "x": x, "x_mean": x_mean, "x_noisy": x_noisy,
         "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
-        "some_x": some_x, "some_codes": some_x.flatten(1) if good else normal(60, LATENTS),
+        "some_x": some_x, "some_codes": some_codes, **some_moved,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
         "some_posterior_codes": normal(100, LATENTS) + shift, "some_prior_codes": some_prior,
+        "some_normal_codes": normal(2, 100, LATENTS),
         "directions": directions / directions.norm(dim=0),
         "log_likelihood": level + normal(TEST), "divergence": 20 + normal(TEST), "sigma_at_floor": torch.zeros(TEST),
-        "log2_levels": 8.0,
+        "log_likelihood_at_mean": level + normal(TEST), "log2_levels": 8.0,
+        "output_gradient": normal(100).abs() + 1, "output_error": normal(100).abs() + 1,
+        **dict.fromkeys(("small_step", "large_step"), Step(*torch.tensor([0.1, 1.0, 0.95 if good else -3.0]))),
         "importance": SimpleNamespace(log_mean_weight=level + normal(30), effective_samples=normal(30).abs() + 1, k=50),
         "annealed": annealed, "annealed_shared": annealed,
         "samples": samples, "decoded": samples, "probed_x": images(label["test"][:50]),

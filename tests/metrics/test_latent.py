@@ -16,8 +16,11 @@ from bench.metrics.latent import (
     jacobian_norm,
     latent_drift,
     linear_probe_accuracy,
+    mmd_to_normal,
     mmd_to_prior,
     reencoding_error,
+    shift_over_damage,
+    shift_over_damage_pixels,
     sliced_wasserstein_to_prior,
 )
 
@@ -163,6 +166,19 @@ def test_a_jacobians_norm_is_relative_to_the_spread():
     torch.testing.assert_close(jacobian_norm(jacobian=0.01 * squared, test_codes=0.1 * codes), values)
 
 
+def test_a_shift_is_weighed_against_a_damage():
+    """Codes that move by (3, 4, 0) under the one and by (0, 0, 10) under the other: 1/2, at any scale."""
+    codes, far, near = drawn(1000), torch.tensor([3.0, 4.0, 0.0]), torch.tensor([0.0, 0.0, 10.0])
+    found = shift_over_damage(some_codes=codes, some_shifted_codes=codes + far, some_damaged_codes=codes + near)
+    assert (found.value, found.n) == (pytest.approx(0.5, rel=1e-6), 1000) and found.se < 1e-6
+    moved = {"some_shifted_codes": 7 * codes, "some_damaged_codes": 4 * codes}
+    assert shift_over_damage(some_codes=codes, **moved).value == pytest.approx(2, rel=1e-5)
+    images = {"some_shifted": 7 * codes[:, None], "some_damaged": 4 * codes[:, None]}
+    assert shift_over_damage_pixels(some_x=codes[:, None], **images).value == pytest.approx(2, rel=1e-5)
+    still = shift_over_damage(some_codes=codes, some_shifted_codes=codes, some_damaged_codes=codes)
+    assert math.isnan(still.value)  # codes that never move
+
+
 BAD = [(0.7, 0.0), (1.0, 1.0), (0.0, 0.0), (1.0, 5.0)]  # scale and shift, by the discrepancy worse and worse
 
 
@@ -177,6 +193,13 @@ def test_codes_like_the_prior_have_no_discrepancy_and_others_have():
     assert values == sorted(values) and values[0] > 10 * abs(good.value)
     again = mmd_to_prior(some_posterior_codes=drawn(n, seed=1)[torch.randperm(n)], some_prior_codes=prior)
     assert again.value == pytest.approx(good.value, abs=1e-9)
+
+
+def test_the_discrepancy_from_a_normal_is_that_from_a_prior_that_is_one():
+    draws = drawn(2000, seed=3).view(2, 1000, 3)
+    for codes in (drawn(1000, seed=1), 2 * drawn(1000, seed=1) + 1):
+        found = mmd_to_normal(some_posterior_codes=codes, some_normal_codes=draws)
+        assert found == mmd_to_prior(some_posterior_codes=codes, some_prior_codes=draws)
 
 
 def directions(d: int, n: int) -> torch.Tensor:

@@ -3,10 +3,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import bernoulli, laplace, multivariate_normal, norm
 
+from bench.core import UnavailableError
 from bench.metrics import discover, summarise
-from bench.metrics.likelihood import bits_per_dim, elbo, kl, parzen, reconstruction_nll
+from bench.metrics.likelihood import (
+    bits_per_dim,
+    cross_entropy_gap,
+    elbo,
+    kl,
+    parzen,
+    reconstruction_nll,
+    squared_error_gap,
+)
 
 NO_FLOOR = torch.zeros(2)
 
@@ -32,6 +41,41 @@ def test_bits_are_nats_a_dimension_and_the_width_of_a_level():
     coins = torch.full((4,), -15 * math.log(2))  # of 15 pixels
     assert bits(coins, nothing, 0.0) == pytest.approx(1.0)
     assert bits(coins, -coins, 0.0) == pytest.approx(2.0)
+
+
+def images(seed: int) -> torch.Tensor:
+    return torch.rand(20, 2, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def gap(of, log_likelihood, x, mean) -> torch.Tensor:
+    return of(log_likelihood_at_mean=torch.as_tensor(log_likelihood).flatten(1).sum(1), x=x, x_mean=mean)
+
+
+def test_the_squared_error_is_a_gaussian_of_sigma_1_and_nothing_else():
+    x, mean = images(0), images(1)
+    assert gap(squared_error_gap, norm.logpdf(x, mean), x, mean).abs().max() < 1e-12
+    # Of sigma = 1/2 another 3/2 |x - m|^2, less 30 log 2.
+    half = gap(squared_error_gap, norm.logpdf(x, mean, 0.5), x, mean)
+    torch.testing.assert_close(half, (1.5 * (x - mean).square().flatten(1).sum(1) - 30 * math.log(2)).abs())
+    assert gap(squared_error_gap, laplace.logpdf(x, mean), x, mean).mean() > 0.5
+
+
+def test_the_cross_entropy_is_a_bernoulli_and_nothing_else():
+    x, mean = images(0), images(1)
+    binary = (x > 0.5).double()
+    assert gap(cross_entropy_gap, bernoulli.logpmf(binary, mean), binary, mean).abs().max() < 1e-12
+    ours = -torch.nn.functional.binary_cross_entropy(mean, x, reduction="none")
+    assert gap(cross_entropy_gap, ours, x, mean).abs().max() < 1e-12
+    assert gap(cross_entropy_gap, norm.logpdf(x, mean), x, mean).mean() > 0.5
+
+
+def test_a_cross_entropy_is_of_probabilities_and_certain_ones_do_not_cost_all():
+    x = torch.zeros(2, 1, 1, 3)
+    certain = torch.tensor([0.0, 0.0, 1.0]).expand_as(x)
+    assert gap(cross_entropy_gap, torch.zeros(2, 3), x, certain).tolist() == [100, 100]
+    with pytest.raises(UnavailableError, match=r"outside \[0, 1\]"):
+        gap(cross_entropy_gap, torch.zeros(2, 3), x, certain + 0.1)
+    assert gap(cross_entropy_gap, torch.zeros(2, 3), x, certain + torch.nan).isnan().all()
 
 
 def test_parzen_is_scipys_kernel_density_estimate():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.spatial.distance import pdist, squareform
 from sklearn.datasets import load_digits
 from sklearn.manifold import trustworthiness as theirs
 from sklearn.neighbors import KNeighborsClassifier
@@ -21,6 +22,10 @@ from bench.metrics.neighbours import (
     knn_accuracy_pixels,
     nearest,
     ratio_of_means,
+    ratio_of_pairs,
+    relative_contrast,
+    relative_contrast_pixels,
+    relative_contrast_prior,
     trustworthiness,
 )
 
@@ -207,6 +212,18 @@ def test_the_error_of_a_ratio_is_how_far_it_scatters():
     assert sum(abs(ratio.value - 1.5) < 1.96 * ratio.se for ratio in ratios) / 2000 == pytest.approx(0.95, abs=0.02)
 
 
+def test_a_ratio_of_pairs_scatters_less_than_one_of_strangers():
+    """Its error against how far 2,000 ratios scatter, of pairs whose two numbers rise and fall together."""
+    below = 2 + drawn(2000, 100, seed=1).abs()
+    above = 3 * below + 0.3 * drawn(2000, 100, seed=2)
+    found = [ratio_of_pairs(a, b) for a, b in zip(above, below, strict=True)]
+    scatter = torch.tensor([value.value for value in found]).std().item()
+    error = sum(value.se for value in found) / len(found)
+    assert error == pytest.approx(scatter, rel=0.05) and error < ratio_of_means(above[0], below[0]).se / 5
+    exact = ratio_of_pairs(3 * below[0], below[0])
+    assert (exact.value, exact.n) == (pytest.approx(3), 100) and exact.se < 1e-7
+
+
 def circle(angle: torch.Tensor) -> torch.Tensor:
     return torch.stack([angle.cos(), angle.sin()], 1) + 0.01 * drawn(len(angle), 2, seed=len(angle))
 
@@ -227,3 +244,39 @@ def test_midpoints_along_the_data_are_as_near_as_real_images_and_across_them_are
     assert shuffled.value == pytest.approx(gap.value, rel=1e-12)
     thrice = interpolation_gap(latent_midpoint_to_train=3 * latent, test_to_train=test_to_train)
     assert thrice.value == pytest.approx(3 * gap.value)
+
+
+# --- whether anything is near at all
+
+
+def contrast(points: torch.Tensor) -> float:
+    return relative_contrast(some_codes=points).value
+
+
+def test_points_that_are_equally_far_have_no_contrast_and_others_that_of_the_definition():
+    assert contrast(torch.eye(50)) == pytest.approx(1, rel=1e-12)  # corners of a simplex
+    assert contrast(torch.tensor([[0.0], [1.0], [5.0]])) == pytest.approx((1 + 5 + 4) / 3 / ((1 + 1 + 4) / 3))
+    points = drawn(300, 7)
+    distance = squareform(pdist(points.double().numpy()))
+    nearest_other = distance[~torch.eye(300, dtype=torch.bool).numpy()].reshape(300, 299).min(1)
+    expected = pdist(points.double().numpy()).mean() / nearest_other.mean()
+    assert contrast(points) == pytest.approx(expected, rel=1e-9)
+    assert contrast(100 * points[torch.randperm(300)]) == pytest.approx(expected, rel=1e-5)
+    assert relative_contrast_pixels(some_x=points[:, None, None]).value == pytest.approx(expected, rel=1e-9)
+    draws = torch.stack([points, drawn(300, 7, seed=1)])
+    found = relative_contrast_prior(some_prior_codes=draws)
+    assert (found.value, found.n, found.se) == (pytest.approx(expected, rel=1e-9), 300, None)
+
+
+def test_the_more_dimensions_the_less_is_near():
+    """Of points on a line in one dimension, n of them, the nearest is some n times nearer; in thousands, none is."""
+    found = [contrast(drawn(500, d)) for d in (1, 2, 4, 16, 64, 256, 4096)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 100 and 1 < found[-1] < 1.05
+    assert contrast(drawn(2000, 16)) > found[3]
+
+
+def test_nothing_is_near_where_a_point_is_not_finite_or_alone():
+    broken = drawn(20, 3).index_fill(0, torch.tensor([3]), torch.inf)
+    assert not math.isfinite(contrast(broken)) and not math.isfinite(contrast(drawn(1, 3)))
+    assert not math.isfinite(contrast(torch.ones(20, 3)))

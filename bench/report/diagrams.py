@@ -1,0 +1,76 @@
+"""Diagrams of what tests said, as PNG bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.report.claims import Verdict
+from bench.report.figures import as_png, new_figure, plain
+from bench.report.ranks import Ranks
+
+_INK = "#808080"  # readable on white and on black
+_COLOURS = {"holds": "#2a9d5c", "does not hold": "#d1495b"}
+PER_ROW = 4
+
+
+def paired(verdicts: Sequence[Verdict]) -> bytes:
+    """A box a comparison: on the left what is held against, on the right what is claimed of, a line a seed."""
+    rows = -(-len(verdicts) // PER_ROW)
+    across = min(len(verdicts), PER_ROW)
+    figure = new_figure(2.3 * across, 1.9 * rows)
+    for i, v in enumerate(verdicts):
+        axes = figure.add_subplot(rows, across, i + 1)
+        ours, theirs = v.values
+        colour = _COLOURS.get(v.text, _INK)
+        for seed in ours:
+            axes.plot((0, 1), (theirs[seed], ours[seed]), color=colour, marker="o", markersize=2.5, linewidth=0.8)
+        if v.comparison.scale == "ratio" and min(ours.values()) > 0:
+            axes.set_yscale("log")
+        axes.set_xlim(-0.3, 1.3)
+        axes.set_title(f"{v.comparison.metric}: {v.text}", fontsize=6, color=colour)
+        plain(axes)
+        axes.set_xticks((0, 1), v.comparison.sides, fontsize=6)
+    figure.tight_layout()
+    return as_png(figure)
+
+
+def critical_difference(found: Ranks) -> bytes:
+    """Mean ranks on a line, the best on the left, and a bar over each group within the critical difference.
+
+    Demsar 2006, figure 1. Where Friedman's test tells nothing apart, one bar spans all.
+    """
+    ordered = sorted((rank, " ".join(label)) for label, rank in found.mean.items())
+    ranks, k = [rank for rank, _ in ordered], len(ordered)
+    groups = found.groups
+    left = -(-k // 2)  # of the names, which stand below the line on both sides
+    rows = max(left, k - left)
+    beside = 0.3 + 0.075 * max(len(name) + 6 for _, name in ordered)  # inches that a name takes
+    arm = 0.1 * (k - 1)  # by which a name stands off the line
+    figure = new_figure(3.6 + 2 * beside, 0.8 + 0.12 * len(groups) + 0.2 * rows)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    inch = (k - 1 + 2 * arm) / 3.6
+    axes.set_xlim(1 - arm - beside * inch, k + arm + beside * inch)
+    axes.set_ylim(0.55 + 0.28 * len(groups) + 0.42 * rows, -1.5)
+    axes.plot((1, k), (0, 0), color=_INK, linewidth=1)
+    for tick in range(1, k + 1):
+        axes.plot((tick, tick), (0, -0.15), color=_INK, linewidth=1)
+        axes.text(tick, -0.25, str(tick), ha="center", va="bottom", fontsize=7, color=_INK)
+    axes.plot((1, 1 + found.critical), (-1.1, -1.1), color=_INK, linewidth=1.5, marker="|", markersize=5)
+    axes.text(
+        1 + found.critical / 2, -1.2, f"CD = {found.critical:.2f}", ha="center", va="bottom", fontsize=7, color=_INK
+    )
+    for i, (first, last) in enumerate(groups):
+        y = 0.3 + 0.28 * i
+        axes.plot(
+            (ranks[first] - 0.04, ranks[last] + 0.04), (y, y), color="#2457c5", linewidth=3, solid_capstyle="butt"
+        )
+    for i, (rank, name) in enumerate(ordered):
+        row = i if i < left else k - 1 - i
+        end = 1 - arm if i < left else k + arm
+        y = 0.6 + 0.28 * len(groups) + 0.42 * row
+        axes.plot((rank, rank, end), (0, y, y), color=_INK, linewidth=0.8)
+        told = f"{name}  {rank:.2f}" if i < left else f"{rank:.2f}  {name}"
+        axes.text(end, y, f" {told} ", ha="right" if i < left else "left", va="center", fontsize=7.5, color=_INK)
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
+    return as_png(figure)

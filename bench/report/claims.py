@@ -10,11 +10,11 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bench.paths import CONF
 from bench.report import notes
-from bench.report.runs import Run, wrong
+from bench.report.runs import Run, swept, wrong
 from bench.report.statistics import FEW, LEVEL, Estimate, estimate, holm, loss_of, one_sided
 
 FOLDER = Path(CONF) / "experiment" / "claims"
@@ -24,17 +24,17 @@ HOLDS, FAILS = "holds", "does not hold"
 class Comparison(BaseModel):
     """What a claim says of one metric, seed by seed.
 
-    of, against: values that one run of the sweep alone has, by axis; against may be a number, or left out where
-    against_metric names another metric of the same run. scale: difference, of the two; ratio, of the one over the
-    other, on a logarithmic axis; distance, the difference in how far they are from the metric's ideal. expected: the
-    mean over seeds is above or below bound, or within bound of no difference.
+    of, against: names of the claim's runs; against may be a number, or left out where against_metric names another
+    metric of the same run. scale: difference, of the two; ratio, of the one over the other, on a logarithmic axis;
+    distance, the difference in how far they are from the metric's ideal. expected: the mean over seeds is above or
+    below bound, or within bound of no difference.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric: str
-    of: dict[str, Any]
-    against: dict[str, Any] | float | None = None
+    of: str
+    against: float | str | None = None
     against_metric: str | None = None
     scale: Literal["difference", "ratio", "distance"] = "difference"
     expected: Literal["above", "below", "within"]
@@ -51,40 +51,54 @@ class Comparison(BaseModel):
     def sides(self) -> tuple[str, str]:
         """What the effect is taken against, and what it is of."""
         if isinstance(self.against, float):
-            return f"{self.against:g}", _names(self.of)
+            return f"{self.against:g}", self.of
         if self.against is None:
             return self.against_metric or self.metric, self.metric
-        return f"{self.against_metric or ''} {_names(self.against)}".strip(), _names(self.of)
+        return self.against, self.of
 
     @property
     def told(self) -> str:
         """As "reconstruction_mse: ae over pca below 1"."""
-        between = {"difference": "minus", "ratio": "over", "distance": "nearer than"}[self.scale]
-        edge = f"{(1 if self.scale == 'ratio' else 0) if self.bound is None else self.bound:g}"
-        expected = f"within ± {edge}" if self.expected == "within" else f"{self.expected} {edge}"
-        other = self.sides[0]
-        one = f"{self.metric}: {_names(self.of)}"
+        one, other = f"{self.metric}: {self.of}", self.sides[0]
         if self.scale == "distance":
             return f"{one} nearer to the ideal than {other}"
-        if isinstance(self.against, float) and self.bound is None:
+        if isinstance(self.against, float) and self.expected == "within":
+            return f"{one} within {other} ± {self.bound:g}"
+        if isinstance(self.against, float) and not self.bound:
             return f"{one} {self.expected} {other}"
-        return f"{one} {between} {other} {expected}"
+        edge = f"{'± ' if self.expected == 'within' else ''}{(1 if self.scale == 'ratio' else 0) if self.bound is None else self.bound:g}"
+        return f"{one} {'over' if self.scale == 'ratio' else 'minus'} {other} {self.expected} {edge}"
 
 
 class Claim(BaseModel):
-    """A sentence that holds where all of its comparisons do."""
+    """A sentence that holds where all of its comparisons do.
+
+    runs: by a name, values that one run of the sweep alone has, by axis.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     says: str
+    runs: dict[str, dict[str, Any]]
     tests: tuple[Comparison, ...]
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Claim:
+        for test in self.tests:
+            if (
+                unknown := {test.of, test.against}
+                - {*self.runs, None}
+                - {test.against if isinstance(test.against, float) else None}
+            ):
+                raise ValueError(f"{sorted(map(str, unknown))} is not among runs, which are {', '.join(self.runs)}")
+        return self
 
 
 @dataclass(frozen=True)
 class Verdict:
     """On one comparison. effect: on its scale, a ratio as its logarithm; p: two-sided, before and after correction.
 
-    text: holds, does not hold, "not decided at n seeds", or why there are no numbers.
+    text: holds, does not hold, "not decided at n seeds"; not run, unclear or n/a, and then a remark says why.
     """
 
     claim: str
@@ -96,13 +110,6 @@ class Verdict:
     p: float | None = None
     corrected: float | None = None
     remarks: tuple[str, ...] = ()
-
-
-def _names(selected: Mapping[str, Any]) -> str:
-    """{model: vae, model.samples: 5} as "vae samples=5"."""
-    return " ".join(
-        f"{value}" if "." not in key else f"{key.split('.')[-1]}={value}" for key, value in selected.items()
-    )
 
 
 def claims(names: Sequence[str] | None = None) -> dict[str, Claim]:
@@ -124,7 +131,10 @@ def _read(path: Path) -> Claim:
 
 def judged(runs: Sequence[Run], asked: Mapping[str, Claim]) -> list[Verdict]:
     """A verdict on each comparison of the claims asked for, p-values corrected over all of them (Holm 1979)."""
-    found = [_measured(runs, name, comparison) for name, claim in asked.items() for comparison in claim.tests]
+    found = []
+    for name, claim in asked.items():
+        picked = {label: _pick(runs, values, name) for label, values in claim.runs.items()}
+        found += [_measured(picked, name, comparison) for comparison in claim.tests]
     corrected = holm({i: v.p for i, v in enumerate(found) if v.p is not None})
     return [_decided(v, corrected[i]) if i in corrected else v for i, v in enumerate(found)]
 
@@ -138,40 +148,39 @@ def whole(verdicts: Sequence[Verdict]) -> Verdict:
     return max(undecided or verdicts, key=lambda v: math.inf if v.corrected is None else v.corrected)
 
 
-def _pick(runs: Sequence[Run], selected: Mapping[str, Any], claim: str) -> Run | str:
-    """The one run that has these values, or what to tell."""
-    found = [run for run in runs if all(_same(run, axis, value) for axis, value in selected.items())]
+def _pick(runs: Sequence[Run], selected: Mapping[str, Any], claim: str) -> Run | tuple[str, str]:
+    """The one run that has these values; or what became of it, and why."""
+    found = [run for run in runs if all(_same(run.value(axis), value) for axis, value in selected.items())]
+    told = ", ".join(f"{axis}={value}" for axis, value in selected.items())
     if not found:
-        return f"not run: {_names(selected)} (bench experiment=claims/{claim})"
+        return "not run", f"no run has {told}: bench experiment=claims/{claim}"
     if len(found) > 1:
-        differing = [key for key in found[0].settings if len({str(run.settings.get(key)) for run in found}) > 1]
-        choices = [group for group in found[0].choices if len({run.choices.get(group) for run in found}) > 1]
-        return f"unclear: {len(found)} runs are {_names(selected)}, they differ in {', '.join(choices + differing)}"
+        return "unclear", f"{len(found)} runs have {told}, and differ in {', '.join(swept(found))}"
     return found[0]
 
 
-def _same(run: Run, axis: str, value: Any) -> bool:
-    own = run.value(axis)
+def _same(own: Any, value: Any) -> bool:
     return own == (tuple(value) if isinstance(value, list) else value)
 
 
-def _measured(runs: Sequence[Run], claim: str, c: Comparison) -> Verdict:
-    of = _pick(runs, c.of, claim)
-    against = _pick(runs, c.against, claim) if isinstance(c.against, dict) else of
-    for picked in (of, against):
-        if isinstance(picked, str):
-            return Verdict(claim, c, picked)
+def _measured(picked: Mapping[str, Run | tuple[str, str]], claim: str, c: Comparison) -> Verdict:
+    of = picked[c.of]
+    against = picked[c.against] if isinstance(c.against, str) else of
+    for found in (of, against):
+        if isinstance(found, tuple):
+            return Verdict(claim, c, found[0], remarks=(found[1],))
     assert isinstance(of, Run) and isinstance(against, Run)
     ours, metric = of.values(c.metric), c.against_metric or c.metric
     theirs = dict.fromkeys(ours, c.against) if isinstance(c.against, float) else against.values(metric)
-    for run, name, found in ((of, c.metric, ours), (against, metric, theirs)):
-        if not found:
-            return Verdict(claim, c, f"n/a: {_why(run, name)}")
+    for run, name, numbers in ((of, c.metric, ours), (against, metric, theirs)):
+        if not numbers:
+            return Verdict(claim, c, "n/a", remarks=(_why(run, name),))
     common = sorted(ours.keys() & theirs.keys())
     values = {s: ours[s] for s in common}, {s: theirs[s] for s in common}
-    remarks = (*_unfair(c, of, against), *notes.endings(of), *(notes.endings(against) if against is not of else ()))
+    remarks = (*_unfair(of, against), *notes.endings(of), *(notes.endings(against) if against is not of else ()))
     if c.scale == "ratio" and min([*values[0].values(), *values[1].values()], default=1.0) <= 0:
-        return Verdict(claim, c, "n/a: a number is not above 0, and has no ratio", values, remarks=remarks)
+        told = f"{c.metric} is not above 0 on every seed, and has no ratio"
+        return Verdict(claim, c, "n/a", values, remarks=(*remarks, told))
     if len(common) < 2:
         return Verdict(claim, c, _undecided(len(common)), values, remarks=remarks)
     effects = _effects(c, of, values)
@@ -229,11 +238,10 @@ def _why(run: Run, metric: str) -> str:
     return "; ".join(dict.fromkeys(told or notes.endings(run)))
 
 
-def _unfair(c: Comparison, of: Run, against: Run) -> tuple[str, ...]:
-    """Budgets and data in which two runs differ without the claim saying so."""
-    named = {*c.of, *(c.against if isinstance(c.against, dict) else ())}
-    keys = [key for key in of.settings if key.split(".")[0] in ("budget", "dataset", "network") and key not in named]
-    both = of.choices.get("budget") is not None and against.choices.get("budget") is not None
-    found = [f"{key} is {of.label(key)} and {against.label(key)}" for key in keys
-             if both and of.settings[key] != against.settings.get(key)]  # fmt: skip
-    return (f"{c.told}: beside what is compared, {'; '.join(found)}",) if found else ()
+def _unfair(of: Run, against: Run) -> tuple[str, ...]:
+    """Budgets in which two runs differ, where both have one."""
+    keys = [key for key in of.settings if key.startswith("budget.") and key in against.settings]
+    found = [
+        f"{key} is {of.label(key)} and {against.label(key)}" for key in keys if of.value(key) != against.value(key)
+    ]
+    return (f"unequal budgets of {of.name} and {against.name}: {'; '.join(found)}",) if found else ()

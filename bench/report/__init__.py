@@ -63,7 +63,9 @@ def write(
         shown += [*built, *asked] if printed is None else _printed(runs, printed, chosen)
         formats.write_csv(folder / "table.csv", build(pooled, layout, said, whole=True), layout)
     written = [*tables, *beside]
-    (folder / "table.md").write_text(formats.markdown(chosen["title"], written), encoding="utf-8")
+    (folder / "table.md").write_text(
+        formats.markdown(chosen["title"], written, notes.provenance(runs)), encoding="utf-8"
+    )
     (folder / "table.tex").write_text(formats.tex(chosen["title"], written), encoding="utf-8")
     if shown:
         formats.show(console or Console(highlight=False), chosen["title"], shown)

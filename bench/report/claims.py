@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from bench.paths import CONF
 from bench.report import notes
 from bench.report.runs import Run, swept, wrong
-from bench.report.statistics import FEW, LEVEL, Estimate, estimate, holm, loss_of, one_sided
+from bench.report.statistics import FEW, LEVEL, Estimate, estimate, holm, loss_of, one_sided, spread
 
 FOLDER = Path(CONF) / "experiment" / "claims"
 HOLDS, FAILS = "holds", "does not hold"
@@ -39,6 +39,16 @@ class Comparison(BaseModel):
     scale: Literal["difference", "ratio", "distance"] = "difference"
     expected: Literal["above", "below", "within"]
     bound: float | None = None  # null: no difference, or a ratio of 1
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Comparison:
+        if self.against is None and self.against_metric is None:
+            raise ValueError(f"{self.metric} of {self.of} is held against nothing: give against or against_metric")
+        if self.expected == "within" and not self.bound:
+            raise ValueError(f"{self.metric} of {self.of} is to be within nothing: give bound")
+        if self.scale == "ratio" and self.bound is not None and self.bound <= 0:
+            raise ValueError(f"a ratio is above 0, and bound is {self.bound}")
+        return self
 
     @property
     def edge(self) -> float:
@@ -66,8 +76,11 @@ class Comparison(BaseModel):
             return f"{one} within {other} ± {self.bound:g}"
         if isinstance(self.against, float) and not self.bound:
             return f"{one} {self.expected} {other}"
-        edge = f"{'± ' if self.expected == 'within' else ''}{(1 if self.scale == 'ratio' else 0) if self.bound is None else self.bound:g}"
-        return f"{one} {'over' if self.scale == 'ratio' else 'minus'} {other} {self.expected} {edge}"
+        between, none = ("over", 1.0) if self.scale == "ratio" else ("minus", 0.0)
+        edge = none if self.bound is None else self.bound
+        about = "a factor of" if self.scale == "ratio" else "±"
+        expected = f"within {about} {edge:g}" if self.expected == "within" else f"{self.expected} {edge:g}"
+        return f"{one} {between} {other} {expected}"
 
 
 class Claim(BaseModel):
@@ -84,13 +97,9 @@ class Claim(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Claim:
-        for test in self.tests:
-            if (
-                unknown := {test.of, test.against}
-                - {*self.runs, None}
-                - {test.against if isinstance(test.against, float) else None}
-            ):
-                raise ValueError(f"{sorted(map(str, unknown))} is not among runs, which are {', '.join(self.runs)}")
+        named = {name for test in self.tests for name in (test.of, test.against) if isinstance(name, str)}
+        if unknown := sorted(named - self.runs.keys()):
+            raise ValueError(f"{', '.join(unknown)} is not among runs, which are {', '.join(self.runs)}")
         return self
 
 
@@ -184,8 +193,8 @@ def _measured(picked: Mapping[str, Run | tuple[str, str]], claim: str, c: Compar
     if len(common) < 2:
         return Verdict(claim, c, _undecided(len(common)), values, remarks=remarks)
     effects = _effects(c, of, values)
-    spread = stdev(effects)
-    size = fmean(effects) / spread if spread else None
+    deviation = spread(effects)
+    size = fmean(effects) / deviation if deviation else None
     return Verdict(claim, c, "", values, estimate(effects), size, _two_sided(c, effects), remarks=remarks)
 
 

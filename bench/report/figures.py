@@ -1,16 +1,14 @@
-"""Pictures of runs, as PNG bytes, from images.npz and history.csv."""
+"""Pictures of runs, as PNG bytes, from images.npz; and what a diagram of matplotlib starts and ends with."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from bench.report.runs import Record, Run
+from bench.report.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,61 +65,15 @@ def _png(picture: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def codes(points: np.ndarray, labels: np.ndarray | None) -> bytes:
-    """[n, 2] codes, coloured by their labels [n]."""
-    figure = _figure(3.2, 3.0)
-    axes = figure.add_subplot()
-    drawn = axes.scatter(
-        points[:, 0], points[:, 1], c=_INK if labels is None else labels, cmap="tab10", s=4, linewidths=0
-    )
-    if labels is not None and (classes := np.unique(labels)).size <= 12:
-        handles, _ = drawn.legend_elements(num=list(classes))
-        axes.legend(
-            handles,
-            classes,
-            fontsize=6,
-            labelcolor=_INK,
-            frameon=False,
-            loc="upper left",
-            bbox_to_anchor=(1, 1),
-            handletextpad=0,
-        )
-    _plain(axes)
-    axes.set_aspect("equal", "datalim")
-    return _bytes(figure)
-
-
-def losses(run: Run) -> bytes | None:
-    """Every player's loss against the step, side by side, a line a seed; None where nothing was logged."""
-    import pandas as pd
-
-    histories = [pd.read_csv(path) for r in run.records if (path := _history(r)).is_file() and path.read_text().strip()]
-    players = list(dict.fromkeys(c for h in histories for c in h.columns if c.startswith("loss/")))
-    if not players:
-        return None
-    figure = _figure(2.6 * len(players), 1.9)
-    for i, player in enumerate(players):
-        axes = figure.add_subplot(1, len(players), i + 1)
-        for history in histories:
-            if player in history:
-                axes.plot(history["step"], history[player], color=f"C{i}", linewidth=0.9, alpha=0.75)
-        axes.set_title(player.removeprefix("loss/"), fontsize=8, color=_INK)
-        _plain(axes)
-    figure.subplots_adjust(left=0.42 / 2.6 / len(players), right=0.99, top=0.86, bottom=0.14, wspace=0.3)
-    return _bytes(figure)
-
-
-def _history(r: Record) -> Path:
-    return r["folder"] / "history.csv"
-
-
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty one, of so many inches."""
     from matplotlib.figure import Figure
 
     return Figure((width, height), dpi=110)
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Few ticks, two spines, and a grey that is readable on white and on black."""
     axes.tick_params(labelsize=6, colors=_INK, length=2)
     axes.locator_params(nbins=4)
     axes.patch.set_alpha(0)
@@ -130,7 +82,8 @@ def _plain(axes: Axes) -> None:
         spine.set_color(_INK)
 
 
-def _bytes(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """The picture, on nothing."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     out = io.BytesIO()
@@ -143,7 +96,3 @@ def noise_of(run: Run) -> str:
     """The noise that a run was trained under, in words; "none" also where the model has no use for any."""
     kind, level = run.value("noise") or "none", run.value("noise.level")
     return kind if kind == "none" or level is None else f"{kind} {level:g}"
-
-
-def same(a: np.ndarray, others: Sequence[np.ndarray]) -> bool:
-    return any(np.array_equal(a, other) for other in others)

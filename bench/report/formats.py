@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,8 @@ def _bars(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def markdown(title: str, tables: Sequence[Table]) -> str:
-    """Every table under a heading, with its notes below."""
+def markdown(title: str, tables: Sequence[Table], made: str) -> str:
+    """Every table under a heading, with its notes below; made: by what, where and when."""
     parts = [f"# {title}"]
     for table in tables:
         heads = [*table.axes, "seeds", *(column.heading for column in table.columns)]
@@ -59,12 +61,12 @@ def markdown(title: str, tables: Sequence[Table]) -> str:
             [*row.labels[:-1], row.labels[-1] + marks(row.marks), row.seeds, *map(_markdown_cell, row.cells)]
             for row in table.rows
         ]
-        align = ["left"] * (len(table.axes) + 1) + ["right"] * len(table.columns)
+        align = ["left"] * (len(table.axes) + 1) + ["left" if table.prose else "right"] * len(table.columns)
         cells = [[_bars(cell) for cell in line] for line in body]
         lines = tabulate(cells, list(map(_bars, heads)), "pipe", colalign=align, disable_numparse=True)
         below = [f"- {line}" for line in table.notes] + [f"- [{i}] {line}" for i, line in enumerate(table.footnotes, 1)]
         parts += [f"## {table.title}", *([table.why] if table.why else []), lines, "\n".join(below)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, [*parts, made and f"Made by {made}."])) + "\n"
 
 
 def template(name: str, **syntax: Any) -> Template:
@@ -93,8 +95,27 @@ def _spread(text: str) -> str:
     return Markup("{} <small>{}</small>").format(mean, rest) if rest else escape(mean)
 
 
+WIDE = 8  # columns, beyond which a table on paper goes on in another
+
+
+def _parts_of(table: Table) -> list[Table]:
+    """The table in as many as its columns need on paper, the notes below the last."""
+    if len(table.columns) <= WIDE or table.prose:
+        return [table]
+    n = math.ceil(len(table.columns) / WIDE)
+    size = math.ceil(len(table.columns) / n)
+    parts = []
+    for i in range(n):
+        shown = slice(i * size, (i + 1) * size)
+        rows = [replace(row, cells=row.cells[shown]) for row in table.rows]
+        title, why = f"{table.title} ({i + 1} of {n})", table.why if i == 0 else ""
+        part = replace(table, title=title, why=why, columns=table.columns[shown], rows=rows)
+        parts.append(part if i == n - 1 else replace(part, notes=[], footnotes=[]))
+    return parts
+
+
 def tex(title: str, tables: Sequence[Table]) -> str:
-    """One table environment a block, to be \\input into a document with booktabs and graphicx."""
+    """One table environment a block, or several of a wide one, to be \\input with booktabs and graphicx."""
     return template(
         "tables.tex.jinja",
         block_start_string="<%",  # braces and per cent signs are LaTeX's own
@@ -103,7 +124,7 @@ def tex(title: str, tables: Sequence[Table]) -> str:
         variable_end_string=">>",
         comment_start_string="<#",
         comment_end_string="#>",
-    ).render(title=title, tables=tables)
+    ).render(title=title, tables=[part for table in tables for part in _parts_of(table)])
 
 
 def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
@@ -131,8 +152,14 @@ def _terminal_cell(cell: Cell) -> Text:
     return Text(cell.text + ("*" if cell.best else ""), style=style).append(marks(cell.marks), style="dim")
 
 
+ROWS = 200  # that a terminal shows of a table: nobody scrolls further, and printing is slow
+
+
 def show(console: Console, title: str, tables: Sequence[Table]) -> None:
-    """Prints the tables, each in as many parts, one below the other, as its columns need in the console's width."""
+    """Prints the tables, each in as many parts, one below the other, as its columns need in the console's width.
+
+    Of more than ROWS rows the first are printed, and how many there are is said.
+    """
     console.print(Text(title, style="bold"))
     for table in tables:
         console.print()
@@ -141,19 +168,23 @@ def show(console: Console, title: str, tables: Sequence[Table]) -> None:
             console.print(Text(table.why, style="italic"))
         keys = [
             [*map(Text, row.labels[:-1]), Text(row.labels[-1] + marks(row.marks)), Text(row.seeds)]
-            for row in table.rows
+            for row in table.rows[:ROWS]
         ]
-        cells = [[_terminal_cell(cell) for cell in row.cells] for row in table.rows]
+        cells = [[_terminal_cell(cell) for cell in row.cells] for row in table.rows[:ROWS]]
         heads = [f"{c.metric} {c.arrow}".strip() + (f"\n{c.pivot}" if c.pivot else "") for c in table.columns]
-        for part in _parts(table, keys, cells, heads, console.width):
-            printed = RichTable(header_style="bold", pad_edge=False)
+        parts = [[*range(len(heads))]] if table.prose else _parts(table, keys, cells, heads, console.width)
+        for part in parts:
+            printed = RichTable(header_style="bold", pad_edge=False, show_lines=table.prose)
             for name in (*table.axes, "seeds"):
-                printed.add_column(name, no_wrap=True)
+                printed.add_column(name, no_wrap=not table.prose)
             for i in part:
-                printed.add_column(Text(heads[i]), justify="right", no_wrap=True)
+                justify: Any = "left" if table.prose else "right"
+                printed.add_column(Text(heads[i]), justify=justify, no_wrap=not table.prose, overflow="fold")
             for key, line in zip(keys, cells, strict=True):
                 printed.add_row(*key, *(line[i] for i in part))
             console.print(printed)
+        if (left := len(table.rows) - ROWS) > 0:
+            console.print(Text(f"{left:,} more rows are in table.md, table.csv and the page.", style="bold"))
         for note in table.notes:
             console.print(Text(note.replace("bold is", "bold (*) is").replace("Bold is", "Bold (*) is"), style="dim"))
         for i, note in enumerate(table.footnotes, 1):

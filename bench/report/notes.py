@@ -237,3 +237,23 @@ def of_table(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -
     return (
         lines + _unequal_seeds(runs, axes) + _unequal_budgets(runs) + _noises(runs, metrics) + _machines(runs, metrics)
     )
+
+
+def provenance(runs: Sequence[Run]) -> str:
+    """By what code, where and when the records were made."""
+    records = [r for run in runs for r in run.records]
+    code = [r["code"] for r in records if r["code"].get("commit")]
+    commits = dict.fromkeys(c["commit"][:10] + (" (changed)" if c["dirty"] else "") for c in code)
+    machines = dict.fromkeys(
+        f"{h['cpu']}, {h['cores']} cores, {h['threads']} threads a process, training on {h['device']}"
+        for r in records
+        if (h := r["hardware"]).get("cpu")
+    )
+    versions = dict.fromkeys(
+        ", ".join(f"{name} {r['libraries'][name]}" for name in ("python", "torch") if name in r["libraries"])
+        for r in records
+    )
+    days = sorted(moment[:10] for r in records for moment in (r["started"], r["finished"]) if moment)
+    when = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
+    commit = f"latentbench at commit {' or '.join(commits)}" if commits else ""
+    return "; ".join(filter(None, [commit, *machines, *versions, when]))

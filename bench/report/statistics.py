@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Literal, TypeVar
 
+import numpy as np
 from scipy.special import stdtr, stdtrit
 
 FEW = 5  # seeds, below which a table describes and does not conclude
@@ -39,12 +40,17 @@ class Estimate:
         return None if self.half_width is None else self.mean + self.half_width
 
 
+def spread(values: Sequence[float]) -> float:
+    """The standard deviation of at least two values, exactly 0 where all are equal."""
+    return float(np.std(values, ddof=1)) if min(values) < max(values) else 0.0
+
+
 def estimate(values: Sequence[float]) -> Estimate:
     """Mean and Student-t 95 % interval of at least one value, taken as independent and normal (Student 1908)."""
     n = len(values)
     if n == 1:
         return Estimate(float(values[0]), None, 1)
-    half_width = float(stdtrit(n - 1, 0.975)) * stdev(values) / math.sqrt(n)
+    half_width = float(stdtrit(n - 1, 0.975)) * spread(values) / math.sqrt(n)
     inner = sorted(values)[n // 4 : n - n // 4]
     return Estimate(fmean(values), half_width, n, fmean(inner) if n >= 4 else None)
 
@@ -85,10 +91,10 @@ def one_sided(values: Sequence[float], bound: float) -> tuple[float, float]:
 
     It takes the values as independent and normal. Where all are equal, each p is 0 or 1.
     """
-    n, spread, beyond = len(values), stdev(values), fmean(values) - bound
-    if spread == 0:
+    n, deviation, beyond = len(values), spread(values), fmean(values) - bound
+    if deviation == 0:
         return float(beyond <= 0), float(beyond >= 0)
-    t = beyond / spread * math.sqrt(n)
+    t = beyond / deviation * math.sqrt(n)
     return float(stdtr(n - 1, -t)), float(stdtr(n - 1, t))
 
 

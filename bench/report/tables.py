@@ -68,6 +68,7 @@ class Table:
     rows: list[Row]
     footnotes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    prose: bool = False  # its cells are sentences, which may be broken into lines
     pictures: list[tuple[str, bytes]] = field(default_factory=list)  # what it shows in words, and a PNG of it
 
 

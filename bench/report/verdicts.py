@@ -12,7 +12,7 @@ from bench.report.runs import Run
 from bench.report.statistics import LEVEL, Estimate
 from bench.report.tables import Cell, Column, Layout, Row, Table, by_data
 
-_COLUMNS = ("verdict", "effect", "95 % interval", "p, corrected")
+_COLUMNS = ("verdict", "effect (95 % interval)", "p, corrected")
 
 
 def by_title(runs: Sequence[Run], asked: Mapping[str, Claim]) -> dict[str, list[Verdict]]:
@@ -53,7 +53,7 @@ def _of_claims(title: str, verdicts: Sequence[Verdict], asked: Mapping[str, Clai
     told = f"{counts[0]} hold, {counts[1]} do not, {len(rows) - sum(counts)} are open."
     why = f"{told} Numbers are of the comparison that decides a claim: the one that fails, is open, or holds by least."
     columns = tuple(Column(name, "", None, None) for name in (*_COLUMNS, "decided by"))
-    return Table(title, f"{title}: claims", why, ("claim",), columns, rows, footnotes, _notes(verdicts))
+    return Table(title, f"{title}: claims", why, ("claim",), columns, rows, footnotes, _notes(verdicts), prose=True)
 
 
 def _of_comparisons(title: str, verdicts: Sequence[Verdict]) -> Table:
@@ -64,7 +64,7 @@ def _of_comparisons(title: str, verdicts: Sequence[Verdict]) -> Table:
         rows.append(Row((v.claim, v.comparison.told), (), _seeds(v), (*_cells(v), _cell(p), _cell(size))))
     columns = tuple(Column(name, "", None, None) for name in (*_COLUMNS, "p", "d"))
     told = ["d is the mean effect in standard deviations over seeds (Cohen's, of pairs)."]
-    return Table(title, f"{title}: comparisons", "", ("claim", "comparison"), columns, rows, [], told)
+    return Table(title, f"{title}: comparisons", "", ("claim", "comparison"), columns, rows, [], told, prose=True)
 
 
 def _notes(verdicts: Sequence[Verdict]) -> list[str]:
@@ -72,6 +72,7 @@ def _notes(verdicts: Sequence[Verdict]) -> list[str]:
     return [
         f"t-tests of seeds' paired differences, two-sided, Holm-corrected over {tested} comparisons at {LEVEL:.0%}; "
         "differences, of ratios their logarithms, are taken as normal.",
+        "The effect is a ratio as a factor, a difference with its sign, or, held against a number, the metric itself.",
         "A claim holds where all its comparisons do, and does not where one speaks for the contrary; else it is open.",
     ]
 
@@ -81,12 +82,10 @@ def _cell(text: str, best: bool = False) -> Cell:
 
 
 def _cells(v: Verdict) -> tuple[Cell, ...]:
-    """Verdict, effect, interval and corrected p."""
-    if v.effect is None:
-        return _cell(v.text), _cell("-"), _cell("-"), _cell("-")
-    effect, interval = shown(v.comparison, v.effect)
+    """Verdict, effect with its interval, and corrected p."""
+    effect = "-" if v.effect is None else shown(v.comparison, v.effect)
     corrected = "-" if v.corrected is None else _p(v.corrected)
-    return _cell(v.text, best=v.text == HOLDS), _cell(effect), _cell(interval), _cell(corrected)
+    return _cell(v.text, best=v.text == HOLDS), _cell(effect), _cell(corrected)
 
 
 def _seeds(v: Verdict) -> str:
@@ -97,28 +96,22 @@ def _p(p: float) -> str:
     return "< 1e-15" if p < 1e-15 else f"{p:.2g}"
 
 
-def shown(c: Comparison, effect: Estimate) -> tuple[str, str]:
-    """The effect and its interval: a difference with its sign, a ratio as a factor."""
+def shown(c: Comparison, effect: Estimate) -> str:
+    """The effect and its interval: a ratio as a factor, a difference with its sign, against a number the metric itself.
+
+    As "× 0.31 (0.30 to 0.32)".
+    """
     low, high = effect.low, effect.high
     assert low is not None and high is not None, "two seeds have an interval"
+    sign, origin = ("", c.against) if isinstance(c.against, float) and c.scale == "difference" else ("+", 0.0)
+    numbers = [number + origin for number in (effect.mean, low, high)]
     if c.scale == "ratio":
-        return f"× {_short(math.exp(effect.mean))}", f"{_short(math.exp(low))} to {_short(math.exp(high))}"
-    sign = "" if isinstance(c.against, float) and c.against == 0 else "+"
-    digits = _digits(effect)
-    mean, low_text, high_text = (f"{value:{sign}.{digits}f}" for value in (effect.mean, low, high))
-    if digits > 5:
-        mean, low_text, high_text = (f"{value:{sign}.1e}" for value in (effect.mean, low, high))
-    return mean, f"{low_text} to {high_text}"
-
-
-def _digits(effect: Estimate) -> int:
-    """Decimals that show two digits of the interval's half-width, or three of a mean without any."""
+        mean, first, last = (f"{math.exp(number):.3g}" for number in numbers)
+        return f"× {mean} ({first} to {last})"
     size = effect.half_width or abs(effect.mean) / 10
-    return max(0, 1 - math.floor(math.log10(size))) if size else 0
-
-
-def _short(factor: float) -> str:
-    return f"{factor:.3g}"
+    digits = max(0, 1 - math.floor(math.log10(size))) if size else 0
+    mean, first, last = (f"{number:{sign}.1e}" if digits > 5 else f"{number:{sign}.{digits}f}" for number in numbers)
+    return f"{mean} ({first} to {last})"
 
 
 def write_csv(path: Path, found: Mapping[str, list[Verdict]]) -> None:

@@ -13,8 +13,11 @@ import yaml
 from PIL import Image
 
 from bench.paths import CONF
+from bench.report.claims import claims, judged
+from bench.report.runs import load
 
-EXPERIMENTS = sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml"))
+FOLDER = Path(CONF, "experiment")
+EXPERIMENTS = sorted(str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("[!_]*.yaml"))
 SHARED = os.environ.get("BENCH_DATA")  # before a test's own surroundings hide it
 
 
@@ -46,20 +49,25 @@ def test_every_model_trains_and_reports_on_colour_pictures(bench, records, tmp_p
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs_two_steps(bench, records, name):
     """On the bundled digits, whatever its own data set: the models and what is swept are what is tried."""
-    said = bench(f"experiment={name}", "dataset=digits", "seeds=[0]", "device=cpu", f"sweep={name}")
+    sweep = name.replace("/", "-")
+    said = bench(f"experiment={name}", "dataset=digits", "seeds=[0]", "device=cpu", f"sweep={sweep}")
     assert said.code == 0, said.err
-    swept = yaml.safe_load(Path(CONF, "experiment", f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    swept = written["hydra"]["sweeper"]["params"]
     swept = {axis: [yaml.safe_load(value) for value in str(values).split(",")] for axis, values in swept.items()}
     own = {"network.hidden", "budget.steps", "budget.epochs"}  # which the test sets: those of an experiment are one
     axes = [axis for axis in swept if axis not in own]
     asked = set(product(*(swept[axis] for axis in axes)))
     assert len(asked) == prod(len(swept[axis]) for axis in axes)
     # A model that does not use a group has null there: it stands for every option of it.
-    told = [tuple(value_of(record, axis) for axis in axes) for record in records(name)]
+    told = [tuple(value_of(record, axis) for axis in axes) for record in records(sweep)]
     for job in asked:
         assert any(all(a == b or b is None for a, b in zip(job, run, strict=True)) for run in told), job
-    assert {record["status"] for record in records(name)} <= {"ok", "skipped"}
+    assert {record["status"] for record in records(sweep)} <= {"ok", "skipped"}
     assert f"{len(told)} runs: " in said.out.splitlines()[-1]
+    if "claim" in written:
+        verdicts = judged(load(Path("results"), [sweep]), claims([Path(name).stem]))
+        assert {v.text for v in verdicts} == {"not decided at 1 seed, fewer than 5"}, [v.remarks for v in verdicts]
 
 
 def value_of(record: dict, axis: str) -> object:
@@ -70,7 +78,10 @@ def value_of(record: dict, axis: str) -> object:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_finds_its_own_data(bench, monkeypatch, name):
-    if "dataset: digits" not in (text := Path(CONF, "experiment", f"{name}.yaml").read_text()) and "/dataset" in text:
+    text = (FOLDER / f"{name}.yaml").read_text()
+    if name.startswith("claims/"):
+        text += (FOLDER / "claims/_small_mnist.yaml").read_text()
+    if "dataset: digits" not in text and "/dataset" in text:
         if not SHARED:
             pytest.skip(f"BENCH_DATA is not set: the data of experiment={name} are not looked at")
         monkeypatch.setenv("BENCH_DATA", SHARED)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from scipy import stats
 
 from bench.report import write
+from bench.report.diagrams import critical_difference
+from bench.report.ranks import Ranks
 
 MODELS = ("ae", "vae", "aae", "gan")
 
@@ -65,3 +69,23 @@ def test_seeds_are_no_blocks(results, seeds):
         for model in MODELS:
             results.run(model, seed, metrics={"reconstruction_mse": 1.0 + seed})
     assert "Refused: 1 data sets" in report(results, ranks="reconstruction_mse")[0]
+
+
+def test_groups_are_the_largest_in_which_none_are_told_apart():
+    def groups(ranks, critical, friedman=0.001):
+        return Ranks({(f"m{i}",): rank for i, rank in enumerate(ranks)}, 8, friedman, critical).groups
+
+    assert groups([1.6, 2.1, 2.9, 3.3, 5.1, 6.0], 1.5) == [(0, 2), (1, 3), (4, 5)]
+    assert groups([1.0, 2.0, 3.0], 0.5) == []
+    assert groups([3.0, 1.0, 2.0], 5.0) == [(0, 2)]
+    assert groups([1.0, 4.0], 0.5, friedman=0.5) == [(0, 1)]
+
+
+def test_the_diagram_is_drawn_where_there_are_ranks(results):
+    on_data_sets(results, [[1.0, 2.0, 3.0, 4.0]] * 6)
+    made = write(results.path, ["first"], Console(file=io.StringIO()), ranks="reconstruction_mse")
+    page = (made.folder / "index.html").read_text()
+    assert "critical-difference diagram of reconstruction_mse" in page
+    png = critical_difference(Ranks({("a",): 1.0, ("b",): 2.5, ("c",): 2.5}, 6, 0.01, 1.2))
+    image = np.asarray(Image.open(io.BytesIO(png)))
+    assert (image[..., 3] > 0).sum() > 500, "something is drawn"

@@ -1,6 +1,9 @@
 import csv
 import io
 import json
+import re
+import shutil
+import subprocess
 
 import pandas as pd
 import pytest
@@ -246,6 +249,45 @@ def test_latex_tables_balance(results):
     body = made[made.index(r"\toprule") : made.index(r"\bottomrule")]
     assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {2}
     assert made.count(r"\begin{") == made.count(r"\end{") == 2
+
+
+def test_latex_compiles(results, tmp_path):
+    """Wide tables, which go on in others, and sentences; where there is a LaTeX to try it with."""
+    if not (latex := shutil.which("pdflatex")):
+        pytest.skip("there is no pdflatex (Debian: texlive-latex-recommended): LaTeX is not compiled")
+    metrics = {f"metric_{i}": 0.1 * i for i in range(20)}
+    for model in ("ae", "vae"):
+        results.run(model, metrics=metrics | {"elbo": "100% of_it is \\n/a & {é}"}, warnings=["→ ± ↑ ↓ × <|>"])
+    made, _ = report(results, claims="all", metrics=["elbo", *metrics])
+    text = (made.folder / "table.tex").read_text()
+    assert "digits (1 of 3)" in text and "digits (3 of 3)" in text and "not run" in text
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}"
+        f"\\input{{{made.folder / 'table.tex'}}}\\end{{document}}"
+    )
+    command = [latex, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and (tmp_path / "paper.pdf").is_file(), done.stdout[-2000:]
+
+
+def test_a_wide_table_goes_on_in_another(results):
+    metrics = {f"metric_{i}": float(i) for i in range(20)}
+    results.run("ae", metrics=metrics)
+    report(results, metrics=[*metrics])
+    made = (results.path / "first/report/table.tex").read_text()
+    heads = re.findall(r"seeds & (.*) \\\\", made)
+    assert [head.count("metric") for head in heads] == [7, 7, 6]
+    assert [name for head in heads for name in head.split(" & ")] == [f"metric\\_{i}" for i in range(20)]
+    assert made.count("Descriptive") == 1, "notes stand below the last"
+
+
+def test_a_terminal_shows_the_first_rows_of_many(results, monkeypatch):
+    monkeypatch.setattr(formats, "ROWS", 2)
+    for model in ("ae", "vae", "aae"):
+        results.run(model, metrics={"knn_accuracy": 0.9})
+    _, printed = report(results)
+    assert "1 more rows" in printed and "aae" not in printed
+    assert "| aae" in (results.path / "first/report/table.md").read_text()
 
 
 def test_the_terminal_shows_all_columns_however_narrow(results):

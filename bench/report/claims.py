@@ -142,8 +142,8 @@ def judged(runs: Sequence[Run], asked: Mapping[str, Claim]) -> list[Verdict]:
     """A verdict on each comparison of the claims asked for, p-values corrected over all of them (Holm 1979)."""
     found = []
     for name, claim in asked.items():
-        picked = {label: _pick(runs, values, name) for label, values in claim.runs.items()}
-        found += [_measured(picked, name, comparison) for comparison in claim.tests]
+        its = picked(runs, name, claim)
+        found += [_measured(its, name, comparison) for comparison in claim.tests]
     corrected = holm({i: v.p for i, v in enumerate(found) if v.p is not None})
     return [_decided(v, corrected[i]) if i in corrected else v for i, v in enumerate(found)]
 
@@ -155,6 +155,11 @@ def whole(verdicts: Sequence[Verdict]) -> Verdict:
         return min(failing, key=lambda v: v.corrected or 0.0)
     undecided = [v for v in verdicts if v.text != HOLDS]
     return max(undecided or verdicts, key=lambda v: math.inf if v.corrected is None else v.corrected)
+
+
+def picked(runs: Sequence[Run], name: str, claim: Claim) -> dict[str, Run | tuple[str, str]]:
+    """The run of each name that a claim has; or what became of it, and why."""
+    return {label: _pick(runs, values, name) for label, values in claim.runs.items()}
 
 
 def _pick(runs: Sequence[Run], selected: Mapping[str, Any], claim: str) -> Run | tuple[str, str]:
@@ -172,9 +177,9 @@ def _same(own: Any, value: Any) -> bool:
     return own == (tuple(value) if isinstance(value, list) else value)
 
 
-def _measured(picked: Mapping[str, Run | tuple[str, str]], claim: str, c: Comparison) -> Verdict:
-    of = picked[c.of]
-    against = picked[c.against] if isinstance(c.against, str) else of
+def _measured(its: Mapping[str, Run | tuple[str, str]], claim: str, c: Comparison) -> Verdict:
+    of = its[c.of]
+    against = its[c.against] if isinstance(c.against, str) else of
     for found in (of, against):
         if isinstance(found, tuple):
             return Verdict(claim, c, found[0], remarks=(found[1],))

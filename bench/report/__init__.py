@@ -13,7 +13,7 @@ from rich.console import Console
 from bench.paths import CONF
 from bench.report import claims, formats, improvement, notes, ranks, references, verdicts
 from bench.report.averages import averaged
-from bench.report.runs import Run, check_axes, check_metrics, load, swept
+from bench.report.runs import Run, check_axes, check_metrics, load, only, swept
 from bench.report.tables import Layout, Table, build, known_metrics
 
 PRESET = "vae_vs_aae_vs_gan"
@@ -38,13 +38,13 @@ def write(
     """Prints the tables of some sweeps and writes them, with a page, to results/<first sweep>/<folder>/.
 
     printed: the names of the run folders that the printed tables hold, None for all; those written hold all.
-    options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml, each of which may be given: title, rows, columns,
-    average, metrics, default_metrics, tables, claims, improvement, ranks, references, figures, folder. Raises
+    options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml, each of which may be given: title, only, rows,
+    columns, average, metrics, default_metrics, tables, claims, improvement, ranks, references, figures, folder. Raises
     InputError on a sweep that is not there, is empty or has a torn record, on an axis or a metric that no run knows,
     and on a claim there is not.
     """
     chosen = {**OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml")), **options}  # type: ignore[dict-item]
-    runs = load(Path(results), sweeps)
+    runs = only(load(Path(results), sweeps), chosen["only"] or {})
     over = _names(chosen["average"])
     check_axes(runs, "average", over)
     pooled, said = averaged(runs, over), notes.of_average(runs, over)

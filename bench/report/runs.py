@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,6 +124,19 @@ def check_axes(runs: Sequence[Run], option: str, names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise wrong(f"{option}={name} is not known: these runs have {', '.join(known)}")
+
+
+def only(runs: Sequence[Run], wanted: Mapping[str, Any]) -> list[Run]:
+    """The runs with these values, or one of a list of them, by axis; a run that has no such thing stays.
+
+    Raises InputError where an axis is not known, or no run is left.
+    """
+    check_axes(runs, "only", list(wanted))
+    allowed = {axis: value if isinstance(value, list) else [value] for axis, value in wanted.items()}
+    left = [run for run in runs if all(run.value(axis) in (None, *values) for axis, values in allowed.items())]
+    if not left:
+        raise wrong(f"only={dict(wanted)} leaves no run: see bench-report without it for what there is")
+    return left
 
 
 def check_metrics(runs: Sequence[Run], names: Sequence[str], known: Sequence[str]) -> None:

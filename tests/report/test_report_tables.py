@@ -321,3 +321,18 @@ def test_numbers_of_different_sizes_are_not_ranked_together(results):
     made, said = report(results)
     assert [row.cells[0].best for row in made.tables[0].rows] == [True, False, False]
     assert "taken with samples 2000 or with samples 500" in " ".join(said.split())
+
+
+def test_only_some_runs(results):
+    for model, likelihood in (("vae", "bernoulli"), ("vae", "gaussian"), ("aae", "bernoulli"), ("gan", None)):
+        results.run(model, metrics={"knn_accuracy": 0.9}, choices={"likelihood": likelihood})
+
+    def models(**only):
+        return [row.labels[0] for row in report(results, only=only)[0].tables[0].rows]
+
+    assert models(likelihood="bernoulli") == ["vae", "aae", "gan"], "a GAN has no likelihood to be left out for"
+    assert models(model=["aae", "gan"], likelihood="gaussian") == ["gan"]
+    with pytest.raises(InputError, match="only=modle is not known"):
+        models(modle="vae")
+    with pytest.raises(InputError, match="leaves no run"):
+        models(model="pca")

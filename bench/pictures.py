@@ -13,6 +13,8 @@ from bench.core import Corruption, Model, UnavailableError
 from bench.draws import Draws
 from bench.evidence import Answers, Images, NoisyImages, judged_under
 
+MANY = 2000  # codes or points of a scatter
+
 
 def _bytes(images: Tensor) -> np.ndarray:
     return (images.clamp(0, 1) * 255).round().byte().numpy()
@@ -30,12 +32,14 @@ def pictures(
     two latents and a prior, decoded at its quantiles (a conditional model's under the first test label), z_1 to
     the right and z_2 downwards. interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to the
     next (a conditional model is told the nearer end's label). class_style: [8, classes, C, H, W], each of the first
-    test images' codes under every label, for a conditional model.
+    test images' codes under every label, for a conditional model. Of points, which are images of [1, 1, D <= 3]:
+    points, float32 [<= 2000, D], the first test ones, and points_sampled, float32 [2000, D].
     """
     model.eval()
     answers = Answers(model, images, samples, seed)
     label = answers.label
     first, rows, steps, side = slice(count), 8, 10, 20
+    are_points = images.data.shapes.image[:2] == (1, 1) and images.data.shapes.image[2] <= 3
     noisy = NoisyImages(images, judged_under(corruption)).x_noisy[first]
 
     def labels(rows: slice | Tensor) -> Tensor | None:
@@ -91,11 +95,15 @@ def pictures(
         "class_style": class_style,
     }
     arrays = {}
+    if are_points:
+        arrays["points"] = images.x[:MANY].flatten(1).float().cpu().numpy()
+        with suppress(UnavailableError):
+            arrays["points_sampled"] = Answers(model, images, MANY, seed).samples.flatten(1).float().numpy()
     for name, draw in wanted.items():
         with suppress(UnavailableError):
             arrays[name] = _bytes(draw())
     with suppress(UnavailableError):
-        arrays["codes"] = codes(slice(2000)).numpy()
+        arrays["codes"] = codes(slice(MANY)).numpy()
         if label is not None:
-            arrays["labels"] = label[:2000].cpu().numpy()
+            arrays["labels"] = label[:MANY].cpu().numpy()
     return arrays

@@ -9,11 +9,11 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from bench.core import Batch, Split
+from bench.core import Batch, Data, Shapes, Split
 from bench.corruptions import Gaussian, Identity
 from bench.likelihoods import BernoulliObservation
 from bench.pictures import _bytes, pictures
-from tests.answering import Coder, Conditional, Generator, LinearGaussian, digits
+from tests.answering import Answering, Coder, Conditional, Generator, LinearGaussian, digits
 from tests.test_evaluate import images_of, measured
 
 
@@ -84,3 +84,21 @@ def test_a_binary_picture_is_the_binary_image_that_was_judged():
     assert np.array_equal(arrays["reconstruction"], arrays["input"])
     entries = measured(Flat(), data, ["reconstruction_mse"])
     assert entries["reconstruction_mse"]["value"] == pytest.approx(0.0, abs=1e-12)
+
+
+class Prior(Generator):
+    """Samples points of the unit square, and codes none."""
+
+    def sample(self, n, draws, label=None):
+        return draws.uniform("points", (n, 1, 1, 2))
+
+
+def test_points_are_kept_as_points():
+    x = torch.rand(2500, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+    data = Data(*[Split(x)] * 3, Shapes((1, 1, 2)), 256, "none", False, "points")
+    arrays = pictures(Prior(), images_of(data), corruption=Identity(), seed=0)
+    assert arrays["points"].dtype == np.float32 and np.array_equal(arrays["points"], x[:2000, 0, 0])
+    drawn = arrays["points_sampled"]
+    assert drawn.shape == (2000, 2) and drawn.dtype == np.float32 and abs(drawn.mean() - 0.5) < 0.02
+    assert "points_sampled" not in pictures(Answering(), images_of(data), corruption=Identity(), seed=0)
+    assert "points" not in pictures(Generator(), images_of(digits()), corruption=Identity(), seed=0)

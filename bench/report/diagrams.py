@@ -17,7 +17,7 @@ def paired(verdicts: Sequence[Verdict]) -> bytes:
     """A box a comparison: on the left what is held against, on the right what is claimed of, a line a seed."""
     rows = -(-len(verdicts) // PER_ROW)
     across = min(len(verdicts), PER_ROW)
-    figure = new_figure(2.3 * across, 1.9 * rows)
+    figure = new_figure(2.7 * across, 2.2 * rows)
     for i, v in enumerate(verdicts):
         axes = figure.add_subplot(rows, across, i + 1)
         ours, theirs = v.values
@@ -27,9 +27,9 @@ def paired(verdicts: Sequence[Verdict]) -> bytes:
         if v.comparison.scale == "ratio" and min(ours.values()) > 0:
             axes.set_yscale("log")
         axes.set_xlim(-0.3, 1.3)
-        axes.set_title(f"{v.comparison.metric}: {v.text}", fontsize=6, color=colour)
+        axes.set_title(f"{v.comparison.metric}\n{v.text}", fontsize=8, color=colour)
         plain(axes)
-        axes.set_xticks((0, 1), v.comparison.sides, fontsize=6)
+        axes.set_xticks((0, 1), v.comparison.sides, fontsize=8)
     figure.tight_layout()
     return as_png(figure)
 
@@ -55,10 +55,10 @@ def critical_difference(found: Ranks) -> bytes:
     axes.plot((1, k), (0, 0), color=_INK, linewidth=1)
     for tick in range(1, k + 1):
         axes.plot((tick, tick), (0, -0.15), color=_INK, linewidth=1)
-        axes.text(tick, -0.25, str(tick), ha="center", va="bottom", fontsize=7, color=_INK)
+        axes.text(tick, -0.25, str(tick), ha="center", va="bottom", fontsize=8, color=_INK)
     axes.plot((1, 1 + found.critical), (-1.1, -1.1), color=_INK, linewidth=1.5, marker="|", markersize=5)
     axes.text(
-        1 + found.critical / 2, -1.2, f"CD = {found.critical:.2f}", ha="center", va="bottom", fontsize=7, color=_INK
+        1 + found.critical / 2, -1.2, f"CD = {found.critical:.2f}", ha="center", va="bottom", fontsize=8, color=_INK
     )
     for i, (first, last) in enumerate(groups):
         y = 0.3 + 0.28 * i
@@ -71,6 +71,6 @@ def critical_difference(found: Ranks) -> bytes:
         y = 0.6 + 0.28 * len(groups) + 0.42 * row
         axes.plot((rank, rank, end), (0, y, y), color=_INK, linewidth=0.8)
         told = f"{name}  {rank:.2f}" if i < left else f"{rank:.2f}  {name}"
-        axes.text(end, y, f" {told} ", ha="right" if i < left else "left", va="center", fontsize=7.5, color=_INK)
+        axes.text(end, y, f" {told} ", ha="right" if i < left else "left", va="center", fontsize=8, color=_INK)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
     return as_png(figure)

@@ -74,8 +74,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 def plain(axes: Axes) -> None:
     """Few ticks, two spines, and a grey that is readable on white and on black."""
-    axes.tick_params(labelsize=6, colors=_INK, length=2)
-    axes.locator_params(nbins=4)
+    axes.tick_params(which="both", labelsize=6, colors=_INK, length=2)
+    if axes.get_yscale() == "linear":  # a logarithmic axis has decades
+        axes.locator_params(axis="y", nbins=4)
+    if axes.get_xscale() == "linear":
+        axes.locator_params(axis="x", nbins=4)
     axes.patch.set_alpha(0)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ BETTER = {
     "kl": (None, None),
     "reconstruction_mse": ("lower", 0.0),
     "knn_accuracy": ("higher", 1.0),
+    "sharpness_reconstructions": ("closest", 1.0),
     "sharpness_samples": ("closest", 1.0),
-    "denoising_gain_db": ("higher", None),
+    **dict.fromkeys(
+        ["denoising_gain_db", *(f"denoising_gain_db@{level}" for level in (0.1, 0.25, 0.5))], ("higher", None)
+    ),
     "mmd_to_prior": ("lower", 0.0),
 }
 
@@ -92,20 +96,62 @@ class Results:
         (folder / "record.json").write_text(json.dumps(record))
         return folder
 
-    def pictures(self, folder: Path, latents: int = 2, seed: int = 0) -> None:
-        """images.npz and history.csv of a run."""
+    def pictures(self, folder: Path, latents: int = 2, seed: int = 0, classes: int = 0, points: int = 0) -> None:
+        """images.npz and history.csv of a run.
+
+        classes: of a conditional model, which decodes styles under each. points: coordinates of a point set, whose
+        images have no other use.
+        """
         draw = np.random.default_rng(seed)
+        shape = (1, 1, points) if points else (1, 8, 8)
         images = {
-            name: draw.integers(0, 255, (n, 1, 8, 8), dtype=np.uint8)
-            for name, n in {"corrupted": 16, "reconstruction": 16, "denoised": 16, "samples": 64}.items()
+            name: draw.integers(0, 255, (*n, *shape), dtype=np.uint8)
+            for name, n in {
+                "corrupted": (16,),
+                "reconstruction": (16,),
+                "denoised": (16,),
+                "samples": (64,),
+                "interpolation_latent": (8, 10),
+                "interpolation_pixel": (8, 10),
+            }.items()
         }
-        images["input"] = np.random.default_rng(0).integers(0, 255, (16, 1, 8, 8), dtype=np.uint8)
+        images["input"] = np.random.default_rng(0).integers(0, 255, (16, *shape), dtype=np.uint8)
         images["codes"] = draw.normal(size=(50, latents)).astype(np.float32)
         images["labels"] = np.arange(50) % 10
-        images["manifold"] = draw.integers(0, 255, (5, 5, 1, 8, 8), dtype=np.uint8)
+        if latents == 2:
+            images["manifold"] = draw.integers(0, 255, (5, 5, *shape), dtype=np.uint8)
+        if classes:
+            images["class_style"] = draw.integers(0, 255, (8, classes, *shape), dtype=np.uint8)
+        if points:
+            images["points"], images["points_sampled"] = draw.random((2, 60, points)).astype(np.float32)
         np.savez(folder / "images.npz", **images)
-        lines = [f"{step},{step // 10},0.1,{np.exp(-step / 50) + draw.normal() / 20},{0.5}" for step in range(100)]
+        self.history(folder, seed)
+
+    def history(self, folder: Path, seed: int = 0, steps: int = 100, end: float = 0.0) -> None:
+        """history.csv of two players, whose losses fall from 1 + end to end."""
+        draw = np.random.default_rng(seed)
+        lines = [
+            f"{step},{step // 10},0.1,{end + np.exp(-step / 50) + noise},{0.5}"
+            for step, noise in enumerate(draw.normal(size=steps) / 20)
+        ]
         (folder / "history.csv").write_text("step,epoch,seconds,loss/model,loss/critic\n" + "\n".join(lines) + "\n")
+
+    def many(self, models: int = 10, latents: int = 10, noises: int = 5, seeds: int = 3) -> None:
+        """A sweep of models x latents x noises runs, each with pictures of its first seed; one model has no encoder."""
+        draw = np.random.default_rng(0)
+        for model, latent_dim, level, seed in itertools.product(*map(range, (models, latents, noises, seeds))):
+            metrics: dict[str, Any] = {"knn_accuracy": draw.random(), "reconstruction_mse": 0.01 + draw.random()}
+            metrics |= {f"sharpness_{of}": 2 * draw.random() for of in ("reconstructions", "samples")}
+            metrics |= {f"denoising_gain_db@{at}": 10 * draw.random() for at in (0.1, 0.25, 0.5)}
+            if model == 0:
+                metrics |= dict.fromkeys([m for m in metrics if m != "sharpness_samples"], "the model has no encoder")
+            settings = {"model.latent_dim": latent_dim, "noise.level": level / 10}
+            choices = {"noise": "gaussian" if level else "none"}
+            folder = self.run(f"model{model}", seed, "many", metrics, choices=choices, settings=settings)
+            if seed:
+                self.history(folder, seed)
+            else:
+                self.pictures(folder, latent_dim, seed=latent_dim)
 
 
 @pytest.fixture

@@ -227,7 +227,10 @@ def test_verdicts_in_every_format(results):
         claims=["vanishing_gradients", "two_latents"],
     )
     (row,) = [line for line in (made.folder / "table.md").read_text().splitlines() if "| Two latents" in line]
-    assert [cell.strip() for cell in row.split("|")[2:4]] == ["10", "does not hold"] and "0.7045 (0.7023 to 0.7067)" in row
+    assert [cell.strip() for cell in row.split("|")[2:4]] == [
+        "10",
+        "does not hold",
+    ] and "0.7045 (0.7023 to 0.7067)" in row
     (row,) = [line for line in (made.folder / "table.md").read_text().splitlines() if "| Sigmoid nets" in line]
     assert "**holds**" in row
     assert (

@@ -4,19 +4,24 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench.report import figures, write
+from bench.report import figures, page, write
+from bench.report.runs import load
+from bench.report.tables import Cell, Column, Layout, Row, Table
+
+LAYOUT = Layout(("model",), (), ())
 
 
 class Tags(HTMLParser):
     """Every start tag; ends must match their starts."""
 
-    VOID = {"meta", "img", "br", "link"}
+    VOID = {"meta", "img", "br", "link", "input"}
 
     def __init__(self, page: str):
         super().__init__()
@@ -39,7 +44,7 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture
-def page(results) -> str:
+def site(results) -> str:
     for seed in (0, 1):
         folder = results.run("vae", seed, metrics={"knn_accuracy": 0.9 + seed / 100})
         results.pictures(folder, seed=seed)
@@ -49,39 +54,132 @@ def page(results) -> str:
     return (results.path / "first/report/index.html").read_text()
 
 
-def test_the_page_is_self_contained_and_well_formed(page):
-    tags = Tags(page)
+def test_the_page_is_self_contained_and_well_formed(site):
+    tags = Tags(site)
     links = [attrs[key] for _, attrs in tags.found for key in ("src", "href") if key in attrs]
     assert links and all(link.startswith(("data:image/png;base64,", "#")) for link in links)
-    assert not re.search(r"https?://|url\(|@import", page)
+    assert not re.search(r"https?://|url\(|@import", site)
     ids = [attrs["id"] for _, attrs in tags.found if "id" in attrs]
     assert len(ids) == len(set(ids)) and {link[1:] for link in links if link.startswith("#")} <= set(ids)
     assert len(tags.of("script")) == 1, "text of a record must not become markup"
 
 
-def test_pictures_are_there_and_named(page, results):
-    images = Tags(page).of("img")
-    alts = [attrs["alt"] for attrs in images]
-    # 2-d codes and a manifold belong to the VAE alone; each run has reconstructions, denoised, samples, losses.
-    assert len([alt for alt in alts if alt.startswith("codes")]) == 1
-    for start, count in {
-        "reconstructions": 2,
+def test_pictures_are_there_and_named(site, results):
+    tags = Tags(site)
+    images, charts = tags.of("img"), [attrs for attrs in tags.of("svg") if "role" in attrs]
+    # 2-d codes and a manifold belong to the VAE alone; each of two runs has reconstructions, samples, ... and losses.
+    starts = {
         "test images": 1,
+        "reconstructions by": 2,
         "noisy test images": 2,
-        "samples": 2,
-        "training": 2,
-    }.items():
-        assert len([alt for alt in alts if alt.startswith(start)]) == count, start
+        "noisy images denoised by": 2,
+        "samples of": 2,
+        "between two test images, above through the codes, below through the pixels": 6,
+        "manifold of vae": 1,
+    }
+    for start, count in starts.items():
+        assert len([attrs for attrs in images if attrs["alt"].startswith(start)]) == count, start
+    assert len(images) == sum(starts.values())
+    told = [attrs["aria-label"] for attrs in charts]
+    assert sorted(told) == ["codes of test images by vae · none"] + sorted(
+        f"loss of {player}, {run}" for run in ("vae · none", "ae · masking") for player in ("model", "critic")
+    )
     for attrs in images:
-        Image.open(io.BytesIO(base64.b64decode(attrs["src"].partition(",")[2]))).verify()
-    assert len(list((results.path / "first/report/pictures").glob("*.png"))) == len(images)
+        picture = Image.open(io.BytesIO(base64.b64decode(attrs["src"].partition(",")[2])))
+        picture.verify()
+        assert picture.size == (int(attrs["width"]), int(attrs["height"]))
+    files = sorted(path.suffix for path in (results.path / "first/report/pictures").iterdir())
+    assert files == [".png"] * len(images) + [".svg"] * len(charts)
 
 
-def test_old_pictures_do_not_stay(page, results):
-    stale = results.path / "first/report/pictures/gone.png"
-    stale.write_bytes(b"")
+def test_pictures_as_files_are_whole_and_stand_alone(site, results):
+    for path in (results.path / "first/report/pictures").glob("*.svg"):
+        assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_old_pictures_do_not_stay(site, results):
+    stale = [results.path / "first/report/pictures" / name for name in ("gone.png", "gone.svg")]
+    for path in stale:
+        path.write_bytes(b"")
     write(results.path, ["first"], Console(file=io.StringIO()))
-    assert not stale.exists()
+    assert not any(path.exists() for path in stale)
+
+
+def written(results, tables=(), layout=LAYOUT) -> str:
+    """The page of all runs of the sweep `first`, with these tables only."""
+    page.write(results.path, "title", ["first"], load(results.path, ["first"]), tables, layout)
+    return (results.path / "index.html").read_text()
+
+
+def test_a_tables_pictures_stand_below_it_and_in_the_folder(results):
+    results.run("vae")
+    png = figures.grid(np.full((1, 1, 1, 8, 8), 7, np.uint8))
+    table = Table("", "ranks & more", "", ("model",), (), [], pictures=[("<i>who</i> is first", png)])
+    (image,) = Tags(written(results, [table])).of("img")
+    assert image["alt"] == "<i>who</i> is first"
+    assert base64.b64decode(image["src"].partition(",")[2]) == png
+    (file,) = (results.path / "pictures").iterdir()
+    assert file.name == "ranks_more-1.png" and file.read_bytes() == png
+
+
+def test_cells_of_text_have_a_class_of_their_own(results):
+    run = results.run("vae") and load(results.path, ["first"])[0]
+    cells = [Cell(run, "ok", text) for text in ("does not hold", "a text that is much too long to be a class")]
+    columns = (Column("verdict", "", None, None), Column("remark", "", None, None))
+    table = Table("", "claims", "", ("claim",), columns, [Row(("blur",), (), "5", tuple(cells))])
+    tags = Tags(written(results, [table]))
+    assert [attrs["class"].split() for attrs in tags.of("td")[1:]] == [["said", "is-does-not-hold"], ["said", "long"]]
+    # No run is named by its axis, so the filter of runs leaves its rows.
+    assert [attrs for attrs in tags.of("tr") if "data-words" in attrs] == []
+
+
+def test_what_filters_find_a_run_by():
+    labels = [("model", "VAE_GAN"), ("model.latent_dim", "2"), ("network.hidden", "(500, 20)")]
+    assert page.words(labels, "mnist, binarize=static").split() == [
+        *("mnist", "binarize=static"),
+        *("vae_gan", "model=vae_gan"),
+        *("2", "model.latent_dim=2", "latent_dim=2"),
+        *("500", "network.hidden=500", "hidden=500", "20", "network.hidden=20", "hidden=20"),
+    ]
+
+
+def test_points_are_a_cloud_and_no_strips_of_two_pixels(results):
+    for points in (2, 3):
+        results.pictures(results.run("vae", settings={"model.points": points}), latents=3, points=points)
+    tags = Tags(written(results, layout=Layout(("model", "model.points"), (), ())))
+    assert tags.of("img") == []
+    clouds = [attrs["aria-label"] for attrs in tags.of("svg") if "points" in attrs.get("aria-label", "")]
+    assert clouds == [f"samples of vae · {points} over test points" for points in (2, 3)]
+
+
+def test_classes_are_named_above_their_columns(results):
+    results.pictures(results.run("cvae"), latents=3, classes=4)
+    names = re.search(r'<div class="names".*?</div>', written(results)).group()
+    assert re.findall(r"<span>(.*?)</span>", names) == ["0", "1", "2", "3"]
+
+
+def test_diverged_seeds_are_named_and_do_not_hide_the_others(results):
+    results.history(results.run("vae", 0))
+    results.history(results.run("vae", 3, status="diverged", reason="nan"), end=1e30)
+    made = written(results)
+    assert "vae (dashed: seed 3, diverged)" in made
+    assert "<title>seed 3, diverged: 1e+30</title>" in made
+    (losses,) = (path for path in (results.path / "pictures").iterdir() if "losses-model" in path.name)
+    texts = [element.text for element in ElementTree.parse(losses).iter() if element.tag.endswith("}text")]
+    assert texts == ["0", "25", "50", "75", "100", "0.25", "0.5", "0.75", "1", "model"]
+
+
+def test_many_runs_are_shown_with_less_of_each(results, monkeypatch):
+    results.pictures(results.run("vae"), latents=3)
+    full = written(results)
+    monkeypatch.setattr(page, "MANY", 0)
+    brief = written(results)
+    assert "fewer and smaller pictures" in brief and "fewer and smaller pictures" not in full
+    widths = [
+        [int(attrs["width"]) for attrs in Tags(made).of("img") if attrs["alt"].startswith("samples")]
+        for made in (full, brief)
+    ]
+    assert widths == [[6 * 25 - 1], [4 * 25 - 1]]
 
 
 def test_a_grid_keeps_pixels_in_their_place():

@@ -107,7 +107,7 @@ class Hardware(TypedDict):
 
 
 class Record(TypedDict):
-    """record.json, schema 1. JSON's null stands for what is unused, unknown or not finite; there is no NaN in it."""
+    """record.json, of SCHEMA. JSON's null stands for what is unused, unknown or not finite; there is no NaN in it."""
 
     schema: int
     id: str  # `identity` of the config

@@ -235,7 +235,12 @@ def test_a_model_that_answers_nan_has_no_value():
     model.w.fill_(math.nan)
     for name, entry in measured(model, digits(), samples=20).items():
         of_data = {"knn_accuracy_pixels", "interpolation_gap_pixels", "denoising_gain_db_filter", "bits_per_dim"}
-        of_data |= {"shift_over_damage_pixels", "relative_contrast_pixels", "relative_contrast_prior"}
+        of_data |= {
+            "shift_over_damage_pixels",
+            "relative_contrast_pixels",
+            "relative_contrast_prior",
+            "mmd_to_prior_normal",
+        }
         if name not in {*FACTS, *of_data, *NOT_ASKED, "gradient_ratio"}:
             assert entry["value"] is None and "not a finite number" in entry["reason"], name
 

@@ -143,6 +143,18 @@ def mmd_to_normal(some_posterior_codes: Tensor, some_normal_codes: Tensor) -> Va
     return _discrepancy(some_posterior_codes, some_normal_codes)
 
 
+@metric(better=None, ideal=0.0)
+def mmd_to_prior_normal(some_prior_codes: Tensor, some_normal_codes: Tensor) -> Value:
+    """`mmd_to_prior` of a normal with the prior's mean and covariance: a baseline, which knows nothing of its shape.
+
+    some_prior_codes, some_normal_codes: [2, S, D], two draws of the prior and of N(0, I).
+    """
+    drawn, again = some_prior_codes.double()
+    spread = torch.linalg.cholesky_ex(drawn.T.cov())[0]
+    matched = drawn.mean(0) + some_normal_codes[0].double() @ spread.T
+    return Value(mmd(matched, drawn).item(), n=len(drawn), floor=mmd(again, drawn).item())
+
+
 @metric(better="lower", ideal=0.0)
 def sliced_wasserstein_to_prior(posterior_codes: Tensor, prior_codes: Tensor, directions: Tensor) -> Value:
     """Sliced 2-Wasserstein distance between the aggregated posterior, one z ~ q(z|x) an image, and the prior.

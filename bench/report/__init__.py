@@ -13,7 +13,7 @@ from rich.console import Console
 from bench.paths import CONF
 from bench.report import claims, formats, improvement, notes, ranks, references, verdicts
 from bench.report.averages import averaged
-from bench.report.runs import Run, check_axes, check_metrics, load, only, swept
+from bench.report.runs import Run, check_axes, check_metrics, load, only, swept, wrong
 from bench.report.tables import Layout, Table, build, known_metrics
 
 PRESET = "vae_vs_aae_vs_gan"
@@ -21,9 +21,10 @@ PRESET = "vae_vs_aae_vs_gan"
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the tables as they were built, and where they lie."""
+    """What was written: the tables as they were built, and the files and where they lie."""
 
     folder: Path
+    files: list[str]
     runs: list[Run]
     tables: list[Table]
 
@@ -44,7 +45,7 @@ def write(
     and on a claim there is not.
     """
     chosen = {**OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml")), **options}  # type: ignore[dict-item]
-    runs = only(load(Path(results), sweeps), chosen["only"] or {})
+    runs = only(load(Path(results), sweeps), {} if chosen["only"] is None else chosen["only"])
     over = _names(chosen["average"])
     check_axes(runs, "average", over)
     pooled, said = averaged(runs, over), notes.of_average(runs, over)
@@ -52,15 +53,18 @@ def write(
     folder = Path(results) / sweeps[0] / chosen["folder"]
     folder.mkdir(parents=True, exist_ok=True)
     tables, shown, beside = [], [], []
+    files = ["table.md", "table.tex"]
     if chosen["claims"]:
         tables += _verdicts(runs, chosen, folder)
         shown += tables if printed is None else []
+        files.append("claims.csv")
     if chosen["tables"]:
         built, asked = build(pooled, layout, said), _comparisons(pooled, layout, chosen)
         # Published numbers have texts too long for a terminal.
         published = references.table(runs) if chosen["references"] else None
         tables, beside = [*tables, *built], [*asked, *([published] if published else [])]
         shown += [*built, *asked] if printed is None else _printed(runs, printed, chosen)
+        files.append("table.csv")
         formats.write_csv(folder / "table.csv", build(pooled, layout, said, whole=True), layout)
     written = [*tables, *beside]
     (folder / "table.md").write_text(
@@ -74,13 +78,15 @@ def write(
 
         each = replace(layout, rows=(*layout.rows, *over))
         page.write(folder, chosen["title"], sweeps, runs, written, each)
-    return Report(folder, runs, tables)
+        files.append("index.html")
+    return Report(folder, files, runs, tables)
 
 
 def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list[Table]:
     """The tables of the claims asked for, which are also written as claims.csv."""
-    names = _names(chosen["claims"])
-    asked = claims.claims(None if names == ("all",) else names)
+    if chosen["average"]:
+        raise wrong("claims are judged on runs as they are: leave average out, or claims")
+    asked = claims.claims(None if chosen["claims"] == "all" else chosen["claims"])
     found = verdicts.by_title(runs, asked)
     verdicts.write_csv(folder / "claims.csv", found)
     return verdicts.tables(found, asked, drawn=chosen["figures"])

@@ -85,6 +85,10 @@ def _loss(lines: Sequence[tuple[Record, np.ndarray]], alt: str, title: str, i: i
 
 def codes(points: np.ndarray, labels: np.ndarray | None, alt: str) -> str:
     """[n, 2] codes, coloured by their labels [n]; more than twelve classes are shades, none too dark or light."""
+    finite = np.isfinite(points).all(1)
+    if not finite.any():
+        return svg.svg(300, 264, alt, [svg.text(8, 20, "no code is finite")])
+    points, labels = points[finite], None if labels is None else labels[finite]
     plot = svg.Plot(300, 264, *_square(points, 300 / 264), right=34)
     groups = [(0, points)] if labels is None else [(int(c), points[labels == c]) for c in np.unique(labels)]
     few, parts = len(groups) <= LABELLED, []
@@ -99,6 +103,7 @@ def codes(points: np.ndarray, labels: np.ndarray | None, alt: str) -> str:
 def cloud(real: np.ndarray, drawn: np.ndarray, alt: str) -> str:
     """Points [n, D] of a model over real ones, their first coordinate against the last."""
     ends = [0, real.shape[1] - 1]
+    drawn = drawn[np.isfinite(drawn).all(1)]
     plot = svg.Plot(270, 260, *_square(np.concatenate([real, drawn])[:, ends], 1.0))
     parts = [f'<g class="real" opacity=".45">{svg.dots((plot.at(*p) for p in real[:, ends]), 3.5)}</g>']
     parts.append(f"<g{svg.colour(1)}>{svg.dots((plot.at(*p) for p in drawn[:, ends]), 2)}</g>")
@@ -278,17 +283,10 @@ def _left_out(runs: Sequence[Named], metrics: Sequence[Sequence[str]], told: str
     for named in runs:
         for group in metrics:
             if not any(named.run.values(metric) for metric in group):
-                by_reason.setdefault(_why(named.run, group[0]), []).append(named.label)
+                by_reason.setdefault(notes.why_none(named.run, group[0]), []).append(named.label)
                 break
     parts = []
     for reason, labels in by_reason.items():
         more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
         parts.append(f"{', '.join(labels[:NAMED])}{more} ({reason})")
     return f"{told}: {'; '.join(parts)}." if parts else ""
-
-
-def _why(run: Run, metric: str) -> str:
-    if not run.ok:
-        return "; ".join(notes.endings(run))
-    reasons = [entry["reason"] if (entry := r["metrics"].get(metric)) else "not evaluated" for r in run.ok]
-    return f"{metric} is n/a: {', or '.join(dict.fromkeys(map(str, reasons)))}"

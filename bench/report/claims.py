@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.paths import CONF
 from bench.report import notes
 from bench.report.runs import Run, swept, wrong
 from bench.report.statistics import FEW, LEVEL, Estimate, estimate, holm, loss_of, one_sided, spread
+from bench.report.tables import direction, of_likelihood
 
 FOLDER = Path(CONF) / "experiment" / "claims"
-HOLDS, FAILS = "holds", "does not hold"
+HOLDS, FAILS, NOT_RUN = "holds", "does not hold", "not run"
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Comparison(BaseModel):
@@ -34,20 +36,26 @@ class Comparison(BaseModel):
 
     metric: str
     of: str
-    against: float | str | None = None
+    against: Finite | str | None = None
     against_metric: str | None = None
     scale: Literal["difference", "ratio", "distance"] = "difference"
     expected: Literal["above", "below", "within"]
-    bound: float | None = None  # null: no difference, or a ratio of 1
+    bound: Finite | None = None  # null: no difference, or a ratio of 1
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Comparison:
+        said = f"{self.metric} of {self.of}"
+        number, least = isinstance(self.against, float), 1.0 if self.scale == "ratio" else 0.0
         if self.against is None and self.against_metric is None:
-            raise ValueError(f"{self.metric} of {self.of} is held against nothing: give against or against_metric")
-        if self.expected == "within" and not self.bound:
-            raise ValueError(f"{self.metric} of {self.of} is to be within nothing: give bound")
+            raise ValueError(f"{said} is held against nothing: give against or against_metric")
+        if number and (self.against_metric or self.scale != "difference"):
+            raise ValueError(f"{said} against a number has no other metric, and no scale but difference")
+        if self.scale == "distance" and (self.expected == "within" or self.bound is not None):
+            raise ValueError(f"{said}: a distance to the ideal is above or below the other, without a bound")
+        if self.expected == "within" and (self.bound is None or self.bound <= least):
+            raise ValueError(f"{said} is within a bound above {least:g}: give one")
         if self.scale == "ratio" and self.bound is not None and self.bound <= 0:
-            raise ValueError(f"a ratio is above 0, and bound is {self.bound}")
+            raise ValueError(f"{said}: a ratio is above 0, and bound is {self.bound:g}")
         return self
 
     @property
@@ -71,7 +79,7 @@ class Comparison(BaseModel):
         """As "reconstruction_mse: ae over pca below 1"."""
         one, other = f"{self.metric}: {self.of}", self.sides[0]
         if self.scale == "distance":
-            return f"{one} nearer to the ideal than {other}"
+            return f"{one} {'nearer to' if self.expected == 'below' else 'farther from'} the ideal than {other}"
         if isinstance(self.against, float) and self.expected == "within":
             return f"{one} within {other} ± {self.bound:g}"
         if isinstance(self.against, float) and not self.bound:
@@ -93,7 +101,7 @@ class Claim(BaseModel):
 
     says: str
     runs: dict[str, dict[str, Any]]
-    tests: tuple[Comparison, ...]
+    tests: Annotated[tuple[Comparison, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Claim:
@@ -121,12 +129,14 @@ class Verdict:
     remarks: tuple[str, ...] = ()
 
 
-def claims(names: Sequence[str] | None = None) -> dict[str, Claim]:
+def claims(names: Any = None) -> dict[str, Claim]:
     """Those of conf/experiment/claims, by name; None: all. Raises InputError for a name there is not."""
     there = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
-    if unknown := [name for name in names or () if name not in there]:
-        raise wrong(f"claims={unknown[0]} is not known: choose from {', '.join(there)}")
-    return {name: _read(FOLDER / f"{name}.yaml") for name in names or there}
+    wanted = there if names is None else [names] if isinstance(names, str) else names
+    for name in wanted if isinstance(wanted, list) else [wanted]:
+        if name not in there:
+            raise wrong(f"claims={name} is not known: choose all, or from {', '.join(there)}")
+    return {name: _read(FOLDER / f"{name}.yaml") for name in wanted}
 
 
 def _read(path: Path) -> Claim:
@@ -164,17 +174,13 @@ def picked(runs: Sequence[Run], name: str, claim: Claim) -> dict[str, Run | tupl
 
 def _pick(runs: Sequence[Run], selected: Mapping[str, Any], claim: str) -> Run | tuple[str, str]:
     """The one run that has these values; or what became of it, and why."""
-    found = [run for run in runs if all(_same(run.value(axis), value) for axis, value in selected.items())]
+    found = [run for run in runs if all(run.has(axis, value) for axis, value in selected.items())]
     told = ", ".join(f"{axis}={value}" for axis, value in selected.items())
     if not found:
-        return "not run", f"no run has {told}: bench experiment=claims/{claim}"
+        return NOT_RUN, f"no run has {told}: bench experiment=claims/{claim}"
     if len(found) > 1:
         return "unclear", f"{len(found)} runs have {told}, and differ in {', '.join(swept(found))}"
     return found[0]
-
-
-def _same(own: Any, value: Any) -> bool:
-    return own == (tuple(value) if isinstance(value, list) else value)
 
 
 def _measured(its: Mapping[str, Run | tuple[str, str]], claim: str, c: Comparison) -> Verdict:
@@ -188,19 +194,44 @@ def _measured(its: Mapping[str, Run | tuple[str, str]], claim: str, c: Compariso
     theirs = dict.fromkeys(ours, c.against) if isinstance(c.against, float) else against.values(metric)
     for run, name, numbers in ((of, c.metric, ours), (against, metric, theirs)):
         if not numbers:
-            return Verdict(claim, c, "n/a", remarks=(_why(run, name),))
+            return Verdict(claim, c, "n/a", remarks=(notes.why_none(run, name),))
     common = sorted(ours.keys() & theirs.keys())
     values = {s: ours[s] for s in common}, {s: theirs[s] for s in common}
-    remarks = (*_unfair(of, against), *notes.endings(of), *(notes.endings(against) if against is not of else ()))
-    if c.scale == "ratio" and min([*values[0].values(), *values[1].values()], default=1.0) <= 0:
-        told = f"{c.metric} is not above 0 on every seed, and has no ratio"
-        return Verdict(claim, c, "n/a", values, remarks=(*remarks, told))
+    remarks = (*_unfair(of, against), *_dropped(c, of, against, common))
+    if refused := _refused(c, of, against, values):
+        return Verdict(claim, c, "n/a", values, remarks=(*remarks, refused))
     if len(common) < 2:
         return Verdict(claim, c, _undecided(len(common)), values, remarks=remarks)
     effects = _effects(c, of, values)
     deviation = spread(effects)
+    if not deviation:
+        remarks = (*remarks, f"{c.told}: the same on every seed, which makes p 0 or 1")
     size = fmean(effects) / deviation if deviation else None
     return Verdict(claim, c, "", values, estimate(effects), size, _two_sided(c, effects), remarks=remarks)
+
+
+def _refused(c: Comparison, of: Run, against: Run, values: tuple[dict[int, float], dict[int, float]]) -> str | None:
+    """Why two numbers cannot be held against one another, if so."""
+    keys = [run.first("likelihood_key") for run in (of, against)]
+    if of_likelihood(c.metric) and keys[0] != keys[1]:
+        return f"{c.told}: likelihoods of different kinds, which are never compared"
+    if c.against_metric is None and notes.ranked_with(of, c.metric) != notes.ranked_with(against, c.metric):
+        return f"{c.told}: taken on other images, under other noise, to another prior or with other sizes"
+    if c.scale == "ratio" and min([*values[0].values(), *values[1].values()], default=1.0) <= 0:
+        return f"{c.told}: not above 0 on every seed, which has no ratio"
+    if c.scale == "distance" and direction([of], c.metric)[1] is None:
+        return f"{c.told}: the metric has no ideal"
+    return None
+
+
+def _dropped(c: Comparison, of: Run, against: Run, common: Sequence[int]) -> Iterator[str]:
+    """Which seeds do not count, and why."""
+    sides = [(of, c.metric)]
+    sides += [] if isinstance(c.against, float) else [(against, c.against_metric or c.metric)]
+    for run, metric in sides:
+        if left := [r["seed"] for r in run.records if r["seed"] not in common]:
+            why = notes.why_none(run, metric) or "the other run lacks it"
+            yield f"{metric} of {run.name} without {notes.seed_list(left)}: {why}"
 
 
 def _effects(c: Comparison, of: Run, values: tuple[dict[int, float], dict[int, float]]) -> list[float]:
@@ -208,7 +239,7 @@ def _effects(c: Comparison, of: Run, values: tuple[dict[int, float], dict[int, f
     if c.scale == "ratio":
         return [math.log(a / b) for a, b in pairs]
     if c.scale == "distance":
-        ideal = of.ok[0]["metrics"][c.metric]["ideal"]
+        ideal = direction([of], c.metric)[1]
         return [loss_of(a, "closest", ideal) - loss_of(b, "closest", ideal) for a, b in pairs]
     return [a - b for a, b in pairs]
 
@@ -244,12 +275,6 @@ def _speaks_for(c: Comparison, mean: float) -> bool:
 def _undecided(n: int) -> str:
     few = f", fewer than {FEW}" if n < FEW else ""
     return f"not decided at {n} seed{'' if n == 1 else 's'}{few}"
-
-
-def _why(run: Run, metric: str) -> str:
-    told = [f"{metric}: {r['metrics'][metric]['reason']}" if metric in r["metrics"] else f"{metric} was not evaluated"
-            for r in run.ok]  # fmt: skip
-    return "; ".join(dict.fromkeys(told or notes.endings(run)))
 
 
 def _unfair(of: Run, against: Run) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def _report(config: DictConfig) -> None:
         if not isinstance(error, InputError):
             raise
         sys.exit(f"bench-report: {error}")
-    print(f"\nwritten to {made.folder}: table.md, table.tex, table.csv{', index.html' if options['figures'] else ''}")
+    print(f"\nwritten to {made.folder}: {', '.join(made.files)}")
 
 
 def command() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.claims import Verdict
-from bench.report.figures import as_png, new_figure, plain
+from bench.report.claims import FAILS, HOLDS, Verdict
+from bench.report.figures import INK, as_png, new_figure, plain
 from bench.report.ranks import Ranks
 
-_INK = "#808080"  # readable on white and on black
-_COLOURS = {"holds": "#2a9d5c", "does not hold": "#d1495b"}
+_COLOURS = {HOLDS: "#2a9d5c", FAILS: "#d1495b"}
 PER_ROW = 4
 
 
@@ -21,7 +20,7 @@ def paired(verdicts: Sequence[Verdict]) -> bytes:
     for i, v in enumerate(verdicts):
         axes = figure.add_subplot(rows, across, i + 1)
         ours, theirs = v.values
-        colour = _COLOURS.get(v.text, _INK)
+        colour = _COLOURS.get(v.text, INK)
         for seed in ours:
             axes.plot((0, 1), (theirs[seed], ours[seed]), color=colour, marker="o", markersize=2.5, linewidth=0.8)
         if v.comparison.scale == "ratio" and min(ours.values()) > 0:
@@ -52,13 +51,13 @@ def critical_difference(found: Ranks) -> bytes:
     inch = (k - 1 + 2 * arm) / 3.6
     axes.set_xlim(1 - arm - beside * inch, k + arm + beside * inch)
     axes.set_ylim(0.55 + 0.28 * len(groups) + 0.42 * rows, -1.5)
-    axes.plot((1, k), (0, 0), color=_INK, linewidth=1)
+    axes.plot((1, k), (0, 0), color=INK, linewidth=1)
     for tick in range(1, k + 1):
-        axes.plot((tick, tick), (0, -0.15), color=_INK, linewidth=1)
-        axes.text(tick, -0.25, str(tick), ha="center", va="bottom", fontsize=8, color=_INK)
-    axes.plot((1, 1 + found.critical), (-1.1, -1.1), color=_INK, linewidth=1.5, marker="|", markersize=5)
+        axes.plot((tick, tick), (0, -0.15), color=INK, linewidth=1)
+        axes.text(tick, -0.25, str(tick), ha="center", va="bottom", fontsize=8, color=INK)
+    axes.plot((1, 1 + found.critical), (-1.1, -1.1), color=INK, linewidth=1.5, marker="|", markersize=5)
     axes.text(
-        1 + found.critical / 2, -1.2, f"CD = {found.critical:.2f}", ha="center", va="bottom", fontsize=8, color=_INK
+        1 + found.critical / 2, -1.2, f"CD = {found.critical:.2f}", ha="center", va="bottom", fontsize=8, color=INK
     )
     for i, (first, last) in enumerate(groups):
         y = 0.3 + 0.28 * i
@@ -69,8 +68,8 @@ def critical_difference(found: Ranks) -> bytes:
         row = i if i < left else k - 1 - i
         end = 1 - arm if i < left else k + arm
         y = 0.6 + 0.28 * len(groups) + 0.42 * row
-        axes.plot((rank, rank, end), (0, y, y), color=_INK, linewidth=0.8)
+        axes.plot((rank, rank, end), (0, y, y), color=INK, linewidth=0.8)
         told = f"{name}  {rank:.2f}" if i < left else f"{rank:.2f}  {name}"
-        axes.text(end, y, f" {told} ", ha="right" if i < left else "left", va="center", fontsize=8, color=_INK)
+        axes.text(end, y, f" {told} ", ha="right" if i < left else "left", va="center", fontsize=8, color=INK)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
     return as_png(figure)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 GAP = 1  # pixels between images
 GAP_GREY = 110
 SMALLEST, LARGEST = 24, 64  # pixels of an image's side in the page; smaller ones are repeated, larger ones reduced
-_INK = "#808080"  # readable on white and on black
+INK = "#808080"  # readable on white and on black
 
 
 def arrays(run: Run) -> dict[str, np.ndarray]:
@@ -74,7 +74,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def plain(axes: Axes) -> None:
     """Few ticks, two spines, and a grey that is readable on white and on black."""
-    axes.tick_params(which="both", labelsize=6, colors=_INK, length=2)
+    axes.tick_params(which="both", labelsize=6, colors=INK, length=2)
     if axes.get_yscale() == "linear":  # a logarithmic axis has decades
         axes.locator_params(axis="y", nbins=4)
     if axes.get_xscale() == "linear":
@@ -82,7 +82,7 @@ def plain(axes: Axes) -> None:
     axes.patch.set_alpha(0)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_INK)
+        spine.set_color(INK)
 
 
 def as_png(figure: Figure) -> bytes:

@@ -176,7 +176,7 @@ def show(console: Console, title: str, tables: Sequence[Table]) -> None:
         for part in parts:
             printed = RichTable(header_style="bold", pad_edge=False, show_lines=table.prose)
             for name in (*table.axes, "seeds"):
-                printed.add_column(name, no_wrap=not table.prose)
+                printed.add_column(name, no_wrap=not table.prose, overflow="fold")
             for i in part:
                 justify: Any = "left" if table.prose else "right"
                 printed.add_column(Text(heads[i]), justify=justify, no_wrap=not table.prose, overflow="fold")

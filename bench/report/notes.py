@@ -9,7 +9,7 @@ from bench.report.runs import WHERE_DATA_LIE, Record, Run, swept
 from bench.report.statistics import FEW, LEVEL
 
 OF_NOISE = ("denoising", "latent_drift")  # beginnings of the names of metrics of corrupted images
-OF_PRIOR = ("mmd_to_prior", "sliced_wasserstein_to_prior")
+OF_PRIOR = ("mmd_to_prior", "mmd_to_prior_normal", "sliced_wasserstein_to_prior")
 SHARED = "_shared"  # end of the names of log-likelihoods under one observation model for all
 
 _MEASURES = {
@@ -131,6 +131,16 @@ def unanswered(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     return [f"Left out, being n/a in every row: {'; '.join(parts)}."] if parts else []
 
 
+def why_none(run: Run, metric: str) -> str:
+    """Why a run has no number of a metric, or not on all seeds: how it ended, or each reason once."""
+    entries = [(r, r["metrics"].get(metric)) for r in run.ok]
+    reasons = [(r, (entry["reason"] or "no reason was recorded") if entry else "not evaluated")
+               for r, entry in entries if entry is None or entry["value"] is None]  # fmt: skip
+    if not reasons:
+        return "; ".join(endings(run))
+    return f"{metric} is n/a: {', or '.join(dict.fromkeys(reason for _, reason in reasons))}"
+
+
 def of_average(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
     """One line on what a seed's number is the mean of."""
     parts = [f"{axis} ({', '.join(dict.fromkeys(run.label(axis) for run in runs))})" for axis in axes]
@@ -144,11 +154,11 @@ def by_seed(remarks: Sequence[tuple[Record, str | None]]) -> list[str]:
         if remark:
             seeds.setdefault(remark, []).append(r["seed"])
     return [
-        remark if len(which) == len(remarks) else f"{_seed_list(which)}: {remark}" for remark, which in seeds.items()
+        remark if len(which) == len(remarks) else f"{seed_list(which)}: {remark}" for remark, which in seeds.items()
     ]
 
 
-def _seed_list(seeds: Sequence[int]) -> str:
+def seed_list(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
@@ -187,12 +197,12 @@ def _unequal_seeds(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
         return []
     usual = max(groups, key=lambda seeds: len(groups[seeds]))
     others = [
-        f"{_name(run, axes)} on {_seed_list(seeds)}"
+        f"{_name(run, axes)} on {seed_list(seeds)}"
         for seeds, group in groups.items()
         if seeds != usual
         for run in group
     ]
-    return [f"Seeds are unequal: most rows stand on {_seed_list(usual)}, but {'; '.join(others)}."]
+    return [f"Seeds are unequal: most rows stand on {seed_list(usual)}, but {'; '.join(others)}."]
 
 
 def _unequal_budgets(runs: Sequence[Run]) -> list[str]:

@@ -222,8 +222,8 @@ def _drawings(album: _Album, title: str, found: Iterable[charts.Chart]) -> list[
 
 
 def _diverged(run: Run) -> str:
-    seeds = [str(r["seed"]) for r in run.records if r["status"] == "diverged"]
-    return f" (dashed: seed {', '.join(seeds)}, diverged)" if seeds else ""
+    seeds = [f"{r['seed']} {r['status']}" for r in run.records if r["status"] in ("diverged", "failed", "interrupted")]
+    return f" (dashed: seed {', '.join(seeds)})" if seeds else ""
 
 
 def _are_points(images: np.ndarray) -> bool:

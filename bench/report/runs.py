@@ -65,6 +65,9 @@ class Run:
             return self.id
         return self.choices.get(axis) if axis in self.choices else self.settings.get(axis)
 
+    def has(self, axis: str, value: Any) -> bool:
+        return bool(self.value(axis) == (tuple(value) if isinstance(value, list) else value))
+
     def label(self, axis: str) -> str:
         """What a table shows of value(axis)."""
         value = self.value(axis)
@@ -126,16 +129,24 @@ def check_axes(runs: Sequence[Run], option: str, names: Sequence[str]) -> None:
             raise wrong(f"{option}={name} is not known: these runs have {', '.join(known)}")
 
 
-def only(runs: Sequence[Run], wanted: Mapping[str, Any]) -> list[Run]:
+def only(runs: Sequence[Run], wanted: Any) -> list[Run]:
     """The runs with these values, or one of a list of them, by axis; a run that has no such thing stays.
 
-    Raises InputError where an axis is not known, or no run is left.
+    Raises InputError where wanted is no mapping, an axis is not known, or no run has a value.
     """
+    if not isinstance(wanted, Mapping):
+        raise wrong(f"only={wanted} is not a mapping: give axes and their values, as {{likelihood: bernoulli}}")
     check_axes(runs, "only", list(wanted))
-    allowed = {axis: value if isinstance(value, list) else [value] for axis, value in wanted.items()}
-    left = [run for run in runs if all(run.value(axis) in (None, *values) for axis, values in allowed.items())]
+    left = list(runs)
+    for axis, value in wanted.items():
+        values = value if isinstance(value, list) and not any(run.has(axis, value) for run in runs) else [value]
+        for one in values:
+            if not any(run.has(axis, one) for run in runs):
+                there = dict.fromkeys(run.label(axis) for run in runs if run.value(axis) is not None)
+                raise wrong(f"only={{{axis}: {one}}}: no run has that, there is {', '.join(there)}")
+        left = [run for run in left if run.value(axis) is None or any(run.has(axis, one) for one in values)]
     if not left:
-        raise wrong(f"only={dict(wanted)} leaves no run: see bench-report without it for what there is")
+        raise wrong(f"only={dict(wanted)} leaves no run: each value is there, but no run has all")
     return left
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.report.claims import FAILS, HOLDS, Claim, Comparison, Verdict, judged, whole
+from bench.report.claims import FAILS, HOLDS, NOT_RUN, Claim, Comparison, Verdict, judged, whole
 from bench.report.runs import Run
 from bench.report.statistics import LEVEL, Estimate
 from bench.report.tables import Cell, Column, Layout, Row, Table, by_data
@@ -40,10 +40,13 @@ def _pictures(verdicts: Sequence[Verdict], asked: Mapping[str, Claim]) -> list[t
 
 
 def _of_claims(title: str, verdicts: Sequence[Verdict], asked: Mapping[str, Claim]) -> Table:
-    rows = []
+    rows, left = [], []
     footnotes: list[str] = []
     for name, claim in asked.items():
         parts = [v for v in verdicts if v.claim == name]
+        if all(v.text == NOT_RUN for v in parts):
+            left.append(name)
+            continue
         decisive = whole(parts)
         remarks = list(dict.fromkeys(remark for v in parts for remark in v.remarks))
         footnotes += [remark for remark in remarks if remark not in footnotes]
@@ -53,12 +56,15 @@ def _of_claims(title: str, verdicts: Sequence[Verdict], asked: Mapping[str, Clai
     told = f"{counts[0]} hold, {counts[1]} do not, {len(rows) - sum(counts)} are open."
     why = f"{told} Numbers are of the comparison that decides a claim: the one that fails, is open, or holds by least."
     columns = tuple(Column(name, "", None, None) for name in (*_COLUMNS, "decided by"))
-    return Table(title, f"{title}: claims", why, ("claim",), columns, rows, footnotes, _notes(verdicts), prose=True)
+    below = _notes(verdicts)
+    if left:
+        below.append(f"Not run: {', '.join(left)}. Each is filled by bench experiment=claims/<name>.")
+    return Table(title, f"{title}: claims", why, ("claim",), columns, rows, footnotes, below, prose=True)
 
 
 def _of_comparisons(title: str, verdicts: Sequence[Verdict]) -> Table:
     rows = []
-    for v in verdicts:
+    for v in [v for v in verdicts if v.text != NOT_RUN]:
         size = "-" if v.size is None else f"{v.size:.2g}"
         p = "-" if v.p is None else _p(v.p)
         rows.append(Row((v.claim, v.comparison.told), (), _seeds(v), (*_cells(v), _cell(p), _cell(size))))
@@ -110,7 +116,7 @@ def shown(c: Comparison, effect: Estimate) -> str:
         return f"× {mean} ({first} to {last})"
     size = effect.half_width or abs(effect.mean) / 10
     digits = max(0, 1 - math.floor(math.log10(size))) if size else 0
-    mean, first, last = (f"{number:{sign}.1e}" if digits > 5 else f"{number:{sign}.{digits}f}" for number in numbers)
+    mean, first, last = (f"{number:{sign}.3g}" if digits > 5 else f"{number:{sign}.{digits}f}" for number in numbers)
     return f"{mean} ({first} to {last})"
 
 

@@ -18,6 +18,7 @@ from bench.metrics.latent import (
     linear_probe_accuracy,
     mmd_to_normal,
     mmd_to_prior,
+    mmd_to_prior_normal,
     reencoding_error,
     shift_over_damage,
     shift_over_damage_pixels,
@@ -272,3 +273,14 @@ def test_reencoding_gives_back_the_code_or_not():
 def test_component_accuracy_is_a_share():
     own = torch.tensor([True, True, False, True])
     assert summarise(component_accuracy(own_component=own)).value == 0.75
+
+
+def test_the_baseline_of_a_prior_has_its_mean_and_covariance():
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(2, 2000, 2, generator=generator)
+    skewed = normal.clone() @ torch.tensor([[2.0, 1.0], [0.0, 0.5]]) + 3
+    assert abs(mmd_to_prior_normal(skewed, torch.randn(2, 2000, 2, generator=generator)).value) < 0.01
+    angle = 2 * torch.pi * torch.rand(2, 2000, generator=generator)
+    ring = torch.stack([angle.cos(), angle.sin()], -1)
+    value = mmd_to_prior_normal(ring, normal)
+    assert value.value > 0.03 and abs(value.floor) < 0.01, "a ring is no blob"

@@ -175,3 +175,11 @@ def test_texts_of_records_are_escaped(results):
     for drawn in (charts.trade_off(runs)[0].drawn, charts.levels(runs)[0].drawn, charts.codes(np.eye(2), None, label)):
         assert "<b>" not in drawn and parsed(drawn) is not None
     assert list(marks(charts.levels(runs)[0].drawn)) == [label]
+
+
+def test_points_that_are_not_finite_are_left_out():
+    points = np.array([[0.0, 1.0], [np.nan, 0.0], [1.0, np.inf], [1.0, 0.0]])
+    drawn = charts.codes(points, np.array([0, 1, 2, 3]), "codes")
+    assert drawn.count("h0") == charts.codes(points[[0, 3]], np.array([0, 3]), "codes").count("h0")
+    assert "no code is finite" in charts.codes(points[1:2], None, "codes")
+    assert charts.cloud(points[[0, 3]], points, "cloud").count("h0") == 4

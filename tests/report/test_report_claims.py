@@ -136,7 +136,9 @@ def test_only_common_seeds_count_and_how_others_ended_is_told(results):
         load(results.path, ["first"]), claim(metric="reconstruction_mse", of="ae", against="vae", expected="below")
     )
     assert found.effect.n == 9 and found.text == "holds"
-    assert found.remarks == ("seed 0: diverged: a loss was not finite",)
+    ours, theirs = found.remarks
+    assert ours.endswith("of ae-bernoulli-digits-none without seed 0: seed 0: diverged: a loss was not finite")
+    assert theirs == "reconstruction_mse of vae-bernoulli-digits-none without seed 0: the other run lacks it"
 
 
 def test_what_is_missing_says_why(results):
@@ -147,7 +149,7 @@ def test_what_is_missing_says_why(results):
     for seed in SEEDS:
         results.run("ae", seed, metrics={"kl": "an autoencoder has no prior"})
     found = verdict(load(results.path, ["first"]), asked)
-    assert found.text == "n/a" and found.remarks == ("kl: an autoencoder has no prior",)
+    assert found.text == "n/a" and found.remarks == ("kl is n/a: an autoencoder has no prior",)
 
 
 def test_a_name_that_two_runs_have_is_unclear(results):
@@ -158,6 +160,53 @@ def test_a_name_that_two_runs_have_is_unclear(results):
         load(results.path, ["first"]), claim(metric="reconstruction_mse", of="ae", against=0.5, expected="above")
     )
     assert found.text == "unclear" and found.remarks == ("2 runs have model=ae, and differ in likelihood",)
+
+
+def test_seeds_without_a_number_are_told_with_the_reason(results):
+    for seed in SEEDS:
+        results.run("vae", seed, metrics={"kl": 1.0 + seed / 100})
+        results.run("ae", seed, metrics={"kl": "it was in no mood" if seed < 4 else 0.5 + seed / 90})
+    found = verdict(load(results.path, ["first"]), claim(metric="kl", of="ae", against="vae", expected="below"))
+    assert found.effect.n == 6
+    assert "kl of ae-bernoulli-digits-none without seeds 0, 1, 2, 3: kl is n/a: it was in no mood" in found.remarks
+
+
+@pytest.mark.parametrize(
+    ("metric", "given"),
+    [
+        ("elbo", {"likelihood_key": {"measure": "density"}}),
+        ("denoising_gain_db", {"choices": {"noise": "masking"}}),
+        ("reconstruction_mse", {"data": {"fingerprint": "of other images"}}),
+    ],
+)
+def test_what_no_table_ranks_is_not_compared(results, metric, given):
+    for seed in SEEDS:
+        results.run("vae", seed, metrics={metric: 1.0 + seed / 100})
+        results.run("ae", seed, metrics={metric: 0.5}, **given)
+    found = verdict(load(results.path, ["first"]), claim(metric=metric, of="ae", against="vae", expected="below"))
+    assert found.text == "n/a" and found.p is None and f"{metric}: ae minus vae below 0: " in found.remarks[-1]
+
+
+def test_a_metric_without_an_ideal_has_no_distance(results):
+    runs = filled(results, "elbo", vae=noisy(1.0), ae=noisy(2.0))
+    found = verdict(runs, claim(metric="elbo", of="ae", against="vae", scale="distance", expected="below"))
+    assert found.text == "n/a" and "no ideal" in found.remarks[-1]
+
+
+def test_a_constant_is_called_one(results):
+    runs = filled(results, vae=[0.4] * 10)
+    found = verdict(runs, claim(metric="reconstruction_mse", of="vae", against=0.5, expected="below"))
+    assert found.p == 0 and "the same on every seed" in found.remarks[-1] and found.size is None
+
+
+def test_claims_of_which_no_run_is_there_are_named_below(results):
+    filled(results, vae=noisy(1.0))
+    made = write(results.path, ["first"], Console(file=io.StringIO()), tables=False, claims="all", figures=False)
+    of_claims, compared = made.tables
+    assert of_claims.notes[-1].startswith("Not run: any_prior, blur,") and made.files[-1] == "claims.csv"
+    assert len(of_claims.rows) < len(claims.claims()) and all(row.cells[0].text != "not run" for row in compared.rows)
+    with pytest.raises(InputError, match="leave average out"):
+        write(results.path, ["first"], Console(file=io.StringIO()), claims="all", average="noise")
 
 
 def test_unequal_budgets_are_told(results):
@@ -186,9 +235,15 @@ def test_p_values_are_corrected_over_all_comparisons_and_one_decides(results):
     ("wrong", "told"),
     [
         ({"expected": "below"}, "held against nothing"),
-        ({"expected": "within", "against": "vae"}, "give bound"),
+        ({"expected": "within", "against": "vae"}, "within a bound above 0: give one"),
         ({"expected": "below", "against": "nobody"}, "nobody is not among runs"),
         ({"expected": "below", "against": "vae", "scale": "ratio", "bound": 0.0}, "a ratio is above 0"),
+        ({"expected": "within", "against": "vae", "scale": "ratio", "bound": 0.9}, "a bound above 1: give one"),
+        ({"expected": "within", "against": "vae", "bound": -0.4}, "a bound above 0: give one"),
+        ({"expected": "within", "against": "vae", "scale": "distance", "bound": 0.4}, "without a bound"),
+        ({"expected": "below", "against": 0.3, "scale": "ratio"}, "no scale but difference"),
+        ({"expected": "below", "against": 0.3, "against_metric": "elbo"}, "no other metric"),
+        ({"expected": "below", "against": float("nan")}, "finite number"),
         ({"expected": "beneath", "against": "vae"}, "'above', 'below' or 'within'"),
     ],
 )
@@ -203,8 +258,8 @@ def test_a_claim_that_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, to
 
 def test_every_committed_claim_reads_and_says_something_else():
     found = claims.claims()
-    assert len(found) == 16 and len({one.says for one in found.values()}) == 16
-    with pytest.raises(InputError, match="claims=nope is not known: choose from any_prior, blur"):
+    assert len(found) >= 16 and len({one.says for one in found.values()}) == len(found)
+    with pytest.raises(InputError, match="claims=nope is not known: choose all, or from any_prior, blur"):
         claims.claims(["nope"])
 
 

@@ -162,7 +162,7 @@ def test_diverged_seeds_are_named_and_do_not_hide_the_others(results):
     results.history(results.run("vae", 0))
     results.history(results.run("vae", 3, status="diverged", reason="nan"), end=1e30)
     made = written(results)
-    assert "vae (dashed: seed 3, diverged)" in made
+    assert "vae (dashed: seed 3 diverged)" in made
     assert "<title>seed 3, diverged: 1e+30</title>" in made
     (losses,) = (path for path in (results.path / "pictures").iterdir() if "losses-model" in path.name)
     texts = [element.text for element in ElementTree.parse(losses).iter() if element.tag.endswith("}text")]

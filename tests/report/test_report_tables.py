@@ -334,5 +334,9 @@ def test_only_some_runs(results):
     assert models(model=["aae", "gan"], likelihood="gaussian") == ["gan"]
     with pytest.raises(InputError, match="only=modle is not known"):
         models(modle="vae")
-    with pytest.raises(InputError, match="leaves no run"):
-        models(model="pca")
+    with pytest.raises(InputError, match="only={model: pca}: no run has that, there is vae, aae, gan"):
+        models(model=["vae", "pca"])
+    with pytest.raises(InputError, match="no run has all"):
+        models(model="aae", likelihood="gaussian")
+    with pytest.raises(InputError, match="only=5 is not a mapping"):
+        report(results, only=5)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from bench.paths import CONF
-from bench.report import claims, formats, improvement, notes, ranks, references, verdicts
+from bench.report import formats, improvement, notes, ranks, references
 from bench.report.averages import averaged
 from bench.report.runs import Run, check_axes, check_metrics, load, only, swept, wrong
 from bench.report.tables import Layout, Table, build, known_metrics
@@ -84,6 +84,8 @@ def write(
 
 def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list[Table]:
     """The tables of the claims asked for, which are also written as claims.csv."""
+    from bench.report import claims, verdicts  # with claims comes what checks them, which other reports start without
+
     if chosen["average"]:
         raise wrong("claims are judged on runs as they are: leave average out, or claims")
     asked = claims.claims(None if chosen["claims"] == "all" else chosen["claims"])

@@ -59,11 +59,16 @@ class Comparison(BaseModel):
         return self
 
     @property
+    def limit(self) -> float:
+        """bound, or what none stands for."""
+        if self.bound is not None:
+            return self.bound
+        return 1.0 if self.scale == "ratio" else 0.0
+
+    @property
     def edge(self) -> float:
-        """bound, on the axis that seeds are averaged on."""
-        if self.scale == "ratio":
-            return math.log(1 if self.bound is None else self.bound)
-        return self.bound or 0.0
+        """limit, on the axis that seeds are averaged on; above 0 where it is the half-width of "within"."""
+        return math.log(self.limit) if self.scale == "ratio" else self.limit
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -81,13 +86,11 @@ class Comparison(BaseModel):
         if self.scale == "distance":
             return f"{one} {'nearer to' if self.expected == 'below' else 'farther from'} the ideal than {other}"
         if isinstance(self.against, float) and self.expected == "within":
-            return f"{one} within {other} ± {self.bound:g}"
+            return f"{one} within {other} ± {self.limit:g}"
         if isinstance(self.against, float) and not self.bound:
             return f"{one} {self.expected} {other}"
-        between, none = ("over", 1.0) if self.scale == "ratio" else ("minus", 0.0)
-        edge = none if self.bound is None else self.bound
-        about = "a factor of" if self.scale == "ratio" else "±"
-        expected = f"within {about} {edge:g}" if self.expected == "within" else f"{self.expected} {edge:g}"
+        between, about = ("over", "a factor of ") if self.scale == "ratio" else ("minus", "± ")
+        expected = f"{self.expected} {about if self.expected == 'within' else ''}{self.limit:g}"
         return f"{one} {between} {other} {expected}"
 
 
@@ -249,10 +252,9 @@ def _two_sided(c: Comparison, effects: Sequence[float]) -> float:
 
     Of "within", the two one-sided tests of equivalence (Schuirmann 1987) speak for it, one beyond an edge against it.
     """
-    edge = abs(c.edge) if c.expected == "within" else c.edge
-    above, below = one_sided(effects, edge)
+    above, below = one_sided(effects, c.edge)
     if c.expected == "within":
-        above_lower, below_lower = one_sided(effects, -edge)
+        above_lower, below_lower = one_sided(effects, -c.edge)
         return min(2 * min(max(above_lower, below), above, below_lower), 1.0)
     return min(2 * min(above, below), 1.0)
 
@@ -268,7 +270,7 @@ def _decided(v: Verdict, corrected: float) -> Verdict:
 
 def _speaks_for(c: Comparison, mean: float) -> bool:
     if c.expected == "within":
-        return abs(mean) < abs(c.edge)
+        return abs(mean) < c.edge
     return mean > c.edge if c.expected == "above" else mean < c.edge
 
 

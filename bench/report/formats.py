@@ -98,7 +98,7 @@ def _spread(text: str) -> str:
 WIDE = 8  # columns, beyond which a table on paper goes on in another
 
 
-def _parts_of(table: Table) -> list[Table]:
+def _on_paper(table: Table) -> list[Table]:
     """The table in as many as its columns need on paper, the notes below the last."""
     if len(table.columns) <= WIDE or table.prose:
         return [table]
@@ -124,7 +124,7 @@ def tex(title: str, tables: Sequence[Table]) -> str:
         variable_end_string=">>",
         comment_start_string="<#",
         comment_end_string="#>",
-    ).render(title=title, tables=[part for table in tables for part in _parts_of(table)])
+    ).render(title=title, tables=[part for table in tables for part in _on_paper(table)])
 
 
 def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:

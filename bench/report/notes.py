@@ -133,12 +133,12 @@ def unanswered(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
 
 def why_none(run: Run, metric: str) -> str:
     """Why a run has no number of a metric, or not on all seeds: how it ended, or each reason once."""
-    entries = [(r, r["metrics"].get(metric)) for r in run.ok]
-    reasons = [(r, (entry["reason"] or "no reason was recorded") if entry else "not evaluated")
-               for r, entry in entries if entry is None or entry["value"] is None]  # fmt: skip
-    if not reasons:
+    entries = [r["metrics"].get(metric) for r in run.ok]
+    lacking = [entry for entry in entries if entry is None or entry["value"] is None]
+    if not lacking:
         return "; ".join(endings(run))
-    return f"{metric} is n/a: {', or '.join(dict.fromkeys(reason for _, reason in reasons))}"
+    reasons = [(entry["reason"] or "no reason was recorded") if entry else "not evaluated" for entry in lacking]
+    return f"{metric} is n/a: {', or '.join(dict.fromkeys(reasons))}"
 
 
 def of_average(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:

@@ -109,7 +109,7 @@ def shown(c: Comparison, effect: Estimate) -> str:
     """
     low, high = effect.low, effect.high
     assert low is not None and high is not None, "two seeds have an interval"
-    sign, origin = ("", c.against) if isinstance(c.against, float) and c.scale == "difference" else ("+", 0.0)
+    sign, origin = ("", c.against) if isinstance(c.against, float) else ("+", 0.0)
     numbers = [number + origin for number in (effect.mean, low, high)]
     if c.scale == "ratio":
         mean, first, last = (f"{math.exp(number):.3g}" for number in numbers)

@@ -22,8 +22,10 @@ def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
     """Seconds of training a seed: from a run of the same name and networks, where there is one, else by its size."""
     steps, _ = job.budget.plan(examples)
     for path in job.results.glob(f"*/{job.name}-*/seed-*/{record.RECORD}"):
-        found = record.done(path.parent)
-        if found and found["status"] == "ok" and found["steps"] and _costs(found["config"]) == _costs(job.config):
+        found = record.parse(path)
+        if not found or found.get("schema") != record.SCHEMA:
+            continue  # torn, or of another version: that only matters to the sweep that it belongs to
+        if found["status"] == "ok" and found["steps"] and _costs(found["config"]) == _costs(job.config):
             return found["seconds"] * steps / found["steps"]
     model = build(job.config, shapes, seed=0)
     phases = phases_of(model) if model.players else ()

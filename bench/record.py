@@ -267,7 +267,7 @@ def write(
         ) from error
 
 
-def _parse(path: Path) -> dict[str, Any] | None:
+def parse(path: Path) -> dict[str, Any] | None:
     """A record file's content; None where it is torn."""
     try:
         content = json.loads(path.read_bytes())
@@ -281,7 +281,7 @@ def read(folder: Path) -> dict[str, Any]:
     path = Path(folder) / RECORD
     if not path.is_file():
         raise _input_error(f"{path} does not exist: give the folder of one seed of a finished run, .../seed-<s>")
-    record = _parse(path)
+    record = parse(path)
     if record is None:
         raise _input_error(f"{path} is torn, it is not whole JSON: delete it and start the same sweep again")
     if record.get("schema") != SCHEMA:
@@ -310,7 +310,7 @@ def done(folder: Path, fingerprint: str | None = None) -> dict[str, Any] | None:
     Raises InputError if its data were others than those of the given fingerprint.
     """
     path = Path(folder) / RECORD
-    if not path.is_file() or _parse(path) is None:
+    if not path.is_file() or parse(path) is None:
         return None
     record = read(folder)
     if record["status"] not in ("ok", "diverged", "skipped"):
@@ -325,7 +325,7 @@ def done(folder: Path, fingerprint: str | None = None) -> dict[str, Any] | None:
 
 def unjudged(folder: Path, fingerprint: str, steps: int) -> dict[str, Any] | None:
     """The record of a seed that was trained to its last step, but not evaluated to the end: its weights are there."""
-    found = _parse(folder / RECORD) if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file() else None
+    found = parse(folder / RECORD) if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file() else None
     if found is None or found.get("schema") != SCHEMA or found["status"] not in ("failed", "interrupted"):
         return None
     trained = 0 < found["steps"] == steps and found["data"]["fingerprint"] == fingerprint

@@ -109,6 +109,16 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(bench, files, elsew
     assert [path.name for path in (elsewhere / "results/first").glob("[!.]*-*")] == [next(iter(before)).split("/")[-3]]
 
 
+@pytest.mark.parametrize("content", ['{"schema": 0, "status": "ok"}', '{"torn'])
+def test_a_dry_run_does_without_a_record_of_another_sweep_that_it_cannot_read(bench, elsewhere, content):
+    folder = elsewhere / "results/old/vae-bernoulli-digits-none-0123456789/seed-0"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(content)
+    said = bench("model=vae", "sweep=first", "dry_run=true")
+    assert said.code == 0, said.err
+    assert "1 jobs, 1 runs: 1 to do" in said.out
+
+
 def test_more_metrics_of_a_finished_run_come_from_its_weights(bench, files, records):
     assert bench("model=vae", "sweep=first").code == 0
     weights, history = files("weights.safetensors"), files("history.csv")

@@ -255,7 +255,7 @@ def provenance(runs: Sequence[Run]) -> str:
     code = [r["code"] for r in records if r["code"].get("commit")]
     commits = dict.fromkeys(c["commit"][:10] + (" (changed)" if c["dirty"] else "") for c in code)
     machines = dict.fromkeys(
-        f"{h['cpu']}, {h['cores']} cores, {h['threads']} threads a process, training on {h['device']}"
+        f"{h['cpu']}, {h['cores']} cores, threads a process: {h['threads']}, training on {h['device']}"
         for r in records
         if (h := r["hardware"]).get("cpu")
     )

@@ -109,9 +109,10 @@ def plan(jobs: list[dict[str, Any]]) -> str:
 
 
 def total(jobs: list[dict[str, Any]]) -> str:
-    """The runs of all jobs, each counted once, by what became of them."""
-    elsewhere_first = sorted(jobs, key=lambda outcome: "in another process" not in outcome["seeds"].values())
-    statuses = {(o["run"], seed): status for o in elsewhere_first for seed, status in o["seeds"].items()}
+    """The runs of all jobs, each counted once, by what became of them: two jobs that share a run may each have left
+    seeds of it to the other."""
+    seen = [((o["run"], seed), status) for o in jobs for seed, status in o["seeds"].items()]
+    statuses = dict(sorted(seen, key=lambda one: one[1] != "in another process"))
     return f"{len(statuses)} runs: {counted(statuses)}"
 
 

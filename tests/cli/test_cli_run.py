@@ -13,6 +13,7 @@ from safetensors.numpy import load, load_file, save_file
 
 from bench import record
 from bench import run as bench_run
+from bench.__main__ import total
 from bench.evaluate import evaluate
 from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
@@ -280,6 +281,13 @@ def test_two_jobs_of_one_run_side_by_side_train_it_once(start, records):
     assert err.count("gan-digits seed 0: 400 steps") == 1
     assert out.splitlines()[-1] == "1 runs: 1 ok"
     assert len(records()) == 1
+
+
+@pytest.mark.parametrize("turn", (1, -1))
+def test_a_seed_that_one_of_two_jobs_did_counts_as_done(turn):
+    left = [{0: "ok", 1: bench_run.ELSEWHERE}, {0: bench_run.ELSEWHERE, 1: "ok"}][::turn]
+    assert total([{"run": "gan", "seeds": seeds} for seeds in left]) == "2 runs: 2 ok"
+    assert total([{"run": "gan", "seeds": {0: bench_run.ELSEWHERE}}]) == f"1 runs: 1 {bench_run.ELSEWHERE}"
 
 
 def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):

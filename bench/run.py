@@ -29,6 +29,7 @@ from bench.train import EARLY_STEPS, check_ownership, train
 from bench.trained import restored
 
 PACE = ("steps", "seconds", "samples_per_second")
+OF_TRAINING = (*PACE, "seeds_stacked", "code", "libraries", "hardware", "started")  # kept by who only evaluates
 ELSEWHERE = "in another process"
 
 
@@ -155,8 +156,7 @@ def train_group(
         for seed in [] if job.settings.rerun else seeds:
             if found := record.unjudged(record.seed_folder(folder, seed), data.fingerprint, steps):
                 norms[seed] = found.get("gradient_norms")
-                own = {key: found[key] for key in (*PACE, "seeds_stacked")}
-                conclude(seed, restored(found).to(job.device), **own)
+                conclude(seed, restored(found).to(job.device), **{key: found[key] for key in OF_TRAINING})
         seeds = [seed for seed in seeds if seed not in recorded]
         if not seeds:
             return

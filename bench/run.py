@@ -77,7 +77,8 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     todo = [seed for seed in seeds if seed not in found]
     if job.settings.dry_run:
         outcome.seeds = {seed: "to do" if seed in todo else "done" for seed in seeds}
-        outcome.seconds = estimated_seconds(job, data.shapes, len(data.train.x)) * len(todo)
+        untrained = len(todo) - len(_trained(job, data, folder, todo))
+        outcome.seconds = estimated_seconds(job, data.shapes, len(data.train.x)) * untrained
         return outcome
     for seed, entry in found.items():
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
@@ -153,10 +154,9 @@ def train_group(
     try:
         for listener in listeners:
             listener.started(job.name, job.id, base["config"], seeds, steps)
-        for seed in [] if job.settings.rerun else seeds:
-            if found := record.unjudged(record.seed_folder(folder, seed), data.fingerprint, steps):
-                norms[seed] = found.get("gradient_norms")
-                conclude(seed, restored(found).to(job.device), **{key: found[key] for key in OF_TRAINING})
+        for seed, found in _trained(job, data, folder, seeds).items():
+            norms[seed] = found.get("gradient_norms")
+            conclude(seed, restored(found).to(job.device), **{key: found[key] for key in OF_TRAINING})
         seeds = [seed for seed in seeds if seed not in recorded]
         if not seeds:
             return
@@ -257,6 +257,13 @@ def about(job: Job, model: Model, data: Data) -> dict[str, Any]:
 def _finished(folder: Path, seeds: list[int], data: Data) -> dict[int, dict[str, Any]]:
     found = {seed: record.done(record.seed_folder(folder, seed), data.fingerprint) for seed in seeds}
     return {seed: entry for seed, entry in found.items() if entry is not None}
+
+
+def _trained(job: Job, data: Data, folder: Path, seeds: list[int]) -> dict[int, dict[str, Any]]:
+    """The records of the seeds that only their evaluation is lacking to."""
+    steps = job.budget.plan(len(data.train.x))[0]
+    found = {seed: record.unjudged(record.seed_folder(folder, seed), data.fingerprint, steps) for seed in seeds}
+    return {seed: entry for seed, entry in found.items() if entry is not None and not job.settings.rerun}
 
 
 def _locked(locks: ExitStack, folder: Path) -> bool:

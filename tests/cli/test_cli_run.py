@@ -201,6 +201,8 @@ def test_metrics_that_cannot_be_added_are_said_and_cost_nothing(bench, records, 
 
 def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, records, files, monkeypatch):
     line = ("model=vae", "seeds=[0,1]", "stack=2")
+    monkeypatch.setattr(bench_run, "estimated_seconds", lambda *_: 100.0)
+    assert "2 to do; training takes about 0:03:20" in bench(*line, "dry_run=true").out
 
     def fails(*_, **__):
         raise RuntimeError("no luck")
@@ -216,6 +218,7 @@ def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, r
         entry["hardware"]["device"], entry["libraries"]["torch"], entry["code"]["commit"] = "a GPU", "2.6", "f00f00f00f"
         Path(path).write_text(json.dumps(entry))
     monkeypatch.setattr(bench_run, "train", fails)
+    assert "2 to do; training takes about 0:00:00" in bench(*line, "dry_run=true").out
     assert bench(*line).code == 0
     assert files("weights.safetensors") == weights and [r["seeds_stacked"] for r in records()] == [[0, 1]] * 2
     trained = {(r["hardware"]["device"], r["libraries"]["torch"], r["code"]["commit"]) for r in records()}

@@ -224,11 +224,18 @@ def _noises(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     ]
 
 
-def _machines(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
-    machines = {tuple(sorted((k, str(v)) for k, v in r["hardware"].items())) for run in runs for r in run.ok}
-    if len(machines) < 2 or not {"seconds", "samples_per_second"} & set(metrics):
+def _times(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    if not {"seconds", "samples_per_second"} & set(metrics):
         return []
-    return ["Rows were trained on different machines or thread counts: times are not comparable between these."]
+    records = [r for run in runs for r in run.ok]
+    lines = []
+    if len({tuple(sorted((k, str(v)) for k, v in r["hardware"].items())) for r in records}) > 1:
+        lines.append(
+            "Rows were trained on different machines or thread counts: times are not comparable between these."
+        )
+    if any(len(r["seeds_stacked"]) > 1 for r in records):
+        lines.append("Seeds that were trained at once share one measured time: its interval says nothing.")
+    return lines
 
 
 def of_table(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
@@ -244,9 +251,7 @@ def of_table(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -
             "Bold is the best mean and what is not distinguishable from it: paired t-tests against the best on common "
             f"seeds, Holm-corrected over the rows of a metric at {LEVEL:.0%}; differences are taken as normal."
         )
-    return (
-        lines + _unequal_seeds(runs, axes) + _unequal_budgets(runs) + _noises(runs, metrics) + _machines(runs, metrics)
-    )
+    return lines + _unequal_seeds(runs, axes) + _unequal_budgets(runs) + _noises(runs, metrics) + _times(runs, metrics)
 
 
 def provenance(runs: Sequence[Run]) -> str:

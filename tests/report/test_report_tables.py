@@ -196,6 +196,17 @@ def test_budgets_that_differ_are_pointed_out(results):
     assert "Budgets differ between rows: budget.epochs is 20 or 5" in report(results)[1]
 
 
+def test_times_that_do_not_compare_are_pointed_out(results):
+    for seed in (0, 1):
+        results.run("vae", seed, metrics={"seconds": 1.2})
+    alone = report(results)[1]
+    for seed in (0, 1):
+        gpu = {"device": "a GPU", "threads": 2}
+        results.run("ae", seed, metrics={"seconds": 1.2}, seeds_stacked=[0, 1], hardware=gpu)
+    for said in ("share one measured time", "different machines"):
+        assert said in report(results)[1] and said not in alone
+
+
 def test_notes_and_warnings_stand_below(results):
     folder = results.run("vae_gan", metrics={"elbo": -1.0}, warnings=["trained on a 16-bit device"])
     path = folder / "record.json"

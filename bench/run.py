@@ -29,7 +29,8 @@ from bench.train import EARLY_STEPS, check_ownership, train
 from bench.trained import restored
 
 PACE = ("steps", "seconds", "samples_per_second")
-OF_TRAINING = (*PACE, "seeds_stacked", "code", "libraries", "hardware", "started")  # kept by who only evaluates
+# What a record says of a seed's training, whoever evaluates it.
+OF_TRAINING = (*PACE, "seeds_stacked", "gradient_norms", "code", "libraries", "hardware", "started")
 ELSEWHERE = "in another process"
 
 
@@ -125,38 +126,39 @@ def train_group(
     """Trains, evaluates and records base["seeds_stacked"], at once or one. A failure is recorded, not raised."""
     seeds = base["seeds_stacked"]
     history: dict[int, list[dict[str, float]]] = {seed: [] for seed in seeds}
-    norms: dict[int, dict[str, float] | None] = dict.fromkeys(seeds)
+    own: dict[int, dict[str, Any]] = {seed: {} for seed in seeds}  # what a seed's record says otherwise than base
     recorded: set[int] = set()
     steps = job.budget.plan(len(data.train.x))[0]
+    unjudged = _trained(job, data, folder, seeds)
 
     def keep(seed: int, entry: dict[str, Any], **arrays: dict[str, Any] | None) -> None:
-        entry = base | {"seed": seed, "gradient_norms": norms[seed], "finished": _now()} | entry
+        entry = base | own[seed] | {"seed": seed, "finished": _now()} | entry
         record.write(record.seed_folder(folder, seed), entry, history=history[seed] or None, **arrays)
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
         recorded.add(seed)
         for listener in listeners:
             listener.finished(seed, entry, arrays.get("images"))
 
-    def conclude(seed: int, model: Model, **own: Any) -> None:
-        """own: what this seed's record says otherwise than base."""
+    def conclude(seed: int, model: Model) -> None:
         try:
             with torch.no_grad():
                 model.fit_after(data, Draws(seed, "fit_after", device=job.device))
-            metrics = judge(job, model, data, seed, base | own | {"gradient_norms": norms[seed]}, listeners[0].watch)
+            metrics = judge(job, model, data, seed, base | own[seed], listeners[0].watch)
             images = pictures(model, images_of(data, job.cache), corruption=corruption(job), seed=seed)
         except Exception as error:  # of this seed: the others are evaluated all the same
-            keep(seed, own | _ending(error))
+            keep(seed, _ending(error))
             return
         # The weights are saved already, but for what a model fits after training.
         weights = model.state_dict() if type(model).fit_after is not Model.fit_after else None
-        keep(seed, own | {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=weights)
+        keep(seed, {"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=weights)
 
     try:
         for listener in listeners:
             listener.started(job.name, job.id, base["config"], seeds, steps)
-        for seed, found in _trained(job, data, folder, seeds).items():
-            norms[seed] = found.get("gradient_norms")
-            conclude(seed, restored(found).to(job.device), **{key: found[key] for key in OF_TRAINING})
+        for seed, found in unjudged.items():
+            model = restored(found).to(job.device)
+            own[seed] = {key: found.get(key) for key in OF_TRAINING}
+            conclude(seed, model)
         seeds = [seed for seed in seeds if seed not in recorded]
         if not seeds:
             return
@@ -180,21 +182,20 @@ def train_group(
         base |= pace | {"seconds": pace["seconds"] / len(seeds)}
         trained = list(zip(seeds, stack.unstack(), diverged, strict=True))
         for seed, model, lost_at in trained:
-            norms[seed] = early_gradients(history[seed])
+            own[seed] = {"gradient_norms": early_gradients(history[seed])}
             if lost_at or not all(weight.isfinite().all() for weight in model.state_dict().values()):
                 reason = f"its loss or its weights were no longer finite at step {lost_at or base['steps']}"
                 keep(seed, {"status": "diverged", "reason": reason})
             else:
-                unfinished = {"reason": "its evaluation did not finish", "gradient_norms": norms[seed]}
-                unjudged = base | {"seed": seed} | unfinished
-                record.write(record.seed_folder(folder, seed), unjudged, weights=model.state_dict())
+                unfinished = base | own[seed] | {"seed": seed, "reason": "its evaluation did not finish"}
+                record.write(record.seed_folder(folder, seed), unfinished, weights=model.state_dict())
         for seed, model, _ in trained:
             if seed not in recorded:
                 conclude(seed, model)
     except KeyboardInterrupt:
         for seed in seeds:
-            # A result that a rerun had not replaced yet stays.
-            if seed not in recorded and not record.done(record.seed_folder(folder, seed)):
+            # A result that a rerun had not replaced yet stays, and what says that only an evaluation is lacking.
+            if seed not in recorded | unjudged.keys() and not record.done(record.seed_folder(folder, seed)):
                 keep(seed, {"status": "interrupted", "reason": "stopped by Ctrl-C"})
         raise
     except Exception as error:
@@ -261,9 +262,11 @@ def _finished(folder: Path, seeds: list[int], data: Data) -> dict[int, dict[str,
 
 def _trained(job: Job, data: Data, folder: Path, seeds: list[int]) -> dict[int, dict[str, Any]]:
     """The records of the seeds that only their evaluation is lacking to."""
+    if job.settings.rerun:
+        return {}
     steps = job.budget.plan(len(data.train.x))[0]
     found = {seed: record.unjudged(record.seed_folder(folder, seed), data.fingerprint, steps) for seed in seeds}
-    return {seed: entry for seed, entry in found.items() if entry is not None and not job.settings.rerun}
+    return {seed: entry for seed, entry in found.items() if entry is not None}
 
 
 def _locked(locks: ExitStack, folder: Path) -> bool:

@@ -218,6 +218,13 @@ def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, r
         entry["hardware"]["device"], entry["libraries"]["torch"], entry["code"]["commit"] = "a GPU", "2.6", "f00f00f00f"
         Path(path).write_text(json.dumps(entry))
     monkeypatch.setattr(bench_run, "train", fails)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as impatient:
+        impatient.setattr(bench_run, "evaluate", interrupted)
+        assert bench(*line).code == 130
     assert "2 to do; training takes about 0:00:00" in bench(*line, "dry_run=true").out
     assert bench(*line).code == 0
     assert files("weights.safetensors") == weights and [r["seeds_stacked"] for r in records()] == [[0, 1]] * 2

@@ -27,7 +27,7 @@ OUTCOMES = "BENCH_OUTCOMES"  # the folder in which each job leaves its outcome, 
 
 def folder_name(sweep: object) -> str:
     """A sweep's name, where it is one plain folder name: checked before Hydra makes a folder of it."""
-    from bench.record import check_sweep
+    from bench.runs.store import check_sweep
 
     return check_sweep(str(sweep))
 
@@ -39,7 +39,7 @@ OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 def job(config: DictConfig) -> None:
     """One job. What a user can mend is an outcome like any other, so that the rest of a sweep goes on."""
     from bench.core import InputError  # torch is imported only by those who train
-    from bench.run import run
+    from bench.runs.run import run
 
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from bench.data import Batch, Data
 from bench.draws import Draws
 
 # Annotations that a constructor gives its options; they are checked before anything runs.
@@ -30,61 +30,6 @@ class SkipError(InputError):
 
 class UnavailableError(Exception):
     """A model cannot answer this; the message is the reason that stands beside n/a."""
-
-
-class Shapes(NamedTuple):
-    """What a data set looks like: image = (channels, height, width); classes = 0 where there are no labels."""
-
-    image: tuple[int, int, int]
-    classes: int = 0
-
-
-class Split(NamedTuple):
-    """x: [N, C, H, W], uint8 (0 to 255) or float32 in [0, 1]; label: [N] int64, factors: [N, F] float32, or None."""
-
-    x: Tensor
-    label: Tensor | None = None
-    factors: Tensor | None = None  # the known ones that made each image
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set as it is trained and tested on: split, checked, and binarised where that is done once."""
-
-    train: Split
-    validation: Split
-    test: Split
-    shapes: Shapes
-    grey_levels: int  # of a pixel: 256 for 8 bits; dequantisation fills the step between two of them
-    binarize: str  # none, static (drawn once, already done), dynamic (drawn at every visit)
-    dequantize: bool
-    fingerprint: str  # a hash of every pixel, label and factor
-    modes: Tensor | None = None  # [M, C, H, W] float32 on the CPU: the centres of the true density's modes, if known
-    mode_sigma: float | None = None  # their standard deviation, the same in each dimension
-
-    def observe(self, x: Tensor, draws: Draws) -> Tensor:
-        """Stored images to what a model sees: float in [0, 1], [B, C, H, W]."""
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
-        if self.binarize == "dynamic":
-            return (draws.uniform("binarize", x.shape) < x).to(x.dtype)
-        if self.dequantize:
-            step = draws.uniform("dequantize", x.shape)
-            return (x * (self.grey_levels - 1) + step) / self.grey_levels
-        return x
-
-
-class Batch(NamedTuple):
-    """x, x_noisy: [B, C, H, W] in [0, 1] (noise may leave it); label: [B] int64; given: a condition, if any.
-
-    In training also example: [B] int64, which training examples these are; step: 0-dim int64, how many came before.
-    """
-
-    x: Tensor
-    x_noisy: Tensor
-    label: Tensor | None = None
-    given: Tensor | None = None
-    example: Tensor | None = None
-    step: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +94,7 @@ class Model(nn.Module, ABC):
     latent_dim: int
     conditional: bool = False  # whether encoder and decoder read labels
     samples_by_label: bool = False  # whether samples are of the classes asked for
-    reads_noise: ClassVar[bool] = True  # whether training reads batch.x_noisy
+    reads_noise: ClassVar[bool] = True  # whether training reads batch.input
     needs_noise: bool = False  # whether without noise its loss says nothing
     # What must be said beside metrics, by what they ask for: mean (of the posterior), encode, posterior (its density),
     # decode, likelihood, prior, sample.
@@ -165,7 +110,7 @@ class Model(nn.Module, ABC):
         """What is fitted in closed form once the rest has been trained, if anything; in evaluation mode."""
 
     def encode(self, batch: Batch) -> Posterior:
-        """q(z|x), read from batch.x_noisy (and batch.label, where the model is conditional)."""
+        """q(z|x), read from batch.input (and batch.label, where the model is conditional)."""
         raise UnavailableError(f"{type(self).__name__} has no encoder")
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:

@@ -18,12 +18,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from torch import Tensor
 
-from bench.check import Job, build, check, corruption, optimizers
-from bench.core import Batch, Data, Shapes, Split
+from bench.data import Batch, Data, Shapes, Split
 from bench.draws import Draws
+from bench.engine.seeds import Stack
+from bench.engine.train import Budget, phases_of, train
 from bench.paths import CONF
-from bench.seeds import Stack
-from bench.train import Budget, phases_of, train
+from bench.runs.config import Job, build, check, corruption, optimizers
 
 # The networks are so small that threads would only wait for one another, many times longer on a busy machine.
 torch.set_num_threads(1)
@@ -87,7 +87,7 @@ def stack_of(job: Job, seeds: Sequence[int] = (0,), shapes: Shapes = SHAPES) -> 
 def batch_of(job: Job, data: Data, seeds: int = 1, size: int = 16) -> Batch:
     """The first examples, corrupted as in training, the same ones for every seed: fields [seeds, size, ...], step 0."""
     x, label = data.train.x[:size], data.train.label[:size]
-    fields = {"x": x, "x_noisy": corruption(job)(x, Draws(0, "batch")), "label": label}
+    fields = {"x": x, "input": corruption(job)(x, Draws(0, "batch")), "label": label}
     fields |= {"example": torch.arange(size), "step": torch.tensor(0)}
     return Batch(**{name: field.expand(seeds, *field.shape) for name, field in fields.items()})
 

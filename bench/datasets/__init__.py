@@ -16,7 +16,8 @@ import torch
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 from torch import Tensor
 
-from bench.core import Count, Data, InputError, Shapes, Split
+from bench.core import Count, InputError
+from bench.data import Data, Shapes, Split
 from bench.draws import Draws
 
 Array = np.ndarray | Tensor

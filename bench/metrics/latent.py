@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from bench.core import UnavailableError
-from bench.divergences import mmd
 from bench.metrics import Value, metric
 from bench.metrics.neighbours import ratio_of_pairs
+from bench.parts.divergences import mmd
 
 ROUNDS = 200  # of L-BFGS at most: about 2 s for 55,000 codes of 16, most of which need fewer
 STARTS = 10  # of k-means, of which the tightest counts
@@ -82,12 +82,12 @@ def _spread(codes: Tensor) -> Tensor:
 
 
 @metric(better="lower", ideal=0.0)
-def latent_drift(test_codes: Tensor, noisy_codes: Tensor) -> Tensor:
+def latent_drift(test_codes: Tensor, corrupted_codes: Tensor) -> Tensor:
     """How far codes [N, D] move when the image is corrupted, root mean square, over their spread; 0-dim.
 
     Over the spread, for else the codes that are nearest to one another would win.
     """
-    moved = (noisy_codes - test_codes).double().square().sum(1).mean().sqrt()
+    moved = (corrupted_codes - test_codes).double().square().sum(1).mean().sqrt()
     return moved / _spread(test_codes)
 
 
@@ -103,19 +103,19 @@ def _shift_over_damage(x: Tensor, shifted: Tensor, damaged: Tensor) -> Value:
 
 
 @metric(better="lower")
-def shift_over_damage(some_codes: Tensor, some_shifted_codes: Tensor, some_damaged_codes: Tensor) -> Value:
+def shift_over_damage(subset_codes: Tensor, subset_shifted_codes: Tensor, subset_damaged_codes: Tensor) -> Value:
     """How far the code moves when the image is shifted by 2 pixels, over how far when a quarter of it is blanked.
 
     Mean Euclidean distances over test images; codes: [S, D]. Below 1 a shifted image, which a viewer takes for the same
     one, is more alike than a damaged one.
     """
-    return _shift_over_damage(some_codes, some_shifted_codes, some_damaged_codes)
+    return _shift_over_damage(subset_codes, subset_shifted_codes, subset_damaged_codes)
 
 
 @metric(better=None)
-def shift_over_damage_pixels(some_x: Tensor, some_shifted: Tensor, some_damaged: Tensor) -> Value:
+def shift_over_damage_pixels(subset_x: Tensor, subset_shifted: Tensor, subset_damaged: Tensor) -> Value:
     """`shift_over_damage` of the images themselves, [S, C, H, W]: a baseline, the same for all models."""
-    return _shift_over_damage(some_x, some_shifted, some_damaged)
+    return _shift_over_damage(subset_x, subset_shifted, subset_damaged)
 
 
 def _discrepancy(codes: Tensor, drawn: Tensor) -> Value:
@@ -125,33 +125,33 @@ def _discrepancy(codes: Tensor, drawn: Tensor) -> Value:
 
 
 @metric(better="lower", ideal=0.0)
-def mmd_to_prior(some_posterior_codes: Tensor, some_prior_codes: Tensor) -> Value:
+def mmd_to_prior(subset_posterior_codes: Tensor, subset_prior_codes: Tensor) -> Value:
     """Squared maximum mean discrepancy between the aggregated posterior, one z ~ q(z|x) an image, and the prior.
 
-    some_posterior_codes: [S, D]; some_prior_codes: [2, S, D], two draws. Unbiased, so it may be below 0; the kernels'
-    width is the prior's, and numbers of different priors do not compare. floor: that of the two draws of the prior.
+    subset_posterior_codes: [S, D]; subset_prior_codes: [2, S, D], two draws. Unbiased, so it may be below 0; the
+    kernels' width is the prior's, and numbers of different priors do not compare. floor: that of the prior's two draws.
     """
-    return _discrepancy(some_posterior_codes, some_prior_codes)
+    return _discrepancy(subset_posterior_codes, subset_prior_codes)
 
 
 @metric(better=None, ideal=0.0)
-def mmd_to_normal(some_posterior_codes: Tensor, some_normal_codes: Tensor) -> Value:
+def mmd_to_normal(subset_posterior_codes: Tensor, subset_normal_codes: Tensor) -> Value:
     """`mmd_to_prior` with N(0, I) in the prior's place, whatever prior a model has, and where it has none.
 
-    some_normal_codes: [2, S, D], two draws. No model is the worse for another distribution than it was asked for.
+    subset_normal_codes: [2, S, D], two draws. No model is the worse for another distribution than it was asked for.
     """
-    return _discrepancy(some_posterior_codes, some_normal_codes)
+    return _discrepancy(subset_posterior_codes, subset_normal_codes)
 
 
 @metric(better=None, ideal=0.0)
-def mmd_to_prior_normal(some_prior_codes: Tensor, some_normal_codes: Tensor) -> Value:
+def mmd_to_prior_normal(subset_prior_codes: Tensor, subset_normal_codes: Tensor) -> Value:
     """`mmd_to_prior` of a normal with the prior's mean and covariance: a baseline, which knows nothing of its shape.
 
-    some_prior_codes, some_normal_codes: [2, S, D], two draws of the prior and of N(0, I).
+    subset_prior_codes, subset_normal_codes: [2, S, D], two draws of the prior and of N(0, I).
     """
-    drawn = some_prior_codes[0].double()
+    drawn = subset_prior_codes[0].double()
     spread = torch.linalg.cholesky_ex(drawn.T.cov())[0]
-    return _discrepancy(drawn.mean(0) + some_normal_codes[0].double() @ spread.T, some_prior_codes)
+    return _discrepancy(drawn.mean(0) + subset_normal_codes[0].double() @ spread.T, subset_prior_codes)
 
 
 @metric(better="lower", ideal=0.0)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.annealing import effective_samples, log_mean_exp
 from bench.core import UnavailableError
 from bench.metrics import Value, metric, summarise
 
@@ -23,6 +22,17 @@ def _beside_floor(values: Tensor, sigma_at_floor: Tensor) -> Value:
     share = sigma_at_floor.mean().item()
     note = f"the learned sigma has reached its floor, in {share:.1%} of the pixels: the floor decides the density"
     return replace(summarise(values), note=note if share >= SHARE else None)
+
+
+def log_mean_exp(log_weight: Tensor) -> Tensor:
+    """[n, k] -> [n], on the CPU: not every device has float64."""
+    return log_weight.cpu().double().logsumexp(1) - math.log(log_weight.shape[1])
+
+
+def effective_samples(log_weight: Tensor) -> Tensor:
+    """(sum w)^2 / sum w^2 of each image's chains, [n, chains] -> [n], from 1 to the number of chains."""
+    log_weight = log_weight.cpu().double()
+    return (2 * log_weight.logsumexp(1) - (2 * log_weight).logsumexp(1)).exp()
 
 
 @metric(better="higher", unit="nats")

@@ -115,18 +115,18 @@ def _kept(truly: Tensor, seen: Tensor) -> float:
 
 
 @metric(better="higher", ideal=1.0)
-def trustworthiness(some_x: Tensor, some_codes: Tensor) -> float:
+def trustworthiness(subset_x: Tensor, subset_codes: Tensor) -> float:
     """Whether neighbours among the codes [S, D] are neighbours among the images [S, C, H, W] (Venna & Kaski 2001).
 
     Euclidean, K = 5; an intruder costs how far down the image's own list it stands. About 0.5 by chance.
     """
-    return _kept(some_x, some_codes)
+    return _kept(subset_x, subset_codes)
 
 
 @metric(better="higher", ideal=1.0)
-def continuity(some_x: Tensor, some_codes: Tensor) -> float:
+def continuity(subset_x: Tensor, subset_codes: Tensor) -> float:
     """`trustworthiness` the other way round: whether neighbours among the images still are among the codes."""
-    return _kept(some_codes, some_x)
+    return _kept(subset_codes, subset_x)
 
 
 # --- whether anything is near at all
@@ -141,25 +141,25 @@ def _contrast(points: Tensor) -> Value:
 
 
 @metric(better=None)
-def relative_contrast(some_codes: Tensor) -> Value:
+def relative_contrast(subset_codes: Tensor) -> Value:
     """How much nearer the nearest code is than any, among the codes [S, D] of test images (He et al. 2012).
 
     Mean distance of all pairs over the mean distance to the nearest other. It falls to 1 as dimensions grow, where all
     are equally far and none is near (Beyer et al. 1999). It rises with S: numbers of as many points compare.
     """
-    return _contrast(some_codes)
+    return _contrast(subset_codes)
 
 
 @metric(better=None)
-def relative_contrast_prior(some_prior_codes: Tensor) -> Value:
-    """`relative_contrast` of as many draws of the prior, the first of some_prior_codes [2, S, D]."""
-    return _contrast(some_prior_codes[0])
+def relative_contrast_prior(subset_prior_codes: Tensor) -> Value:
+    """`relative_contrast` of as many draws of the prior, the first of subset_prior_codes [2, S, D]."""
+    return _contrast(subset_prior_codes[0])
 
 
 @metric(better=None)
-def relative_contrast_pixels(some_x: Tensor) -> Value:
+def relative_contrast_pixels(subset_x: Tensor) -> Value:
     """`relative_contrast` of the images themselves, [S, C, H, W]: a baseline, the same for all models."""
-    return _contrast(some_x)
+    return _contrast(subset_x)
 
 
 # --- between two images

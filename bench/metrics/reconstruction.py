@@ -75,13 +75,15 @@ def denoising_ssim(x: Tensor, x_denoised: Tensor) -> Tensor:
 
 
 @metric(better="higher", unit="dB")
-def denoising_gain_db(x: Tensor, x_noisy: Tensor, x_denoised: Tensor) -> Tensor:
+def denoising_gain_db(x: Tensor, x_corrupted: Tensor, x_denoised: Tensor) -> Tensor:
     """10 log10 of the noisy images' squared error over that of what the model makes of them, over all pixels; 0-dim."""
-    return _gain_db(x, x_noisy, x_denoised)
+    return _gain_db(x, x_corrupted, x_denoised)
 
 
 @metric(better=None, unit="dB")
-def denoising_gain_db_filter(x: Tensor, x_noisy: Tensor, validation_x: Tensor, validation_x_noisy: Tensor) -> Tensor:
+def denoising_gain_db_filter(
+    x: Tensor, x_corrupted: Tensor, validation_x: Tensor, validation_x_corrupted: Tensor
+) -> Tensor:
     """What `denoising_gain_db` is for a Gaussian filter, its sigma the best on the validation images; 0-dim.
 
     A baseline, the same for all models. sigma = 0, no filter at all, is among the candidates.
@@ -90,6 +92,6 @@ def denoising_gain_db_filter(x: Tensor, x_noisy: Tensor, validation_x: Tensor, v
     def filtered(images: Tensor, sigma: float) -> Tensor:
         return torch.from_numpy(gaussian_filter(images.numpy(), sigma, axes=(2, 3)))
 
-    errors = [_squared_error(validation_x, filtered(validation_x_noisy, s)).mean().item() for s in _FILTER_SIGMAS]
+    errors = [_squared_error(validation_x, filtered(validation_x_corrupted, s)).mean().item() for s in _FILTER_SIGMAS]
     best = _FILTER_SIGMAS[errors.index(min(errors))]
-    return _gain_db(x, x_noisy, filtered(x_noisy, best))
+    return _gain_db(x, x_corrupted, filtered(x_corrupted, best))

@@ -8,13 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Rate, Shapes
-from bench.divergences import Adversarial
+from bench.core import Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Rate
+from bench.data import Batch, Shapes
 from bench.draws import Draws
-from bench.likelihoods import Likelihood
-from bench.networks import Network, one_hot
-from bench.posteriors import Deterministic, DiagonalGaussian, Universal
-from bench.priors import Prior
+from bench.parts.adversaries import Adversarial
+from bench.parts.likelihoods import Likelihood
+from bench.parts.networks import Network, one_hot
+from bench.parts.posteriors import Deterministic, DiagonalGaussian, Universal
+from bench.parts.priors import Prior
 
 GOLDEN = (5**0.5 - 1) / 2  # the fractional parts of its multiples are spread evenly: which examples are labelled
 
@@ -81,7 +82,7 @@ class AAE(Model):
         return torch.where(is_labelled, batch.label, self.classes)
 
     def encode(self, batch: Batch) -> Posterior:
-        x = batch.x_noisy
+        x = batch.input
         if self.posterior == "universal":
             return Universal(partial(self.encoder, x), x.new_zeros(len(x), self.latent_dim))
         if self.posterior == "gaussian":

@@ -7,12 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Data, InputError, Losses, Model, Observation, Posterior, Shapes, UnavailableError
+from bench.core import Count, InputError, Losses, Model, Observation, Posterior, UnavailableError
+from bench.data import Batch, Data, Shapes
 from bench.draws import Draws
-from bench.likelihoods import Likelihood
-from bench.networks import Network
-from bench.posteriors import Deterministic
-from bench.priors import unfitted
+from bench.parts.likelihoods import Likelihood
+from bench.parts.networks import Network
+from bench.parts.posteriors import Deterministic
+from bench.parts.priors import unfitted
 
 COMPONENTS = 10
 
@@ -61,7 +62,7 @@ class Autoencoder(Model):
             self.prior.fit(torch.cat([self.encoder(rows) for rows in x]), draws)
 
     def encode(self, batch: Batch) -> Posterior:
-        return Deterministic(self.encoder(batch.x_noisy))
+        return Deterministic(self.encoder(batch.input))
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         return self.likelihood(self.decoder(z))

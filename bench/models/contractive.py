@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from bench.core import Batch, Count, InputError, Level, Losses, Model, Observation, Posterior, Shapes
-from bench.divergences import jacobian_exact, jacobian_hutchinson, jacobian_layer
+from bench.core import Count, InputError, Level, Losses, Model, Observation, Posterior
+from bench.data import Batch, Shapes
 from bench.draws import Draws
-from bench.likelihoods import Likelihood
-from bench.networks import Dense, Network
-from bench.posteriors import Deterministic
+from bench.parts.divergences import jacobian_exact, jacobian_hutchinson, jacobian_layer
+from bench.parts.likelihoods import Likelihood
+from bench.parts.networks import Dense, Network
+from bench.parts.posteriors import Deterministic
 
 FEW = 4  # latents, up to which the exact Jacobian costs little more than an estimate
 CODES = {"linear": lambda a: a, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
@@ -55,11 +56,11 @@ class Contractive(Model):
         self.needs_noise = penalty == "stochastic"
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
-        x = batch.x if self.penalty == "stochastic" else batch.x_noisy
+        x = batch.x if self.penalty == "stochastic" else batch.input
         h = self.h(x)
         reconstruction = -self.decode(h).log_prob(batch.x).mean()
         spread = h.var(0).sum() if self.relative else 1
-        contraction = self.moved(x, h, batch.x_noisy, draws).mean() / spread
+        contraction = self.moved(x, h, batch.input, draws).mean() / spread
         loss = reconstruction + self.weight * contraction
         return Losses({"model": loss}, {"reconstruction": reconstruction, "contraction": contraction})
 
@@ -67,10 +68,10 @@ class Contractive(Model):
         """Codes [B, latent_dim] of images [B, C, H, W]."""
         return self.code(self.encoder(x))
 
-    def moved(self, x: Tensor, h: Tensor, x_noisy: Tensor, draws: Draws) -> Tensor:
+    def moved(self, x: Tensor, h: Tensor, input: Tensor, draws: Draws) -> Tensor:
         """How much each code moves, [B]."""
         if self.penalty == "stochastic":
-            return (h - self.h(x_noisy)).square().sum(1)
+            return (h - self.h(input)).square().sum(1)
         if self.penalty == "hutchinson":
             return jacobian_hutchinson(self.h, x, draws.normal("direction", h.shape))
         if self.penalty == "exact":
@@ -79,7 +80,7 @@ class Contractive(Model):
         return jacobian_layer(self.encoder.get_submodule("last").get_parameter("weight"), slope)
 
     def encode(self, batch: Batch) -> Posterior:
-        return Deterministic(self.h(batch.x_noisy))
+        return Deterministic(self.h(batch.input))
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         return self.likelihood(self.decoder(z))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Level, Losses, Model, Observation, Phase, Player, Shapes
-from bench.divergences import Adversarial
+from bench.core import Count, Level, Losses, Model, Observation, Phase, Player
+from bench.data import Batch, Shapes
 from bench.draws import Draws
-from bench.likelihoods import PointObservation
-from bench.networks import Network
-from bench.priors import Prior
+from bench.parts.adversaries import Adversarial
+from bench.parts.likelihoods import PointObservation
+from bench.parts.networks import Network
+from bench.parts.priors import Prior
 
 
 class GAN(Model):

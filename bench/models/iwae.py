@@ -7,12 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Losses, Model, Observation, Posterior, Shapes
+from bench.core import Count, Losses, Model, Observation, Posterior
+from bench.data import Batch, Shapes
 from bench.draws import Draws
-from bench.likelihoods import Likelihood
-from bench.networks import Network
-from bench.posteriors import DiagonalGaussian
-from bench.priors import Prior
+from bench.parts.likelihoods import Likelihood
+from bench.parts.networks import Network
+from bench.parts.posteriors import DiagonalGaussian
+from bench.parts.priors import Prior
 
 
 class IWAE(Model):
@@ -47,7 +48,7 @@ class IWAE(Model):
         return Losses({"model": -bound}, {"reconstruction": -log_px.mean(), "elbo": log_weight.mean()})
 
     def encode(self, batch: Batch) -> Posterior:
-        return DiagonalGaussian(*self.encoder(batch.x_noisy).chunk(2, dim=1))
+        return DiagonalGaussian(*self.encoder(batch.input).chunk(2, dim=1))
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         return self.likelihood(self.decoder(z))

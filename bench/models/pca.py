@@ -8,11 +8,12 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from bench.core import Batch, Count, Data, InputError, Losses, Model, Observation, Posterior, Shapes
+from bench.core import Count, InputError, Losses, Model, Observation, Posterior
+from bench.data import Batch, Data, Shapes
 from bench.draws import Draws
-from bench.likelihoods import Gaussian
-from bench.posteriors import DiagonalGaussian
-from bench.priors import Normal
+from bench.parts.likelihoods import Gaussian
+from bench.parts.posteriors import DiagonalGaussian
+from bench.parts.priors import Normal
 
 
 class ProbabilisticPCA(Model):
@@ -53,7 +54,7 @@ class ProbabilisticPCA(Model):
         return Losses({})
 
     def encode(self, batch: Batch) -> Posterior:
-        centred = batch.x_noisy.flatten(1) - self.mean
+        centred = batch.input.flatten(1) - self.mean
         log_variance = 2 * self.likelihood.log_sigma - self.variance.log()
         return DiagonalGaussian(centred @ self.weight / self.variance, log_variance.expand(len(centred), -1))
 

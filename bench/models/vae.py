@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Level, Losses, Model, Observation, Posterior, Shapes, SkipError
+from bench.core import Count, Level, Losses, Model, Observation, Posterior, SkipError
+from bench.data import Batch, Shapes
 from bench.draws import Draws
-from bench.likelihoods import Likelihood
-from bench.networks import Network, one_hot
-from bench.posteriors import DiagonalGaussian
-from bench.priors import Prior
+from bench.parts.likelihoods import Likelihood
+from bench.parts.networks import Network, one_hot
+from bench.parts.posteriors import DiagonalGaussian
+from bench.parts.priors import Prior
 
 
 class VAE(Model):
@@ -50,7 +51,7 @@ class VAE(Model):
         return Losses({"model": self.beta * kl - log_px}, {"reconstruction": -log_px, "kl": kl})
 
     def encode(self, batch: Batch) -> Posterior:
-        mean, log_variance = self.encoder(batch.x_noisy, self.condition(batch.label)).chunk(2, dim=1)
+        mean, log_variance = self.encoder(batch.input, self.condition(batch.label)).chunk(2, dim=1)
         return DiagonalGaussian(mean, log_variance)
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Batch, Count, Level, Losses, Model, Observation, Player, Posterior, Rate, Shapes, SkipError
-from bench.divergences import Adversarial
+from bench.core import Count, Level, Losses, Model, Observation, Player, Posterior, Rate, SkipError
+from bench.data import Batch, Shapes
 from bench.draws import Draws
-from bench.likelihoods import Likelihood
-from bench.networks import Network
-from bench.posteriors import DiagonalGaussian
-from bench.priors import Prior
+from bench.parts.adversaries import Adversarial
+from bench.parts.likelihoods import Likelihood
+from bench.parts.networks import Network
+from bench.parts.posteriors import DiagonalGaussian
+from bench.parts.priors import Prior
 
 
 class VAEGAN(Model):
@@ -87,7 +88,7 @@ class VAEGAN(Model):
         )
 
     def encode(self, batch: Batch) -> Posterior:
-        return DiagonalGaussian(*self.encoder(batch.x_noisy).chunk(2, dim=1))
+        return DiagonalGaussian(*self.encoder(batch.input).chunk(2, dim=1))
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         return self.likelihood(self.decoder(z))

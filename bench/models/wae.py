@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.core import Batch, Count, Level, Losses, Model, Observation, Posterior, Shapes
-from bench.divergences import mmd
+from bench.core import Count, Level, Losses, Model, Observation, Posterior
+from bench.data import Batch, Shapes
 from bench.draws import Draws
-from bench.likelihoods import Likelihood
-from bench.networks import Network
-from bench.posteriors import Deterministic
-from bench.priors import Prior
+from bench.parts.divergences import mmd
+from bench.parts.likelihoods import Likelihood
+from bench.parts.networks import Network
+from bench.parts.posteriors import Deterministic
+from bench.parts.priors import Prior
 
 
 class WAE(Model):
@@ -43,7 +44,7 @@ class WAE(Model):
         return Losses({"model": loss}, {"reconstruction": reconstruction, "mmd": discrepancy})
 
     def encode(self, batch: Batch) -> Posterior:
-        return Deterministic(self.encoder(batch.x_noisy))
+        return Deterministic(self.encoder(batch.input))
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         return self.likelihood(self.decoder(z))

@@ -110,7 +110,13 @@ def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) ->
         made += improvement.tables(runs, layout, metric)
     if metric := chosen["ranks"]:
         check_metrics(runs, [metric], known_metrics(runs))
-        made.append(ranks.table(ranks.ranks(runs, layout, metric), layout, metric, drawn=chosen["figures"]))
+        found = ranks.ranks(runs, layout, metric)
+        table = ranks.table(found, layout, metric)
+        if chosen["figures"] and isinstance(found, ranks.Ranks):
+            from bench.report.diagrams import critical_difference  # imports matplotlib
+
+            table.pictures.append((f"critical-difference diagram of {metric}", critical_difference(found)))
+        made.append(table)
     return made
 
 

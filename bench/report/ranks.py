@@ -65,11 +65,8 @@ def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
     return Ranks(mean, n, float(stats.friedmanchisquare(*columns).pvalue), critical)
 
 
-def table(found: Ranks | str, layout: Layout, metric: str, drawn: bool = False) -> Table:
-    """Rows by their mean rank, those within the critical difference of the first in bold where Friedman's test lets.
-
-    drawn: with a critical-difference diagram.
-    """
+def table(found: Ranks | str, layout: Layout, metric: str) -> Table:
+    """Rows by their mean rank, those within the critical difference of the first in bold where Friedman's test lets."""
     title, columns = f"Ranks in {metric} over data sets", (Column("mean rank", "", "lower", None),)
     if isinstance(found, str):
         return Table("ranks", title, "", layout.rows, columns, [], notes=[f"Refused: {found}."])
@@ -85,9 +82,4 @@ def table(found: Ranks | str, layout: Layout, metric: str, drawn: bool = False) 
         told = f"{friedman}. Bold is within Nemenyi's critical difference, {found.critical:.2f}, of the first."
     else:
         told = f"{friedman}: that all rows are alike is not refuted, and no two are told apart."
-    made = Table("ranks", title, "1 is the best; a block is a data set.", layout.rows, columns, rows, notes=[told])
-    if drawn:
-        from bench.report.diagrams import critical_difference  # with it comes what draws
-
-        made.pictures.append((f"critical-difference diagram of {metric}", critical_difference(found)))
-    return made
+    return Table("ranks", title, "1 is the best; a block is a data set.", layout.rows, columns, rows, notes=[told])

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import record
+from bench.runs import store
 
 Record = dict[str, Any]
 WHERE_DATA_LIE = {"dataset.root", "dataset.path"}
@@ -83,7 +83,7 @@ def load(results: Path, sweeps: Sequence[str]) -> list[Run]:
     """
     kept: dict[tuple[str, int], Record] = {}
     for sweep in sweeps:
-        for found in record.find(results, sweep):
+        for found in store.find(results, sweep):
             key = (found["id"], found["seed"])
             if key not in kept or (found["status"] == "ok" != kept[key]["status"]):
                 kept[key] = found

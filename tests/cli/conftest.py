@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from bench import record
 from bench.__main__ import main
+from bench.runs import store
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"network.hidden": "16", "budget.steps": "2", "metrics": "fast", "tracking": "none", "device": "cpu"}
@@ -149,7 +149,7 @@ def own_models(elsewhere, monkeypatch) -> list[str]:
 @pytest.fixture
 def records(elsewhere) -> Callable[..., list[dict[str, Any]]]:
     """records(sweep), by name and seed."""
-    return lambda sweep="default": record.find(elsewhere / "results", sweep)
+    return lambda sweep="default": store.find(elsewhere / "results", sweep)
 
 
 @pytest.fixture

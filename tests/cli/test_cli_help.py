@@ -49,7 +49,7 @@ def test_the_configuration_of_a_job_shows_what_was_chosen(monkeypatch, capsys):
     for line in (
         "bench.models.aae.AAE",
         "lr: 0.5",
-        "bench.corruptions.Masking",
+        "bench.parts.corruptions.Masking",
         "seeds:",
         "latent_dim: 16",
         "epochs: 20",

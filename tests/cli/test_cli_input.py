@@ -88,7 +88,7 @@ def test_a_folder_in_which_nothing_may_be_written_is_named(bench, monkeypatch, e
     def refuse(*arguments):  # the superuser, as whom tests may run, may write anywhere
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("bench.record._replace", refuse)
+    monkeypatch.setattr("bench.runs.store._replace", refuse)
     assert_one_line(bench("model=ae"), "results/default", "Permission denied", "paths.results")
 
 

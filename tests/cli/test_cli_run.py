@@ -13,12 +13,12 @@ import pytest
 from filelock import FileLock
 from safetensors.numpy import load, load_file, save_file
 
-from bench import record
-from bench import run as bench_run
 from bench.__main__ import total
-from bench.evaluate import evaluate
+from bench.evaluation.evaluate import evaluate
 from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
+from bench.runs import run as bench_run
+from bench.runs import store
 
 SWEEP = ["-m", "model=vae,dae", "likelihood=bernoulli,gaussian", "noise=none,gaussian", "seeds=[0,1]", "sweep=first"]
 
@@ -34,8 +34,8 @@ def test_one_run_leaves_a_whole_record_and_prints_its_row(bench, records, elsewh
     (found,) = records()
     folder = found.pop("folder")
     assert folder == elsewhere / "results/default" / f"vae-bernoulli-digits-none-{found['id']}" / "seed-0"
-    assert set(found) == set(get_type_hints(record.Record))
-    assert set(found["metrics"]["elbo"]) == set(get_type_hints(record.Metric))
+    assert set(found) == set(get_type_hints(store.Record))
+    assert set(found["metrics"]["elbo"]) == set(get_type_hints(store.Metric))
     assert (found["status"], found["reason"], found["steps"], found["seed"]) == ("ok", None, 22, 0)
     weights = load((folder / "weights.safetensors").read_bytes())
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -143,7 +143,7 @@ def test_under_other_sizes_what_they_decide_is_evaluated_anew_and_nothing_else(b
     assert bench("model=vae", "sweep=first").code == 0
     weights, before = files("weights.safetensors"), records("first")[0]["metrics"]
     evaluated = []
-    monkeypatch.setattr("bench.run.evaluate", lambda *a, **k: evaluated.append(a[2].names) or evaluate(*a, **k))
+    monkeypatch.setattr("bench.runs.run.evaluate", lambda *a, **k: evaluated.append(a[2].names) or evaluate(*a, **k))
     assert bench("model=vae", "sweep=first").code == 0 and evaluated == []
     assert bench("model=vae", "sweep=first", "metrics.samples=60").code == 0 and evaluated == []  # it stands on more
     assert bench("model=vae", "sweep=first", "metrics.samples=600").code == 0

@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 
-from bench.core import Data, InputError
+from bench.core import InputError
+from bench.data import Data
 from bench.datasets import load, prepare
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "conf" / "dataset").glob("*.yaml"))

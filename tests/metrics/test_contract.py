@@ -14,7 +14,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from bench.evidence.descent import Step
+from bench.evaluation.evidence.descent import Step
 from bench.metrics import discover, summarise
 from bench.metrics.neighbours import nearest
 
@@ -26,14 +26,21 @@ GROUPS = {
     "train": {"train_codes", "train_label", "train_factors"},
     "train_features": {"train_features"},
     "test": {
-        *("x", "x_mean", "x_noisy", "x_denoised", "test_label", "test_codes", "noisy_codes", "test_factors"),
+        *("x", "x_mean", "x_corrupted", "x_denoised", "test_label", "test_codes", "corrupted_codes", "test_factors"),
         *("log_likelihood", "divergence", "sigma_at_floor", "own_component", "code_neighbours", "pixel_neighbours"),
         "log_likelihood_at_mean",
     },
     "jacobian": {"jacobian"},
-    "some": {"some_x", "some_codes", "some_shifted", "some_damaged", "some_shifted_codes", "some_damaged_codes"},
+    "subset": {
+        "subset_x",
+        "subset_codes",
+        "subset_shifted",
+        "subset_damaged",
+        "subset_shifted_codes",
+        "subset_damaged_codes",
+    },
     "output": {"output_gradient", "output_error"},
-    "some_posterior": {"some_posterior_codes"},
+    "subset_posterior": {"subset_posterior_codes"},
     "posterior": {"posterior_codes"},
     "samples": {"samples", "sampled_codes", "reencoded", "sample_class", "asked_class"},
     "decoded": {"decoded"},
@@ -44,7 +51,7 @@ GROUPS = {
     "midpoints": {"latent_midpoint_to_train"},
     "pixel midpoints": {"pixel_midpoint_to_train"},
     "probed": {"probed_x"},
-    "validation": {"validation_x", "validation_x_noisy"},
+    "validation": {"validation_x", "validation_x_corrupted"},
 }
 
 
@@ -77,19 +84,19 @@ def evidence(good: bool) -> dict[str, object]:
         else normal(len(f), LATENTS)
         for name, f in factors.items()
     }
-    x, some_x = images(label["test"]), images(label["test"][:60])
+    x, subset_x = images(label["test"]), images(label["test"][:60])
     x_mean = x + normal(*x.shape, scale=0.01) if good else blurred(x)
     modes = images(torch.arange(CLASSES))
     samples = images(label["samples"]) if good else blurred(images(torch.zeros(SAMPLES, dtype=torch.long))) - 0.2
-    x_noisy = x + normal(*x.shape, scale=0.3)
+    x_corrupted = x + normal(*x.shape, scale=0.3)
     validation = images(label["test"])
     sampled_codes, prior_codes = normal(SAMPLES, LATENTS), normal(2 * TEST, LATENTS)
-    some_prior = normal(2, 100, LATENTS)
-    some_codes = some_x.flatten(1) if good else normal(60, LATENTS)
-    some_moved = {
-        f"some_{how}{what}": of + normal(*of.shape, scale=scale)
+    subset_prior = normal(2, 100, LATENTS)
+    subset_codes = subset_x.flatten(1) if good else normal(60, LATENTS)
+    subset_moved = {
+        f"subset_{how}{what}": of + normal(*of.shape, scale=scale)
         for how, scale in (("shifted", 0.1 if good else 1.0), ("damaged", 0.3))
-        for what, of in (("", some_x), ("_codes", some_codes))
+        for what, of in (("", subset_x), ("_codes", subset_codes))
     }
     directions = normal(LATENTS, 50)
     shift = 0.0 if good else 2.0
@@ -103,17 +110,17 @@ def evidence(good: bool) -> dict[str, object]:
         **{f"{name}_label": label[name] for name in ("train", "test")},
         **{f"{name}_factors": factors[name] for name in ("train", "test")},
         **{f"{name}_codes": codes[name] for name in ("train", "test")},
-        "noisy_codes": codes["test"] + normal(TEST, LATENTS, scale=0.1 if good else 2.0),
+        "corrupted_codes": codes["test"] + normal(TEST, LATENTS, scale=0.1 if good else 2.0),
         "code_neighbours": nearest(codes["train"], codes["test"], 20),
         "pixel_neighbours": nearest(codes["train"], codes["test"], 5),
         "jacobian": (normal(TEST).abs() + 1) * (1.0 if good else 100.0),
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
-        "x": x, "x_mean": x_mean, "x_noisy": x_noisy,
+        "x": x, "x_mean": x_mean, "x_corrupted": x_corrupted,
         "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
-        "some_x": some_x, "some_codes": some_codes, **some_moved,
+        "subset_x": subset_x, "subset_codes": subset_codes, **subset_moved,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
-        "some_posterior_codes": normal(100, LATENTS) + shift, "some_prior_codes": some_prior,
-        "some_normal_codes": normal(2, 100, LATENTS),
+        "subset_posterior_codes": normal(100, LATENTS) + shift, "subset_prior_codes": subset_prior,
+        "subset_normal_codes": normal(2, 100, LATENTS),
         "directions": directions / directions.norm(dim=0),
         "log_likelihood": level + normal(TEST), "divergence": 20 + normal(TEST), "sigma_at_floor": torch.zeros(TEST),
         "log_likelihood_at_mean": level + normal(TEST), "log2_levels": 8.0,
@@ -122,7 +129,7 @@ def evidence(good: bool) -> dict[str, object]:
         "importance": SimpleNamespace(log_mean_weight=level + normal(30), effective_samples=normal(30).abs() + 1, k=50),
         "annealed": annealed, "annealed_shared": annealed,
         "samples": samples, "decoded": samples, "probed_x": images(label["test"][:50]),
-        "validation_x": validation, "validation_x_noisy": validation + normal(*validation.shape, scale=0.3),
+        "validation_x": validation, "validation_x_corrupted": validation + normal(*validation.shape, scale=0.3),
         "sampled_codes": sampled_codes, "reencoded": sampled_codes + normal(SAMPLES, LATENTS, scale=0.1 if good else 2),
         "modes": modes, "mode_sigma": 0.3,
         "asked_class": label["samples"],

@@ -150,11 +150,11 @@ def test_drift_is_relative_to_the_spread():
     """Codes of variance 4 in each of 3 latents that move by (3, 4, 0): 5 over the root of 12, at any scale."""
     codes = 2 * drawn(100_000)
     moved = codes + torch.tensor([3.0, 4.0, 0.0])
-    value = latent_drift(test_codes=codes, noisy_codes=moved).item()
+    value = latent_drift(test_codes=codes, corrupted_codes=moved).item()
     assert value == pytest.approx(5 / 12**0.5, rel=0.01)
-    assert latent_drift(test_codes=0.01 * codes, noisy_codes=0.01 * moved).item() == pytest.approx(value, rel=1e-5)
-    assert latent_drift(test_codes=codes, noisy_codes=codes) == 0
-    assert latent_drift(test_codes=codes, noisy_codes=codes + drawn(100_000, seed=1)) < value
+    assert latent_drift(test_codes=0.01 * codes, corrupted_codes=0.01 * moved).item() == pytest.approx(value, rel=1e-5)
+    assert latent_drift(test_codes=codes, corrupted_codes=codes) == 0
+    assert latent_drift(test_codes=codes, corrupted_codes=codes + drawn(100_000, seed=1)) < value
 
 
 def test_a_jacobians_norm_is_relative_to_the_spread():
@@ -170,13 +170,13 @@ def test_a_jacobians_norm_is_relative_to_the_spread():
 def test_a_shift_is_weighed_against_a_damage():
     """Codes that move by (3, 4, 0) under the one and by (0, 0, 10) under the other: 1/2, at any scale."""
     codes, far, near = drawn(1000), torch.tensor([3.0, 4.0, 0.0]), torch.tensor([0.0, 0.0, 10.0])
-    found = shift_over_damage(some_codes=codes, some_shifted_codes=codes + far, some_damaged_codes=codes + near)
+    found = shift_over_damage(subset_codes=codes, subset_shifted_codes=codes + far, subset_damaged_codes=codes + near)
     assert (found.value, found.n) == (pytest.approx(0.5, rel=1e-6), 1000) and found.se < 1e-6
-    moved = {"some_shifted_codes": 7 * codes, "some_damaged_codes": 4 * codes}
-    assert shift_over_damage(some_codes=codes, **moved).value == pytest.approx(2, rel=1e-5)
-    images = {"some_shifted": 7 * codes[:, None], "some_damaged": 4 * codes[:, None]}
-    assert shift_over_damage_pixels(some_x=codes[:, None], **images).value == pytest.approx(2, rel=1e-5)
-    still = shift_over_damage(some_codes=codes, some_shifted_codes=codes, some_damaged_codes=codes)
+    moved = {"subset_shifted_codes": 7 * codes, "subset_damaged_codes": 4 * codes}
+    assert shift_over_damage(subset_codes=codes, **moved).value == pytest.approx(2, rel=1e-5)
+    images = {"subset_shifted": 7 * codes[:, None], "subset_damaged": 4 * codes[:, None]}
+    assert shift_over_damage_pixels(subset_x=codes[:, None], **images).value == pytest.approx(2, rel=1e-5)
+    still = shift_over_damage(subset_codes=codes, subset_shifted_codes=codes, subset_damaged_codes=codes)
     assert math.isnan(still.value)  # codes that never move
 
 
@@ -186,21 +186,21 @@ BAD = [(0.7, 0.0), (1.0, 1.0), (0.0, 0.0), (1.0, 5.0)]  # scale and shift, by th
 def test_codes_like_the_prior_have_no_discrepancy_and_others_have():
     """The floor is what two draws of the prior have; good codes are within a few of it, bad ones far above."""
     prior, n = drawn(2000).view(2, 1000, 3), 1000
-    good = mmd_to_prior(some_posterior_codes=drawn(n, seed=1), some_prior_codes=prior)
+    good = mmd_to_prior(subset_posterior_codes=drawn(n, seed=1), subset_prior_codes=prior)
     assert abs(good.value) < 0.01 and abs(good.floor) < 0.01 and good.n == n
-    assert good.floor == mmd_to_prior(some_posterior_codes=prior[1], some_prior_codes=prior).value
+    assert good.floor == mmd_to_prior(subset_posterior_codes=prior[1], subset_prior_codes=prior).value
     bad = [s * drawn(n, seed=1) + m for s, m in BAD]
-    values = [mmd_to_prior(some_posterior_codes=codes, some_prior_codes=prior).value for codes in bad]
+    values = [mmd_to_prior(subset_posterior_codes=codes, subset_prior_codes=prior).value for codes in bad]
     assert values == sorted(values) and values[0] > 10 * abs(good.value)
-    again = mmd_to_prior(some_posterior_codes=drawn(n, seed=1)[torch.randperm(n)], some_prior_codes=prior)
+    again = mmd_to_prior(subset_posterior_codes=drawn(n, seed=1)[torch.randperm(n)], subset_prior_codes=prior)
     assert again.value == pytest.approx(good.value, abs=1e-9)
 
 
 def test_the_discrepancy_from_a_normal_is_that_from_a_prior_that_is_one():
     draws = drawn(2000, seed=3).view(2, 1000, 3)
     for codes in (drawn(1000, seed=1), 2 * drawn(1000, seed=1) + 1):
-        found = mmd_to_normal(some_posterior_codes=codes, some_normal_codes=draws)
-        assert found == mmd_to_prior(some_posterior_codes=codes, some_prior_codes=draws)
+        found = mmd_to_normal(subset_posterior_codes=codes, subset_normal_codes=draws)
+        assert found == mmd_to_prior(subset_posterior_codes=codes, subset_prior_codes=draws)
 
 
 def directions(d: int, n: int) -> torch.Tensor:

@@ -151,7 +151,7 @@ def order(points: torch.Tensor) -> list[list[int]]:
 def test_neighbourhoods_are_those_of_the_definition_and_of_scikit_learn():
     x, codes = drawn(60, 1, 4, 4), drawn(60, 2, seed=1)
     codes += x.flatten(1)[:, :2]
-    trust, kept = trustworthiness(some_x=x, some_codes=codes), continuity(some_x=x, some_codes=codes)
+    trust, kept = trustworthiness(subset_x=x, subset_codes=codes), continuity(subset_x=x, subset_codes=codes)
     assert trust == theirs(x.flatten(1), codes, n_neighbors=5)
     assert kept == theirs(codes, x.flatten(1), n_neighbors=5)
     assert trust == pytest.approx(lost(x, codes), abs=1e-12)
@@ -163,7 +163,9 @@ def test_a_rotation_keeps_all_neighbours_and_noise_half():
     x = drawn(500, 1, 3, 3)
     turned = 7 + 0.1 * x.flatten(1) @ torch.linalg.qr(drawn(9, 9, seed=1)).Q
     for metric in (trustworthiness, continuity):
-        kept = [metric(some_x=x, some_codes=turned + noise * drawn(500, 9, seed=2)) for noise in (0, 0.02, 0.1, 100)]
+        kept = [
+            metric(subset_x=x, subset_codes=turned + noise * drawn(500, 9, seed=2)) for noise in (0, 0.02, 0.1, 100)
+        ]
         assert kept[0] == 1 and kept == sorted(kept, reverse=True)
         assert kept[-1] == pytest.approx(0.5, abs=0.03)
 
@@ -171,27 +173,27 @@ def test_a_rotation_keeps_all_neighbours_and_noise_half():
 def test_folding_costs_trust_and_tearing_costs_continuity():
     """A plane flattened to a line puts strangers side by side; a circle cut open parts neighbours."""
     plane = drawn(400, 1, 1, 2)
-    flat = {"some_x": plane, "some_codes": plane[:, 0, :, 0]}
+    flat = {"subset_x": plane, "subset_codes": plane[:, 0, :, 0]}
     assert trustworthiness(**flat) < continuity(**flat) - 0.05
     angle = (torch.arange(100) + 0.1 * torch.rand(100)) * 2 * math.pi / 100
-    cut = {"some_x": torch.stack([angle.cos(), angle.sin()], 1)[:, None, None], "some_codes": angle[:, None]}
+    cut = {"subset_x": torch.stack([angle.cos(), angle.sin()], 1)[:, None, None], "subset_codes": angle[:, None]}
     assert continuity(**cut) < trustworthiness(**cut) - 0.01
 
 
 def test_the_order_of_images_does_not_matter():
     x, codes, shuffled = drawn(200, 1, 3, 3), drawn(200, 4, seed=1), torch.randperm(200)
     for metric in (trustworthiness, continuity):
-        there = metric(some_x=x, some_codes=codes)
-        assert metric(some_x=x[shuffled], some_codes=codes[shuffled]) == pytest.approx(there, abs=1e-12)
+        there = metric(subset_x=x, subset_codes=codes)
+        assert metric(subset_x=x[shuffled], subset_codes=codes[shuffled]) == pytest.approx(there, abs=1e-12)
 
 
 def test_ten_images_are_too_few_and_broken_codes_keep_nothing():
     x, codes = drawn(11, 1, 2, 2), drawn(11, 2)
     for metric in (trustworthiness, continuity):
-        assert 0 <= metric(some_x=x, some_codes=codes) <= 1
+        assert 0 <= metric(subset_x=x, subset_codes=codes) <= 1
         with pytest.raises(UnavailableError, match="10 images are too few"):
-            metric(some_x=x[:10], some_codes=codes[:10])
-        assert math.isnan(metric(some_x=x, some_codes=codes.clone().fill_(torch.inf)))
+            metric(subset_x=x[:10], subset_codes=codes[:10])
+        assert math.isnan(metric(subset_x=x, subset_codes=codes.clone().fill_(torch.inf)))
 
 
 # --- between two images
@@ -250,7 +252,7 @@ def test_midpoints_along_the_data_are_as_near_as_real_images_and_across_them_are
 
 
 def contrast(points: torch.Tensor) -> float:
-    return relative_contrast(some_codes=points).value
+    return relative_contrast(subset_codes=points).value
 
 
 def test_points_that_are_equally_far_have_no_contrast_and_others_that_of_the_definition():
@@ -262,9 +264,9 @@ def test_points_that_are_equally_far_have_no_contrast_and_others_that_of_the_def
     expected = pdist(points.double().numpy()).mean() / nearest_other.mean()
     assert contrast(points) == pytest.approx(expected, rel=1e-9)
     assert contrast(100 * points[torch.randperm(300)]) == pytest.approx(expected, rel=1e-5)
-    assert relative_contrast_pixels(some_x=points[:, None, None]).value == pytest.approx(expected, rel=1e-9)
+    assert relative_contrast_pixels(subset_x=points[:, None, None]).value == pytest.approx(expected, rel=1e-9)
     draws = torch.stack([points, drawn(300, 7, seed=1)])
-    found = relative_contrast_prior(some_prior_codes=draws)
+    found = relative_contrast_prior(subset_prior_codes=draws)
     assert (found.value, found.n, found.se) == (pytest.approx(expected, rel=1e-9), 300, None)
 
 

@@ -119,14 +119,16 @@ def test_less_noise_left_scores_higher():
 def test_gain_in_closed_form():
     noise = torch.randn_like(X)
     for fraction, expected in ((1.0, 0.0), (0.5, 20 * math.log10(2)), (2.0, -20 * math.log10(2))):
-        gain = denoising_gain_db(x=X, x_noisy=X + noise, x_denoised=X + fraction * noise)
+        gain = denoising_gain_db(x=X, x_corrupted=X + noise, x_denoised=X + fraction * noise)
         assert gain.item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_gain_is_over_all_pixels_and_not_a_mean_of_gains():
     x = torch.zeros(2, 1, 1, 1)
     noisy, denoised = torch.tensor([1.0, 3.0]).view(x.shape), torch.tensor([1.0, 0.0]).view(x.shape)
-    assert denoising_gain_db(x=x, x_noisy=noisy, x_denoised=denoised).item() == pytest.approx(10 * math.log10(10 / 1))
+    assert denoising_gain_db(x=x, x_corrupted=noisy, x_denoised=denoised).item() == pytest.approx(
+        10 * math.log10(10 / 1)
+    )
 
 
 def filter_gain(x: torch.Tensor, noise: torch.Tensor) -> float:
@@ -134,7 +136,7 @@ def filter_gain(x: torch.Tensor, noise: torch.Tensor) -> float:
     noisy = x + noise
     return float(
         denoising_gain_db_filter(
-            x=x[:half], x_noisy=noisy[:half], validation_x=x[half:], validation_x_noisy=noisy[half:]
+            x=x[:half], x_corrupted=noisy[:half], validation_x=x[half:], validation_x_corrupted=noisy[half:]
         )
     )
 

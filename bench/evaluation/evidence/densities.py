@@ -1,0 +1,255 @@
+"""Evidence of how probable a model finds test images: log p(x), z summed over by sampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from bench.core import Observation, UnavailableError
+from bench.data import Batch
+from bench.draws import Draws
+from bench.evaluation.annealing import (
+    Annealed,
+    Joint,
+    Point,
+    anneal,
+    anneal_back,
+    at,
+    pilot_temperatures,
+    transition,
+    tune,
+)
+from bench.evaluation.evidence.answers import Answers
+from bench.evaluation.settings import EvaluationSettings
+from bench.metrics.likelihood import log_mean_exp
+from bench.parts.likelihoods import GaussianObservation
+
+Observe = Callable[[Tensor, Batch], Observation]
+
+
+class Watch(Protocol):
+    """Hands numbers on, one after the other, and shows how far it has come."""
+
+    def __call__(self, numbers: Iterable[int], what: str) -> Iterable[int]: ...
+
+
+PIXELS_AT_ONCE = 1_500_000  # of all chains that move at once: decides memory, and of the numbers their rounding
+SIMULATED = 5  # one image is simulated, for the error bar, for so many that are judged
+
+# How the sigma of a Gaussian is chosen on validation images: by expectation maximisation, whose expectation is taken
+# over chains that go on from where they were.
+SIGMA_IMAGES, SIGMA_CHAINS, SIGMA_ROUNDS, SIGMA_MOVES = 20, 4, 20, 5
+SIGMA_START, SIGMA_FLOOR = 0.2, 0.001
+
+
+class Importance(NamedTuple):
+    """Of some draws of q(z|x): log mean weight, [n] nats, and the effective number of draws, [n]."""
+
+    log_mean_weight: Tensor
+    effective_samples: Tensor
+
+
+class Annealing(NamedTuple):
+    """log_weight: [n, chains] nats; acceptance: [n]. gap: [m], upper minus lower bound on log p of simulated images.
+
+    sigma: of the Gaussian that the images are observed through, where it is not the model's own likelihood.
+    """
+
+    log_weight: Tensor
+    acceptance: Tensor
+    gap: Tensor
+    sigma: float | None
+
+
+def _repeated(batch: Batch, chains: int) -> Batch:
+    """Each image, with its label, `chains` times."""
+    x, label = batch.x.repeat_interleave(chains, 0), batch.label
+    return Batch(x, x, None if label is None else label.repeat_interleave(chains, 0))
+
+
+def without_progress(numbers: Iterable[int], what: str) -> Iterable[int]:
+    return numbers
+
+
+class Densities:
+    """log p(x) of the first of the test images in their random order.
+
+    asked: with its numbers for the device, none of them None but ais_sigma; watch: shows how far a loop has come.
+    """
+
+    def __init__(self, answers: Answers, asked: EvaluationSettings, watch: Watch = without_progress):
+        self._answers, self._images, self._model = answers, answers.images, answers.model
+        self._asked, self._watch = asked, watch
+
+    @property
+    def log2_levels(self) -> float:
+        """What a pixel's grey level is worth in bits: 0 of binary pixels, log2 of their number where it is filled."""
+        data, likelihood = self._images.data, self._likelihood
+        binary = data.binarize != "none"
+        measure = likelihood.measure(binary) if likelihood else "density"
+        if measure != ("mass" if binary else "density"):
+            raise UnavailableError(
+                f"bits of {'binary' if binary else 'grey'} pixels need a {'mass' if binary else 'density'}, and this "
+                f"likelihood is {'not normalised' if measure == 'unnormalised' else f'a {measure}'}"
+            )
+        if not (binary or data.dequantize):
+            raise UnavailableError("a density of grey levels has no bits: set dataset.dequantize=true")
+        return 0.0 if binary else math.log2(data.grey_levels)
+
+    @property
+    def probed_x(self) -> Tensor:
+        """The test images whose probability is taken, [iw_images, C, H, W]."""
+        return self._probed(self._asked.iw_images)[0]
+
+    @cached_property
+    def importance(self) -> Importance:
+        """Of `iw_samples` draws from q(z|x), one after the other: memory does not grow with their number."""
+        self._check_normalised()
+        prior, k = self._prior(), self._asked.iw_samples
+
+        def log_sums(batch: Batch, draws: Draws) -> Tensor:
+            q = self._model.encode(batch)
+            log_sum = log_sum_of_squares = torch.full(batch.x.shape[:1], -math.inf, dtype=torch.float64)
+            for i in self._watch(range(k), "importance sampling"):
+                z = q.sample(draws.within(str(i)))
+                log_px = self._model.decode(z, batch).log_prob(batch.x)
+                log_weight = (log_px + prior.log_prob(z) - q.log_prob(z)).double().cpu()
+                log_sum = torch.logaddexp(log_sum, log_weight)
+                log_sum_of_squares = torch.logaddexp(log_sum_of_squares, 2 * log_weight)
+            return torch.stack([log_sum, log_sum_of_squares], 1)
+
+        sums = self._answers.each(log_sums, "importance", *self._probed(self._asked.iw_images)).unbind(1)
+        return Importance(sums[0] - math.log(k), (2 * sums[0] - sums[1]).exp())
+
+    @cached_property
+    def annealed(self) -> Annealing:
+        """Under the model's own likelihood; a GAN's, which has none, is the Gaussian of `annealed_shared`."""
+        if self._likelihood is None:
+            return self.annealed_shared
+        self._check_normalised()
+        return self._anneal(self._model.decode, "annealed", None)
+
+    @cached_property
+    def annealed_shared(self) -> Annealing:
+        """Under a Gaussian around the decoder's mean, of `ais_sigma` or the sigma that validation images ask for."""
+        sigma = self._asked.ais_sigma or self._validation_sigma
+        return self._anneal(self._through(sigma), "annealed_shared", sigma)
+
+    # --- how
+
+    @property
+    def _likelihood(self) -> Any:
+        return getattr(self._model, "likelihood", None)
+
+    def _prior(self) -> Any:
+        prior: Any = getattr(self._model, "prior", None)
+        if prior is None:
+            raise UnavailableError(f"{type(self._model).__name__} has no prior")
+        return prior
+
+    def _check_normalised(self) -> None:
+        binary = self._images.data.binarize != "none"
+        if self._likelihood and self._likelihood.measure(binary) == "unnormalised":
+            raise UnavailableError(
+                "a Bernoulli on grey pixels is not normalised: set dataset.binarize, or choose another likelihood"
+            )
+
+    def _through(self, sigma: float) -> Observe:
+        def observe(z: Tensor, batch: Batch) -> Observation:
+            return GaussianObservation(self._model.decode(z, batch).mean, torch.tensor(math.log(sigma)))
+
+        return observe
+
+    def _probed(self, n: int, split: str = "test") -> tuple[Tensor, Tensor | None]:
+        """The first n images of a split in its random order, and their labels."""
+        rows, label = self._images.order(split)[:n], getattr(self._images.data, split).label
+        x = self._images.x if split == "test" else self._images.validation_x
+        return x[rows], None if label is None else label.cpu()[rows]
+
+    def _batch(self, split: str, n: int) -> Batch:
+        x, label = self._probed(n, split)
+        device = self._answers.device
+        return Batch(x.to(device), x.to(device), None if label is None else label.to(device))
+
+    def _prior_codes(self, n: int, chains: int, draws: Draws) -> Tensor:
+        """[n, chains, D]."""
+        return torch.stack([self._model.prior_codes(n, draws.within(f"prior_{c}")) for c in range(chains)], 1)
+
+    def _joint(self, observe: Observe, batch: Batch, chains: int) -> Joint:
+        prior = self._prior()
+        repeated = _repeated(batch, chains)
+
+        def log_prior(z: Tensor) -> Tensor:
+            return prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+
+        def log_likelihood(z: Tensor) -> Tensor:
+            return observe(z.flatten(0, 1), repeated).log_prob(repeated.x).unflatten(0, z.shape[:2])
+
+        return Joint(log_prior, log_likelihood)
+
+    def _anneal(self, observe: Observe, piece: str, sigma: float | None) -> Annealing:
+        asked = self._asked
+        chains, count = asked.ais_chains or 0, asked.ais_temperatures or 0
+        at_once = max(1, PIXELS_AT_ONCE // (chains * self._images.x[0].numel()))
+
+        def pilot(joint: Joint, n: int, draws: Draws, what: str) -> Tensor:
+            draws = draws.within("pilot")
+            watch = partial(self._watch, what=f"{piece}: {what}, step sizes")
+            return tune(joint, self._prior_codes(n, chains, draws), pilot_temperatures(count), draws, watch)[0]
+
+        def forwards(joint: Joint, n: int, steps: Tensor, draws: Draws, what: str) -> Annealed:
+            draws = draws.within("forwards")
+            watch = partial(self._watch, what=f"{piece}: {what}")
+            return anneal(joint, self._prior_codes(n, chains, draws), count, steps, draws, watch)
+
+        def judged(batch: Batch, draws: Draws) -> Tensor:
+            joint, n, what = self._joint(observe, batch, chains), len(batch.x), "test images"
+            found = forwards(joint, n, pilot(joint, n, draws, what), draws, what)
+            return torch.cat([found.log_weight, found.acceptance[:, None]], 1)
+
+        def simulated(batch: Batch, draws: Draws) -> Tensor:
+            """The gap of images made from known codes, [n]: those codes are exact draws of the posterior."""
+            n, what = len(batch.x), "simulated images"
+            z = self._model.prior_codes(n, draws.within("code"))
+            x = observe(z, batch).sample(draws.within("image"))
+            joint = self._joint(observe, batch._replace(x=x, input=x), chains)
+            steps = pilot(joint, n, draws, what)
+            lower = log_mean_exp(forwards(joint, n, steps, draws, what).log_weight)
+            watch = partial(self._watch, what=f"{piece}: {what}, backwards")
+            start = z[:, None].expand(-1, chains, -1).contiguous()
+            back = anneal_back(joint, start, count, steps, draws.within("back"), watch)
+            return -log_mean_exp(-back.log_weight) - lower
+
+        x, label = self._probed(asked.ais_images or 0)
+        some = slice(max(1, len(x) // SIMULATED))
+        found = self._answers.each(judged, piece, x, label, at_once=at_once)
+        gap = self._answers.each(
+            simulated, f"{piece} simulated", x[some], None if label is None else label[some], at_once=at_once
+        )
+        return Annealing(found[:, :-1], found[:, -1], gap, sigma)
+
+    @cached_property
+    def _validation_sigma(self) -> float:
+        """The sigma under which validation images are most probable, by SIGMA_ROUNDS of expectation maximisation."""
+        draws = Draws(self._answers.seed, "evaluate", "validation_sigma", device=self._answers.device)
+        batch, chains, sigma = self._batch("validation", SIGMA_IMAGES), SIGMA_CHAINS, SIGMA_START
+        z = self._prior_codes(len(batch.x), chains, draws)
+        joint = self._joint(self._through(sigma), batch, chains)
+        steps, z = tune(joint, z, pilot_temperatures(0), draws.within("pilot"))
+        step, posterior = steps[-1], torch.ones((), device=z.device)
+        repeated = _repeated(batch, chains)
+        for i in range(SIGMA_ROUNDS):
+            mean = self._model.decode(z.flatten(0, 1), repeated).mean
+            before, sigma = sigma, max((repeated.x - mean).square().mean().sqrt().item(), SIGMA_FLOOR)
+            step = step * sigma / before
+            joint = self._joint(self._through(sigma), batch, chains)
+            point: Point = at(joint, z)
+            for j in range(SIGMA_MOVES):
+                point, _ = transition(joint, point, posterior, step, draws.within(f"{i}_{j}"))
+            z = point.z
+        return sigma

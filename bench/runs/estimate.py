@@ -1,0 +1,51 @@
+"""About how long a run will take, without training anything."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import Any
+
+import torch
+
+from bench.data import Shapes
+from bench.engine.train import phases_of
+from bench.runs import store
+from bench.runs.config import Job, build
+
+PASSES = 6  # floating-point operations a parameter, an example and a turn: 2 forward, 4 backward
+EFFICIENCY = 0.6  # of a large matrix product's speed: a guess, good for an order of magnitude
+OVERHEAD = 1.5e-3  # seconds a turn takes however small the network: a guess too
+
+
+def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
+    """Seconds of training a seed: from a run of the same name and networks, where there is one, else by its size."""
+    steps, _ = job.budget.plan(examples)
+    for path in job.results.glob(f"*/{job.name}-*/seed-*/{store.RECORD}"):
+        found = store.parse(path)
+        if not found or found.get("schema") != store.SCHEMA:
+            continue  # torn, or of another version: that only matters to the sweep that it belongs to
+        if found["status"] == "ok" and found["steps"] and _costs(found["config"]) == _costs(job.config):
+            return found["seconds"] * steps / found["steps"]
+    model = build(job.config, shapes, seed=0)
+    phases = phases_of(model) if model.players else ()
+    turns = sum(phase.share * len(phase.turns) for phase in phases) / (sum(phase.share for phase in phases) or 1)
+    operations = PASSES * job.budget.batch_size * sum(parameter.numel() for parameter in model.parameters())
+    return steps * turns * (OVERHEAD + operations / (EFFICIENCY * _operations_per_second(job.device)))
+
+
+def _costs(config: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides the time of a step, of runs of one name."""
+    model = {key: value for key, value in config["model"].items() if key != "optimizers"}
+    return model, config["adversarial"], config["network"], config["budget"] and config["budget"]["batch_size"]
+
+
+@cache
+def _operations_per_second(device: torch.device, size: int = 1024) -> float:
+    matrix = torch.ones(size, size, device=device)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        (matrix @ matrix).sum().item()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)

@@ -1,0 +1,367 @@
+"""What a finished run is: its schema, its identity, how it is written, found and skipped.
+
+    results/<sweep>/<name>-<id>/seed-<s>/    record.json  history.csv  weights.safetensors  images.npz
+
+record.json is written last: where it stands, the other files are whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from bench.core import InputError
+
+SCHEMA = 2
+RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safetensors", "images.npz"
+
+# The groups that decide a run's weights and numbers: its identity.
+IDENTITY = (
+    "model",
+    "likelihood",
+    "dataset",
+    "noise",
+    "prior",
+    "adversarial",
+    "network",
+    "optimizer",
+    "budget",
+)
+_WHERE_DATA_LIES = ("root", "path")
+_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "torchmetrics", "hydra-core", "safetensors", "wandb")
+
+Status = Literal[
+    "ok",
+    "diverged",  # a loss was not finite: a result, and not run again
+    "failed",  # raised: run again by the same command
+    "interrupted",  # Ctrl-C: run again by the same command
+    "skipped",  # a combination that makes no sense; `reason` says why
+]
+
+
+class Metric(TypedDict):
+    """One number, or why there is none."""
+
+    value: float | None  # null: n/a, see reason
+    better: Literal["lower", "higher", "closest"] | None
+    ideal: float | None  # what `closest` is measured from
+    se: float | None  # standard error over test images, where the metric is a mean over them
+    n: int | None  # test images or samples it stands on
+    floor: float | None  # what real data, a second draw of the prior, or no codes at all would get in its place
+    unit: str
+    reason: str | None  # of n/a; or what must be said beside the value
+    settings: dict[str, float | None]  # what the number depends on of the metrics group: samples, chains, ...
+    details: dict[str, float | str]  # what else was measured: of annealing its acceptance, of features their hash
+
+
+class DataNote(TypedDict):
+    """The data as it was used."""
+
+    fingerprint: str  # hash of every pixel and label
+    train: int  # images
+    validation: int
+    test: int
+    image: tuple[int, int, int]  # channels, height, width
+    classes: int  # 0: no labels
+
+
+class LikelihoodKey(TypedDict):
+    """Two likelihoods may be compared where all of this is equal."""
+
+    dataset: str
+    binarize: str  # none, static, dynamic
+    dequantize: bool
+    measure: str  # density, mass, unnormalised
+    conditional: bool  # on a label
+
+
+class Code(TypedDict):
+    version: str | None
+    commit: str | None  # null: not run from a git checkout
+    dirty: bool | None  # the checkout differed from its commit
+
+
+class Hardware(TypedDict):
+    cpu: str
+    cores: int | None
+    memory_gib: float
+    device: str  # what it was trained on
+    threads: int  # torch's
+
+
+class Record(TypedDict):
+    """record.json, of SCHEMA. JSON's null stands for what is unused, unknown or not finite; there is no NaN in it."""
+
+    schema: int
+    id: str  # `identity` of the config
+    name: str  # readable: vae-bernoulli-digits-none
+    sweep: str
+    seed: int
+    status: Status
+    reason: str | None  # one line, where status is not ok
+    traceback: str | None  # where status is failed
+    choices: dict[str, str | None]  # group: option; null where the model does not use the group
+    config: dict[str, dict[str, Any] | None]  # group: its values, as identified
+    data: DataNote | None
+    likelihood_key: LikelihoodKey | None
+    code: Code
+    libraries: dict[str, str]  # name: version
+    hardware: Hardware
+    seeds_stacked: list[int]  # trained together with this one, itself included
+    steps: int  # done
+    seconds: float  # of training; a stack's, shared evenly
+    samples_per_second: float | None
+    gradient_norms: dict[str, float] | None  # of the first and the last layer's weights, in the first 20 steps
+    parameters: dict[str, int]  # player: count, and total (players may overlap)
+    metrics: dict[str, Metric]
+    warnings: list[str]
+    started: str  # ISO 8601 with time zone
+    finished: str
+
+
+def _input_error(message: str) -> InputError:
+    from bench.core import InputError  # late: it brings torch, and a report starts without
+
+    return InputError(message)
+
+
+def identified(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies a run in its config: the groups of `IDENTITY`, null where unused, without where the data lie."""
+    part = {group: config.get(group) for group in IDENTITY}
+    if part["dataset"] is not None:
+        part["dataset"] = {key: value for key, value in part["dataset"].items() if key not in _WHERE_DATA_LIES}
+    return part
+
+
+def _canonical(value: Any) -> Any:
+    """Equal numbers made the same JSON: 1.0 becomes 1."""
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """Ten hexadecimal characters of BLAKE2b over the canonical JSON of what identifies a run."""
+    text = json.dumps(_canonical(identified(config)), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def check_sweep(name: str) -> str:
+    """The name, if it is one plain folder name; otherwise InputError."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        raise _input_error(
+            f"sweep={name!r} is not a folder name: use letters, digits, '.', '_' and '-', and no '.' at its start"
+        )
+    return name
+
+
+def run_folder(results: Path, sweep: str, name: str, id: str) -> Path:
+    return Path(results) / check_sweep(sweep) / f"{name}-{id}"
+
+
+def seed_folder(run: Path, seed: int) -> Path:
+    return run / f"seed-{seed}"
+
+
+def _replace(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities made null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    if not rows:
+        return b""
+    columns = dict.fromkeys(key for row in rows for key in row)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _safetensors(weights: dict[str, Tensor]) -> bytes:
+    import torch
+    from safetensors.torch import save
+
+    # Tied weights share memory, which safetensors refuses: each name gets its own copy.
+    return save({k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in weights.items()})
+
+
+def write(
+    folder: Path,
+    record: Mapping[str, Any],
+    *,
+    history: list[dict[str, Any]] | None = None,
+    weights: dict[str, Tensor] | None = None,
+    images: dict[str, np.ndarray] | None = None,
+) -> None:
+    """Writes a seed's folder, each file whole or not at all, and record.json last. None leaves a file as it is.
+
+    history: one row an epoch, columns in order of appearance; images: arrays by name. Raises InputError where the
+    folder cannot be written (no space, no permission).
+    """
+    text = json.dumps(
+        {"schema": SCHEMA} | {key: _finite(value) for key, value in record.items() if key != "folder"},
+        indent=1,
+        allow_nan=False,
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if weights is not None:
+            # An older record must not stand beside newer weights if this is cut short.
+            (folder / RECORD).unlink(missing_ok=True)
+        if history is not None:
+            table = _csv(history)
+            _replace(folder / HISTORY, lambda file: file.write(table))
+        if weights is not None:
+            tensors = _safetensors(weights)
+            _replace(folder / WEIGHTS, lambda file: file.write(tensors))
+        if images is not None:
+            import numpy as np
+
+            arrays: dict[str, Any] = dict(images)
+            _replace(folder / IMAGES, lambda file: np.savez_compressed(file, **arrays))
+        _replace(folder / RECORD, lambda file: file.write(text.encode()))
+    except OSError as error:
+        raise _input_error(
+            f"cannot write {folder}: {error.strerror or error}; make room or get permission there, "
+            "or set paths.results to another folder"
+        ) from error
+
+
+def parse(path: Path) -> dict[str, Any] | None:
+    """A record file's content; None where it is torn."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """A seed's `Record`, with its folder (a Path) under "folder". Raises InputError where there is no whole one."""
+    path = Path(folder) / RECORD
+    if not path.is_file():
+        raise _input_error(f"{path} does not exist: give the folder of one seed of a finished run, .../seed-<s>")
+    record = parse(path)
+    if record is None:
+        raise _input_error(f"{path} is torn, it is not whole JSON: delete it and start the same sweep again")
+    if record.get("schema") != SCHEMA:
+        raise _input_error(
+            f"{path} has schema {record.get('schema')}, this version reads schema {SCHEMA}: "
+            "use the version that wrote it, or another sweep name"
+        )
+    return record | {"folder": Path(folder)}
+
+
+def find(results: Path, sweep: str) -> list[dict[str, Any]]:
+    """All records of a sweep, by name and seed. Raises InputError if there is no such sweep, or nothing in it."""
+    folder = Path(results) / check_sweep(sweep)
+    if not folder.is_dir():
+        there = sorted(path.name for path in Path(results).glob("[!.]*") if path.is_dir())
+        raise _input_error(f"there is no sweep {sweep!r} in {results}: there is {', '.join(there) or 'none yet'}")
+    records = [read(path.parent) for path in folder.glob(f"[!.]*/seed-*/{RECORD}")]
+    if not records:
+        raise _input_error(f"the sweep {sweep!r} in {results} has no records yet: run `bench sweep={sweep}` first")
+    return sorted(records, key=lambda record: (record["name"], record["id"], record["seed"]))
+
+
+def done(folder: Path, fingerprint: str | None = None) -> dict[str, Any] | None:
+    """The record, if this seed need not run again: ok, diverged or skipped. A missing or torn one has to.
+
+    Raises InputError if its data were others than those of the given fingerprint.
+    """
+    path = Path(folder) / RECORD
+    if not path.is_file() or parse(path) is None:
+        return None
+    record = read(folder)
+    if record["status"] not in ("ok", "diverged", "skipped"):
+        return None
+    if fingerprint and record["data"] and record["data"]["fingerprint"] != fingerprint:
+        raise _input_error(
+            f"the data are not those of {folder} (did what lies at dataset.root or dataset.path change?): "
+            "use another sweep name, or rerun=true to replace it"
+        )
+    return record
+
+
+def trained_only(folder: Path, fingerprint: str, steps: int) -> dict[str, Any] | None:
+    """The record of a seed that was trained to its last step, but not evaluated to the end: its weights are there."""
+    found = parse(folder / RECORD) if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file() else None
+    if found is None or found.get("schema") != SCHEMA or found["status"] not in ("failed", "interrupted"):
+        return None
+    trained = 0 < found["steps"] == steps and found["data"]["fingerprint"] == fingerprint
+    return found | {"folder": Path(folder)} if trained else None
+
+
+def _git(*command: str) -> str | None:
+    """What git says of the checkout that this package lies in; None outside one, or without git."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists() or not shutil.which("git"):
+        return None
+    answer = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True)
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _version() -> str | None:
+    try:
+        return importlib.metadata.version("latentbench")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return None
+
+
+def _cpu() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@functools.cache
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """The record's `code`, `libraries` and `hardware`. device: a readable name; threads: torch's. Cached."""
+    status = _git("status", "--porcelain")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes
+    code = Code(version=_version(), commit=_git("rev-parse", "HEAD"), dirty=None if status is None else bool(status))
+    hardware = Hardware(
+        cpu=_cpu(), cores=os.cpu_count(), memory_gib=round(memory / 2**30, 1), device=device, threads=threads
+    )
+    libraries = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"code": code, "libraries": libraries, "hardware": hardware}

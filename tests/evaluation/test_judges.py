@@ -1,0 +1,240 @@
+"""The features that samples are judged in: how good they are, that they are the same everywhere, that they are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.core import InputError, UnavailableError
+from bench.data import Data, Shapes, Split
+from bench.datasets import prepare
+from bench.datasets.digits import digits as load_digits
+from bench.datasets.idx import idx
+from bench.evaluation import judges
+from bench.evaluation.judges import features_of
+from tests.evaluation.answering import digits
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def another_process(monkeypatch):
+    """Nothing is known from another test; called, nothing from before in this one."""
+
+    def forget() -> None:
+        monkeypatch.setattr(judges, "_known", {})
+
+    forget()
+    return forget
+
+
+@pytest.fixture(scope="module")
+def of_digits(tmp_path_factory) -> judges.Features:
+    return features_of(shipped(), tmp_path_factory.mktemp("cache"))
+
+
+@cache
+def shipped() -> Data:
+    """Digits as a user gets them. Those of `answering` are not shuffled: their test images are of other writers."""
+    return prepare(load_digits())
+
+
+def small(image: tuple[int, int, int] = (1, 8, 8), examples: int = 40, **changes) -> Data:
+    """Noise of four brightnesses, of which each class has one."""
+    label = torch.arange(examples) % 4
+    x = torch.rand(examples, *image, generator=torch.Generator().manual_seed(1)) / 4 + label.view(-1, 1, 1, 1) / 4
+    split = Split((x * 255).byte(), label)
+    return replace(Data(split, split, split, Shapes(image, 4), 256, "none", False, str(image)), **changes)
+
+
+def digest(network: torch.nn.Module) -> str:
+    return hashlib.blake2b(b"".join(weight.numpy().tobytes() for weight in network.state_dict().values())).hexdigest()
+
+
+def test_digits_are_told_apart(of_digits):
+    test = shipped().test
+    found, predicted = of_digits(test.x)
+    assert found.shape == (len(test.x), 64) and found.dtype == torch.float32 and found.isfinite().all()
+    assert (found >= 0).all() and (found.std(0) > 0).sum() > 32
+    assert predicted.dtype == torch.int64
+    assert of_digits.accuracy == (predicted == test.label).double().mean().item() >= 0.97
+    assert of_digits.classes == 10
+
+
+def test_a_chunk_changes_nothing(of_digits, monkeypatch):
+    x = shipped().train.x
+    found, predicted = of_digits(x)
+    assert not found.requires_grad
+    monkeypatch.setattr(judges, "CHUNK", 7)
+    again, predicted_again = of_digits(x)
+    torch.testing.assert_close(again, found, atol=1e-5, rtol=1e-5)
+    assert torch.equal(predicted, predicted_again)
+
+
+def test_the_weights_follow_from_the_data_alone(tmp_path):
+    data = digits(binarize="dynamic")
+    torch.manual_seed(1)
+    first = features_of(data, tmp_path / "first")
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    torch.set_num_threads(2)
+    try:
+        with torch.no_grad():
+            second = features_of(data, tmp_path / "second")
+            answer, _ = second(data.test.x)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert digest(first.network) == digest(second.network)
+    assert torch.equal(answer, first(data.test.x)[0])
+    assert first.accuracy == second.accuracy
+
+
+def test_what_is_kept_is_not_trained_again(tmp_path, monkeypatch, capsys, another_process):
+    cache, data = tmp_path / "not" / "there", small()
+    first = features_of(data, cache)
+    assert capsys.readouterr() == ("", "training the features' classifier of this data set, once (up to a minute)\n")
+    assert {path.name for path in cache.iterdir()} - {f"{first.hash}.lock"} == {f"{first.hash}.safetensors"}
+
+    monkeypatch.setattr(judges, "_built", lambda path, data: pytest.fail("trained again"))
+    assert features_of(small(), cache) is first
+    another_process()
+    second = features_of(small(), cache)
+    assert second is not first
+    assert (second.hash, second.accuracy, second.classes) == (first.hash, first.accuracy, 4)
+    assert digest(second.network) == digest(first.network)
+    x = small().train.x / 255
+    assert torch.equal(second(x)[0], first(x)[0])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_hash_is_of_what_was_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(judges, "EPOCHS", 1)
+    others = [{"binarize": "static"}, {"binarize": "dynamic"}, {"dequantize": True}, {"fingerprint": "another"}]
+    hashes = [features_of(small(**change), tmp_path).hash for change in [{}, *others]]
+    monkeypatch.setattr(judges, "RECIPE", "another")
+    hashes.append(features_of(small(), tmp_path).hash)
+    assert len(set(hashes)) == 6
+    assert all(len(found) == 10 and int(found, 16) >= 0 for found in hashes)
+
+
+@pytest.mark.parametrize("torn", [lambda raw: raw[:-100], lambda raw: b"", lambda raw: b"{" * 100])
+def test_a_torn_file_is_made_anew(torn, tmp_path, another_process, capsys):
+    first = features_of(small(), tmp_path)
+    file = tmp_path / f"{first.hash}.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(torn(whole))
+    another_process()
+    features_of(small(), tmp_path)
+    assert file.read_bytes() == whole
+    assert capsys.readouterr().err.count("training") == 2
+
+
+def test_jobs_side_by_side_train_once(tmp_path):
+    script = """
+import sys
+from pathlib import Path
+from bench.evaluation import judges
+from bench.evaluation.judges import features_of
+from tests.evaluation.answering import digits
+print(features_of(digits(), Path(sys.argv[1])).accuracy)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    jobs = [subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True) for _ in range(2)]
+    printed = [job.communicate(timeout=120) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], printed
+    assert sorted(stderr.count("training") for _, stderr in printed) == [0, 1]
+    assert printed[0][0] == printed[1][0]
+
+
+@pytest.mark.parametrize(
+    "image", [(1, 1, 2), (1, 1, 100), (1, 8, 8), (3, 13, 13), (1, 28, 28), (3, 32, 32), (3, 65, 40)]
+)
+def test_images_of_any_size(image, tmp_path):
+    data = small(image)
+    found = features_of(data, tmp_path)
+    answer, predicted = found(data.train.x / 255)
+    assert answer.shape == (40, 64) and answer.isfinite().all()
+    assert found.accuracy == (predicted == data.train.label).double().mean().item() >= 0.9
+
+
+def test_large_images_are_averaged_down(tmp_path, monkeypatch):
+    monkeypatch.setattr(judges, "EPOCHS", 5)
+    data = small((3, 200, 200))
+    found = features_of(data, tmp_path)
+    answer, _ = found(data.train.x / 255)
+    assert answer.shape == (40, 64) and answer.isfinite().all()
+    assert sum(weight.numel() for weight in found.network.parameters()) < 300_000
+    x = torch.rand(2, 3, 200, 130)
+    averaged = judges.pooled(x)
+    assert averaged.shape == (2, 3, 50, 44)
+    torch.testing.assert_close(averaged[:, :, 1, 2], x[:, :, 4:8, 6:9].mean((2, 3)))
+    torch.testing.assert_close(averaged[:, :, 1, 43], x[:, :, 4:8, 129:].mean((2, 3)))  # no padding in the last
+
+
+def test_training_sees_what_a_model_sees_a_bounded_number_of_times(tmp_path, monkeypatch):
+    seen = []
+
+    def spy(x, generator):
+        seen.append(x)
+        return x
+
+    monkeypatch.setattr(judges, "_shifted", spy)
+    monkeypatch.setattr(judges, "EXAMPLES", 100)
+    features_of(small(binarize="dynamic"), tmp_path)
+    assert sum(map(len, seen)) == 100 and len(seen) == 20
+    assert set(torch.cat(seen).unique().tolist()) == {0, 1}
+    assert len(torch.cat(seen).flatten(1).unique(dim=0)) == 100, "40 images, each drawn anew at every visit"
+    seen.clear()
+    monkeypatch.setattr(judges, "EXAMPLES", 10**6)
+    features_of(small(dequantize=True), tmp_path)
+    assert sum(map(len, seen)) == judges.EPOCHS * 40
+    assert len(torch.cat(seen).unique()) > 256
+
+
+def test_a_shift_is_of_one_pixel_and_of_images_only():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(100, 2, 8, 9, generator=generator)
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    where = [(i, j) for i in range(3) for j in range(3)]
+    moved = torch.stack([padded[:, :, i : i + 8, j : j + 9] for i, j in where], 1)
+    same = (judges._shifted(x, generator)[:, None] == moved).flatten(2).all(2)
+    assert same.any(1).all() and same.any(0).all()
+    points = torch.rand(5, 1, 1, 9)
+    assert torch.equal(judges._shifted(points, generator), points)
+
+
+def test_without_classes_there_are_none(tmp_path):
+    with pytest.raises(UnavailableError, match="^the data set has no labels to train the features' classifier on$"):
+        features_of(digits(labels=False), tmp_path)
+    with pytest.raises(UnavailableError, match="^the data set has one class, and "):
+        features_of(small(shapes=Shapes((1, 8, 8), 1)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(judges, "_trained", lambda hash, data: pytest.fail("found out a minute too late"))
+    with pytest.raises(InputError, match="^cannot write .*/file/below: .*set paths.cache to another folder$") as caught:
+        features_of(small(), tmp_path / "file" / "below")
+    assert "\n" not in str(caught.value)
+
+
+def test_real_mnist(tmp_path):
+    if not os.environ.get("BENCH_DATA"):
+        pytest.skip("BENCH_DATA is not set: how well and how fast MNIST's classifier is trained is not measured")
+    data = prepare(idx("mnist", "mnist_784"))
+    start = time.process_time()  # of one thread: what it would take on an idle machine
+    found = features_of(data, tmp_path)
+    assert time.process_time() - start <= 90
+    assert found.accuracy >= 0.99

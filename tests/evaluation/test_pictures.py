@@ -1,0 +1,104 @@
+"""What a report sets side by side, of models whose answers can be worked out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from bench.data import Batch, Data, Shapes, Split
+from bench.evaluation.pictures import _bytes, pictures
+from bench.parts.corruptions import Gaussian, Identity
+from bench.parts.likelihoods import BernoulliObservation
+from tests.evaluation.answering import Answering, Coder, Conditional, Generator, LinearGaussian, digits
+from tests.evaluation.test_evaluate import images_of, measured
+
+
+def test_pictures_of_a_model_with_two_latents():
+    model, data = LinearGaussian(2), digits()
+    arrays = pictures(model, images_of(data), corruption=Identity(), seed=0)
+    image = {"input", "corrupted", "reconstruction", "denoised"}
+    grids = {"samples": (64,), "manifold": (20, 20), "interpolation_latent": (8, 10), "interpolation_pixel": (8, 10)}
+    assert arrays.keys() == image | grids.keys() | {"codes", "labels"}
+    for name, shape in {**dict.fromkeys(image, (16,)), **grids}.items():
+        assert arrays[name].shape == (*shape, 1, 8, 8) and arrays[name].dtype == np.uint8, name
+    assert np.array_equal(arrays["input"], (data.test.x[:16] * 255).round().byte().numpy())
+    codes = model.encode(Batch(data.test.x, data.test.x)).mean
+    assert arrays["codes"].dtype == np.float32 and np.allclose(arrays["codes"], codes, atol=1e-5)
+    assert np.array_equal(arrays["labels"], data.test.label)
+    corner = torch.tensor(norm.ppf([[0.975, 0.025]])).float()  # right, and up
+    # A quantile of 100,000 draws has a standard error of 0.0085, in the largest of the weights up to 1 a grey level.
+    shown, expected = (a.astype(int) for a in (arrays["manifold"][0, -1], _bytes(model.decode(corner).mean)[0]))
+    assert abs(shown - expected).max() <= 5 and expected.max() > 100
+
+
+def test_interpolations_begin_and_end_at_test_images():
+    arrays = pictures(Coder(), images_of(digits()), corruption=Gaussian(0.2), seed=0)
+    for name in ("interpolation_latent", "interpolation_pixel"):
+        assert np.array_equal(arrays[name][:, 0], arrays["input"][:8])
+        assert np.array_equal(arrays[name][:, -1], arrays["input"][1:9])
+    assert np.array_equal(arrays["denoised"], arrays["corrupted"])  # the identity
+    assert np.array_equal(arrays["reconstruction"], arrays["input"])
+    assert "samples" not in arrays and "manifold" not in arrays and "class_style" not in arrays
+
+
+def test_pictures_of_models_that_lack_an_encoder_or_labels():
+    assert pictures(Generator(), images_of(digits()), corruption=Identity(), seed=0).keys() == {
+        "input",
+        "corrupted",
+        "samples",
+        "interpolation_pixel",
+    }
+    assert "labels" not in pictures(LinearGaussian(), images_of(digits(labels=False)), corruption=Identity(), seed=0)
+
+
+def test_a_conditional_models_classes_stand_side_by_side():
+    arrays = pictures(Conditional(), images_of(digits()), corruption=Identity(), seed=0)
+    assert arrays["class_style"].shape == (8, 10, 1, 8, 8)
+    expected = np.round(np.arange(10) / 10 * 255)
+    assert np.allclose(arrays["class_style"], expected.reshape(1, 10, 1, 1, 1), atol=1)
+    ends = arrays["interpolation_latent"][:, [0, 4, 5, 9], 0, 0, 0] / 25.5
+    label = digits().test.label.numpy()
+    assert np.allclose(ends, np.stack([label[:8], label[:8], label[1:9], label[1:9]], 1), atol=0.05)
+
+
+def test_small_test_sets_have_smaller_pictures():
+    data = digits()
+    data = replace(data, test=Split(data.test.x[:3], data.test.label[:3]))
+    arrays = pictures(Conditional(), images_of(data), corruption=Identity(), seed=0)
+    assert len(arrays["input"]) == 3 and len(arrays["samples"]) == 64 and len(arrays["class_style"]) == 3
+    assert arrays["interpolation_latent"].shape == (8, 10, 1, 8, 8)
+
+
+def test_a_binary_picture_is_the_binary_image_that_was_judged():
+    class Flat(Coder):
+        def decode(self, z, batch=None):
+            return BernoulliObservation(1000 * (z.view(-1, 1, 8, 8) - 0.5))
+
+    data = digits("dynamic")
+    arrays = pictures(Flat(), images_of(data), corruption=Identity(), seed=3)
+    assert set(np.unique(arrays["input"])) == {0, 255}
+    assert np.array_equal(arrays["reconstruction"], arrays["input"])
+    entries = measured(Flat(), data, ["reconstruction_mse"])
+    assert entries["reconstruction_mse"]["value"] == pytest.approx(0.0, abs=1e-12)
+
+
+class Prior(Generator):
+    """Samples points of the unit square, and codes none."""
+
+    def sample(self, n, draws, label=None):
+        return draws.uniform("points", (n, 1, 1, 2))
+
+
+def test_points_are_kept_as_points():
+    x = torch.rand(2500, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+    data = Data(*[Split(x)] * 3, Shapes((1, 1, 2)), 256, "none", False, "points")
+    arrays = pictures(Prior(), images_of(data), corruption=Identity(), seed=0)
+    assert arrays["points"].dtype == np.float32 and np.array_equal(arrays["points"], x[:2000, 0, 0])
+    drawn = arrays["points_sampled"]
+    assert drawn.shape == (2000, 2) and drawn.dtype == np.float32 and abs(drawn.mean() - 0.5) < 0.02
+    assert "points_sampled" not in pictures(Answering(), images_of(data), corruption=Identity(), seed=0)
+    assert "points" not in pictures(Generator(), images_of(digits()), corruption=Identity(), seed=0)

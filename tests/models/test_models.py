@@ -1,0 +1,282 @@
+"""Contracts that every model found in conf/model keeps.
+
+golden.json is written anew by `python -m tests.models.test_models`, run where the repository is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.core import Phase, UnavailableError
+from bench.data import Batch
+from bench.draws import Draws
+from bench.engine.train import Budget, check_ownership, phases_of
+from bench.runs.config import BESIDES, PARTS, build, optimizers
+from tests.conftest import (
+    LATENTS,
+    MODELS,
+    NETWORKS,
+    SHAPES,
+    batch_of,
+    job_of,
+    small_data,
+    small_job,
+    snapshot,
+    stack_of,
+    trained,
+    turns_of,
+)
+
+TRAINED = [name for name in MODELS if job_of(f"model={name}").config["optimizer"]]
+GOLDEN = Path(__file__).with_name("golden.json")
+
+every_model = pytest.mark.parametrize("name", MODELS)
+trained_model = pytest.mark.parametrize("name", TRAINED)
+any_network = pytest.mark.parametrize("network", NETWORKS)
+
+
+def test_models_are_found():
+    assert {"ae", "vae", "gan"} <= set(TRAINED) < set(MODELS)
+
+
+# --- configuration
+
+
+@every_model
+def test_a_file_offers_every_option_of_its_model_and_no_other(name):
+    written = MODELS[name]
+    target = type(build(job_of(f"model={name}").config, SHAPES, seed=0))
+    options = set(inspect.signature(target).parameters) - {*PARTS, "shapes"}
+    assert set(written) - {*BESIDES, "defaults"} == options
+    for option in options:
+        assert job_of(f"model={name}", f"model.{option}={written[option]}").config["model"][option] == written[option]
+
+
+@trained_model
+def test_each_player_has_an_optimizer_of_its_own(name):
+    job = job_of(f"model={name}")
+    players = [player.name for player in build(job.config, SHAPES, seed=0).players]
+    for player in players:
+        made = optimizers(job_of(f"model={name}", f"model.optimizers.{player}.lr=0.0625"))
+        assert list(made) == list(job.config["model"]["optimizers"]) and set(made) == set(players)
+        assert made[player]([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 0.0625
+
+
+# --- gradients and turns
+
+
+@trained_model
+@any_network
+def test_every_parameter_hears_its_players(name, network):
+    """Within three steps, as a gate may be closed; finite, and nothing is left behind in a .grad."""
+    job, data = small_job(name, network), small_data()
+    stack = stack_of(job)
+    owned, heard, batch = check_ownership(stack), set(), batch_of(job, data)
+    for step in range(3):
+        for turn in turns_of(stack.model):
+            losses = stack.losses(batch, ("k", step), turn)
+            assert set(turn) <= set(losses.players)
+            for player, gradients in stack.gradients(losses, {p: owned[p] for p in turn}).items():
+                for parameter, gradient in zip(owned[player], gradients, strict=True):
+                    assert gradient.isfinite().all(), (player, parameter)
+                    heard |= {(player, parameter)} if gradient.any() else set()
+        assert all(parameter.grad is None for parameter in stack.parameters.values())
+        trained(job, stack, data, Budget(steps=len(phases_of(stack.model)), batch_size=16))
+        for parameter in stack.parameters.values():
+            parameter.grad = None
+    assert heard == {(player, parameter) for player, names in owned.items() for parameter in names}
+
+
+@trained_model
+@any_network
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_turn_leaves_what_it_does_not_own_bit_identical(name, network, seeds):
+    job, data = small_job(name, network), small_data()
+    for turn in turns_of(build(job.config, SHAPES, 0)):
+        stack = stack_of(job, range(seeds))
+        stack.model.phases = (Phase((turn,)),)
+        owned, before = check_ownership(stack), snapshot(stack)
+        trained(job, stack, data, Budget(steps=3, batch_size=16))
+        moved = {name for name, value in snapshot(stack).items() if not torch.equal(value, before[name])}
+        assert moved == {name for player in turn for name in owned[player]}
+
+
+@trained_model
+@any_network
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_small_step_against_the_gradient_lowers_a_players_loss(name, network, norm, float64):
+    """By step * |gradient|, to first order, on the same batch and draws: so the gradient is that of this loss."""
+    job, step = small_job(name, network, norm), 1e-6
+    stack = stack_of(job)
+    owned, batch = check_ownership(stack), batch_of(job, small_data())
+    for turn in turns_of(stack.model):
+        for player in turn:
+            before = stack.losses(batch, ("k",), turn)
+            (gradients,) = stack.gradients(before, {player: owned[player]}).values()
+            norm_of_all = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+            with torch.no_grad():
+                for parameter, gradient in zip(owned[player], gradients, strict=True):
+                    stack.parameters[parameter] -= step * gradient[0] / norm_of_all
+            after = stack.losses(batch, ("k",), turn)
+            lowered = (before.players[player] - after.players[player]).item()
+            assert lowered == pytest.approx(step * norm_of_all.item(), rel=1e-2), player
+
+
+# --- seeds
+
+
+@trained_model
+@any_network
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_stacked_seeds_are_those_of_each_alone(name, network, norm, float64):
+    """To 1e-9 after five steps in float64. Not by Adam: where a gradient is zero but for rounding, as that of a code's
+    bias before a decoder that normalises, its division makes steps of the rounding."""
+    job = small_job(name, network, norm, "optimizer=sgd", "optimizer.lr=1e-3")
+    data, budget = small_data(), Budget(steps=5, batch_size=16)
+    stack = stack_of(job, [5, 0, 3])
+    rows = trained(job, stack, data, budget)
+    for k, (seed, model) in enumerate(zip(stack.seeds, stack.unstack(), strict=True)):
+        alone = stack_of(job, [seed])
+        alone_rows = trained(job, alone, data, budget)
+        torch.testing.assert_close(model.state_dict(), alone.unstack()[0].state_dict(), rtol=1e-9, atol=1e-9)
+        for row, alone_row in zip(rows, alone_rows, strict=True):
+            for key in set(row[k]) - {"seconds", "samples_per_second"}:
+                assert row[k][key] == pytest.approx(alone_row[0][key], rel=1e-9, abs=1e-9), key
+
+
+@trained_model
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(name):
+    job, data = job_of(f"model={name}", "network.hidden=16"), small_data()
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(len(states))
+        stack = stack_of(job, [seed])
+        trained(job, stack, data, Budget(steps=5, batch_size=16))
+        states.append(snapshot(stack))
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert not all(torch.equal(value, states[2][name]) for name, value in states[0].items())
+
+
+def golden_losses(name: str) -> dict[str, float]:
+    """Each player's mean loss over 20 steps in float64, with the defaults but for the networks' size."""
+    job = job_of(f"model={name}", "network.hidden=16")
+    ((row,),) = trained(job, stack_of(job), small_data(320), Budget(steps=20, batch_size=16))
+    return {key: value for key, value in row.items() if key.startswith("loss/")}
+
+
+@trained_model
+def test_golden_losses(name, float64):
+    """A change of these numbers must be wanted: then write them anew, as the top of this file says."""
+    assert golden_losses(name) == pytest.approx(json.loads(GOLDEN.read_text())[name], rel=1e-4)
+
+
+# --- what a model answers
+
+
+@every_model
+@any_network
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_model_answers_in_the_right_shapes_or_says_why_not(name, network, likelihood):
+    job, data = small_job(name, network, "batch", f"likelihood={likelihood}"), small_data()
+    model, draws = build(job.config, SHAPES, seed=0).eval(), Draws(0)
+    model.fit(data, draws)
+    n, batch = 5, Batch(data.train.x[:5], data.train.x[:5], data.train.label[:5])
+    bounded = getattr(getattr(model, "likelihood", None), "mean_activation", "sigmoid") == "sigmoid"
+
+    def answer(question, *args):
+        try:
+            return question(*args)
+        except UnavailableError as reason:
+            assert len(str(reason)) > 10
+
+    q = answer(model.encode, batch)
+    if q is not None:
+        z = q.sample(draws)
+        assert q.mean.shape == z.shape == (n, LATENTS[name])
+        density = answer(q.log_prob, z)
+        assert density is None or (density.shape == (n,) and density.isfinite().all())
+    observation = answer(model.decode, torch.zeros(n, LATENTS[name]), batch)
+    if observation is not None:
+        assert observation.mean.shape == observation.sample(draws).shape == (n, *SHAPES.image)
+        density = answer(observation.log_prob, batch.x)
+        assert density.shape == (n,) if density is not None else not hasattr(model, "likelihood")
+        assert not bounded or 0 <= observation.mean.min() <= observation.mean.max() <= 1
+    images = answer(model.sample, n, draws.within("samples"), batch.label)
+    if images is not None:
+        assert images.shape == (n, *SHAPES.image) and images.isfinite().all()
+        assert not bounded or 0 <= images.min() <= images.max() <= 1
+        again = model.sample(n, Draws(0).within("samples"), batch.label)
+        assert torch.equal(images, again) and not torch.equal(images, model.sample(n, Draws(1), batch.label))
+    assert images is not None or observation is not None
+
+
+@every_model
+def test_a_conditional_model_reads_labels_and_no_other_does(name):
+    job, data = small_job(name), small_data()
+    model, batch = build(job.config, SHAPES, seed=0).eval(), batch_of(job, data)
+    model.fit(data, Draws(0))
+    x, zeros = batch.x[0], torch.zeros(16, dtype=torch.int64)
+
+    def answers(label: Tensor) -> dict[str, Tensor]:
+        given, found = Batch(x, x, label), {}
+        for part, question in {
+            "encode": lambda: model.encode(given).mean,
+            "decode": lambda: model.decode(torch.zeros(16, LATENTS[name]), given).mean,
+            "sample": lambda: model.sample(16, Draws(0), label),
+        }.items():
+            with suppress(UnavailableError):
+                found[part] = question()
+        return found
+
+    one, other = answers(zeros), answers(zeros + 3)
+    assert one.keys() == other.keys()
+    for part in one:
+        reads = model.samples_by_label if part == "sample" else model.conditional
+        assert torch.equal(one[part], other[part]) == (not reads), part
+
+
+@every_model
+def test_samples_are_of_the_prior_codes_of_the_same_draws(name):
+    """What stands beside a sample as its code is the code it was made from."""
+    job, data = small_job(name), small_data()
+    model, label = build(job.config, SHAPES, seed=0).eval(), torch.arange(6)
+    model.fit(data, Draws(0))
+    try:
+        codes, images = model.prior_codes(6, Draws(3, "k"), label), model.sample(6, Draws(3, "k"), label)
+    except UnavailableError:
+        return
+    blank = torch.zeros(6, *SHAPES.image)
+    if hasattr(model, "generate"):
+        made = model.generate(codes, Draws(3, "k"))
+    elif hasattr(model, "generator"):
+        made = torch.sigmoid(model.generator(codes))
+    else:
+        made = model.decode(codes, Batch(blank, blank, label)).mean
+    assert codes.shape == (6, LATENTS[name])
+    torch.testing.assert_close(made, images)
+
+
+@every_model
+def test_an_encoder_reads_the_noisy_image(name):
+    """And nothing of the clean one, which is the target."""
+    job, data = small_job(name), small_data()
+    model = build(job.config, SHAPES, seed=0).eval()
+    model.fit(data, Draws(0))
+    x, label = data.train.x[:4], data.train.label[:4]
+    try:
+        both, noisy, clean = (model.encode(Batch(a, b, label)).mean for a, b in ((x, x), (0 * x, x), (x, 0 * x)))
+    except UnavailableError:
+        pytest.skip(f"{name} has no encoder: there is nothing that could read an image")
+    assert torch.equal(both, noisy) and not torch.equal(both, clean)
+
+
+if __name__ == "__main__":
+    torch.set_default_dtype(torch.float64)
+    GOLDEN.write_text(json.dumps({name: golden_losses(name) for name in TRAINED}, indent=2) + "\n")

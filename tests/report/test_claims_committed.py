@@ -1,0 +1,42 @@
+"""The claims that are committed: all of them fill one sweep, and each finds its own runs in it."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.paths import CONF
+from bench.report.claims import claims, picked
+from bench.report.runs import Run
+from tests.conftest import job_of
+
+FOLDER = Path(CONF, "experiment", "claims")
+
+
+def jobs(name: str) -> list[dict]:
+    """What the sweep of a claim would record of each of its runs, as far as its configuration goes."""
+    params = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    options = [[f"{axis}={value}" for value in str(values).split(",")] for axis, values in params.items()]
+    made = [job_of(f"experiment=claims/{name}", "dataset=digits", *chosen) for chosen in product(*options)]
+    return [{"id": job.id, "name": job.name, "choices": job.choices, "config": job.config} for job in made]
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    found = {record["id"]: record for name in claims() for record in jobs(name)}
+    return [Run((record,)) for record in found.values()]
+
+
+@pytest.mark.parametrize("name", list(claims()))
+def test_each_name_of_a_claim_is_one_run_of_all(name, runs):
+    found = picked(runs, name, claims([name])[name])
+    assert all(isinstance(run, Run) for run in found.values()), found
+    own = {record["id"] for record in jobs(name)}
+    assert {run.id for run in found.values()} <= own, "a claim's own sweep has all the runs that it speaks of"
+
+
+def test_claims_share_runs(runs):
+    assert len(runs) < sum(len(jobs(name)) for name in claims())

@@ -1,0 +1,367 @@
+"""Records: identity, atomic writing, what is found and what need not run again."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bench.core import InputError
+from bench.runs import store
+
+CONFIG = {
+    "model": {"_target_": "bench.models.vae.VAE", "beta": 1.0, "optimizers": {"model": {"lr": 1e-3}}},
+    "likelihood": {"sigma": 1.0},
+    "dataset": {"binarize": "none", "root": "/here", "path": None},
+    "noise": None,
+    "prior": {"_target_": "bench.parts.priors.Normal"},
+    "adversarial": None,
+    "network": {"hidden": [500, 500]},
+    "optimizer": {"lr": 1e-3},
+    "budget": {"epochs": 20},
+    "sweep": "first",
+    "seeds": [0, 1],
+    "device": "cpu",
+}
+
+
+def sample(**changes) -> dict:
+    fields = {
+        "id": "0123456789",
+        "name": "vae-bernoulli-digits-none",
+        "sweep": "first",
+        "seed": 0,
+        "status": "ok",
+        "reason": None,
+        "traceback": None,
+        "choices": {"model": "vae", "noise": None},
+        "config": store.identified(CONFIG),
+        "data": {
+            "fingerprint": "f00d",
+            "train": 9,
+            "validation": 1,
+            "test": 2,
+            "image": (1, 8, 8),
+            "classes": 10,
+        },
+        "likelihood_key": None,
+        **store.environment("cpu", 1),
+        "seeds_stacked": [0],
+        "steps": 10,
+        "seconds": 1.5,
+        "samples_per_second": 100.0,
+        "gradient_norms": {"first": 0.5, "last": 2.0},
+        "parameters": {"model": 5, "total": 5},
+        "metrics": {
+            "elbo": {
+                "value": -100.0,
+                "better": "higher",
+                "ideal": None,
+                "se": 0.1,
+                "n": 2,
+                "floor": None,
+                "reason": None,
+            }
+        },
+        "warnings": [],
+        "started": "2030-01-01T00:00:00+00:00",
+        "finished": "2030-01-01T00:00:02+00:00",
+    }
+    return fields | changes
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_the_sample_has_the_fields_of_the_schema():
+    assert set(sample()) | {"schema"} == set(store.Record.__annotations__)
+
+
+# Identity
+
+
+def test_identity_is_ten_hex_characters_and_known():
+    assert len(store.identity(CONFIG)) == 10
+    assert int(store.identity(CONFIG), 16) >= 0
+    # Of an empty config, written out: it must not change between versions, or finished runs are not found again.
+    by_hand = (
+        '{"adversarial":null,"budget":null,"dataset":null,"likelihood":null,"model":null,'
+        '"network":null,"noise":null,"optimizer":null,"prior":null}'
+    )
+    assert store.identity({}) == hashlib.blake2b(by_hand.encode(), digest_size=5).hexdigest() == "a034b106f3"
+
+
+def reversed_keys(value):
+    return {k: reversed_keys(v) for k, v in reversed(value.items())} if isinstance(value, dict) else value
+
+
+def test_identity_ignores_the_order_of_keys():
+    other = reversed_keys(CONFIG)
+    assert list(other) != list(CONFIG)
+    assert store.identity(other) == store.identity(CONFIG)
+
+
+@pytest.mark.parametrize("one", [1, 1.0])
+def test_identity_takes_equal_numbers_as_equal_but_not_true_as_one(one):
+    changed = copy.deepcopy(CONFIG)
+    changed["model"]["beta"] = one
+    changed["budget"]["epochs"] = 20.0
+    changed["network"]["hidden"] = (500.0, 500)
+    assert store.identity(changed) == store.identity(CONFIG)
+    changed["model"]["beta"] = True
+    assert store.identity(changed) != store.identity(CONFIG)
+
+
+@pytest.mark.parametrize("group", store.IDENTITY)
+def test_identity_changes_with_each_group(group):
+    changed = copy.deepcopy(CONFIG)
+    changed[group] = (changed[group] or {}) | {"another": 1}
+    assert store.identity(changed) != store.identity(CONFIG)
+
+
+def test_identity_ignores_where_the_data_lie_and_everything_that_decides_no_weights():
+    changed = copy.deepcopy(CONFIG) | {"sweep": "x", "seeds": [7], "device": "cuda", "metrics": {"k": 3}}
+    changed["dataset"] |= {"root": "/elsewhere", "path": "x.npz"}
+    assert store.identity(changed) == store.identity(CONFIG)
+    changed["dataset"]["binarize"] = "static"
+    assert store.identity(changed) != store.identity(CONFIG)
+
+
+# Folders
+
+
+def test_folders():
+    run = store.run_folder(Path("results"), "first", "vae-x", "0123456789")
+    assert store.seed_folder(run, 3) == Path("results/first/vae-x-0123456789/seed-3")
+
+
+@pytest.mark.parametrize("name", ["first", "a-b_c.1", "2030", "-x"])
+def test_plain_sweep_names(name):
+    assert store.check_sweep(name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "/tmp", "a b", "a\n", "é", "a\\b"])
+def test_a_sweep_name_that_is_no_folder_name(name):
+    with pytest.raises(InputError, match="not a folder name"):
+        store.check_sweep(name)
+
+
+# Writing
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    folder = tmp_path / "first" / "run" / "seed-0"
+    tied = torch.arange(6.0).reshape(2, 3)
+    weights = {"encoder": tied.T, "decoder": tied, "log_sigma": torch.tensor(0.5)}
+    images = {"input": np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8)}
+    history = [{"step": 1, "loss": 0.5}, {"step": 2, "kl": 3.0}]
+    store.write(folder, sample(), history=history, weights=weights, images=images)
+
+    assert names(folder) == {"record.json", "history.csv", "weights.safetensors", "images.npz"}
+    back = store.read(folder)
+    assert back.pop("folder") == folder
+    expected = sample()
+    expected["data"]["image"] = [1, 8, 8]
+    assert back == {"schema": store.SCHEMA} | expected
+    assert (folder / "history.csv").read_text() == "step,loss,kl\n1,0.5,\n2,,3.0\n"
+    for name, tensor in load_file(folder / "weights.safetensors").items():
+        assert torch.equal(tensor, weights[name])
+    with np.load(folder / "images.npz") as arrays:
+        assert np.array_equal(arrays["input"], images["input"])
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    metrics = {"elbo": {"value": math.nan, "ideal": -math.inf, "list": [1.0, math.inf]}}
+    store.write(tmp_path, sample(metrics=metrics, seconds=math.inf))
+
+    def refuse(name):
+        raise AssertionError(f"{name} in record.json")
+
+    back = json.loads((tmp_path / "record.json").read_text(), parse_constant=refuse)
+    assert back["metrics"]["elbo"] == {"value": None, "ideal": None, "list": [1.0, None]}
+    assert back["seconds"] is None
+
+
+def test_none_leaves_the_other_files_as_they_are(tmp_path):
+    store.write(tmp_path, sample(), weights={"w": torch.ones(2)}, history=[{"step": 1}])
+    again = store.read(tmp_path) | {"warnings": ["evaluated again"]}
+    store.write(tmp_path, again)
+    assert names(tmp_path) == {"record.json", "weights.safetensors", "history.csv"}
+    assert store.read(tmp_path)["warnings"] == ["evaluated again"]
+
+
+class Crash(BaseException):
+    """As a killed process: nothing in the package may catch it."""
+
+
+FILES = ["history.csv", "weights.safetensors", "images.npz", "record.json"]
+ALL = {"history": [{"step": 1}], "weights": {"w": torch.ones(2)}, "images": {"a": np.zeros(2, np.uint8)}}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("older", [False, True])
+def test_a_crash_leaves_no_record_and_no_half_file(tmp_path, monkeypatch, file, older):
+    if older:
+        store.write(tmp_path, sample(steps=9), **ALL)
+    replace = os.replace
+
+    def crash(source, target):
+        if Path(target).name == file:
+            raise Crash
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(Crash):
+        store.write(tmp_path, sample(), **ALL)
+    assert not (tmp_path / "record.json").exists()
+    assert store.done(tmp_path) is None
+    assert names(tmp_path) == set(FILES[:3] if older else FILES[: FILES.index(file)])
+
+
+def test_the_record_is_replaced_last_and_synced_before(tmp_path, monkeypatch):
+    calls = []
+    replace, fsync = os.replace, os.fsync
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append(Path(b).name), replace(a, b)))
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("fsync"), fsync(file)))
+    store.write(tmp_path, sample(), **ALL)
+    assert [call for call in calls if call != "fsync"] == FILES
+    assert calls[-2:] == ["fsync", "record.json"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_no_space_and_no_permission_are_one_clear_line(tmp_path, monkeypatch, code):
+    def refuse(source, target):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(InputError) as caught:
+        store.write(tmp_path, sample(), **ALL)
+    message = str(caught.value)
+    assert str(tmp_path) in message and os.strerror(code) in message and "paths.results" in message
+    assert "\n" not in message
+    assert names(tmp_path) == set()
+
+
+def test_results_that_are_a_file(tmp_path):
+    (tmp_path / "results").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        store.write(tmp_path / "results" / "seed-0", sample())
+
+
+# Reading
+
+
+@pytest.mark.parametrize("content", [b'{"schema": 1, "na', b"", b"\xff\xfe", b"[1]"])
+def test_a_torn_record(tmp_path, content):
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"record\.json is torn.*delete it"):
+        store.read(tmp_path)
+    assert store.done(tmp_path) is None
+
+
+@pytest.mark.parametrize("read", [store.read, store.done])
+def test_a_record_of_another_schema_is_neither_read_nor_run_over(tmp_path, read):
+    (tmp_path / "record.json").write_text(json.dumps(sample() | {"schema": 1}))
+    with pytest.raises(InputError, match=r"record\.json has schema 1"):
+        read(tmp_path)
+
+
+def test_a_folder_without_record(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        store.read(tmp_path)
+
+
+def test_find_sorts_by_name_and_seed(tmp_path):
+    expected = [("ae", 0), ("ae", 2), ("ae", 10), ("vae", 1)]
+    for name, seed in reversed(expected):
+        folder = store.seed_folder(store.run_folder(tmp_path, "first", name, "0123456789"), seed)
+        store.write(folder, sample(name=name, seed=seed))
+    found = store.find(tmp_path, "first")
+    assert [(one["name"], one["seed"]) for one in found] == expected
+    assert found[1]["folder"] == tmp_path / "first" / "ae-0123456789" / "seed-2"
+
+
+def test_find_names_what_there_is(tmp_path):
+    with pytest.raises(InputError, match="there is none yet"):
+        store.find(tmp_path / "nowhere", "first")
+    (tmp_path / "second").mkdir()
+    (tmp_path / "third").mkdir()
+    with pytest.raises(InputError, match="no sweep 'first'.*second, third"):
+        store.find(tmp_path, "first")
+    with pytest.raises(InputError, match="no records"):
+        store.find(tmp_path, "second")
+    torn = tmp_path / "third" / "vae-0" / "seed-0" / "record.json"
+    torn.parent.mkdir(parents=True)
+    torn.write_text("{")
+    with pytest.raises(InputError, match="torn"):
+        store.find(tmp_path, "third")
+
+
+# What need not run again
+
+
+@pytest.mark.parametrize(
+    ("status", "is_done"),
+    [("ok", True), ("diverged", True), ("skipped", True), ("failed", False), ("interrupted", False)],
+)
+def test_done(tmp_path, status, is_done):
+    store.write(tmp_path, sample(status=status))
+    found = store.done(tmp_path, "f00d")
+    assert found == (store.read(tmp_path) if is_done else None)
+
+
+def test_done_without_a_record(tmp_path):
+    assert store.done(tmp_path / "nothing") is None
+
+
+def test_done_on_other_data(tmp_path):
+    store.write(tmp_path, sample())
+    assert store.done(tmp_path)
+    with pytest.raises(InputError, match=r"dataset\.root.*rerun=true"):
+        store.done(tmp_path, "beef")
+    store.write(tmp_path, sample(status="failed"))
+    assert store.done(tmp_path, "beef") is None
+    store.write(tmp_path, sample(status="skipped", data=None))
+    assert store.done(tmp_path, "beef")
+
+
+# The environment
+
+
+def test_environment_is_json_and_says_what_ran():
+    environment = store.environment("cpu", 2)
+    assert json.loads(json.dumps(environment)) == environment
+    assert environment["libraries"]["torch"] == torch.__version__
+    assert environment["hardware"]["threads"] == 2
+    assert environment["hardware"]["memory_gib"] > 0.1
+    assert environment is store.environment("cpu", 2)
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "bench" / "runs" / "store.py"))
+    assert store._git("rev-parse", "HEAD") is None
+
+
+def test_reading_records_does_not_import_torch(tmp_path):
+    store.write(tmp_path, sample())
+    code = f"import sys, bench.runs.store as r; r.read({str(tmp_path)!r}); print('torch' in sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(store.__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.strip() == "False"

@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,27 +23,32 @@ from bench.datasets.source import Seed, Source, hold_out
 __all__ = ["Data", "OnDisk", "Seed", "Source", "Split", "hold_out", "load", "prepare", "row_hashes"]
 
 
-def load(options: dict[str, Any], device: torch.device | str = "cpu") -> Data:
+def load(options: dict[str, Any], device: torch.device | str = "cpu", cache: Path | None = None) -> Data:
     """The data set that a resolved `conf/dataset` file describes; the same options give the same object again.
 
-    `_target_` is the dotted path of a source function. Each option goes to those of it and `prepare` that have such a
-    parameter; `name` is what a report calls the set, and need not be read by either. Raises InputError for a target
-    that is not there, and for unknown or ill-typed options.
+    `_target_` is the dotted path of a source function. An option goes to it if it has such a parameter, else to
+    `prepare`; `name` is what a report calls the set, and need not be read by either. cache: a folder in which a source
+    with such a parameter may keep what takes long to make. Raises InputError for a target that is not there, and for
+    unknown or ill-typed options.
     """
-    return _load(json.dumps(options, sort_keys=True), str(device))
+    return _load(json.dumps(options, sort_keys=True), str(device), cache)
 
 
 @lru_cache(maxsize=4)  # the jobs of a sweep run in one process and mostly ask for the same few sets
-def _load(options_json: str, device: str) -> Data:
+def _load(options_json: str, device: str, cache: Path | None) -> Data:
     options = json.loads(options_json)
     target = options.pop("_target_")
     try:
         read = pkgutil.resolve_name(target)
     except (ImportError, AttributeError) as error:
         raise InputError(f"dataset._target_={target} cannot be imported: {error}") from error
-    common = {key: options[key] for key in _parameters(prepare) & options.keys()}
-    elsewhere = (common.keys() | {"name"}) - _parameters(read)
-    source = _call(read, **{key: value for key, value in options.items() if key not in elsewhere})
+    if "cache" in options:
+        raise InputError("dataset.cache is not an option: set paths.cache")
+    own = _parameters(read)
+    common = {key: options[key] for key in (_parameters(prepare) - own) & options.keys()}
+    elsewhere = (common.keys() | {"name"}) - own
+    kept = {"cache": cache} if "cache" in own else {}
+    source = _call(read, **{key: value for key, value in options.items() if key not in elsewhere}, **kept)
     data = _call(prepare, source=source, **common)
     moved = {name: getattr(data, name).map(lambda part: part.to(device)) for name in ("train", "validation", "test")}
     return replace(data, **moved)

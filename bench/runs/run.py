@@ -57,7 +57,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     keep_freed_memory()
     job = check(config)
     requested(job.metrics)
-    data = datasets.load(job.config["dataset"], job.device)
+    data = datasets.load(job.config["dataset"], job.device, job.cache)
     folder = store.run_folder(job.results, job.settings.sweep, job.name, job.id)
     outcome = Outcome(str(job.results), job.settings.sweep, folder.name, {})
     seeds = job.settings.seeds

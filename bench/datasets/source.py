@@ -91,8 +91,8 @@ def _whole_groups(
     folds = min(round(count / size), len(np.unique(groups)), int(np.bincount(y).max()))
     if folds < 2:
         raise InputError(
-            f"dataset.groups: {count} images of {len(np.unique(groups))} group cannot be split: expected at least three "
-            "groups, for training, validation and testing"
+            f"dataset.groups: {count} images of {len(np.unique(groups))} group cannot be split: expected at least "
+            "three groups, for training, validation and testing"
         )
     random = np.random.RandomState(seed)
     with warnings.catch_warnings():

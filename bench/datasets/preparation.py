@@ -16,6 +16,7 @@ from bench.datasets import labels
 from bench.datasets.content import fingerprint, oddities, row_hashes
 from bench.datasets.ranges import (
     BYTES,
+    UNIT,
     Range,
     check_finite,
     check_inside,
@@ -25,7 +26,7 @@ from bench.datasets.ranges import (
     grey_levels_of,
     to_pixels,
 )
-from bench.datasets.source import MIN_TEST, MIN_TRAIN, Seed, Source, set_apart
+from bench.datasets.source import MINIMUM, Seed, Source, set_apart
 from bench.draws import Draws
 
 Splits = dict[str, Split]
@@ -61,8 +62,8 @@ def prepare(
     if limit is not None:
         splits = {name: split.rows(_first(split, limit)) for name, split in splits.items()}
     for name, split in splits.items():
-        if len(split.x) < (least := MIN_TRAIN if name == "train" else MIN_TEST):
-            raise InputError(f"x_{name} has {len(split.x)} images: expected at least {least}")
+        if len(split.x) < MINIMUM[name]:
+            raise InputError(f"x_{name} has {len(split.x)} images: expected at least {MINIMUM[name]}")
 
     ends, notes = _range(splits, source.range, range)
     levels = grey_levels or grey_levels_of(splits["train"].x, ends)
@@ -231,7 +232,7 @@ def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range)
     else:
         ends, origin = decide("x_train", x, *found["train"]), "the range of the training images"
         brightest = float(found["train"][1].max())
-        if ends == (0, 1) and brightest < 0.5:
+        if ends == UNIT and brightest < 0.5:
             doubt.append(f"the brightest training pixel is {brightest:g} of [0, 1]: set dataset.range if that is white")
     for name, (lowest, highest) in found.items():
         check_inside(f"x_{name}", lowest, highest, ends, origin)

@@ -72,7 +72,7 @@ def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: i
     if classes == 1:
         lines.append("all labels are the same: nothing that compares classes says anything")
     elif classes:
-        members = np.bincount(splits["train"].label, minlength=classes)
+        members = np.bincount(np.asarray(splits["train"].label), minlength=classes)
         for count, text in ((0, "no training images"), (1, "one training image each")):
             if few := int((members == count).sum()):
                 lines.append(f"{few} of {classes} classes have {text}")

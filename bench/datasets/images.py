@@ -189,7 +189,8 @@ def _stored_range(root: str, ends: list[tuple[float, float, float]]) -> Range:
     whites = [white for white, *_ in ends]
     if 255 not in whites:
         return 0.0, whites[0]
-    found = decide(root, np.empty(0, np.uint8), *ends[whites.index(255)][1:])
+    low, high = ends[whites.index(255)][1:]
+    found = decide(root, np.empty(0, np.uint8), np.array([low]), np.array([high]))
     if found != BYTES and len(whites) > 1:
         raise InputError(f"{root} has pictures of 8 bits with values 0 and 1 beside deeper ones: bring all to one range")
     return found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,17 +15,16 @@ from PIL import Image, ImageColor, ImageOps
 from bench.core import InputError
 from bench.datasets.cache import write_rows
 from bench.datasets.content import row_hashes
-from bench.datasets.ranges import Range
+from bench.datasets.ranges import BYTES, Range
 
 MODES = {1: "L", 3: "RGB"}  # by the number of channels
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 BLOCK = 2**26  # bytes of decoded pictures that wait to be written
 
 
 class Form(NamedTuple):
     """What pictures are made into.
 
-    range: the stored values that become black and white; None: 0 and the largest value that a file of the kind can hold.
+    range: the stored values that become black and white; None: 0 and the largest that a file of the kind can hold.
     """
 
     height: int
@@ -62,22 +59,37 @@ def decode(file: str, form: Form) -> Decoded | str:
     Raises InputError for stored values whose range is not known, and for values outside form.range.
     """
     try:
-        with Image.open(file) as picture:
-            white = _white(picture)
-            ImageOps.exif_transpose(picture, in_place=True)
-            is_deep = picture.mode[0] in "IF"
-            shallow, lowest, highest = (_from_deep if is_deep else _from_bytes)(file, picture, white, form.range)
-            flat, is_transparent = _opaque(shallow, form.background)
-            if not is_deep and form.range is None:
-                ends = np.array(flat.getextrema())  # of each channel, after what is behind it was added
-                lowest, highest = int(ends.min()), int(ends.max())
-            fitted = ImageOps.fit(flat.convert(MODES[form.channels]), (form.width, form.height))
-    except InputError:
-        raise
-    except DAMAGE as error:
-        return " ".join(str(error).replace(file, "").split()) or type(error).__name__
+        with Image.open(file) as opened:
+            ImageOps.exif_transpose(opened, in_place=True)
+            values, alpha = (_deep if opened.mode[0] in "IF" else _shallow)(opened)
+            white = _white(opened)
+    except Exception as error:  # what is raised for a damaged file depends on its format and on where the damage is
+        return " ".join(str(error).replace(f" {file!r}", "").split()) or type(error).__name__
+    lowest, highest = float(values.min()), float(values.max())
+    ends = BYTES if opened.mode == "1" else form.range or (None if white is None else (0.0, white))
+    if ends is None:
+        raise InputError(
+            f"{file} has values from {lowest:g} to {highest:g} of more than 8 bits, whose black and white are not "
+            "known: set dataset.range=[low,high]"
+        )
+    low, high = ends
+    if not low <= lowest <= highest <= high:
+        raise InputError(
+            f"{file} has values from {lowest:g} to {highest:g}, which are not in [{low:g}, {high:g}]: set "
+            "dataset.range=[low,high] to what black and white are in all pictures"
+        )
+    if ends != BYTES:
+        values = np.rint((values - low) * (255 / (high - low))).astype(np.uint8)
+    picture = Image.fromarray(values)
+    if alpha is not None:
+        behind = Image.new("RGB", picture.size, form.background)
+        picture = Image.composite(picture.convert("RGB"), behind, Image.fromarray(alpha))
+    if white == BYTES[1]:
+        extremes = np.array(picture.getextrema())  # of each channel, in front of the background
+        lowest, highest = float(extremes.min()), float(extremes.max())
+    fitted = ImageOps.fit(picture.convert(MODES[form.channels]), (form.width, form.height))
     pixels = np.asarray(fitted).reshape(form.height, form.width, form.channels).transpose(2, 0, 1)
-    return Decoded(pixels, white or highest, lowest, highest, is_transparent)
+    return Decoded(pixels, white or highest, lowest, highest, alpha is not None and bool(alpha.min() < 255))
 
 
 def decode_all(root: str, files: list[str], form: Form, folder: Path) -> dict[str, Any]:
@@ -111,7 +123,9 @@ def decode_all(root: str, files: list[str], form: Form, folder: Path) -> dict[st
                     hashes.append(row_hashes(block))
                     yield block
         if not hashes:
-            raise InputError(f"none of {len(files)} pictures can be decoded; the first is {root}{files[0]}: {damaged[0]}")
+            raise InputError(
+                f"none of {len(files)} pictures can be decoded; the first is {root}{files[0]}: {damaged[0]}"
+            )
 
     write_rows(folder / "x.npy", blocks())
     write_rows(folder / "hashes.npy", hashes)
@@ -123,6 +137,29 @@ def decode_all(root: str, files: list[str], form: Form, folder: Path) -> dict[st
     }
 
 
+def _shallow(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values [H, W] or [H, W, 3] and, if there is any transparency, alpha [H, W]; uint8."""
+    key: Any = picture.info.get("transparency")
+    if isinstance(key, tuple) and max(key) > 255:
+        picture.info["transparency"] = tuple(value >> 8 for value in key)  # of 16 bits a channel, which were cut to 8
+    if picture.has_transparency_data:
+        values = np.asarray(picture.convert("RGBA"))
+        return values[..., :3], values[..., 3]
+    mode = {"1": "L", "L": "L"}.get(picture.mode, "RGB")
+    return np.asarray(picture.convert(mode)), None
+
+
+def _deep(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same of one channel of 16 or 32 bits, the values float64."""
+    values = np.asarray(picture).astype(np.float64)
+    key = picture.info.get("transparency")
+    alpha = None if key is None else np.where(values == key, 0, 255).astype(np.uint8)
+    white = _white(picture)
+    if white and picture.format == "TIFF" and picture.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+        values = white - values  # white is stored as 0, which Pillow heeds in 8 bits only
+    return values, alpha
+
+
 def _white(picture: Image.Image) -> float | None:
     """The largest value that a file of this kind can hold; None where its values can mean anything."""
     if picture.mode == "F":
@@ -130,66 +167,8 @@ def _white(picture: Image.Image) -> float | None:
     if picture.mode == "I":  # 32 bits, of which these formats use 16
         return 65535 if picture.format in ("PNG", "PPM") else None
     if picture.mode.startswith("I;16"):
-        if picture.format in ("FITS", "MCIDAS"):  # signed, or instrument counts
+        if picture.format in ("FITS", "MCIDAS"):  # signed, or an instrument's counts
             return None
         is_12_bit = picture.format == "TIFF" and picture.tag_v2.get(258) == (12,)  # type: ignore[attr-defined]
         return 4095 if is_12_bit else 65535
     return 255
-
-
-def _from_deep(file: str, picture: Image.Image, white: float | None, ends: Range | None) -> Any:
-    """A picture of one channel, 16 or 32 bits deep, in 8 bits; the lowest and the highest stored value."""
-    values = np.asarray(picture, np.float64)
-    if white and picture.format == "TIFF" and picture.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
-        values = white - values  # white is stored as 0, which Pillow heeds in 8 bits only
-    lowest, highest = float(values.min()), float(values.max())
-    if ends is None and white is None:
-        raise InputError(
-            f"{file} has values from {lowest:g} to {highest:g} of {'32' if picture.mode == 'I' else '16'} bits, whose black "
-            f"and white are not known: set dataset.range=[low,high]"
-        )
-    low, high = ends or (0, white)
-    _check_inside(file, lowest, highest, low, high)
-    levels = Image.fromarray(np.rint((values - low) * (255 / (high - low))).astype(np.uint8))
-    if (key := picture.info.get("transparency")) is not None:
-        levels = Image.merge("LA", (levels, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))))
-    return levels, lowest, highest
-
-
-def _from_bytes(file: str, picture: Image.Image, white: float | None, ends: Range | None) -> Any:
-    """A picture of 8 bits or 1 bit as L, RGB or RGBA; the lowest and the highest stored value, if there are ends."""
-    key = picture.info.get("transparency")
-    if isinstance(key, tuple) and max(key) > 255:
-        picture.info["transparency"] = tuple(value >> 8 for value in key)  # of 16 bits a channel, which were cut to 8
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-    elif picture.mode == "1":
-        return picture.convert("L"), 0, 1
-    elif picture.mode != "L":
-        picture = picture.convert("RGB")
-    if ends is None:
-        return picture, 0, 255
-    low, high = ends
-    colours = picture.convert("RGB") if picture.mode == "RGBA" else picture
-    extremes = np.array(colours.getextrema())
-    _check_inside(file, lowest := int(extremes.min()), highest := int(extremes.max()), low, high)
-    table = np.rint(np.clip((np.arange(256) - low) * (255 / (high - low)), 0, 255)).astype(int).tolist()
-    tables = table * len(colours.getbands()) + (list(range(256)) if picture.mode == "RGBA" else [])
-    return picture.point(tables), lowest, highest
-
-
-def _check_inside(file: str, lowest: float, highest: float, low: float, high: float) -> None:
-    if not low <= lowest <= highest <= high:
-        raise InputError(
-            f"{file} has values from {lowest:g} to {highest:g}, which are not in [{low:g}, {high:g}]: set "
-            "dataset.range=[low,high] to what black and white are in all pictures"
-        )
-
-
-def _opaque(picture: Image.Image, background: tuple[int, ...]) -> tuple[Image.Image, bool]:
-    """The picture in front of a colour, as L or RGB; whether the colour shows."""
-    if picture.mode not in ("LA", "RGBA"):
-        return picture, False
-    behind = Image.new("RGBA", picture.size, (*background, 255))
-    is_transparent = picture.getchannel("A").getextrema()[0] < 255
-    return Image.alpha_composite(behind, picture.convert("RGBA")).convert("RGB"), is_transparent

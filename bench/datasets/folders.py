@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from os.path import splitext
 from typing import NamedTuple
@@ -36,6 +36,7 @@ class Listing(NamedTuple):
     unread: how many other files there are, by suffix; warnings: a line for each thing that was left out.
     """
 
+    has_splits: bool  # folders for them
     splits: dict[str, Found]
     unread: Counter[str]
     warnings: list[str]
@@ -64,7 +65,7 @@ def find(root: str) -> Listing:
     if not ("train" in counts and (len(counts) > 1 or len(named) == len(folders))):  # train/ can be a class, too
         if folders and len(named) == len(folders):
             raise InputError(f"{root} holds {_listed(folders)} but no train/: {LAYOUTS}")
-        return Listing({"train": _split(root, "", unread)}, unread, [])
+        return Listing(False, {"train": _split(root, "", unread)}, unread, [])
 
     for split, count in counts.items():
         if count > 1:
@@ -76,7 +77,7 @@ def find(root: str) -> Listing:
     warnings = [f"{folder}/ is no split and was not read: {count} files" for folder, count in beside.items() if count]
     if loose := [file for file in files if _is_picture(file)]:
         warnings.append(f"{len(loose)} pictures outside {_listed(named)} were not read: {loose[0]}, ...")
-    return Listing({named[folder]: split for folder, split in found.items()}, unread, warnings)
+    return Listing(True, {named[folder]: split for folder, split in found.items()}, unread, warnings)
 
 
 def kinds(unread: Counter[str]) -> list[str]:
@@ -93,10 +94,10 @@ def _split(root: str, folder: str, unread: Counter[str]) -> Found:
     loose = [file for file in files if _is_picture(file)]
     if folders and loose:
         raise InputError(
-            f"{root}{folder} holds folders ({folders[0]}/) and loose pictures ({loose[0]}): put each picture into a class "
-            "folder, or all of them side by side"
+            f"{root}{folder} holds folders ({folders[0]}/) and loose pictures ({loose[0]}): put each picture into a "
+            "class folder, or all of them side by side"
         )
-    places = {f"{folder}{name}/": name for name in folders} or {folder: None}
+    places: dict[str, str | None] = {f"{folder}{name}/": name for name in folders} or {folder: None}
     found = Found([], [] if folders else None)
     for place, name in places.items():
         _check_no_splits(root, place)
@@ -106,7 +107,7 @@ def _split(root: str, folder: str, unread: Counter[str]) -> Found:
             raise InputError(f"{root}{place} holds no pictures: {LAYOUTS}")
         unread.update(_suffix(file) for file in below if not _is_picture(file))
         found.files.extend(pictures)
-        if found.classes is not None:
+        if found.classes is not None and name is not None:
             found.classes.extend([name] * len(pictures))
     if folders:
         unread.update(_suffix(file) for file in files)
@@ -127,8 +128,8 @@ def _check_classes(root: str, found: dict[str, Found]) -> None:
     others = [folder for folder in found if folder not in bare]
     if bare and others:
         raise InputError(
-            f"{root}: class folders are in {_listed(others)} but not in {_listed(bare)}: give each split class folders, "
-            "or none of them"
+            f"{root}: class folders are in {_listed(others)} but not in {_listed(bare)}: give each split class "
+            "folders, or none of them"
         )
     every = {name for split in found.values() for name in split.classes or ()}
     missing = {folder: sorted(every - set(split.classes or ())) for folder, split in found.items()}
@@ -139,7 +140,8 @@ def _check_classes(root: str, found: dict[str, Found]) -> None:
 
 def _entries(folder: str) -> tuple[list[str], list[str]]:
     """The names of the folders and of the files in a folder, sorted, without hidden ones."""
-    folders, files = [], []
+    folders: list[str] = []
+    files: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -169,6 +171,6 @@ def _is_picture(file: str) -> bool:
     return _suffix(file) in suffixes()
 
 
-def _listed(folders: list[str] | dict[str, object]) -> str:
+def _listed(folders: Iterable[str]) -> str:
     *most, last = [f"{folder}/" for folder in folders]
     return f"{', '.join(most)} and {last}" if most else last

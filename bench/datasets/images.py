@@ -21,7 +21,7 @@ from bench.datasets import Source, hold_out
 from bench.datasets.cache import kept, mapped
 from bench.datasets.decoding import Form, colour, decode_all
 from bench.datasets.folders import LAYOUTS, Listing, find, kinds
-from bench.datasets.ranges import BYTES, Range, decide
+from bench.datasets.ranges import BYTES, UNIT, Range, decide
 
 VERSION = 1  # of what is kept in the cache: raised whenever pictures are decoded otherwise
 IN_MEMORY = 2**28  # bytes of decoded pictures that are read into memory; more of them stay on disk
@@ -61,35 +61,31 @@ def images(
     form = Form(height, width, channels, colour(background), ends)
 
     listing = find(place)
-    source, files = _planned(place, listing, limit, _grouping(groups))
+    source, files = _planned(listing, limit, _grouping(groups))
+    if cache is None:
+        with TemporaryDirectory() as temporary:
+            pixels, answer = _pixels(Path(temporary) / "images", place, files, form, most=np.inf)
+    else:
+        pixels, answer = _pixels(cache / "images" / _key(place, files, form), place, files, form, most=IN_MEMORY)
 
-    def decoded(folder: Path, has_room: bool) -> Source:
-        answer = kept(folder, lambda part: _decoded(place, files, form, part))
-        x, hashes = mapped(folder / "x.npy"), np.array(mapped(folder / "hashes.npy"))
-        pixels = np.array(x) if x.nbytes <= IN_MEMORY or not has_room else OnDisk(x, hashes)
-        rows = np.full(len(files), -1)
-        rows[np.delete(np.arange(len(files)), answer["damaged"])] = np.arange(len(x))
+    rows = np.full(len(files), -1)  # of the decoded pictures, by the number of the file
+    rows[np.delete(np.arange(len(files)), answer["damaged"])] = np.arange(len(pixels))
 
-        def filled(split: Split[np.ndarray]) -> Split:
-            good = split.rows(rows[split.x] >= 0)
-            index = rows[good.x]
-            return good._replace(x=pixels.rows(index) if isinstance(pixels, OnDisk) else pixels[index])
+    def decoded(split: Split[Any]) -> Split[Any]:
+        good = split.rows(rows[split.x] >= 0)
+        return good._replace(x=Split(pixels).rows(rows[good.x]).x)
 
-        splits = {name: filled(part) for name in ("train", "validation", "test") if (part := getattr(source, name))}
-        warnings = (*source.warnings, *_unread(listing, files, answer))
-        if count := answer["transparent"]:
-            warnings += (f"{count} of {len(x)} pictures are transparent in part: {background} is behind them",)
-        return source._replace(**splits, range=BYTES, stored_range=tuple(answer["range"]), warnings=warnings)
-
-    if cache is not None:
-        return decoded(cache / "images" / _key(place, files, form), has_room=True)
-    with TemporaryDirectory() as temporary:
-        return decoded(Path(temporary) / "images", has_room=False)
+    return source._replace(
+        train=decoded(source.train),
+        test=decoded(source.test),
+        validation=source.validation and decoded(source.validation),
+        range=BYTES,
+        stored_range=tuple(answer["range"]),
+        warnings=(*source.warnings, *_warnings(listing, files, answer, background)),
+    )
 
 
-def _planned(
-    root: str, listing: Listing, limit: int | None, group_of: Callable[[str], str] | None
-) -> tuple[Source, list[str]]:
+def _planned(listing: Listing, limit: int | None, group_of: Callable[[str], str] | None) -> tuple[Source, list[str]]:
     """The splits, in which x are numbers of files; and the files."""
     names = sorted({name for split in listing.splits.values() for name in split.classes or ()})
     number = {name: i for i, name in enumerate(names)}
@@ -104,15 +100,16 @@ def _planned(
     if "test" not in splits:
         held_out = hold_out(splits["train"])
         splits |= {"train": held_out.train, "test": held_out.test}
-        if set(listing.splits) != {"train"} or files[0].partition("/")[0].lower() in ("train", "training"):
-            warnings = [*warnings, f"{root} has no test/: a fifth of the training pictures is the test set"]
+        if listing.has_splits:
+            warnings = [*warnings, "there is no test/ folder: a fifth of train/ became the test set"]
     splits = {name: _first(split, limit) for name, split in splits.items()}
     chosen = np.sort(np.concatenate([split.x for split in splits.values()]))
     # Sorted by class, the first pictures would be all of one kind, and first pictures are what gets looked at.
     for name in splits.keys() - {"train"}:
         splits[name] = splits[name].rows(np.random.RandomState(0).permutation(len(splits[name].x)))
     splits = {name: split._replace(x=np.searchsorted(chosen, split.x)) for name, split in splits.items()}
-    source = Source(splits["train"], splits["test"], splits.get("validation"), warnings=tuple(warnings))
+    classes = None if splits["train"].label is None else list(number.values())
+    source = Source(splits["train"], splits["test"], splits.get("validation"), classes, warnings=tuple(warnings))
     return source, [files[i] for i in chosen]
 
 
@@ -135,7 +132,9 @@ def _grouping(pattern: str | None) -> Callable[[str], str] | None:
     except re.error as error:
         raise InputError(f"dataset.groups={pattern} is not a regular expression: {error}") from error
     if compiled.groups != 1:
-        raise InputError(f"dataset.groups={pattern} has {compiled.groups} capture groups: expected one, as in '/(\\d+)_'")
+        raise InputError(
+            f"dataset.groups={pattern} has {compiled.groups} capture groups: expected one, as in '/(\\d+)_'"
+        )
 
     def group_of(file: str) -> str:
         found = compiled.search(file)
@@ -153,14 +152,25 @@ def _key(root: str, files: list[str], form: Form) -> str:
     for file in files:
         try:
             status = os.stat(root + file)
-            stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
         except OSError:  # a link to nothing is a damaged picture
-            stamp = None
+            stamp = "missing"
         digest.update(f"\n{file}\0{stamp}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _decoded(root: str, files: list[str], form: Form, folder: Path) -> dict[str, Any]:
+def _pixels(
+    folder: Path, root: str, files: list[str], form: Form, most: float
+) -> tuple[np.ndarray | OnDisk, dict[str, Any]]:
+    """The decoded pictures, in memory if they take at most `most` bytes; and what `_decode` returned."""
+    answer = kept(folder, lambda new: _decode(root, files, form, new))
+    x = mapped(folder / "x.npy")
+    if x.nbytes <= most:
+        return np.array(x), answer
+    return OnDisk(x, np.array(mapped(folder / "hashes.npy"))), answer
+
+
+def _decode(root: str, files: list[str], form: Form, folder: Path) -> dict[str, Any]:
     """Decodes the files into a folder; what `decode_all` returns, and the range of the stored values."""
     if len(files) >= NOTICE:
         print(f"decoding {len(files)} pictures of {root}, once", file=sys.stderr, flush=True)
@@ -171,7 +181,7 @@ def _decoded(root: str, files: list[str], form: Form, folder: Path) -> dict[str,
             f"{files[answer['damaged'][0]]}: {answer['reason']}; get the folder again, or remove them"
         )
     stored = form.range or _stored_range(root, answer["ends"])
-    if form.range is None and stored == (0, 1) and answer["ends"][0][0] == 255:
+    if form.range is None and stored == UNIT and answer["ends"][0][0] == 255:
         answer = decode_all(root, files, form._replace(range=stored), folder)
     return answer | {"range": stored}
 
@@ -192,17 +202,21 @@ def _stored_range(root: str, ends: list[tuple[float, float, float]]) -> Range:
     low, high = ends[whites.index(255)][1:]
     found = decide(root, np.empty(0, np.uint8), np.array([low]), np.array([high]))
     if found != BYTES and len(whites) > 1:
-        raise InputError(f"{root} has pictures of 8 bits with values 0 and 1 beside deeper ones: bring all to one range")
+        raise InputError(
+            f"{root} has pictures of 8 bits with values 0 and 1 beside deeper ones: bring all to one range"
+        )
     return found
 
 
-def _unread(listing: Listing, files: list[str], answer: dict[str, Any]) -> list[str]:
-    """What was not read, in a line."""
+def _warnings(listing: Listing, files: list[str], answer: dict[str, Any], background: str) -> list[str]:
     damaged = [files[i] for i in answer["damaged"]]
+    others = listing.unread.total()
     parts = kinds(listing.unread)
     if damaged:
         parts.append(f"{len(damaged)} damaged (first: {damaged[0]}, {answer['reason']})")
-    if not parts:
-        return []
-    others = listing.unread.total()
-    return [f"{others + len(damaged)} of {others + len(files)} files were not read: {', '.join(parts)}"]
+    lines = []
+    if parts:
+        lines.append(f"{others + len(damaged)} of {others + len(files)} files were not read: {', '.join(parts)}")
+    if count := answer["transparent"]:
+        lines.append(f"{count} pictures are transparent in part: dataset.background={background} is behind them")
+    return lines

@@ -50,7 +50,7 @@ def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: i
     """
     train, validation, test = (hashes[name] for name in ("train", "validation", "test"))
     if len(np.unique(train)) == 1:
-        raise InputError(f"all {len(train)} training images are the same: there is nothing to learn")
+        raise InputError("all training images are the same: there is nothing to learn")
     lines = []
 
     def note(count: int, split: str, text: str) -> None:

@@ -57,7 +57,7 @@ def _find(folder: Path, part: str, kind: str, prefix: str | None) -> Path:
     begins = "(?:.*[-_])?" if prefix is None else re.escape(prefix.rstrip("-_")) + "[-_]"
     pattern = re.compile(begins + PARTS[part] + "-" + ending.replace("-idx", "[-.]idx") + r"(?:\.gz)?", re.IGNORECASE)
     names = [entry.name for entry in folder.iterdir() if pattern.fullmatch(entry.name) and entry.is_file()]
-    found = sorted(name for name in names if name.removesuffix(".gz") == name or name.removesuffix(".gz") not in names)
+    found = sorted(name for name in names if name[-3:].lower() != ".gz" or name[:-3] not in names)
     if len(found) > 1:
         raise InputError(
             f"{folder} has {len(found)} files of {part} {kind}, {' and '.join(found)}: set dataset.prefix to what the "
@@ -77,7 +77,7 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
     Source: the format's description at yann.lecun.com/exdb/mnist. Raises InputError for anything else.
     """
     try:
-        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        raw = gzip.decompress(file.read_bytes()) if file.suffix.lower() == ".gz" else file.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read: {error}; get the file again") from error
     header = 4 + 4 * dimensions

@@ -20,6 +20,7 @@ from bench.datasets.ranges import (
     Range,
     check_finite,
     check_inside,
+    check_similar,
     chunks,
     decide,
     extremes,
@@ -231,6 +232,8 @@ def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range)
         ends, origin = option, "which is dataset.range"
     else:
         ends, origin = decide("x_train", x, *found["train"]), "the range of the training images"
+        for name, (lowest, highest) in found.items():
+            check_similar(f"x_{name}", float(lowest.min()), float(highest.max()), ends)
         brightest = float(found["train"][1].max())
         if ends == UNIT and brightest < 0.5:
             doubt.append(f"the brightest training pixel is {brightest:g} of [0, 1]: set dataset.range if that is white")

@@ -86,6 +86,15 @@ def check_inside(name: str, low: np.ndarray, high: np.ndarray, ends: Range, orig
         )
 
 
+def check_similar(name: str, low: float, high: float, ends: Range) -> None:
+    """Raises InputError if a split, whose values reach from low to high, seems to be stored in another range."""
+    if (ends == BYTES and high <= 1) or (ends[0] < 0 <= low):
+        raise InputError(
+            f"{name} has values from {low:g} to {high:g}, but the training images have the range [{ends[0]:g}, "
+            f"{ends[1]:g}]: store both in the same way, or set dataset.range=[low,high] if they are"
+        )
+
+
 def to_pixels(parts: list[np.ndarray], ends: Range) -> list[np.ndarray]:
     """All splits in one form: uint8 from 0 to 255 where every value is one of these levels, else float32 in [0, 1]."""
     if ends == BYTES and all(x.dtype == np.uint8 for x in parts):

@@ -18,7 +18,7 @@ from bench.datasets.content import row_hashes
 from bench.datasets.ranges import BYTES, Range
 
 MODES = {1: "L", 3: "RGB"}  # by the number of channels
-BLOCK = 2**26  # bytes of decoded pictures that wait to be written
+BLOCK = 2**24  # bytes of decoded pictures that wait to be written together
 
 
 class Form(NamedTuple):
@@ -102,11 +102,12 @@ def decode_all(root: str, files: list[str], form: Form, folder: Path) -> dict[st
     damaged: dict[int, str] = {}
     ends: dict[float, tuple[float, float]] = {}
     transparent = 0
-    at_once = max(1, BLOCK // (form.channels * form.height * form.width))
+    threads = os.cpu_count() or 1
+    at_once = max(threads, BLOCK // (form.channels * form.height * form.width))
 
     def blocks() -> Iterator[np.ndarray]:
         nonlocal transparent
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of the interpreter while it decodes
+        with ThreadPoolExecutor(threads) as pool:  # Pillow lets go of the interpreter while it decodes
             for start in range(0, len(files), at_once):
                 paths = (root + file for file in files[start : start + at_once])
                 good = []

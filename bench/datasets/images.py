@@ -21,7 +21,7 @@ from bench.datasets import Source, hold_out
 from bench.datasets.cache import kept, mapped
 from bench.datasets.decoding import Form, colour, decode_all
 from bench.datasets.folders import LAYOUTS, Listing, find, kinds
-from bench.datasets.ranges import BYTES, UNIT, Range, decide
+from bench.datasets.ranges import BYTES, UNIT, Range
 
 VERSION = 1  # of what is kept in the cache: raised whenever pictures are decoded otherwise
 IN_MEMORY = 2**28  # bytes of decoded pictures that are read into memory; more of them stay on disk
@@ -181,31 +181,28 @@ def _decode(root: str, files: list[str], form: Form, folder: Path) -> dict[str, 
             f"{files[answer['damaged'][0]]}: {answer['reason']}; get the folder again, or remove them"
         )
     stored = form.range or _stored_range(root, answer["ends"])
-    if form.range is None and stored == UNIT and answer["ends"][0][0] == 255:
+    if form.range is None and stored == UNIT and answer["ends"][0][0] == BYTES[1]:
         answer = decode_all(root, files, form._replace(range=stored), folder)
     return answer | {"range": stored}
 
 
 def _stored_range(root: str, ends: list[tuple[float, float, float]]) -> Range:
-    """Black and white of pictures whose stored values reach from `low` to `high`, where files can hold `white`."""
+    """Black and white of pictures whose stored values reach from low to high, in files that can hold up to white.
+
+    ends: (white, low, high) of each depth. As for arrays, more than half of what a file can hold must be used.
+    """
     if max(high for _, _, high in ends) == 0:
         raise InputError(f"all pictures in {root} are black; if they are transparent, set dataset.background=white")
+    white, low, high = ends[0]
+    if len(ends) == 1 and white == BYTES[1] and high <= 1:
+        return UNIT
     for white, low, high in ends:
-        if white > 255 and high <= white / 2:
+        if white > 1 and high <= white / 2:
             raise InputError(
                 f"{root} has pictures with values from {low:g} to {high:g}, in files that can hold {white:g}: set "
-                f"dataset.range=[0,{high:g}] if these are black and white, or dataset.range=[0,{white:g}]"
+                f"dataset.range=[0,{high:g}] if {high:g} is white, or dataset.range=[0,{white:g}] if they are dark"
             )
-    whites = [white for white, *_ in ends]
-    if 255 not in whites:
-        return 0.0, whites[0]
-    low, high = ends[whites.index(255)][1:]
-    found = decide(root, np.empty(0, np.uint8), np.array([low]), np.array([high]))
-    if found != BYTES and len(whites) > 1:
-        raise InputError(
-            f"{root} has pictures of 8 bits with values 0 and 1 beside deeper ones: bring all to one range"
-        )
-    return found
+    return (0.0, ends[0][0]) if len(ends) == 1 else BYTES
 
 
 def _warnings(listing: Listing, files: list[str], answer: dict[str, Any], background: str) -> list[str]:

@@ -127,6 +127,8 @@ def _split(
 
 def _layout(name: str, x: np.ndarray, channels: Literal["first", "last"] | None) -> np.ndarray:
     """[N, C, H, W]."""
+    if channels is not None and x.ndim != 4:
+        raise InputError(f"dataset.channels={channels} has no effect: {name} has shape {x.shape}; leave it out")
     if x.ndim == 2 and (side := math.isqrt(x.shape[1])) ** 2 == x.shape[1]:
         return x.reshape(len(x), 1, side, side)
     if x.ndim == 3:

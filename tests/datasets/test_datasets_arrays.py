@@ -61,6 +61,9 @@ def test_channels_that_are_not_where_they_are_said_to_be_are_refused(tmp_path):
         InputError, match=r"dataset\.channels=first: .*x_train has shape \(8, 6, 4, 3\); expected 1 or 3"
     ):
         arrays(path, channels="first")
+    path = saved(tmp_path, {"x_train": np.zeros((8, 6, 4)), "x_test": np.zeros((8, 6, 4))})
+    with pytest.raises(InputError, match=r"dataset\.channels=first has no effect: .*x_train has shape \(8, 6, 4\)"):
+        arrays(path, channels="first")
 
 
 @pytest.mark.parametrize("given", [(8, 35), (8, 6, 4, 2), (8, 2, 6, 4), (8, 28, 28, 28), (8,), (8, 1, 6, 4, 1)])

@@ -55,7 +55,7 @@ def hold_out(whole: Split, **known: Any) -> Source:
 
 
 def limited(split: Split, limit: int) -> Split:
-    """The first `limit` examples of each class, or of all without labels, in the split's order. label: [N] of one kind."""
+    """The first `limit` examples of each class, or of all without labels, in order; label: [N] of one kind."""
     if split.label is None:
         return split.rows(slice(limit))
     _, numbers, members = np.unique(split.label, return_inverse=True, return_counts=True)

@@ -135,7 +135,7 @@ def _layout(name: str, x: np.ndarray, channels: Literal["first", "last"] | None)
         return x[:, np.newaxis]
     if x.ndim == 4:
         fits = {where: x.shape[axis] in CHANNELS for where, axis in (("first", 1), ("last", 3))}
-        if channels is None and all(fits.values()):
+        if channels is None and all(fits.values()) and max(x.shape[1:]) > 1:
             raise InputError(
                 f"{name} has shape {x.shape}, whose channels may be first or last: set dataset.channels=first or last"
             )

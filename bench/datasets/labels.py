@@ -31,8 +31,9 @@ def flat(name: str, values: Any, count: int) -> np.ndarray:
     if y.dtype.kind in "iu":
         return y
     if y.dtype.kind == "f":
-        if not np.array_equal(y, np.rint(y)) or not np.isfinite(y).all():
-            raise InputError(f"{name} holds values that are not whole numbers: expected classes, by number or by name")
+        y = y.astype(np.float64)
+        if not np.array_equal(y, np.rint(y)) or np.abs(y).max(initial=0) >= 2**53:
+            raise InputError(f"{name} holds values that are not whole numbers: expected whole numbers or strings")
         return y.astype(np.int64)
     if y.dtype.kind in "SUO":
         return _texts(name, y)

@@ -27,7 +27,7 @@ from bench.datasets.ranges import (
     grey_levels_of,
     to_pixels,
 )
-from bench.datasets.source import MINIMUM, Seed, Source, set_apart
+from bench.datasets.source import MINIMUM, Seed, Source, limited, set_apart
 from bench.draws import Draws
 
 Splits = dict[str, Split]
@@ -61,7 +61,7 @@ def prepare(
     _check_modes(source, splits["train"].x.shape[1:])
     splits = _known(splits)
     if limit is not None:
-        splits = {name: split.rows(_first(split, limit)) for name, split in splits.items()}
+        splits = {name: limited(split, limit) for name, split in splits.items()}
     for name, split in splits.items():
         if len(split.x) < MINIMUM[name]:
             raise InputError(f"x_{name} has {len(split.x)} images: expected at least {MINIMUM[name]}")
@@ -203,18 +203,6 @@ def _check_modes(source: Source, image: tuple[int, ...]) -> None:
         )
     if not np.isfinite(centres).all() or not 0 < sigma < np.inf:
         raise InputError(f"modes must be finite, and mode_sigma={sigma} finite and over 0")
-
-
-def _first(split: Split, limit: int) -> np.ndarray:
-    """The rows of the first `limit` examples of each class, or of all without labels, in the split's order."""
-    if split.label is None:
-        return np.arange(min(limit, len(split.x)))
-    _, numbers = np.unique(split.label, return_inverse=True)
-    order = np.argsort(numbers, kind="stable")
-    starts = np.searchsorted(numbers[order], np.arange(numbers.max() + 1))
-    place = np.empty(len(order), int)  # of each example within its class
-    place[order] = np.arange(len(order)) - starts[numbers[order]]
-    return np.flatnonzero(place < limit)
 
 
 def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range) -> tuple[Range, list[str]]:

@@ -50,6 +50,8 @@ def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) ->
     InputError for anything else, which can mean anything.
     """
     low, high = float(lowest.min()), float(highest.max())
+    if low == high:
+        raise InputError(f"{name} holds the value {low:g} only: there is nothing to learn")
     if low >= 0 and high <= 1:
         return UNIT
     if x.dtype.kind == "f" and -1 <= low < -0.5 and high <= 1:

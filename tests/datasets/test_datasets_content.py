@@ -61,6 +61,9 @@ def test_images_of_one_pixel_are_not_called_constant():
 def test_training_images_that_are_all_the_same_are_refused():
     with pytest.raises(InputError, match="all training images are the same: there is nothing to learn"):
         prepare(source(BYTES, x_train=BYTES[[3] * 300]))
+    for value in (0, 7, 255):
+        with pytest.raises(InputError, match=f"x_train holds the value {value} only: there is nothing to learn"):
+            prepare(source(BYTES, x_train=np.full_like(BYTES[:300], value)))
 
 
 def test_hashes_are_those_of_the_rows_wherever_they_lie():

@@ -52,6 +52,7 @@ def test_strings_that_only_look_like_equal_numbers_stay_apart():
         ({"y_train": LABELS[:299]}, r"y_train has shape \(299,\), but there are 300 images"),
         ({"y_train": LABELS[:300] + 0.5}, "y_train holds values that are not whole numbers"),
         ({"y_train": np.full(300, np.nan)}, "y_train holds values that are not whole numbers"),
+        ({"y_train": np.full(300, 1e300)}, "y_train holds values that are not whole numbers"),
         ({"y_train": np.tile([[1, 0, 1]], (300, 1))}, r"y_train has shape \(300, 3\), and its rows are not one-hot"),
         ({"y_train": np.zeros((300, 3))}, "its rows are not one-hot"),
         ({"y_train": np.zeros((300, 2, 2))}, r"y_train has shape \(300, 2, 2\)"),

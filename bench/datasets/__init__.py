@@ -18,6 +18,7 @@ from pydantic import ConfigDict, ValidationError, validate_call
 from bench.core import InputError
 from bench.data import Data, OnDisk, Split
 from bench.datasets.content import row_hashes
+from bench.datasets.folders import walk
 from bench.datasets.preparation import prepare
 from bench.datasets.source import Seed, Source, hold_out
 
@@ -64,13 +65,13 @@ def _files(options: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(stamp for path in paths if path.exists() for stamp in _stamps(path))
 
 
-def _stamps(place: Path | os.DirEntry[str]) -> Iterator[tuple[str, int, int]]:
-    if place.is_dir():
-        for entry in os.scandir(place.path if isinstance(place, os.DirEntry) else place):
-            yield from _stamps(entry)
-    elif os.path.exists(place):  # a link may lead nowhere
-        stat = place.stat()
-        yield os.fspath(place), stat.st_size, stat.st_mtime_ns
+def _stamps(place: Path) -> Iterator[tuple[str, int, int]]:
+    for file in [f"{place}/{inner}" for inner in walk(f"{place}/")] if place.is_dir() else [str(place)]:
+        try:
+            status = os.stat(file)
+        except OSError:  # a link may lead nowhere
+            continue
+        yield file, status.st_size, status.st_mtime_ns
 
 
 def _parameters(function: Callable) -> set[str]:

@@ -73,11 +73,22 @@ def find(root: str) -> Listing:
             raise InputError(f"{root} holds {_listed(same)}, which all mean {split}: keep one of them")
     found = {folder: _split(root, f"{folder}/", unread) for folder in named}
     _check_classes(root, found)
-    beside = {folder: sum(1 for _ in _walk(root, f"{folder}/")) for folder in folders if folder not in named}
+    beside = {folder: sum(1 for _ in walk(root, f"{folder}/")) for folder in folders if folder not in named}
     warnings = [f"{folder}/ is no split and was not read: {count} files" for folder, count in beside.items() if count]
-    if loose := [file for file in files if _is_picture(file)]:
+    if loose := _parted(files)[0]:
         warnings.append(f"{len(loose)} pictures outside {_listed(named)} were not read: {loose[0]}, ...")
     return Listing(True, {named[folder]: split for folder, split in found.items()}, unread, warnings)
+
+
+def walk(root: str, folder: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every file below a folder of the root, by its path below the root. A link to a folder above is not followed."""
+    real = os.path.realpath(root + folder)
+    if real in above:
+        return
+    folders, files = _entries(root + folder)
+    yield from (folder + file for file in files)
+    for inner in folders:
+        yield from walk(root, f"{folder}{inner}/", (*above, real))
 
 
 def kinds(unread: Counter[str]) -> list[str]:
@@ -91,8 +102,8 @@ def kinds(unread: Counter[str]) -> list[str]:
 def _split(root: str, folder: str, unread: Counter[str]) -> Found:
     """folder: below the root, "" or with a slash at its end."""
     folders, files = _entries(root + folder)
-    loose = [file for file in files if _is_picture(file)]
-    if folders and loose:
+    loose = _parted(files)[0] if folders else []
+    if loose:
         raise InputError(
             f"{root}{folder} holds folders ({folders[0]}/) and loose pictures ({loose[0]}): put each picture into a "
             "class folder, or all of them side by side"
@@ -101,11 +112,10 @@ def _split(root: str, folder: str, unread: Counter[str]) -> Found:
     found = Found([], [] if folders else None)
     for place, name in places.items():
         _check_no_splits(root, place)
-        below = [folder + file for file in files] if name is None else list(_walk(root, place))
-        pictures = [file for file in below if _is_picture(file)]
+        pictures, others = _parted([folder + file for file in files] if name is None else walk(root, place))
         if not pictures:
             raise InputError(f"{root}{place} holds no pictures: {LAYOUTS}")
-        unread.update(_suffix(file) for file in below if not _is_picture(file))
+        unread.update(others)
         found.files.extend(pictures)
         if found.classes is not None and name is not None:
             found.classes.extend([name] * len(pictures))
@@ -152,23 +162,19 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
-def _walk(root: str, folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every file below a folder, by its path below the root. A link to a folder above is not followed."""
-    real = os.path.realpath(root + folder)
-    if real in above:
-        return
-    folders, files = _entries(root + folder)
-    yield from (folder + file for file in files)
-    for inner in folders:
-        yield from _walk(root, f"{folder}{inner}/", (*above, real))
+def _parted(files: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The pictures among files, and the suffixes of the others."""
+    known, pictures, others = suffixes(), [], []
+    for file in files:
+        if (suffix := _suffix(file)) in known:
+            pictures.append(file)
+        else:
+            others.append(suffix)
+    return pictures, others
 
 
 def _suffix(file: str) -> str:
     return splitext(file)[1].lower()
-
-
-def _is_picture(file: str) -> bool:
-    return _suffix(file) in suffixes()
 
 
 def _listed(folders: Iterable[str]) -> str:

@@ -108,8 +108,11 @@ def test_subfolders_of_a_class_are_read_and_links_in_a_circle_end(tmp_path):
     draw(tmp_path / "a" / "right", 6)
     draw(tmp_path / "a", 4)
     draw(tmp_path / "b", 10)
-    (tmp_path / "a" / "right" / "up").symlink_to(tmp_path / "a")
+    for name in ("up", "again"):
+        (tmp_path / "a" / "right" / name).symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "nowhere.txt").symlink_to(tmp_path / "gone")
     source = images(str(tmp_path), size=4)
+    assert load(TARGET | {"root": str(tmp_path), "size": 4}).shapes.classes == 2
     assert np.bincount([*source.train.label, *source.test.label]).tolist() == [15, 10]
 
 

@@ -19,7 +19,7 @@ from bench.data import Shapes
 from bench.draws import number
 from bench.engine.train import Budget, MakeOptimizer
 from bench.evaluation.settings import EvaluationSettings
-from bench.runs.store import IDENTITY, check_sweep, identity
+from bench.runs.store import IDENTITY, check_sweep
 
 PARTS = ("network", "likelihood", "prior", "adversarial")  # a model's constructor asks for those it uses by name
 BESIDES = ("_target_", "optimizers", "requires")  # keys of a model that are not its constructor's
@@ -62,11 +62,6 @@ class Job:
         return "-".join(choice for choice in shown if choice)
 
     @property
-    def id(self) -> str:
-        """A hash of what decides the weights, the seed aside."""
-        return identity(self.config)
-
-    @property
     def budget(self) -> Budget:
         """None of it where the model is fitted in closed form."""
         return Budget(**self.config["budget"]) if self.config["budget"] else Budget(epochs=0)
@@ -95,6 +90,7 @@ def check(config: dict[str, Any]) -> Job:
     unused |= set() if model.players else {"optimizer", "budget"}
     groups: dict[str, Any] = {group: None if group in unused else dict(config[group]) for group in IDENTITY}
     choices = {group: None if group in unused else config["choices"][group] for group in IDENTITY}
+    choices["dataset"] = data_name(config["dataset"], config["choices"]["dataset"])
     if groups["optimizer"] is None:
         groups["model"].pop("optimizers", None)
 
@@ -117,6 +113,19 @@ def check(config: dict[str, Any]) -> Job:
     for level in job.metrics.noise_levels:
         corruption(job, level=level)
     return job
+
+
+def data_name(options: dict[str, Any], choice: str) -> str:
+    """What a data set is called: by `dataset.name`, or else by its option.
+
+    An option that is named after its loader (arrays, images) names no data set: then its file or folder does.
+    """
+    place = options.get("path") or options.get("root")
+    is_loader = options["_target_"].rpartition(".")[2] == choice
+    if options.get("name") or not (is_loader and place):
+        return options.get("name") or choice
+    path = Path(place).expanduser().resolve()
+    return path.name if path.is_dir() else path.stem
 
 
 def check_combination(job: Job, shapes: Shapes) -> Model:

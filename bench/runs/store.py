@@ -1,6 +1,7 @@
 """The records of runs: their schema and identity, and how they are written and found.
 
     results/<sweep>/<name>-<id>/seed-<s>/    record.json  history.csv  weights.safetensors  images.npz
+    results/<sweep>/records.jsonl            or the records alone, one a line, as `export` writes them
 
 record.json is written last: where it exists, the other files are whole.
 """
@@ -14,7 +15,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -276,38 +277,100 @@ def write(
         ) from error
 
 
+READABLE = (2, 3)  # schemas that `find` reads; what was written in another one is neither resumed nor evaluated again
+RECORDS = "records.jsonl"  # the records of a whole sweep, one a line
+_FOLDER_KEYS = ("name", "id", "seed")  # what decides where a record lies
+
+
 def parse(path: Path) -> dict[str, Any] | None:
     """A record file's content; None where it is torn."""
+    return _parsed(path.read_bytes())
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
     except ValueError:
         return None
     return content if isinstance(content, dict) else None
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """A seed's `Record`, with its folder (a Path) under "folder". Raises InputError where there is no whole one."""
+def _check_schema(record: Mapping[str, Any], where: str, schemas: tuple[int, ...]) -> None:
+    if record.get("schema") not in schemas:
+        raise _input_error(
+            f"{where} has schema {record.get('schema')}, this version reads schema {' and '.join(map(str, schemas))}: "
+            "use the version that wrote it, or another sweep name"
+        )
+
+
+def read(folder: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
+    """A seed's `Record`, with its folder (a Path) under "folder".
+
+    Raises InputError where there is no whole one, or none of these schemas.
+    """
     path = Path(folder) / RECORD
     if not path.is_file():
         raise _input_error(f"{path} does not exist: give the folder of one seed of a finished run, .../seed-<s>")
     record = parse(path)
     if record is None:
         raise _input_error(f"{path} is torn, it is not whole JSON: delete it and start the same sweep again")
-    if record.get("schema") != SCHEMA:
-        raise _input_error(
-            f"{path} has schema {record.get('schema')}, this version reads schema {SCHEMA}: "
-            "use the version that wrote it, or another sweep name"
-        )
+    _check_schema(record, str(path), schemas)
     return record | {"folder": Path(folder)}
 
 
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a records.jsonl, each with the folder it had beside that file, which need not exist."""
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        where = f"{path}, line {number},"
+        record = _parsed(line)
+        if record is None:
+            raise _input_error(f"{where} is torn, it is not a whole JSON object: export the sweep again")
+        _check_schema(record, where, READABLE)
+        if missing := [key for key in _FOLDER_KEYS if key not in record]:
+            raise _input_error(f"{where} is not a record, it has no {' and no '.join(missing)}: export the sweep again")
+        run = path.parent / f"{record['name']}-{record['id']}"
+        records.append(record | {"folder": seed_folder(run, record["seed"])})
+    return records
+
+
+def _place(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(record[key] for key in _FOLDER_KEYS)
+
+
 def find(results: Path, sweep: str) -> list[dict[str, Any]]:
-    """All records of a sweep, by name and seed. Raises InputError if there is no such sweep, or nothing in it."""
+    """All records of a sweep, from its run folders and from its records.jsonl, by name, id and seed.
+
+    A record in a run folder replaces a line of the same name, id and seed. Raises InputError if there is no such
+    sweep, if it has no record, or if one is torn, foreign or of a schema that is not READABLE.
+    """
     folder = Path(results) / check_sweep(sweep)
     if not folder.is_dir():
         there = sorted(path.name for path in Path(results).glob("[!.]*") if path.is_dir())
         raise _input_error(f"there is no sweep {sweep!r} in {results}: there is {', '.join(there) or 'none yet'}")
-    records = [read(path.parent) for path in folder.glob(f"[!.]*/seed-*/{RECORD}")]
+    records = [read(path.parent, READABLE) for path in folder.glob(f"[!.]*/seed-*/{RECORD}")]
+    if (folder / RECORDS).is_file():
+        places = {_place(record) for record in records}
+        records += [line for line in _read_lines(folder / RECORDS) if _place(line) not in places]
     if not records:
         raise _input_error(f"the sweep {sweep!r} in {results} has no records yet: run `bench sweep={sweep}` first")
-    return sorted(records, key=lambda record: (record["name"], record["id"], record["seed"]))
+    return sorted(records, key=_place)
+
+
+def export(records: Iterable[Mapping[str, Any]], target: Path) -> Path:
+    """Writes records into one file, one a line, by name, id and seed; `find` reads a records.jsonl as it does folders.
+
+    target: a file whose name ends in .jsonl, or else a folder, in which records.jsonl is written. Numbers keep their
+    exact values. Returns the file's path. Raises InputError where it cannot be written.
+    """
+    path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / RECORDS
+    lines = [
+        json.dumps({key: value for key, value in record.items() if key != "folder"}, separators=(",", ":"))
+        for record in sorted(records, key=_place)
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))
+    except OSError as error:
+        raise _input_error(f"cannot write {path}: {error.strerror or error}; export to another place") from error
+    return path

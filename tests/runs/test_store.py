@@ -346,6 +346,88 @@ def test_find_names_what_there_is(tmp_path):
         store.find(tmp_path, "third")
 
 
+# A sweep in one file
+
+
+def sweep_of(results: Path, *records: dict, name: str = "first") -> list[dict]:
+    for record in records:
+        store.write(
+            store.seed_folder(store.run_folder(results, name, record["name"], record["id"]), record["seed"]), record
+        )
+    return store.find(results, name)
+
+
+def without_folders(records: list[dict]) -> list[dict]:
+    return [{key: value for key, value in record.items() if key != "folder"} for record in records]
+
+
+def test_an_exported_sweep_is_read_like_its_folders_to_the_last_digit(tmp_path):
+    numbers = {"value": 0.1 + 0.2, "se": 1e-300, "n": 2**53 + 1, "floor": -1.2345678901234567e-5, "ideal": 1.0}
+    ids = {"vae": "abcdef0123", "ae": "0123456789"}
+    metrics = {"elbo": numbers}
+    records = [sample(name=name, id=ids[name], seed=seed, metrics=metrics) for name in ids for seed in (10, 2)]
+    found = sweep_of(tmp_path, *records)
+    path = store.export(reversed(found), tmp_path / "committed" / "first")
+    assert path == tmp_path / "committed" / "first" / "records.jsonl"
+    lines = path.read_text().splitlines()
+    places = [(one["name"], one["seed"]) for one in map(json.loads, lines)]
+    assert places == [("ae", 2), ("ae", 10), ("vae", 2), ("vae", 10)]
+    back = store.find(tmp_path / "committed", "first")
+    assert without_folders(back) == without_folders(found)
+    assert repr(back[0]["metrics"]) == repr(found[0]["metrics"])
+    assert back[0]["folder"] == tmp_path / "committed" / "first" / "ae-0123456789" / "seed-2"
+    store.export(back, tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == path.read_bytes()
+
+
+def test_a_sweep_may_have_folders_and_a_file_and_folders_win(tmp_path):
+    sweep_of(tmp_path, sample(seed=0), sample(seed=1))
+    store.export(store.find(tmp_path, "first"), tmp_path / "second")
+    found = sweep_of(tmp_path, sample(seed=1, steps=99), sample(seed=2), name="second")
+    assert [(one["seed"], one["steps"]) for one in found] == [(0, 10), (1, 99), (2, 10)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"schema": 2, "na', "is torn"),
+        (b"", "is torn"),
+        (b"\xff\xfe", "is torn"),
+        (b"[1]", "is torn"),
+        (b'{"schema": 1}', "has schema 1"),
+        (b'{"elbo": 1.0}', "has schema None"),
+        (b'{"schema": 2, "name": "vae"}', "is not a record, it has no id and no seed"),
+    ],
+)
+def test_a_torn_or_foreign_line_is_named(tmp_path, line, message):
+    path = store.export(sweep_of(tmp_path, sample()), tmp_path / "one")
+    whole = path.read_bytes()
+    path.write_bytes(whole + line + b"\n" + whole)
+    with pytest.raises(InputError, match=rf"records\.jsonl, line 2, {message}") as caught:
+        store.find(tmp_path, "one")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_older_schema_is_found_and_not_continued(tmp_path):
+    folder = store.seed_folder(store.run_folder(tmp_path, "first", "vae", "0123456789"), 0)
+    for schema in store.READABLE:
+        store.write(folder, sample())
+        (folder / "record.json").write_text(json.dumps(store.parse(folder / "record.json") | {"schema": schema}))
+        assert [one["schema"] for one in store.find(tmp_path, "first")] == [schema]
+        if schema != store.SCHEMA:
+            with pytest.raises(InputError, match=f"has schema {schema}"):
+                store.read(folder)
+    (folder / "record.json").write_text(json.dumps(sample() | {"schema": 1}))
+    with pytest.raises(InputError, match="reads schema 2 and 3"):
+        store.find(tmp_path, "first")
+
+
+def test_an_export_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="cannot write .*taken"):
+        store.export(sweep_of(tmp_path, sample()), tmp_path / "taken" / "first")
+
+
 def test_reading_records_does_not_import_torch(tmp_path):
     store.write(tmp_path, sample())
     code = f"import sys, bench.runs.store as r; r.read({str(tmp_path)!r}); print('torch' in sys.modules)"

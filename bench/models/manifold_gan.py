@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Whole
+from bench.core import Count, Level, Losses, Model, Observation, Phase, Player, Posterior, NonNegativeInt
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -41,7 +41,7 @@ class ManifoldGAN(Model):
         prior: Prior,
         adversarial: Adversarial,
         latent_dim: Count = 16,
-        noise_dim: Whole = 16,
+        noise_dim: NonNegativeInt = 16,
         beta: Level = 1.0,
         adversarial_weight: Level = 1.0,
         l1_weight: Level = 10.0,

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.core import Count, Whole
+from bench.core import Count, NonNegativeInt
 from bench.draws import Draws
 
 Image = tuple[int, int, int]
@@ -205,7 +205,7 @@ class Network(ABC):
     """Builds the networks of a model. hidden: units a layer; depth: hidden layers."""
 
     hidden: Count = 500
-    depth: Whole = 2
+    depth: NonNegativeInt = 2
     activation: Activation = "relu"
     norm: Norm = "none"
     dropout: DropoutRate = 0.0

@@ -25,7 +25,7 @@ class InputError(ValueError):
 
 
 class SkipError(InputError):
-    """A combination of options that makes no sense: an error in a single run, a skipped row with a reason in a sweep."""
+    """A combination of options that makes no sense: an error in a single run, a skipped row in a sweep."""
 
 
 class UnavailableError(Exception):

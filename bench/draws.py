@@ -98,7 +98,5 @@ class RowDraws(Draws):
         return inner
 
     def _draw(self, kind: str, name: str, shape: tuple[int, ...]) -> Tensor:
-        assert shape[0] == len(range(self._total)[self._rows]), (
-            f"{name!r} needs one row per example, not {shape}"
-        )
+        assert shape[0] == len(range(self._total)[self._rows]), f"{name!r} needs one row per example, not {shape}"
         return super()._draw(kind, name, (self._total, *shape[1:]))[self._rows]

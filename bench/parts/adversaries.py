@@ -162,8 +162,8 @@ class Adversarial:
 
         A default of "margin" applies only to the loss that it is defined for; with others both are always updated.
         """
-        fitting = "always" if default == "margin" and self.loss != MARGIN_LOSS else default
-        policy: Any = fitting if self.balance == "own" else self.balance
+        applicable = "always" if default == "margin" and self.loss != MARGIN_LOSS else default
+        policy: Any = applicable if self.balance == "own" else self.balance
         balance = Balance(policy, self.every, self.accuracy, self.equilibrium, self.margin)
         step = torch.zeros((), dtype=torch.int64, device=real.device) if step is None else step
         return balance((self.real(real).mean(), self.fake(fake).mean()), self.critic_accuracy(real, fake), step)

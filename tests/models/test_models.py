@@ -136,8 +136,8 @@ def test_a_small_step_against_the_gradient_lowers_the_loss_of_its_player(name, n
 @any_network
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_stacked_seeds_train_as_each_alone(name, network, norm, float64):
-    """To 1e-9 after five steps of SGD in float64. With Adam, gradients that are zero up to rounding would give full steps:
-    those of the bias of a code before batch norm, for example."""
+    """To 1e-9 after five steps of SGD in float64. Not Adam, which takes full steps for gradients that are zero up to
+    rounding, such as that of a code's bias before batch norm."""
     job = small_job(name, network, norm, "optimizer=sgd", "optimizer.lr=1e-3")
     data, budget = small_data(), Budget(steps=5, batch_size=16)
     stack = stack_of(job, [5, 0, 3])

@@ -25,7 +25,7 @@ class InputError(ValueError):
 
 
 class SkipError(InputError):
-    """A combination of options that makes no sense: an error in a single run, a skipped row in a sweep."""
+    """A combination that makes no sense: an error in a single run, a skipped row with its reason in a sweep."""
 
 
 class UnavailableError(Exception):
@@ -105,7 +105,8 @@ class Model(nn.Module, ABC):
     notes: dict[str, str] = {}
 
     @abstractmethod
-    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses: ...
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
+        """The losses of the players in this turn, from one forward pass."""
 
     def fit(self, data: Data, draws: Draws) -> None:
         """Fits parameters in closed form on data.train, before gradient training. Default: none."""

@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from bench.core import Corruption, Count, InputError, Level, Model, Rate, SkipError
 from bench.data import Shapes
-from bench.draws import number
+from bench.draws import generator_seed
 from bench.engine.train import Budget, MakeOptimizer
 from bench.evaluation.settings import EvaluationSettings
 from bench.runs.store import IDENTITY, check_sweep
@@ -185,7 +185,7 @@ def build(config: dict[str, Any], shapes: Shapes, seed: int) -> Model:
     """The model with the starting weights of a seed: the same for a seed whatever else runs."""
     target = _target("model", config["model"])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number(seed, "initialisation"))
+        torch.manual_seed(generator_seed(seed, "initialisation"))
         parts = {part: _make(part, config[part]) for part in PARTS if config[part] is not None}
         return target(shapes=shapes, **parts, **_options("model", config["model"]))
 

@@ -25,6 +25,8 @@ class Autoencoder(Model):
     2020, section 4), and codes are drawn from that.
     """
 
+    unused_settings = ("network.dropout",)
+
     def __init__(
         self,
         shapes: Shapes,

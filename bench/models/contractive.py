@@ -32,6 +32,8 @@ class Contractive(Model):
     and a decoder only has to grow with it.
     """
 
+    unused_settings = ("network.dropout",)
+
     def __init__(
         self,
         shapes: Shapes,

@@ -22,6 +22,8 @@ class IWAE(Model):
     Not the mean of k ELBOs: the sum stands inside the logarithm, and weights stay in log space.
     """
 
+    unused_settings = ("network.dropout",)
+
     def __init__(
         self,
         shapes: Shapes,

@@ -51,13 +51,16 @@ class VAEGAN(Model):
             )
         if adversarial.critic_steps > 1:
             raise SkipError("a VAE/GAN moves its players from one forward pass: adversarial.critic_steps must be 1")
-        self.latent_dim, self.gamma, self.beta = latent_dim, gamma, beta
-        self.adversarial_weight = adversarial_weight
+        self.latent_dim, self.gamma, self.beta, self.adversarial_weight = latent_dim, gamma, beta, adversarial_weight
         self.encoder = network.encoder(shapes.image, 2 * latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
         self.discriminator = network.critic(shapes.image)
         self.likelihood, self.adversarial = likelihood, adversarial
         self.prior = prior.checked(latent_dim, density=True)
+
+    @classmethod
+    def own_balance(cls, adversarial_weight: float = 1.0, **options: object) -> str:
+        return "margin" if adversarial_weight else "always"  # without an adversary nobody needs to wait
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)
@@ -71,7 +74,7 @@ class VAEGAN(Model):
         reconstruction = 0.5 * ((features - features_decoded) ** 2).sum(1).mean()
         heard = self.adversarial_weight * self.adversarial.generator(fake)
         discriminator = self.adversarial.discriminator(real, fake)
-        own = "margin" if self.adversarial_weight else "always"  # whom nobody judges need not wait
+        own = self.own_balance(self.adversarial_weight)
         discriminator_learns, decoder_learns = self.adversarial.gates(real, fake, batch.step, own)
         return Losses(
             {

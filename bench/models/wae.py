@@ -21,6 +21,8 @@ class WAE(Model):
     the paper's.
     """
 
+    unused_settings = ("network.dropout",)
+
     def __init__(
         self,
         shapes: Shapes,

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.core import Count, Whole
+from bench.core import Count, UnusedIf, Whole
 from bench.draws import Draws
 
 Image = tuple[int, int, int]
@@ -204,11 +204,11 @@ class Critic(nn.Module):
 class Network(ABC):
     """Builds the networks of a model. hidden: units a layer; depth: hidden layers."""
 
-    hidden: Count = 500
+    hidden: Annotated[Count, UnusedIf(depth=0)] = 500
     depth: Whole = 2
-    activation: Activation = "relu"
-    norm: Norm = "none"
-    dropout: DropoutRate = 0.0
+    activation: Annotated[Activation, UnusedIf(depth=0)] = "relu"
+    norm: Annotated[Norm, UnusedIf(depth=0)] = "none"
+    dropout: Annotated[DropoutRate, UnusedIf(depth=0)] = 0.0
 
     @abstractmethod
     def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:

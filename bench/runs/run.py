@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Outcome:
     seeds: dict[int, str]
     reason: str | None = None
     seconds: float = 0.0  # that a dry run expects
+    warnings: list[str] = field(default_factory=list)
 
 
 def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
@@ -55,11 +56,11 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     that makes no sense as skipped.
     """
     keep_freed_memory()
-    job = check(config)
+    job = check(config, in_sweep)
     requested(job.metrics)
     data = datasets.load(job.config["dataset"], job.device)
     folder = store.run_folder(job.results, job.settings.sweep, job.name, job.id)
-    outcome = Outcome(str(job.results), job.settings.sweep, folder.name, {})
+    outcome = Outcome(str(job.results), job.settings.sweep, folder.name, {}, warnings=[*job.ignored, *job.warnings])
     seeds = job.settings.seeds
     base = _base(job, data)
     try:
@@ -158,14 +159,14 @@ def train_group(
         for listener in listeners:
             listener.started(job.name, job.id, base["config"], seeds, steps)
         for seed, found in trained_only.items():
-            model = restored(found).to(job.device)
+            model = restored(found, job.settings.allow).to(job.device)
             own[seed] = {key: found.get(key) for key in OF_TRAINING}
             conclude(seed, model)
         seeds = [seed for seed in seeds if seed not in recorded]
         if not seeds:
             return
         base["seeds_stacked"] = seeds
-        models = [build(job.config, data.shapes, seed).to(job.device) for seed in seeds]
+        models = [build(job.config, data.shapes, seed, job.settings.allow).to(job.device) for seed in seeds]
         clock = time.perf_counter()
         for seed, model in zip(seeds, models, strict=True):
             model.fit(data, Draws(seed, "fit", device=job.device))
@@ -239,7 +240,7 @@ def add_metrics(job: Job, data: Data, found: dict[str, Any]) -> None:
     if names := _lacking(job, found):
         job = replace(job, metrics=replace(job.metrics, names=names))
         watch = tracking.Terminal(f"{job.name} seed {found['seed']}").watch
-        entries = judge(job, restored(found).to(job.device), data, found["seed"], found, watch)
+        entries = judge(job, restored(found, job.settings.allow).to(job.device), data, found["seed"], found, watch)
         store.write(found["folder"], found | {"metrics": found["metrics"] | entries})
 
 
@@ -320,7 +321,7 @@ def _base(job: Job, data: Data) -> dict[str, Any]:
         "gradient_norms": None,
         "parameters": {},
         "metrics": {},
-        "warnings": [],
+        "warnings": [*job.warnings],
         "started": _now(),
         "finished": _now(),
     }

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
+from bench.runs.store import ELSEWHERE
 
 OUTCOMES = "BENCH_OUTCOMES"  # the folder in which each job leaves its outcome, in whatever process a launcher runs it
 
@@ -151,7 +152,9 @@ def main() -> None:
     if jobs and jobs[0]["dry_run"]:
         print(plan(jobs))
     elif jobs:
-        code = code or int(any("failed" in outcome["seeds"].values() for outcome in jobs))
+        for line in unfinished(jobs):
+            print(f"bench: {line}", file=sys.stderr)
+            code = code or 1
         try:
             show(jobs)
         except (ValueError, OSError) as raised:  # InputError is a ValueError; records are whole, the report is not
@@ -162,7 +165,7 @@ def main() -> None:
 
 
 def show(jobs: list[dict[str, Any]]) -> None:
-    """Writes each sweep's report, prints this command's rows of it, and says last what became of the runs."""
+    """Writes the report of each sweep, prints the rows of this command, and last how many runs ended in which way."""
     from bench import report
 
     for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
@@ -172,8 +175,8 @@ def show(jobs: list[dict[str, Any]]) -> None:
 
 
 def plan(jobs: list[dict[str, Any]]) -> str:
-    """What a dry run found: a line a run, and the sum."""
-    runs = {outcome["run"]: outcome for outcome in jobs}.values()  # two jobs may come to the same run
+    """The result of a dry run: a line for each run, and the sum."""
+    runs = {(outcome["sweep"], outcome["run"]): outcome for outcome in jobs}.values()  # two jobs may share a run
     lines = []
     for outcome in runs:
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
@@ -182,12 +185,38 @@ def plan(jobs: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, f"{len(jobs)} jobs, {total(jobs)}; training takes about {about}, one after the other"])
 
 
+def statuses(jobs: list[dict[str, Any]]) -> dict[tuple[str, ...], str]:
+    """The status of each (sweep, run, seed), once: of two jobs that share a run, each may leave seeds to the other."""
+    found = [((job["sweep"], job["run"], seed), status) for job in jobs for seed, status in job["seeds"].items()]
+    return dict(sorted(found, key=lambda one: one[1] != ELSEWHERE))
+
+
 def total(jobs: list[dict[str, Any]]) -> str:
-    """The runs of all jobs, each counted once, by what became of them: two jobs that share a run may each have left
-    seeds of it to the other."""
-    seen = [((o["run"], seed), status) for o in jobs for seed, status in o["seeds"].items()]
-    statuses = dict(sorted(seen, key=lambda one: one[1] != "in another process"))
-    return f"{len(statuses)} runs: {counted(statuses)}"
+    """How many runs there are, by status."""
+    found = statuses(jobs)
+    return f"{len(found)} runs: {counted(found)}"
+
+
+def unfinished(jobs: list[dict[str, Any]]) -> list[str]:
+    """A line for each way in which a command did not do all that it was started for."""
+    counts = Counter(statuses(jobs).values())
+    failed = {
+        f"{name} of {outcome['run']} seed {seed}"
+        for outcome in jobs
+        for seed, names in outcome["failed_metrics"].items()
+        for name in names
+    }
+    lines = []
+    if counts["failed"]:
+        lines.append(f"{counts['failed']} runs failed: the table says why, and the same command repeats them")
+    if counts[ELSEWHERE]:
+        lines.append(f"{counts[ELSEWHERE]} runs are held by another process: when it has ended, repeat this command")
+    if failed:
+        few = ", ".join(sorted(failed)[:3]) + (", ..." if len(failed) > 3 else "")
+        lines.append(
+            f"{len(failed)} metrics failed ({few}): the table has the reasons, and the same command repeats them"
+        )
+    return lines
 
 
 def counted(statuses: dict[Any, str]) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.core import Count, InputError
+from bench.core import InputError
+from bench.data import Split
 from bench.datasets import Source
 
 CHANNELS = (1, 3)
 
 
-def arrays(path: str | None = None, grey_levels: Count = 256) -> Source:
+def arrays(path: str | None = None) -> Source:
     """Images and labels of an .npz; both y are optional, and `grey_levels` matters to dequantisation only.
 
     x is uint8, or float in [0, 1], of shape [N, H, W], [N, C, H, W], [N, H, W, C] or [N, side * side]. With four axes
@@ -41,7 +42,7 @@ def arrays(path: str | None = None, grey_levels: Count = 256) -> Source:
         if name not in found:
             raise InputError(f"{file} has no array {name}: expected x_train, x_test and, if any, y_train, y_test")
     x_train, x_test = (_images(file, name, found[name]) for name in ("x_train", "x_test"))
-    return Source(x_train, found.get("y_train"), x_test, found.get("y_test"), grey_levels)
+    return Source(Split(x_train, found.get("y_train")), Split(x_test, found.get("y_test")))
 
 
 def _images(file: Path, name: str, x: np.ndarray) -> np.ndarray:

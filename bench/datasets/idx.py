@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.core import InputError
+from bench.data import Split
 from bench.datasets import Source
 from bench.datasets.openml import fetch
 
@@ -30,16 +31,16 @@ def idx(name: str, openml: str, root: str | None = None) -> Source:
     if not folder.is_dir():
         key = "dataset.root" if root is not None else f"$BENCH_DATA/{name}"
         raise InputError(f"{key}: {folder} is not a folder; set dataset.root to the one with the four IDX files")
-    return Source(*_read_pair(folder, "train"), *_read_pair(folder, "t10k"))
+    return Source(_read_pair(folder, "train"), _read_pair(folder, "t10k"))
 
 
-def _read_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_pair(folder: Path, part: str) -> Split:
     image_file = _find(folder, f"{part}-images-idx3-ubyte")
     label_file = _find(folder, f"{part}-labels-idx1-ubyte")
     images, labels = read_idx(image_file, 3), read_idx(label_file, 1)
     if len(images) != len(labels):
         raise InputError(f"{image_file} has {len(images)} images, but {label_file} has {len(labels)} labels")
-    return images[:, np.newaxis], labels
+    return Split(images[:, np.newaxis], labels)
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -78,6 +79,5 @@ def _fetch(name: str, openml: str) -> Source:
     data, target = fetch(name, openml, 1, "set dataset.root to a folder with its four IDX files")
     if target is None:
         raise InputError(f"dataset.openml={openml}: that set has no labels; name another, or set dataset.root")
-    x = data.astype(np.uint8).reshape(-1, 1, 28, 28)
-    y = target.astype(np.int64)
-    return Source(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])
+    whole = Split(data.reshape(-1, 1, 28, 28), target)
+    return Source(whole.rows(slice(TRAIN)), whole.rows(slice(TRAIN, None)))

@@ -9,6 +9,7 @@ from http.client import HTTPException
 import numpy as np
 
 from bench.core import Count, InputError
+from bench.data import Split
 from bench.datasets import Source, hold_out
 
 
@@ -30,11 +31,11 @@ def openml(
     data, target = fetch(name, name, version, "check dataset.name and dataset.version, and the connection")
     x, y = _images(name, data, image), None if target is None else _labels(name, target)
     if test is None:
-        return hold_out(x, y)
+        return hold_out(Split(x, y))
     if test >= len(x):
         raise InputError(f"dataset.test={test}: {name} has {len(x)} images in all; give fewer")
-    labels = (None, None) if y is None else (y[:-test], y[-test:])
-    return Source(x[:-test], labels[0], x[-test:], labels[1])
+    whole = Split(x, y)
+    return Source(whole.rows(slice(-test)), whole.rows(slice(-test, None)))
 
 
 def fetch(title: str, name: str, version: int, advice: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -21,7 +21,7 @@ from bench.engine.train import Budget, MakeOptimizer
 from bench.evaluation.settings import EvaluationSettings
 from bench.runs import overrides
 from bench.runs.overrides import Effects
-from bench.runs.store import IDENTITY, check_sweep, identity
+from bench.runs.store import IDENTITY, check_sweep
 from bench.runs.targets import PARTS, checked, checked_options, locate, make, unused_options
 
 # Checked here, so that the message names the key. The optimizer itself checks its other options.
@@ -92,11 +92,6 @@ class Job:
         return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", choice).lstrip(".") for choice in shown if choice)
 
     @property
-    def id(self) -> str:
-        """A hash of what decides the weights, the seed aside."""
-        return identity(self.config)
-
-    @property
     def budget(self) -> Budget:
         """No training where the model is fitted in closed form."""
         return Budget(**self.config["budget"]) if self.config["budget"] else Budget(epochs=0)
@@ -126,6 +121,7 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
     effects = Effects(dict.fromkeys(_unused(model), f"model={config['choices']['model']} does not use it"))
     groups: dict[str, Any] = {group: None if group in effects.groups else dict(config[group]) for group in IDENTITY}
     choices = {group: None if group in effects.groups else config["choices"][group] for group in IDENTITY}
+    choices["dataset"] = data_name(config["dataset"], config["choices"]["dataset"])
     _check_options(groups, config["choices"], model, settings.allow, effects)
     _check_optimizers(groups, model, settings.allow, effects)
     _check_finite("", {"optimizer": groups["optimizer"]} | groups)  # that first: players take values from it
@@ -141,6 +137,19 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
     for level in job.metrics.noise_levels:
         corruption(job, level=level)
     return job
+
+
+def data_name(options: dict[str, Any], choice: str) -> str:
+    """What a data set is called: by `dataset.name`, or else by its option.
+
+    An option that is named after its loader (arrays, images) names no data set: then its file or folder does.
+    """
+    place = options.get("path") or options.get("root")
+    is_loader = options["_target_"].rpartition(".")[2] == choice
+    if options.get("name") or not (is_loader and place):
+        return options.get("name") or choice
+    path = Path(place).expanduser().resolve()
+    return path.name if path.is_dir() else path.stem
 
 
 def check_combination(job: Job, shapes: Shapes) -> Model:

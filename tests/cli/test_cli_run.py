@@ -106,9 +106,9 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(bench, files, elsew
     assert said.code == 0, said.err
     assert files("*") == before
     lines = said.out.splitlines()
-    assert [line.split(": ")[1] for line in lines if line.startswith("vae-bernoulli")] == ["1 done, 1 to do"]
+    assert [line.split(": ")[1] for line in lines if line.startswith("vae-bernoulli")] == ["1 done, 1 to train"]
     assert sum(line.startswith("gan-digits") for line in lines) == 1
-    assert lines[-1].startswith("6 jobs, 10 runs: 9 to do, 1 done; training takes about 0:0")
+    assert lines[-1].startswith("6 jobs, 10 runs: 9 to train, 1 done; training takes about 0:0")
     assert [path.name for path in (elsewhere / "results/first").glob("[!.]*-*")] == [next(iter(before)).split("/")[-3]]
 
 
@@ -119,7 +119,7 @@ def test_a_dry_run_does_without_a_record_of_another_sweep_that_it_cannot_read(be
     (folder / "record.json").write_text(content)
     said = bench("model=vae", "sweep=first", "dry_run=true")
     assert said.code == 0, said.err
-    assert "1 jobs, 1 runs: 1 to do" in said.out
+    assert "1 jobs, 1 runs: 1 to train" in said.out
 
 
 def test_more_metrics_of_a_finished_run_come_from_its_weights(bench, files, records):
@@ -175,7 +175,8 @@ def test_under_other_sizes_what_they_decide_is_evaluated_anew_and_nothing_else(b
 def test_a_metric_that_raises_costs_no_other_and_is_tried_again(bench, records, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr("bench.metrics.reconstruction._psnr", lambda *_: [][0])
-        assert bench("model=vae", "sweep=first").code == 0
+        said = bench("model=vae", "sweep=first")
+    assert said.code == 1 and "1 metrics failed (psnr of vae-bernoulli-digits-none-" in said.err
     before = records("first")[0]
     assert before["status"] == "ok" and before["metrics"]["reconstruction_mse"]["value"] > 0
     assert before["metrics"]["psnr"]["reason"] == "failed: IndexError: list index out of range"
@@ -202,7 +203,7 @@ def test_metrics_that_cannot_be_added_are_said_and_cost_nothing(bench, records, 
 def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, records, files, monkeypatch):
     line = ("model=vae", "seeds=[0,1]", "stack=2")
     monkeypatch.setattr(bench_run, "estimated_seconds", lambda *_: 100.0)
-    assert "2 to do; training takes about 0:03:20" in bench(*line, "dry_run=true").out
+    assert "2 to train; training takes about 0:03:20" in bench(*line, "dry_run=true").out
 
     def fails(*_, **__):
         raise RuntimeError("no luck")
@@ -225,7 +226,7 @@ def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, r
     with monkeypatch.context() as impatient:
         impatient.setattr(bench_run, "evaluate", interrupted)
         assert bench(*line).code == 130
-    assert "2 to do; training takes about 0:00:00" in bench(*line, "dry_run=true").out
+    assert "2 to evaluate; training takes about 0:00:00" in bench(*line, "dry_run=true").out
     assert bench(*line).code == 0
     assert files("weights.safetensors") == weights and [r["seeds_stacked"] for r in records()] == [[0, 1]] * 2
     trained = {(r["hardware"]["device"], r["libraries"]["torch"], r["code"]["commit"]) for r in records()}
@@ -255,6 +256,37 @@ def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_anew(bench, 
     assert load_file(path)["prior.mean"].any()
 
 
+def test_own_data_are_told_apart_by_their_content_and_called_by_their_name(bench, records, arrays, elsewhere):
+    """Two files behind dataset.path: two rows of one table. The same content elsewhere: the same run."""
+    noise = np.random.default_rng(1).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    os.rename(arrays()[1].split("=")[1], "cells.npz")
+    os.rename(arrays(x_train=noise)[1].split("=")[1], "nuclei.npz")
+    line = ("-m", "dataset=arrays", "dataset.path=cells.npz,nuclei.npz", "model=ae,vae", "sweep=both")
+    said = bench(*line)
+    assert said.code == 0, said.err
+    assert said.out.splitlines()[-1] == "4 runs: 4 ok"
+    found = records("both")
+    names = {(r["choices"]["model"], r["choices"]["dataset"]) for r in found}
+    assert names == {(model, data) for model in ("ae", "vae") for data in ("cells", "nuclei")}
+    assert len({r["id"] for r in found}) == 4 and len({r["data"]["fingerprint"] for r in found}) == 2
+    assert {row["dataset"] for row in table("both")} == {"cells", "nuclei"}
+    assert any(
+        folder.name.startswith("vae-bernoulli-nuclei-none-") for folder in (elsewhere / "results/both").iterdir()
+    )
+
+    (elsewhere / "moved").mkdir()
+    os.rename("cells.npz", "moved/other_name.npz")
+    again = bench("dataset=arrays", "dataset.path=moved/other_name.npz", "model=vae", "sweep=both")
+    assert again.code == 0 and "steps" not in again.err and len(records("both")) == 4
+
+    os.rename(arrays(x_train=noise[::-1])[1].split("=")[1], "moved/other_name.npz")
+    grown = bench("dataset=arrays", "dataset.path=moved/other_name.npz", "model=vae", "sweep=both")
+    assert grown.code == 0 and len(records("both")) == 5, "other data under the same path are another run"
+    named = bench("dataset=arrays", "dataset.path=nuclei.npz", "dataset.name=stained", "model=vae", "sweep=named")
+    assert named.code == 0 and records("named")[0]["choices"]["dataset"] == "stained"
+    assert records("named")[0]["id"] in {r["id"] for r in found}
+
+
 def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, elsewhere, monkeypatch, arrays):
     def ids(*line: str, sweep: str) -> set[str]:
         assert bench(*line, f"sweep={sweep}").code == 0
@@ -280,7 +312,8 @@ def test_a_run_that_another_job_is_at_is_left_to_it(bench, records, files):
     weights = files("weights.safetensors")
     with FileLock(seed / ".lock"):
         said = bench("model=gan", "likelihood=gaussian", "rerun=true")
-    assert said.code == 0 and files("weights.safetensors") == weights
+    assert said.code == 1 and files("weights.safetensors") == weights
+    assert "1 runs are held by another process: when it has ended, repeat this command" in said.err
 
 
 def test_two_jobs_of_one_run_side_by_side_train_it_once(start, records):
@@ -304,9 +337,9 @@ def test_two_jobs_of_one_run_side_by_side_train_it_once(start, records):
 
 @pytest.mark.parametrize("turn", (1, -1))
 def test_a_seed_that_one_of_two_jobs_did_counts_as_done(turn):
-    left = [{0: "ok", 1: bench_run.ELSEWHERE}, {0: bench_run.ELSEWHERE, 1: "ok"}][::turn]
-    assert total([{"run": "gan", "seeds": seeds} for seeds in left]) == "2 runs: 2 ok"
-    assert total([{"run": "gan", "seeds": {0: bench_run.ELSEWHERE}}]) == f"1 runs: 1 {bench_run.ELSEWHERE}"
+    left = [{0: "ok", 1: store.ELSEWHERE}, {0: store.ELSEWHERE, 1: "ok"}][::turn]
+    assert total([{"sweep": "first", "run": "gan", "seeds": seeds} for seeds in left]) == "2 runs: 2 ok"
+    assert total([{"sweep": "first", "run": "gan", "seeds": {0: store.ELSEWHERE}}]) == f"1 runs: 1 {store.ELSEWHERE}"
 
 
 def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):

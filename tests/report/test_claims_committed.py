@@ -11,6 +11,7 @@ import yaml
 from bench.paths import CONF
 from bench.report.claims import claims, picked
 from bench.report.runs import Run
+from bench.runs.store import identity
 from tests.conftest import job_of
 
 FOLDER = Path(CONF, "experiment", "claims")
@@ -21,7 +22,9 @@ def jobs(name: str) -> list[dict]:
     params = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
     options = [[f"{axis}={value}" for value in str(values).split(",")] for axis, values in params.items()]
     made = [job_of(f"experiment=claims/{name}", "dataset=digits", *chosen) for chosen in product(*options)]
-    return [{"id": job.id, "name": job.name, "choices": job.choices, "config": job.config} for job in made]
+    return [
+        {"id": identity(job.config, ""), "name": job.name, "choices": job.choices, "config": job.config} for job in made
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
@@ -18,6 +19,20 @@ NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class UnusedIf:
+    """Marks an option, in Annotated, as one without effect where other options of its group have certain values.
+
+    UnusedIf(learned=False, kind=("a", "b")): where learned is False and kind is one of two. UnusedIf(): always.
+    """
+
+    def __init__(self, **options: Any):
+        self.options = {name: value if isinstance(value, tuple) else (value,) for name, value in options.items()}
+
+    def holds(self, options: Mapping[str, Any]) -> bool:
+        """Whether the option has no effect beside these options."""
+        return all(name in options and options[name] in values for name, values in self.options.items())
 
 
 class InputError(ValueError):
@@ -99,6 +114,7 @@ class Model(nn.Module, ABC):
     conditional: bool = False  # whether encoder and decoder use labels
     samples_by_label: bool = False  # whether `sample` uses its label
     reads_noise: ClassVar[bool] = True  # whether training uses batch.input
+    unused_settings: ClassVar[tuple[str, ...]] = ()  # of its parts, such as network.dropout
     needs_noise: bool = False  # whether the loss is meaningless without noise
     # Caveats to show with metrics, keyed by what the metric uses: mean (of the posterior), encode, posterior (its
     # density), decode, likelihood, prior, sample.
@@ -107,6 +123,11 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         """The losses of the players in this turn, from one forward pass."""
+
+    @classmethod
+    def own_balance(cls, **options: Any) -> str:
+        """The policy that adversarial.balance=own stands for. options: those of the constructor."""
+        return "always"
 
     def fit(self, data: Data, draws: Draws) -> None:
         """Fits parameters in closed form on data.train, before gradient training. Default: none."""

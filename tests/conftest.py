@@ -53,8 +53,8 @@ def config_of(*overrides: str) -> dict[str, Any]:
         config = compose("config", list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(config)
     with open_dict(config):
-        config.pop("hydra")
-    return OmegaConf.to_container(config, resolve=True)
+        choices = config.pop("hydra").runtime.choices
+    return OmegaConf.to_container(config, resolve=True) | {"choices": dict(choices)}
 
 
 @cache

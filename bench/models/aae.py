@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Rate
+from bench.core import Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Rate, UnusedIf
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -47,7 +47,7 @@ class AAE(Model):
         posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic",
         adversarial_weight: Level = 1.0,
         informed: bool = False,
-        labelled_fraction: Rate = 1.0,
+        labelled_fraction: Annotated[Rate, UnusedIf(informed=False)] = 1.0,
     ):
         super().__init__()
         self.latent_dim, self.posterior, self.adversarial_weight = latent_dim, posterior, adversarial_weight

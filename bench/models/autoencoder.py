@@ -26,6 +26,8 @@ class Autoencoder(Model):
     al. 2020, section 4) and samples codes from it.
     """
 
+    unused_settings = ("network.dropout",)
+
     def __init__(
         self,
         shapes: Shapes,

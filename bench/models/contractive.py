@@ -32,6 +32,8 @@ class Contractive(Model):
     down and the decoder's weights up.
     """
 
+    unused_settings = ("network.dropout",)
+
     def __init__(
         self,
         shapes: Shapes,

@@ -22,6 +22,8 @@ class IWAE(Model):
     This is not the mean of k ELBOs: the sum is inside the logarithm. The weights stay in log space.
     """
 
+    unused_settings = ("network.dropout",)
+
     def __init__(
         self,
         shapes: Shapes,

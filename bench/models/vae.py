@@ -20,6 +20,8 @@ class VAE(Model):
     beta = 1 is the evidence lower bound (ELBO); other values are the beta-VAE (Higgins et al. 2017).
     """
 
+    unused_settings = ("network.dropout",)
+
     def __init__(
         self,
         shapes: Shapes,

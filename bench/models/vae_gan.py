@@ -59,6 +59,10 @@ class VAEGAN(Model):
         self.likelihood, self.adversarial = likelihood, adversarial
         self.prior = prior.checked(latent_dim, needs_kl=True)
 
+    @classmethod
+    def own_balance(cls, adversarial_weight: float = 1.0, **options: object) -> str:
+        return "margin" if adversarial_weight else "always"  # without an adversary nobody needs to wait
+
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)
         z = q.sample(draws)
@@ -72,8 +76,8 @@ class VAEGAN(Model):
         reconstruction = 0.5 * ((features_x - features_decoded) ** 2).sum(1).mean()
         generator = self.adversarial_weight * self.adversarial.generator(fake)
         discriminator = self.adversarial.discriminator(real, fake)
-        default = "margin" if self.adversarial_weight else "always"  # without an adversary no player needs to wait
-        discriminator_gate, decoder_gate = self.adversarial.gates(real, fake, batch.step, default)
+        policy = self.own_balance(self.adversarial_weight)
+        discriminator_gate, decoder_gate = self.adversarial.gates(real, fake, batch.step, policy)
         return Losses(
             {
                 "encoder": self.beta * kl + reconstruction,

@@ -21,6 +21,8 @@ class WAE(Model):
     same trade-off needs half the paper's weight.
     """
 
+    unused_settings = ("network.dropout",)
+
     def __init__(
         self,
         shapes: Shapes,

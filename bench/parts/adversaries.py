@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import grad
 from torch.nn import functional as F
 
-from bench.core import Count, Level, Losses, Positive, Rate, SkipError
+from bench.core import Count, Level, Losses, Positive, Rate, SkipError, UnusedIf
 from bench.draws import Draws
 
 Cost = Callable[[Tensor], Tensor]
@@ -49,6 +49,10 @@ LOSSES = {
 
 
 MARGIN_LOSS = "non_saturating"  # balance=margin compares costs in the units of this loss
+NO_MARGIN = (
+    UnusedIf(balance=("always", "every", "accuracy")),
+    UnusedIf(balance="own", loss=tuple(LOSSES.keys() - {MARGIN_LOSS})),
+)
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,10 @@ class Adversarial:
     gradient_penalty: Level = 0.0
     critic_steps: Count = 1
     balance: Literal["own", "always", "every", "accuracy", "margin"] = "own"
-    every: Count = 5
-    accuracy: Rate = 0.8
-    equilibrium: Positive = 0.68
-    margin: Positive = 0.35
+    every: Annotated[Count, UnusedIf(balance=("own", "always", "accuracy", "margin"))] = 5
+    accuracy: Annotated[Rate, UnusedIf(balance=("own", "always", "every", "margin"))] = 0.8
+    equilibrium: Annotated[Positive, *NO_MARGIN] = 0.68
+    margin: Annotated[Positive, *NO_MARGIN] = 0.35
 
     def __post_init__(self) -> None:
         if self.balance == "margin" and self.loss != MARGIN_LOSS:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from bench.core import InputError, Level, Rate
+from bench.core import InputError, Level, Rate, UnusedIf
 from bench.draws import Draws
 
 
 class Identity:
     """No corruption. It accepts a level like the others and ignores it."""
 
-    def __init__(self, level: Level = 0.0):
+    def __init__(self, level: Annotated[Level, UnusedIf()] = 0.0):
         self.level = 0.0
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:

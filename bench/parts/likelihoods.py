@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.core import InputError, Observation, Positive, UnavailableError
+from bench.core import InputError, Observation, Positive, UnavailableError, UnusedIf
 from bench.draws import Draws
 
 MeanActivation = Literal["sigmoid", "identity"]
@@ -204,7 +204,7 @@ class Gaussian(Likelihood):
         self,
         sigma: Positive = 1.0,
         learned: bool = False,
-        sigma_floor: Positive = 1e-3,
+        sigma_floor: Annotated[Positive, UnusedIf(learned=False)] = 1e-3,
         mean_activation: MeanActivation = "sigmoid",
     ):
         super().__init__()

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.core import Count, NonNegativeInt
+from bench.core import Count, NonNegativeInt, UnusedIf
 from bench.draws import Draws
 
 ImageShape = tuple[int, int, int]  # (channels, height, width)
@@ -210,11 +210,11 @@ class Critic(nn.Module):
 class Network(ABC):
     """Builds the networks of a model. hidden: units per layer; depth: hidden layers."""
 
-    hidden: Count = 500
+    hidden: Annotated[Count, UnusedIf(depth=0)] = 500
     depth: NonNegativeInt = 2
-    activation: Activation = "relu"
-    norm: Norm = "none"
-    dropout: DropoutRate = 0.0
+    activation: Annotated[Activation, UnusedIf(depth=0)] = "relu"
+    norm: Annotated[Norm, UnusedIf(depth=0)] = "none"
+    dropout: Annotated[DropoutRate, UnusedIf(depth=0)] = 0.0
 
     @abstractmethod
     def encoder(self, image: ImageShape, outputs: int, condition: int = 0) -> nn.Module:

@@ -114,7 +114,7 @@ def swept(runs: Sequence[Run]) -> list[str]:
         key
         for group in alike.values()
         for key in {key for run in group for key in run.settings}
-        if len({run.settings.get(key) for run in group}) > 1
+        if len({run.settings[key] for run in group if key in run.settings}) > 1
     }
     axes += sorted(differing - WHERE_DATA_LIE)
     distinct = {tuple(run.choices.values()) + tuple(run.value(a) for a in axes) for run in runs}

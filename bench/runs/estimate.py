@@ -27,7 +27,7 @@ def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
             continue  # torn, or of another version: an error in its own sweep only
         if found["status"] == "ok" and found["steps"] and _costs(found["config"]) == _costs(job.config):
             return found["seconds"] * steps / found["steps"]
-    model = build(job.config, shapes, seed=0)
+    model = build(job.config, shapes, seed=0, allow=job.settings.allow)
     phases = phases_of(model) if model.players else ()
     turns = sum(phase.share * len(phase.turns) for phase in phases) / (sum(phase.share for phase in phases) or 1)
     operations = PASSES * job.budget.batch_size * sum(parameter.numel() for parameter in model.parameters())

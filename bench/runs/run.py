@@ -41,7 +41,8 @@ OF_TRAINING = (*PACE, "seeds_stacked", "gradient_norms", "code", "libraries", "h
 class Outcome:
     """The result of a job. seeds: the status of each seed, or in a dry run the action that is planned.
 
-    failed_metrics: by seed, the metrics that raised; seconds: the training that a dry run expects.
+    failed_metrics: by seed, the metrics that raised; seconds: the training that a dry run expects;
+    warnings: for the user.
     """
 
     results: str
@@ -51,6 +52,7 @@ class Outcome:
     reason: str | None = None
     failed_metrics: dict[int, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """The status, the reason and the failed metrics of a seed's record."""
@@ -93,13 +95,13 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     combination that makes no sense as skipped.
     """
     keep_freed_memory()
-    job = check(config)
+    job = check(config, in_sweep)
     requested(job.metrics)
     data = datasets.load(job.config["dataset"], job.device)
 
     id = store.identity(job.config, data.fingerprint)
     folder = store.run_folder(job.results, job.settings.sweep, job.name, id)
-    outcome = Outcome(str(job.results), job.settings.sweep, folder.name)
+    outcome = Outcome(str(job.results), job.settings.sweep, folder.name, warnings=[*job.ignored, *job.warnings])
     facts = facts_before_training(job, data, id)
     try:
         facts |= facts_of_model(job, check_combination(job, data.shapes), data)
@@ -167,7 +169,7 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
         for one in trained:
             assert one.plan.record is not None, "a trained seed has a record"
             one.record |= {key: one.plan.record.get(key) for key in OF_TRAINING}
-            evaluate_seed(job, data, one, restored(one.plan.record).to(job.device))
+            evaluate_seed(job, data, one, restored(one.plan.record, job.settings.allow).to(job.device))
         for one, model in train_seeds(job, data, untrained, trackers) if untrained else ():
             evaluate_seed(job, data, one, model)
     except KeyboardInterrupt:
@@ -189,7 +191,7 @@ def train_seeds(
 ) -> list[tuple[SeedRun, Model]]:
     """Trains seeds together and saves their weights. Returns those that did not diverge, with their models."""
     seeds = [one.seed for one in runs]
-    models = [build(job.config, data.shapes, seed).to(job.device) for seed in seeds]
+    models = [build(job.config, data.shapes, seed, job.settings.allow).to(job.device) for seed in seeds]
     clock = time.perf_counter()
     for one, model in zip(runs, models, strict=True):
         one.record["seeds_stacked"] = seeds
@@ -237,7 +239,7 @@ def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> N
     """Adds the metrics that a finished run lacks, from its saved weights. If that fails, its record stays."""
     try:
         job = replace(job, metrics=replace(job.metrics, names=list(one.plan.metrics)))
-        model = restored(record).to(job.device)
+        model = restored(record, job.settings.allow).to(job.device)
         metrics = metrics_of(job, model, data, record, tracking.Terminal(f"{job.name} seed {one.seed}").watch)
     except Exception as error:
         ending = _ending(error)
@@ -301,7 +303,7 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
         "gradient_norms": None,
         "parameters": {},
         "metrics": {},
-        "warnings": [*data.warnings],
+        "warnings": [*data.warnings, *job.warnings],
         "started": _now(),
         "finished": _now(),
     }

@@ -18,7 +18,8 @@ from bench.core import Phase, UnavailableError
 from bench.data import Batch
 from bench.draws import Draws
 from bench.engine.train import Budget, check_ownership, phases_of
-from bench.runs.config import BESIDES, PARTS, build, optimizers
+from bench.runs.config import build, optimizers
+from bench.runs.targets import NOT_OPTIONS, PARTS
 from tests.conftest import (
     LATENTS,
     MODELS,
@@ -54,7 +55,7 @@ def test_a_file_has_exactly_the_options_of_its_model(name):
     config = MODELS[name]
     target = type(build(job_of(f"model={name}").config, SHAPES, seed=0))
     options = set(inspect.signature(target).parameters) - {*PARTS, "shapes"}
-    assert set(config) - {*BESIDES, "defaults"} == options
+    assert set(config) - {*NOT_OPTIONS, "defaults"} == options
     for option in options:
         assert job_of(f"model={name}", f"model.{option}={config[option]}").config["model"][option] == config[option]
 

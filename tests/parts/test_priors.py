@@ -18,7 +18,8 @@ from bench.engine.train import Budget
 from bench.parts.posteriors import Deterministic, DiagonalGaussian, Universal
 from bench.parts.priors import GaussianMixture, Normal, Prior, SwissRoll, Uniform, petals, unfitted_mixture
 from bench.paths import CONF
-from bench.runs.config import _make, build
+from bench.runs.config import build
+from bench.runs.targets import make
 from tests.conftest import SHAPES, job_of, small_data, stack_of, trained
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -115,7 +116,7 @@ FILES = sorted(path.stem for path in Path(CONF, "prior").glob("*.yaml"))
 
 
 def prior_of(name: str) -> Prior:
-    return _make("prior", job_of("model=aae", f"prior={name}", "model.latent_dim=2").config["prior"])
+    return make("prior", job_of("model=aae", f"prior={name}", "model.latent_dim=2").config["prior"])
 
 
 every_prior = pytest.mark.parametrize("name", FILES)

@@ -125,7 +125,7 @@ class Model(nn.Module, ABC):
         """The losses of the players in this turn, from one forward pass."""
 
     @classmethod
-    def own_balance(cls, **options: Any) -> str:
+    def default_balance(cls, **options: Any) -> str:
         """The policy that adversarial.balance=own stands for. options: those of the constructor."""
         return "always"
 

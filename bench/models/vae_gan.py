@@ -58,7 +58,7 @@ class VAEGAN(Model):
 
     @classmethod
     def default_balance(cls, adversarial_weight: float = 1.0, **options: object) -> str:
-        return "margin" if adversarial_weight else "always"  # without an adversary nobody needs to wait
+        return "margin" if adversarial_weight else "always"  # without an adversary no player needs to wait
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)

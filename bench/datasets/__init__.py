@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,17 +25,17 @@ __all__ = ["Data", "OnDisk", "Seed", "Source", "Split", "hold_out", "load", "pre
 
 
 def load(options: dict[str, Any], device: torch.device | str = "cpu") -> Data:
-    """The data set that a resolved `conf/dataset` file describes; the same options give the same object again.
+    """The data set that a resolved `conf/dataset` file describes; the same options and files give the same object.
 
-    `_target_` is the dotted path of a source function. Each option goes to those of it and `prepare` that have such a
-    parameter; `name` is what a report calls the set, and need not be read by either. Raises InputError for a target
-    that is not there, and for unknown or ill-typed options.
+    `_target_` is the dotted path of a source function. Each option goes to the source function, to `prepare`, or to
+    both, wherever there is a parameter of its name; `name` may be read by neither, being what tables call the data set.
+    Raises InputError for a target that is not there, and for unknown or ill-typed options.
     """
-    return _load(json.dumps(options, sort_keys=True), str(device))
+    return _load(json.dumps(options, sort_keys=True), str(device), _files(options))
 
 
 @lru_cache(maxsize=4)  # the jobs of a sweep run in one process and mostly ask for the same few sets
-def _load(options_json: str, device: str) -> Data:
+def _load(options_json: str, device: str, files: tuple[Any, ...]) -> Data:
     options = json.loads(options_json)
     target = options.pop("_target_")
     try:
@@ -48,6 +50,24 @@ def _load(options_json: str, device: str) -> Data:
     return replace(data, **moved)
 
 
+def _files(options: dict[str, Any]) -> tuple[Any, ...]:
+    """The files that the options point at, with size and time: what changes in a session is read again."""
+    places = [options.get("path"), options.get("root")]
+    if (shared := os.environ.get("BENCH_DATA")) and (name := options.get("name")):
+        places.append(os.path.join(shared, name))
+    paths = [Path(place).expanduser() for place in places if place]
+    return tuple(stamp for path in paths if path.exists() for stamp in _stamps(path))
+
+
+def _stamps(place: Path | os.DirEntry[str]) -> Iterator[tuple[str, int, int]]:
+    if place.is_dir():
+        for entry in os.scandir(place.path if isinstance(place, os.DirEntry) else place):
+            yield from _stamps(entry)
+    elif os.path.exists(place):  # a link may lead nowhere
+        stat = place.stat()
+        yield os.fspath(place), stat.st_size, stat.st_mtime_ns
+
+
 def _parameters(function: Callable) -> set[str]:
     return set(inspect.signature(function).parameters) - {"source"}
 
@@ -58,6 +78,6 @@ def _call(function: Callable, **options: Any) -> Any:
     try:
         return checked(**options)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(f"dataset.{key}={first['input']}: {first['msg']}") from error
+        name = error.errors()[0]["loc"][0]
+        reasons = [one["msg"] for one in error.errors() if one["loc"][0] == name]
+        raise InputError(f"dataset.{name}={options.get(str(name))}: {', or '.join(dict.fromkeys(reasons))}") from error

@@ -50,7 +50,7 @@ def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: i
     """
     train, validation, test = (hashes[name] for name in ("train", "validation", "test"))
     if len(np.unique(train)) == 1:
-        raise InputError(f"all {len(train)} training images are the same: there is nothing to learn")
+        raise InputError("all training images are the same: there is nothing to learn")
     lines = []
 
     def note(count: int, split: str, text: str) -> None:
@@ -72,7 +72,7 @@ def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: i
     if classes == 1:
         lines.append("all labels are the same: nothing that compares classes says anything")
     elif classes:
-        members = np.bincount(splits["train"].label, minlength=classes)
+        members = np.bincount(np.asarray(splits["train"].label), minlength=classes)
         for count, text in ((0, "no training images"), (1, "one training image each")):
             if few := int((members == count).sum()):
                 lines.append(f"{few} of {classes} classes have {text}")

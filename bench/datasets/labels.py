@@ -99,6 +99,6 @@ def check_disjoint(groups: dict[str, np.ndarray]) -> None:
         if len(both):
             counts = f"{np.isin(here, both).sum()} and {np.isin(there, both).sum()} examples"
             raise InputError(
-                f"dataset.groups: {len(both)} groups are in both {one} and {other} ({counts}): {listed(both)}; expected "
-                "each group in one split only: split the data anew, or leave dataset.groups out"
+                f"dataset.groups: {len(both)} groups are in both {one} and {other} ({counts}): {listed(both)}; each "
+                "group must be in one split only: split the data anew, or leave dataset.groups out"
             )

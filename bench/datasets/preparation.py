@@ -14,8 +14,20 @@ from bench.core import Count, InputError
 from bench.data import Data, OnDisk, Shapes, Split
 from bench.datasets import labels
 from bench.datasets.content import fingerprint, oddities, row_hashes
-from bench.datasets.ranges import BYTES, Range, check_inside, chunks, decide, extremes, grey_levels_of, to_pixels
-from bench.datasets.source import MIN_TEST, MIN_TRAIN, Seed, Source, set_apart
+from bench.datasets.ranges import (
+    BYTES,
+    UNIT,
+    Range,
+    check_finite,
+    check_inside,
+    check_similar,
+    chunks,
+    decide,
+    extremes,
+    grey_levels_of,
+    to_pixels,
+)
+from bench.datasets.source import MINIMUM, Seed, Source, set_apart
 from bench.draws import Draws
 
 Splits = dict[str, Split]
@@ -51,13 +63,14 @@ def prepare(
     if limit is not None:
         splits = {name: split.rows(_first(split, limit)) for name, split in splits.items()}
     for name, split in splits.items():
-        if len(split.x) < (least := MIN_TRAIN if name == "train" else MIN_TEST):
-            raise InputError(f"x_{name} has {len(split.x)} images: expected at least {least}")
+        if len(split.x) < MINIMUM[name]:
+            raise InputError(f"x_{name} has {len(split.x)} images: expected at least {MINIMUM[name]}")
 
     ends, notes = _range(splits, source.range, range)
     levels = grey_levels or grey_levels_of(splits["train"].x, ends)
-    pixels = to_pixels([split.x for split in splits.values()], ends)
-    splits = {name: split._replace(x=x) for (name, split), x in zip(splits.items(), pixels, strict=True)}
+    if not isinstance(splits["train"].x, OnDisk):
+        pixels = to_pixels([split.x for split in splits.values()], ends)
+        splits = {name: split._replace(x=x) for (name, split), x in zip(splits.items(), pixels, strict=True)}
     if dequantize:
         _check_grid(splits, levels)
     splits, classes = _numbered(splits, source.classes)
@@ -71,7 +84,7 @@ def prepare(
     hashes = {name: row_hashes(split.x) for name, split in splits.items()}
     notes += oddities(splits, hashes, classes)
 
-    tensors = {name: split.map(_tensor) for name, split in splits.items()}
+    tensors: Splits = {name: split.map(_tensor) for name, split in splits.items()}
     if binarize == "static":
         draws = Draws(split_seed, "binarize")
         tensors = {name: split._replace(x=_binarized(split.x, draws, name)) for name, split in tensors.items()}
@@ -103,19 +116,20 @@ def _check_options(
         raise InputError(f"dataset.grey_levels={levels} has no effect without dataset.dequantize=true: leave it out")
     if range != "auto" and not -np.inf < range[0] < range[1] < np.inf:
         raise InputError(f"dataset.range={list(range)}: expected two finite numbers, the smaller one first")
-    if range != "auto" and source.range is not None and tuple(range) != source.range:
+    known = BYTES if isinstance(source.train.x, OnDisk) else source.range
+    if known is not None and range not in ("auto", known):
         raise InputError(
-            f"dataset.range={list(range)}: the values of this data set reach from {source.range[0]:g} to "
-            f"{source.range[1]:g}, which is known; leave it at auto"
+            f"dataset.range={list(range)}: black and white of this data set are {known[0]:g} and {known[1]:g}; "
+            "leave it at auto"
         )
     if source.validation is not None:
         options = {"validation": validation} | ({} if binarize == "static" else {"split_seed": split_seed})
         for name, value in options.items():
             if value != default[name]:
                 raise InputError(
-                    f"dataset.{name}={value} has no effect: this data set has validation images of its own; leave it out"
+                    f"dataset.{name}={value} has no effect: this data set has its own validation images; leave it out"
                 )
-    if binarize == "static" and any(isinstance(split.x, OnDisk) for split in (source.train, source.test)):
+    if binarize == "static" and isinstance(source.train.x, OnDisk):
         raise InputError(
             "dataset.binarize=static keeps what is drawn in memory, but these images stay on disk: set "
             "dataset.binarize=dynamic"
@@ -123,6 +137,7 @@ def _check_options(
 
 
 def _check_images(splits: Splits) -> None:
+    assert len({isinstance(split.x, OnDisk) for split in splits.values()}) == 1, "all splits are on disk, or none"
     for name, split in splits.items():
         x = split.x
         if not isinstance(x, OnDisk) and x.dtype.kind not in "biuf":
@@ -132,13 +147,13 @@ def _check_images(splits: Splits) -> None:
         expected = splits["train"].x.shape[1:]
         if x.shape[1:] != expected:
             raise InputError(
-                f"x_train has images of shape {tuple(expected)} and x_{name} of {tuple(x.shape[1:])} (channels, height, "
-                "width): they must agree"
+                f"x_train has images of shape {tuple(expected)} and x_{name} of {tuple(x.shape[1:])} (channels, "
+                "height, width): they must agree"
             )
 
 
 def _known(splits: Splits) -> Splits:
-    """The splits with labels and groups [N] of plain types and factors [N, F] float32, each for all splits or for none."""
+    """The splits with labels and groups [N] of one kind and factors [N, F] float32. All splits have them, or none."""
     for field, name in (("label", "y"), ("factors", "factors"), ("group", "group")):
         there = [split for split, part in splits.items() if getattr(part, field) is not None]
         missing = [split for split in splits if split not in there]
@@ -202,42 +217,43 @@ def _first(split: Split, limit: int) -> np.ndarray:
     return np.flatnonzero(place < limit)
 
 
-def _range(splits: Splits, known: Range | None, option: Any) -> tuple[Range, list[str]]:
-    """The range of the stored values, which holds for all splits, and what is odd about it."""
+def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range) -> tuple[Range, list[str]]:
+    """The range of the stored values, which holds for all splits, and a line if it is doubtful."""
     x = splits["train"].x
     if isinstance(x, OnDisk):
         return BYTES, []
     found = {name: extremes(split.x) for name, split in splits.items()}
-    low, high = (float(ends) for ends in (found["train"][0].min(), found["train"][1].max()))
-    notes = []
+    for name, (lowest, highest) in found.items():
+        check_finite(f"x_{name}", lowest, highest)
+    doubt = []
     if known is not None:
-        ends, origin = (float(known[0]), float(known[1])), "which this data set's values lie in"
+        ends, origin = known, "the range of this data set"
     elif option != "auto":
-        ends, origin = (float(option[0]), float(option[1])), "which dataset.range says"
-    elif not (np.isfinite(low) and np.isfinite(high)):
-        ends, origin = (-np.inf, np.inf), "that is, finite numbers"
+        ends, origin = option, "which is dataset.range"
     else:
-        ends, origin = decide("x_train", x, low, high), "the range of the training images"
-        if ends == (0, 1) and high < 0.5:
-            notes.append(
-                f"the brightest training pixel is {high:g} of [0, 1]: set dataset.range if white is less than 1"
-            )
+        ends, origin = decide("x_train", x, *found["train"]), "the range of the training images"
+        for name, (lowest, highest) in found.items():
+            check_similar(f"x_{name}", float(lowest.min()), float(highest.max()), ends)
+        brightest = float(found["train"][1].max())
+        if ends == UNIT and brightest < 0.5:
+            doubt.append(f"the brightest training pixel is {brightest:g} of [0, 1]: set dataset.range if that is white")
     for name, (lowest, highest) in found.items():
         check_inside(f"x_{name}", lowest, highest, ends, origin)
-    return ends, notes
+    return (float(ends[0]), float(ends[1])), doubt
 
 
 def _check_grid(splits: Splits, grey_levels: int) -> None:
+    if grey_levels == 256 and splits["train"].x.dtype in (np.uint8, torch.uint8):
+        return
     for name, split in splits.items():
         for _, part in chunks(split.x):
-            values = np.unique(part)
-            steps = (values / 255 if values.dtype == np.uint8 else values.astype(np.float64)) * (grey_levels - 1)
+            values = np.unique(part).astype(np.float64) / (255 if part.dtype == np.uint8 else 1)
+            steps = values * (grey_levels - 1)
             off = np.abs(steps - np.rint(steps)) > 1e-3
             if off.any():
-                value = values[off][0] / 255 if values.dtype == np.uint8 else values[off][0]
                 raise InputError(
-                    f"dataset.dequantize=true needs pixels on {grey_levels} grey levels, but x_{name} holds {value:g} of "
-                    "[0, 1]: leave it false for continuous data, or set dataset.grey_levels"
+                    f"dataset.dequantize=true needs pixels on {grey_levels} grey levels, but x_{name} holds "
+                    f"{values[off][0]:g} of [0, 1]: leave it false for continuous data, or set dataset.grey_levels"
                 )
 
 
@@ -250,7 +266,7 @@ def _numbered(splits: Splits, classes: Any) -> tuple[Splits, int]:
     if groups:
         labels.check_disjoint(groups)
         values = np.unique(np.concatenate(list(groups.values())))
-        splits = {name: split._replace(group=np.searchsorted(values, split.group)) for name, split in splits.items()}
+        splits |= {name: splits[name]._replace(group=np.searchsorted(values, group)) for name, group in groups.items()}
     return splits, count
 
 

@@ -12,7 +12,7 @@ from bench.data import OnDisk
 Images = np.ndarray | OnDisk
 Range = tuple[float, float]
 
-BYTES = (0.0, 255.0)
+UNIT, BYTES = (0.0, 1.0), (0.0, 255.0)
 ROUNDING = 3e-7  # of float32 in [0, 1]: a value this near to a level of 8 bits is that level
 CHUNK = 2**22  # numbers that are converted at once, so that float64 copies stay small
 HALF = 127  # what is said to be 8 bits wide must use more than half of them
@@ -43,65 +43,85 @@ def grey_levels_of(x: Images, ends: Range) -> int:
     return round(steps) + 1 if steps == round(steps) else 256
 
 
-def decide(name: str, x: Images, low: float, high: float) -> Range:
-    """The range of the training images x, whose values reach from low to high.
+def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Range:
+    """The range of the training images x, whose values reach from lowest [N] to highest [N] in each image.
 
     {0, 1} and [0, 1] are read as they are, [0, 255] and, for floats, [-1, 1] if more than half of it is used. Raises
     InputError for anything else, which can mean anything.
     """
+    low, high = float(lowest.min()), float(highest.max())
     if low >= 0 and high <= 1:
-        return 0.0, 1.0
-    is_float = isinstance(x, np.ndarray) and x.dtype.kind == "f"
-    if is_float and -1 <= low < -0.5 and high <= 1:
+        return UNIT
+    if x.dtype.kind == "f" and -1 <= low < -0.5 and high <= 1:
         return -1.0, 1.0
     if low >= 0 and HALF < high <= 255:
         return BYTES
-    dark = ", or dataset.range=[0,255] if they are 8 bits wide and dark" if low >= 0 and high <= HALF else ""
+    dark = ", or dataset.range=[0,255] for dark pictures of 8 bits" if low >= 0 and high <= HALF else ""
     raise InputError(
-        f"{name} has values from {low:g} to {high:g}, whose black and white are not known: set "
-        f"dataset.range=[{min(low, 0):g},{high:g}] if these are the ends{dark}; dataset.range=auto reads 0 or 1, [0, 1], "
-        "[0, 255] and, for floats, [-1, 1]"
+        f"{name} has values from {low:g} (image {lowest.argmin()}) to {high:g} (image {highest.argmax()}): which "
+        f"of them are black and white? Set dataset.range=[{low:g},{high:g}] if these are{dark}; auto reads 0 and 1, "
+        "[0, 1], [0, 255] and, for floats, [-1, 1]"
     )
 
 
-def check_inside(name: str, low: np.ndarray, high: np.ndarray, ends: Range, source: str) -> None:
-    """Raises InputError if an image, of extremes low and high [N], leaves the range."""
+def check_finite(name: str, low: np.ndarray, high: np.ndarray) -> None:
+    """Raises InputError if an image, of extremes low and high [N], holds a value that is not a finite number."""
+    good = np.isfinite(low) & np.isfinite(high)
+    if not good.all():
+        raise InputError(
+            f"{name} has {np.sum(~good)} images with values that are not finite numbers, the first of them image "
+            f"{np.argmin(good)}: expected numbers in [0, 1], [0, 255] or dataset.range"
+        )
+
+
+def check_inside(name: str, low: np.ndarray, high: np.ndarray, ends: Range, origin: str) -> None:
+    """Raises InputError if an image, of extremes low and high [N], leaves the range; origin: where it comes from."""
     good = (low >= ends[0]) & (high <= ends[1])
     if not good.all():
         i = int(np.argmin(good))
         raise InputError(
-            f"{name} has {np.sum(~good)} images with values that are not in [{ends[0]:g}, {ends[1]:g}], {source}; the "
-            f"first of them is image {i} (from {low[i]:g} to {high[i]:g}): mend them, or set dataset.range=[low,high]"
+            f"{name} has {np.sum(~good)} images with values that are not in [{ends[0]:g}, {ends[1]:g}], {origin}; "
+            f"the first of them is image {i} (from {low[i]:g} to {high[i]:g}): correct them, or set "
+            "dataset.range=[low,high]"
         )
 
 
-def to_pixels(parts: list[Images], ends: Range) -> list[Images]:
+def check_similar(name: str, low: float, high: float, ends: Range) -> None:
+    """Raises InputError if a split, whose values reach from low to high, seems to be stored in another range."""
+    if (ends == BYTES and high <= 1) or (ends[0] < 0 <= low):
+        raise InputError(
+            f"{name} has values from {low:g} to {high:g}, but the training images have the range [{ends[0]:g}, "
+            f"{ends[1]:g}]: store both in the same way, or set dataset.range=[low,high] if they are"
+        )
+
+
+def to_pixels(parts: list[np.ndarray], ends: Range) -> list[np.ndarray]:
     """All splits in one form: uint8 from 0 to 255 where every value is one of these levels, else float32 in [0, 1]."""
-    if all(isinstance(x, OnDisk) or (x.dtype == np.uint8 and ends == BYTES) for x in parts):
+    if ends == BYTES and all(x.dtype == np.uint8 for x in parts):
         return parts
-    as_bytes: list[Images] = []
+    in_levels: list[np.ndarray] = []
     for x in parts:
         levels = _levels(x, ends)
         if levels is None:
             return [_fractions(x, ends) for x in parts]
-        as_bytes.append(levels)
-    return as_bytes
+        in_levels.append(levels)
+    return in_levels
 
 
-def _levels(x: Images, ends: Range) -> np.ndarray | None:
+def _levels(x: np.ndarray, ends: Range) -> np.ndarray | None:
     """uint8, or None if a value lies between two levels."""
     levels = np.empty(x.shape, np.uint8)
     for start, part in chunks(x):
         exact = (part.astype(np.float64) - ends[0]) * (255 / (ends[1] - ends[0]))
         rounded = np.rint(exact)
-        if np.abs(exact - rounded).max(initial=0) > 255 * ROUNDING:
+        if not np.allclose(exact, rounded, rtol=0, atol=255 * ROUNDING):
             return None
         levels[start : start + len(part)] = rounded
     return levels
 
 
-def _fractions(x: Images, ends: Range) -> np.ndarray:
-    if isinstance(x, np.ndarray) and x.dtype == np.float32 and ends == (0, 1):
+def _fractions(x: np.ndarray, ends: Range) -> np.ndarray:
+    if x.dtype == np.float32 and ends == UNIT:
         return x
     fractions = np.empty(x.shape, np.float32)
     for start, part in chunks(x):

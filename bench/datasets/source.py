@@ -15,7 +15,8 @@ from bench.datasets import labels as labelling
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
-MIN_TRAIN, MIN_TEST = 10, 2  # images; a tenth of the training images, at least one, is the validation set
+# Images of a split. A tenth of the training images, at least one, becomes the validation set.
+MINIMUM = {"train": 10, "validation": 1, "test": 2}
 
 
 class Source(NamedTuple):
@@ -42,8 +43,9 @@ def hold_out(whole: Split, **known: Any) -> Source:
     there are too few images.
     """
     count = len(whole.x)
-    if count < MIN_TRAIN + MIN_TEST:
-        raise InputError(f"there are {count} images in all: expected at least {MIN_TRAIN + MIN_TEST}")
+    least = MINIMUM["train"] + MINIMUM["test"]
+    if count < least:
+        raise InputError(f"there are {count} images in all: expected at least {least}")
     if whole.label is not None:
         whole = whole._replace(label=labelling.flat("y", whole.label, count))
     if whole.group is not None:
@@ -91,8 +93,8 @@ def _whole_groups(
     folds = min(round(count / size), len(np.unique(groups)), int(np.bincount(y).max()))
     if folds < 2:
         raise InputError(
-            f"dataset.groups: {count} images of {len(np.unique(groups))} group cannot be split: expected at least three "
-            "groups, for training, validation and testing"
+            f"dataset.groups: {count} images of {len(np.unique(groups))} group cannot be split: expected at least "
+            "three groups, for training, validation and testing"
         )
     random = np.random.RandomState(seed)
     with warnings.catch_warnings():

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from bench.core import Corruption, Count, InputError, Level, Model, Rate, SkipError
 from bench.data import Shapes
-from bench.draws import number
+from bench.draws import generator_seed
 from bench.engine.train import Budget, MakeOptimizer
 from bench.evaluation.settings import EvaluationSettings
 from bench.runs import overrides
@@ -170,7 +170,7 @@ def build(config: dict[str, Any], shapes: Shapes, seed: int, allow: Sequence[str
     """
     target = _model_class(config, allow)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number(seed, "initialisation"))
+        torch.manual_seed(generator_seed(seed, "initialisation"))
         parts = {part: make(part, config[part], allow) for part in PARTS if config[part] is not None}
         return target(shapes=shapes, **parts, **checked_options("model", config["model"], target))
 

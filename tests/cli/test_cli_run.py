@@ -256,37 +256,6 @@ def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_anew(bench, 
     assert load_file(path)["prior.mean"].any()
 
 
-def test_own_data_are_told_apart_by_their_content_and_called_by_their_name(bench, records, arrays, elsewhere):
-    """Two files behind dataset.path: two rows of one table. The same content elsewhere: the same run."""
-    noise = np.random.default_rng(1).integers(0, 256, (40, 8, 8), dtype=np.uint8)
-    os.rename(arrays()[1].split("=")[1], "cells.npz")
-    os.rename(arrays(x_train=noise)[1].split("=")[1], "nuclei.npz")
-    line = ("-m", "dataset=arrays", "dataset.path=cells.npz,nuclei.npz", "model=ae,vae", "sweep=both")
-    said = bench(*line)
-    assert said.code == 0, said.err
-    assert said.out.splitlines()[-1] == "4 runs: 4 ok"
-    found = records("both")
-    names = {(r["choices"]["model"], r["choices"]["dataset"]) for r in found}
-    assert names == {(model, data) for model in ("ae", "vae") for data in ("cells", "nuclei")}
-    assert len({r["id"] for r in found}) == 4 and len({r["data"]["fingerprint"] for r in found}) == 2
-    assert {row["dataset"] for row in table("both")} == {"cells", "nuclei"}
-    assert any(
-        folder.name.startswith("vae-bernoulli-nuclei-none-") for folder in (elsewhere / "results/both").iterdir()
-    )
-
-    (elsewhere / "moved").mkdir()
-    os.rename("cells.npz", "moved/other_name.npz")
-    again = bench("dataset=arrays", "dataset.path=moved/other_name.npz", "model=vae", "sweep=both")
-    assert again.code == 0 and "steps" not in again.err and len(records("both")) == 4
-
-    os.rename(arrays(x_train=noise[::-1])[1].split("=")[1], "moved/other_name.npz")
-    grown = bench("dataset=arrays", "dataset.path=moved/other_name.npz", "model=vae", "sweep=both")
-    assert grown.code == 0 and len(records("both")) == 5, "other data under the same path are another run"
-    named = bench("dataset=arrays", "dataset.path=nuclei.npz", "dataset.name=stained", "model=vae", "sweep=named")
-    assert named.code == 0 and records("named")[0]["choices"]["dataset"] == "stained"
-    assert records("named")[0]["id"] in {r["id"] for r in found}
-
-
 def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, elsewhere, monkeypatch, arrays):
     def ids(*line: str, sweep: str) -> set[str]:
         assert bench(*line, f"sweep={sweep}").code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
@@ -291,6 +292,7 @@ def _check_optimizers(groups: dict[str, Any], model: type[Model], allow: Sequenc
     groups["model"]["optimizers"] = used
 
 
+@functools.cache
 def _optimizer_options() -> set[str]:
     """Every option of every optimizer in torch: a model may set some that the chosen one lacks, but no others."""
     kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]

@@ -39,7 +39,7 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{group}._target_={name!r} cannot be imported: {error}") from error
-    is_defined_there = getattr(found, "__module__", "").partition(".")[0] == name.partition(".")[0]
+    is_defined_there = str(getattr(found, "__module__", None)).partition(".")[0] == name.partition(".")[0]
     if not (inspect.isclass(found) or inspect.isfunction(found)) or not is_defined_there:
         raise InputError(f"{group}._target_={name!r} is not a class or function that this package defines")
     return found

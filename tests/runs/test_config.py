@@ -125,8 +125,7 @@ def test_every_setting_of_a_run_is_used(group, words):
         if (value := job.config[group][name]) is None:
             continue  # as budget.epochs is where budget.steps replaces it
         assert any(
-            behaviour(check(changed(line, group, name, other))) != before
-            for other in others(group, line, name, value)
+            behaviour(check(changed(line, group, name, other))) != before for other in others(group, line, name, value)
         ), f"{group}.{name} is part of the identity of a run and changes nothing"
 
 

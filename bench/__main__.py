@@ -67,7 +67,8 @@ def values_of(config: DictConfig) -> dict[str, Any]:
         raise InputError(f"{min(added)} cannot be set: choose an option by its group, as in model=vae")
     overrides = list(hydra_config.overrides.task)
     swept = {name.lstrip("+") for name in hydra_config.sweeper.get("params") or {}}
-    if ignored := sorted(swept - {word.lstrip("+").partition("=")[0] for word in overrides}):
+    # The command line's own experiment= replaces a sweep over experiments.
+    if ignored := sorted(swept - ({word.lstrip("+").partition("=")[0] for word in overrides} - {"experiment"})):
         raise InputError(
             f"this experiment sweeps {', '.join(ignored)}, and here it would run one job of that sweep: "
             "add -m, and name experiments only as experiment=a,b"

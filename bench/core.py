@@ -22,16 +22,16 @@ Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class UnusedIf:
-    """Marks an option, in Annotated, as one without effect where other options of its group have certain values.
+    """Annotates an option that has no effect if other options of its group have certain values.
 
-    UnusedIf(learned=False, kind=("a", "b")): where learned is False and kind is one of two. UnusedIf(): always.
+    UnusedIf(learned=False, kind=("a", "b")): if learned is False and kind is "a" or "b". UnusedIf(): always.
     """
 
     def __init__(self, **options: Any):
         self.options = {name: value if isinstance(value, tuple) else (value,) for name, value in options.items()}
 
     def holds(self, options: Mapping[str, Any]) -> bool:
-        """Whether the option has no effect beside these options."""
+        """Whether the option has no effect with these options of its group."""
         return all(name in options and options[name] in values for name, values in self.options.items())
 
 
@@ -114,7 +114,7 @@ class Model(nn.Module, ABC):
     conditional: bool = False  # whether encoder and decoder use labels
     samples_by_label: bool = False  # whether `sample` uses its label
     reads_noise: ClassVar[bool] = True  # whether training uses batch.input
-    unused_settings: ClassVar[tuple[str, ...]] = ()  # of its parts, such as network.dropout
+    unused_settings: ClassVar[tuple[str, ...]] = ()  # settings of its parts without effect, such as network.dropout
     needs_noise: bool = False  # whether the loss is meaningless without noise
     # Caveats to show with metrics, keyed by what the metric uses: mean (of the posterior), encode, posterior (its
     # density), decode, likelihood, prior, sample.
@@ -125,8 +125,8 @@ class Model(nn.Module, ABC):
         """The losses of the players in this turn, from one forward pass."""
 
     @classmethod
-    def own_balance(cls, **options: Any) -> str:
-        """The policy that adversarial.balance=own stands for. options: those of the constructor."""
+    def default_balance(cls, **options: Any) -> str:
+        """The policy for adversarial.balance=own. options: those of the constructor."""
         return "always"
 
     def fit(self, data: Data, draws: Draws) -> None:

@@ -46,13 +46,10 @@ class VAEGAN(Model):
     ):
         super().__init__()
         if likelihood.learned:
-            raise SkipError(
-                "a VAE/GAN does not train its likelihood, so it cannot learn sigma: choose one with a fixed sigma"
-            )
+            raise SkipError("a VAE/GAN does not train its likelihood: choose one with a fixed sigma")
         if adversarial.critic_steps > 1:
             raise SkipError("a VAE/GAN updates all players from one forward pass: adversarial.critic_steps must be 1")
-        self.latent_dim, self.gamma, self.beta = latent_dim, gamma, beta
-        self.adversarial_weight = adversarial_weight
+        self.latent_dim, self.gamma, self.beta, self.adversarial_weight = latent_dim, gamma, beta, adversarial_weight
         self.encoder = network.encoder(shapes.image, 2 * latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
         self.discriminator = network.critic(shapes.image)
@@ -60,8 +57,8 @@ class VAEGAN(Model):
         self.prior = prior.checked(latent_dim, needs_kl=True)
 
     @classmethod
-    def own_balance(cls, adversarial_weight: float = 1.0, **options: object) -> str:
-        return "margin" if adversarial_weight else "always"  # without an adversary nobody needs to wait
+    def default_balance(cls, adversarial_weight: float = 1.0, **options: object) -> str:
+        return "margin" if adversarial_weight else "always"  # without an adversary no player needs to wait
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)
@@ -76,7 +73,7 @@ class VAEGAN(Model):
         reconstruction = 0.5 * ((features_x - features_decoded) ** 2).sum(1).mean()
         generator = self.adversarial_weight * self.adversarial.generator(fake)
         discriminator = self.adversarial.discriminator(real, fake)
-        policy = self.own_balance(self.adversarial_weight)
+        policy = self.default_balance(self.adversarial_weight)
         discriminator_gate, decoder_gate = self.adversarial.gates(real, fake, batch.step, policy)
         return Losses(
             {

@@ -225,7 +225,7 @@ def _check_options(
         target = locate(group, options, allow)
         options |= checked_options(group, options, target)
         if options.get("balance") == "own":
-            policy = model.own_balance(**checked_options("model", groups["model"], model))
+            policy = model.default_balance(**checked_options("model", groups["model"], model))
             options["balance"] = "own" if policy == "margin" else policy  # whether a margin applies depends on the loss
         for name, condition in unused_options(group, options, target).items():
             effects.unused[f"{group}.{name}"] = f"{condition or f'{group}={choices[group]}'} does not use it"

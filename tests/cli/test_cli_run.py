@@ -267,7 +267,8 @@ def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, els
     assert ids("dataset=arrays", "dataset.path=moved/arrays.npz", sweep="there") == here
 
     plain = ids("model=vae", sweep="plain")
-    assert ids("model=vae", "network.hidden=16", "noise.level=0.3", "stack=2", "seeds=[1]", sweep="unused") == plain
+    assert ids("model=vae", "network.hidden=16", "stack=2", "seeds=[1]", sweep="unused") == plain
+    assert ids("-m", "model=vae", "noise.level=0.3", sweep="unused_in_a_sweep") == plain
     assert ids("model=vae", "adversarial.smoothing=0.1", sweep="adversary") == plain
     assert ids("model=vae", "model.beta=2", sweep="beta") != plain
     assert ids("model=vae", "model.beta=1", sweep="whole_number") == plain

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bench.paths import CONF
-from bench.report.claims import claims, picked
+from bench.report.claims import claims, select_runs
 from bench.report.runs import Run
 from tests.conftest import job_of
 
@@ -32,7 +32,7 @@ def runs() -> list[Run]:
 
 @pytest.mark.parametrize("name", list(claims()))
 def test_each_name_of_a_claim_is_one_run_of_all(name, runs):
-    found = picked(runs, name, claims([name])[name])
+    found = select_runs(runs, name, claims([name])[name])
     assert all(isinstance(run, Run) for run in found.values()), found
     own = {record["id"] for record in jobs(name)}
     assert {run.id for run in found.values()} <= own, "a claim's own sweep has all the runs that it speaks of"

@@ -74,7 +74,7 @@ def test_pictures_are_there_and_named(site, results):
         "noisy test images": 2,
         "noisy images denoised by": 2,
         "samples of": 2,
-        "between two test images, above through the codes, below through the pixels": 6,
+        "interpolations between two test images, through codes above and through pixels below": 6,
         "manifold of vae": 1,
     }
     for start, count in starts.items():
@@ -128,14 +128,14 @@ def test_cells_of_text_have_a_class_of_their_own(results):
     columns = (Column("verdict", "", None, None), Column("remark", "", None, None))
     table = Table("", "claims", "", ("claim",), columns, [Row(("blur",), (), "5", tuple(cells))])
     tags = Tags(written(results, [table]))
-    assert [attrs["class"].split() for attrs in tags.of("td")[1:]] == [["said", "is-does-not-hold"], ["said", "long"]]
+    assert [attrs["class"].split() for attrs in tags.of("td")[1:]] == [["text", "is-does-not-hold"], ["text", "long"]]
     # No run is named by its axis, so the filter of runs leaves its rows.
     assert [attrs for attrs in tags.of("tr") if "data-words" in attrs] == []
 
 
 def test_what_filters_find_a_run_by():
     labels = [("model", "VAE_GAN"), ("model.latent_dim", "2"), ("network.hidden", "(500, 20)")]
-    assert page.words(labels, "mnist, binarize=static").split() == [
+    assert page.filter_words(labels, "mnist, binarize=static").split() == [
         *("mnist", "binarize=static"),
         *("vae_gan", "model=vae_gan"),
         *("2", "model.latent_dim=2", "latent_dim=2"),
@@ -172,7 +172,7 @@ def test_diverged_seeds_are_named_and_do_not_hide_the_others(results):
 def test_many_runs_are_shown_with_less_of_each(results, monkeypatch):
     results.pictures(results.run("vae"), latents=3)
     full = written(results)
-    monkeypatch.setattr(page, "MANY", 0)
+    monkeypatch.setattr(page, "MAX_FULL", 0)
     brief = written(results)
     assert "fewer and smaller pictures" in brief and "fewer and smaller pictures" not in full
     widths = [

@@ -56,7 +56,7 @@ def test_likelihoods_stand_in_blocks_and_the_rest_side_by_side(results):
     assert [[row.labels[1] for row in block.rows] for block in blocks] == [["bernoulli"] * 2, ["gaussian"] * 2]
     for block in blocks:
         assert [row.labels[0] for row in block.rows if row.cells[0].best] == ["vae"]
-        assert "not normalised have different units" in block.why
+        assert "not normalised have different units" in block.caption
     assert "Bernoulli on grey pixels, not normalised" in printed and "density of grey pixels" in printed
 
 
@@ -92,7 +92,7 @@ def test_how_a_run_ended_stands_in_the_table(results, status):
     results.run("vae", status=status, reason=f"because of {status}", data=None, likelihood_key=None)
     made, printed = report(results)
     found = cell(made.tables[0], "vae", "knn_accuracy")
-    assert (found.status, found.text) == (status, status) and found.marks
+    assert (found.status, found.text) == (status, status) and found.footnotes
     folder = results.path / "first/report"
     for text in (printed, *((folder / name).read_text() for name in ("table.md", "table.tex", "table.csv"))):
         assert f"{status}: because of {status}" in text
@@ -293,7 +293,7 @@ def test_a_wide_table_goes_on_in_another(results):
 
 
 def test_a_terminal_shows_the_first_rows_of_many(results, monkeypatch):
-    monkeypatch.setattr(formats, "ROWS", 2)
+    monkeypatch.setattr(formats, "MAX_ROWS", 2)
     for model in ("ae", "vae", "aae"):
         results.run(model, metrics={"knn_accuracy": 0.9})
     _, printed = report(results)
@@ -331,7 +331,7 @@ def test_numbers_of_different_sizes_are_not_ranked_together(results):
         (folder / "record.json").write_text(json.dumps(entry))
     made, said = report(results)
     assert [row.cells[0].best for row in made.tables[0].rows] == [True, False, False]
-    assert "taken with samples 2000 or with samples 500" in " ".join(said.split())
+    assert "was measured with samples 2000, but with samples 500 in gan" in " ".join(said.split())
 
 
 def test_only_some_runs(results):
@@ -347,7 +347,7 @@ def test_only_some_runs(results):
         models(modle="vae")
     with pytest.raises(InputError, match="only={model: pca}: no run has that, there is vae, aae, gan"):
         models(model=["vae", "pca"])
-    with pytest.raises(InputError, match="no run has all"):
+    with pytest.raises(InputError, match="no run has all of them"):
         models(model="aae", likelihood="gaussian")
     with pytest.raises(InputError, match="only=5 is not a mapping"):
         report(results, only=5)

@@ -111,7 +111,7 @@ def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list
 def _tables_of(runs: Sequence[Run], folders: Collection[str], chosen: dict[str, Any]) -> list[Table]:
     """The tables of the runs in these folders, with the axes in which they differ."""
     axes = _names(chosen["average"])
-    selected = [run for run in runs if f"{run.name}-{run.id}" in folders]
+    selected = [run for run in runs if any(r["folder"].parent.name in folders for r in run.records)]
     pooled = averaged(selected, axes)
     return build(pooled, _layout(pooled, chosen), notes.average_note(selected, axes)) if selected else []
 

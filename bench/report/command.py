@@ -36,7 +36,7 @@ def _report(config: DictConfig) -> None:
     try:
         if target is not None:
             path, count = export(results, sweeps, Path(target), options["only"])
-            print(f"{count:,} records written to {path}")
+            print(f"{count:,} record{'' if count == 1 else 's'} written to {path}")
             return
         report = write(results, sweeps, **options)
     except ValueError as error:

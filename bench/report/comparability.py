@@ -51,12 +51,12 @@ def describe_evaluations(groups: Sequence[Mapping[str, Evaluation]]) -> list[str
             for metric in metrics
             if len({v.get(metric) for v, group in zip(by_group, groups, strict=True) if metric in group}) > 1
         ]
-        for text, values in zip(texts, by_group, strict=True):
-            there = {metric: values[metric] for metric in differing if metric in values}
-            if len(set(there.values())) == 1:
-                text.append(f"{name} {next(iter(there.values()))}")
+        for text, values, group in zip(texts, by_group, groups, strict=True):
+            used = {metric: values.get(metric, "none") for metric in differing if metric in group}
+            if len(set(used.values())) == 1:
+                text.append(f"{name} {next(iter(used.values()))}")
             else:
-                text += [f"{name} of {metric} {value}" for metric, value in there.items()]
+                text += [f"{name} of {metric} {value}" for metric, value in used.items()]
     return [", ".join(text) for text in texts]
 
 

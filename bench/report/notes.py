@@ -208,8 +208,8 @@ def _evaluations(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str
     for metric in metrics:
         by_evaluation: dict[Any, list[Run]] = {}
         for run in runs:
-            if evaluation := run.evaluation(metric):
-                by_evaluation.setdefault(evaluation, []).append(run)
+            if run.values(metric):
+                by_evaluation.setdefault(run.evaluation(metric), []).append(run)
         if len(by_evaluation) < 2:
             continue
         texts = describe_evaluations([{metric: evaluation} for evaluation in by_evaluation])

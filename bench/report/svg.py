@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from markupsafe import escape
 
@@ -91,7 +92,7 @@ class Plot:
     title: str = ""
     right: int = 8
 
-    @property
+    @cached_property  # for each point of every curve
     def left(self) -> float:
         widest = max((len(number(tick)) for tick in self.y.ticks()), default=1)
         return 8 + widest * _LETTER + (TEXT + 4 if self.y_name else 0)

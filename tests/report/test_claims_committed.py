@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -11,17 +13,28 @@ import yaml
 from bench.paths import CONF
 from bench.report.claims import claims, select_runs
 from bench.report.runs import Run
+from bench.runs.store import identified
 from tests.conftest import job_of
 
 FOLDER = Path(CONF, "experiment", "claims")
+NO_SETTINGS = {"defaults", "metrics", "hydra", "claim"}  # keys of a claim that change no run
 
 
+@cache
 def jobs(name: str) -> list[dict]:
     """What the sweep of a claim would record of each of its runs, as far as its configuration goes."""
-    params = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    (base,) = content["defaults"]
+    # Composing takes most of the time: claims that only choose from the base share what it gives.
+    experiment = base if content.keys() <= NO_SETTINGS else f"claims/{name}"
+    params = content["hydra"]["sweeper"]["params"]
     options = [[f"{axis}={value}" for value in str(values).split(",")] for axis, values in params.items()]
-    made = [job_of(f"experiment=claims/{name}", "dataset=digits", *chosen) for chosen in product(*options)]
-    return [{"id": job.id, "name": job.name, "choices": job.choices, "config": job.config} for job in made]
+    made = [job_of(f"experiment={experiment}", "dataset=digits", *chosen) for chosen in product(*options)]
+    configs = [identified(job.config) for job in made]
+    return [
+        {"schema": 3, "id": json.dumps(config), "name": job.name, "choices": job.choices, "config": config}
+        for job, config in zip(made, configs, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,11 @@ def test_texts_of_records_are_escaped(results):
     results.run("vae", metrics={"reconstruction_mse": 0.1, "sharpness_reconstructions": 0.5, "latent_drift@0.1": 1.0})
     (run,) = load(results.path, ["first"])
     runs = [LabelledRun(run, label, label)]
-    for drawn in (charts.trade_off(runs)[0].svg, charts.noise_levels(runs)[0].svg, charts.codes(np.eye(2), None, label)):
+    for drawn in (
+        charts.trade_off(runs)[0].svg,
+        charts.noise_levels(runs)[0].svg,
+        charts.codes(np.eye(2), None, label),
+    ):
         assert "<b>" not in drawn and parsed(drawn) is not None
     assert list(marks(charts.noise_levels(runs)[0].svg)) == [label]
 

@@ -15,6 +15,8 @@ from bench.report import figures, page, write
 from bench.report.runs import load
 from bench.report.tables import Cell, Column, Layout, Row, Table
 
+from .conftest import run_command
+
 LAYOUT = Layout(("model",), (), ())
 
 
@@ -196,13 +198,10 @@ def test_small_images_are_repeated_and_large_ones_reduced():
     assert large.shape == (64, 64) and (large == 7).all()
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "bench.report", *arguments], capture_output=True, text=True)
-
-
 def test_the_command_writes_a_report(results):
     results.run("vae", metrics={"knn_accuracy": 0.9, "elbo": -1.0})
-    done = command("sweep=first", f"paths.results={results.path}", "metrics=[elbo,knn_accuracy]", "figures=false")
+    arguments = ["sweep=first", f"paths.results={results.path}", "metrics=[elbo,knn_accuracy]", "figures=false"]
+    done = subprocess.run([sys.executable, "-m", "bench.report", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "0.9000" in done.stdout and "-1.000" in done.stdout
     assert {p.name for p in (results.path / "first/report").iterdir()} == {"table.md", "table.tex", "table.csv"}
@@ -224,10 +223,24 @@ def test_bad_input_is_one_line_and_exit_code_1(results, arguments, told):
     (results.path / "empty").mkdir()
     torn = results.run("vae", sweep="torn") / "record.json"
     torn.write_text(torn.read_text()[:100])
-    done = command(f"paths.results={results.path}", *arguments)
-    assert done.returncode == 1 and done.stdout == ""
+    done = run_command(f"paths.results={results.path}", *arguments)
+    assert done.code == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert told in line
+
+
+def test_the_command_exports_a_sweep(results):
+    for model in ("ae", "vae"):
+        results.run(model, metrics={"knn_accuracy": 0.9})
+    shared = results.path.parent / "shared"
+    done = run_command("sweep=first", f"paths.results={results.path}", f"export={shared / 'first'}", "only={model: ae}")
+    assert done == (0, f"1 record written to {shared / 'first' / 'records.jsonl'}\n", "")
+    assert not (results.path / "first" / "report").exists()
+    done = run_command("sweep=first", f"paths.results={shared}", "figures=false")
+    assert done.code == 0 and "0.9000" in done.stdout
+    (shared / "first" / "records.jsonl").write_text('{"a": 1}\n')
+    done = run_command("sweep=first", f"paths.results={shared}")
+    assert done.code == 1 and "records.jsonl, line 1, has schema None" in done.stderr
 
 
 def test_a_report_starts_without_torch(results):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bench.draws import Draws
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Shapes(NamedTuple):
@@ -18,17 +23,89 @@ class Shapes(NamedTuple):
     classes: int = 0
 
 
-class Split(NamedTuple):
-    """x: [N, C, H, W], uint8 (0 to 255) or float32 in [0, 1]; label: [N] int64, factors: [N, F] float32, or None."""
+class Split(NamedTuple, Generic[A]):
+    """The examples of a split: numpy arrays in a `Source`, tensors in `Data`.
 
-    x: Tensor
-    label: Tensor | None = None
-    factors: Tensor | None = None  # the known ones that made each image
+    x: [N, C, H, W], in `Data` uint8 (0 to 255) or float32 in [0, 1]. The rest is None where it is not known:
+    label: [N], in `Data` int64 class numbers from 0; factors: [N, F] float32, what each image was made from;
+    group: [N], in `Data` int64, the speaker, object or person that an example is of.
+    """
+
+    x: A
+    label: A | None = None
+    factors: A | None = None
+    group: A | None = None
+
+    def map(self, function: Callable[[A], B]) -> Split[B]:
+        """Every array that is there, through the function."""
+        return Split(function(self.x), *(None if part is None else function(part) for part in self[1:]))
+
+    def rows(self, index: Any) -> Split[A]:
+        """The examples at index, which may be a slice, numbers or a mask. Images on disk stay there."""
+
+        def taken(part: Any) -> Any:
+            return part.rows(index) if isinstance(part, OnDisk) else part[index]
+
+        return self.map(taken)
+
+
+class OnDisk:
+    """Images that stay on disk, [N, C, H, W] uint8: indexing reads those rows, as a tensor on `device`.
+
+    file: a memory-mapped array [M, C, H, W]; index: [N], its rows that these images are, None for all;
+    hashes: [M] uint64 of the file's rows as `bench.datasets.row_hashes` has them, where they are known.
+    """
+
+    dtype = torch.uint8
+
+    def __init__(
+        self,
+        file: np.ndarray,
+        hashes: np.ndarray | None = None,
+        index: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        self.file, self._hashes, self.device = file, hashes, torch.device(device)
+        self.index = np.arange(len(file)) if index is None else index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self.index), *self.file.shape[1:]))
+
+    @property
+    def hashes(self) -> np.ndarray | None:
+        """[N] uint64, if they are known."""
+        return None if self._hashes is None else self._hashes[self.index]
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        rows = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
+        return torch.from_numpy(np.array(self.file[self.index[rows]])).to(self.device)
+
+    def rows(self, index: Any) -> OnDisk:
+        """The images at index, still on disk."""
+        return OnDisk(self.file, self._hashes, self.index[index], self.device)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All images in order, `size` at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+    def to(self, device: torch.device | str) -> OnDisk:
+        """The same images, read onto another device."""
+        return OnDisk(self.file, self._hashes, self.index, device)
+
+    def cpu(self) -> OnDisk:
+        return self.to("cpu")
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set as it is trained and tested on: split, checked, and binarised where that is done once."""
+    """A data set as it is trained and tested on: split, checked, and binarised where that is done once.
+
+    The images `x` of a split are a tensor, or `OnDisk`, which is indexed like one.
+    """
 
     train: Split
     validation: Split
@@ -37,9 +114,11 @@ class Data:
     grey_levels: int  # of a pixel: 256 for 8 bits; dequantisation fills the step between two of them
     binarize: str  # none, static (drawn once, already done), dynamic (drawn at every visit)
     dequantize: bool
-    fingerprint: str  # a hash of every pixel, label and factor
+    fingerprint: str  # a hash of every pixel, label, factor and group
     modes: Tensor | None = None  # [M, C, H, W] float32 on the CPU: the centres of the true density's modes, if known
     mode_sigma: float | None = None  # their standard deviation, the same in each dimension
+    range: tuple[float, float] = (0, 255)  # the stored values that are black and white: 0 and 1 in what a model sees
+    warnings: tuple[str, ...] = ()  # a line each: what was not read, and what is odd about the data
 
     def observe(self, x: Tensor, draws: Draws) -> Tensor:
         """Stored images to what a model sees: float in [0, 1], [B, C, H, W]."""

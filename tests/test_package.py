@@ -39,7 +39,7 @@ class Room(NamedTuple):
 # One row a room, from the ground up.
 ROOMS = {
     "core": Room(GROUND, packages={"torch", "pydantic"}),
-    "data": Room(GROUND, packages={"torch", "pydantic"}),
+    "data": Room(GROUND, packages={"numpy", "torch", "pydantic"}),
     "draws": Room(GROUND, packages={"torch"}),
     "paths": Room(GROUND, packages=set()),
     "parts": Room(GROUND, packages={"torch", "pydantic"}, lazy={"sklearn"}),

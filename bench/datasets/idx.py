@@ -4,49 +4,71 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from bench.core import InputError
+from bench.data import Split
 from bench.datasets import Source
 from bench.datasets.openml import fetch
 
 TRAIN = 60_000  # OpenML keeps a set in one table, its training images first
 UINT8 = 0x08  # the third byte of an IDX file
+PARTS = {"train": "train", "test": "(?:t10k|test)"}
+KINDS = {"images": 3, "labels": 1}  # how many dimensions the files have
 
 
-def idx(name: str, openml: str, root: str | None = None) -> Source:
+def idx(name: str, openml: str, root: str | None = None, prefix: str | None = None) -> Source:
     """x: [N, 1, H, W] uint8; from `root`, else from $BENCH_DATA/<name>, else OpenML's set `openml`, through its cache.
 
-    A folder holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same two for t10k, plain or as .gz. Raises
+    A folder holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same two for t10k or test, plain or as .gz;
+    .idx3-ubyte in place of -idx3-ubyte is read too, and so are names that begin with something else, as
+    emnist-letters-train-images-idx3-ubyte. prefix: what they must begin with, where a folder holds several sets. Raises
     InputError, naming the file, for one that is missing, truncated, corrupt, or not what its name says.
     """
     shared = os.environ.get("BENCH_DATA")
     if root is None and not shared:
+        if prefix is not None:
+            raise InputError(
+                f"dataset.prefix={prefix} has no effect without a folder: set dataset.root, or leave it out"
+            )
         return _fetch(name, openml)
     folder = Path(root).expanduser() if root is not None else Path(str(shared), name)
     if not folder.is_dir():
         key = "dataset.root" if root is not None else f"$BENCH_DATA/{name}"
         raise InputError(f"{key}: {folder} is not a folder; set dataset.root to the one with the four IDX files")
-    return Source(*_read_pair(folder, "train"), *_read_pair(folder, "t10k"))
+    return Source(_read_pair(folder, "train", prefix), _read_pair(folder, "test", prefix))
 
 
-def _read_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    image_file = _find(folder, f"{part}-images-idx3-ubyte")
-    label_file = _find(folder, f"{part}-labels-idx1-ubyte")
+def _read_pair(folder: Path, part: str, prefix: str | None) -> Split:
+    image_file, label_file = (_find(folder, part, kind, prefix) for kind in KINDS)
     images, labels = read_idx(image_file, 3), read_idx(label_file, 1)
     if len(images) != len(labels):
         raise InputError(f"{image_file} has {len(images)} images, but {label_file} has {len(labels)} labels")
-    return images[:, np.newaxis], labels
+    return Split(images[:, np.newaxis], labels)
 
 
-def _find(folder: Path, name: str) -> Path:
-    for file in (folder / name, folder / f"{name}.gz"):
-        if file.is_file():
-            return file
-    raise InputError(f"{folder} has no file {name} or {name}.gz: set dataset.root to a folder with the four IDX files")
+def _find(folder: Path, part: str, kind: str, prefix: str | None) -> Path:
+    """The file of a part's images or labels. Of a plain file and its .gz, which tools leave behind, the plain one."""
+    ending = f"{kind}-idx{KINDS[kind]}-ubyte"
+    begins = "(?:.*[-_])?" if prefix is None else re.escape(prefix.rstrip("-_")) + "[-_]"
+    pattern = re.compile(begins + PARTS[part] + "-" + ending.replace("-idx", "[-.]idx") + r"(?:\.gz)?", re.IGNORECASE)
+    names = [entry.name for entry in folder.iterdir() if pattern.fullmatch(entry.name) and entry.is_file()]
+    found = sorted(name for name in names if name[-3:].lower() != ".gz" or name[:-3] not in names)
+    if len(found) > 1:
+        raise InputError(
+            f"{folder} has {len(found)} files of {part} {kind}, {' and '.join(found)}: set dataset.prefix to what the "
+            "names of one set begin with, or keep one set in a folder"
+        )
+    if not found:
+        name = f"{'train' if part == 'train' else 't10k'}-{ending}"
+        raise InputError(
+            f"{folder} has no file {name} or {name}.gz: set dataset.root to a folder with the four IDX files"
+        )
+    return folder / found[0]
 
 
 def read_idx(file: Path, dimensions: int) -> np.ndarray:
@@ -55,7 +77,7 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
     Source: the format's description at yann.lecun.com/exdb/mnist. Raises InputError for anything else.
     """
     try:
-        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        raw = gzip.decompress(file.read_bytes()) if file.suffix.lower() == ".gz" else file.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read: {error}; get the file again") from error
     header = 4 + 4 * dimensions
@@ -78,6 +100,5 @@ def _fetch(name: str, openml: str) -> Source:
     data, target = fetch(name, openml, 1, "set dataset.root to a folder with its four IDX files")
     if target is None:
         raise InputError(f"dataset.openml={openml}: that set has no labels; name another, or set dataset.root")
-    x = data.astype(np.uint8).reshape(-1, 1, 28, 28)
-    y = target.astype(np.int64)
-    return Source(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])
+    whole = Split(data.reshape(-1, 1, 28, 28), target)
+    return Source(whole.rows(slice(TRAIN)), whole.rows(slice(TRAIN, None)))

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bench.core import Count, InputError
+from bench.data import Split
 from bench.datasets import Source, hold_out
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -41,7 +42,7 @@ def images(
     parts = folder / "train", folder / "test"
     if not all(part.is_dir() for part in parts):
         files, labels, _ = _find(folder, limit)
-        return hold_out(read(files), labels)
+        return hold_out(Split(read(files), labels), range=(0, 255))
 
     (train, y_train, names), (test, y_test, test_names) = (_find(part, limit) for part in parts)
     if names != test_names:
@@ -49,7 +50,7 @@ def images(
         raise InputError(f"{folder}: train/ and test/ must hold the same classes; only one of them has: {odd}")
     # Sorted by class, the first pictures would be all of one kind, and first pictures are what gets looked at.
     order = np.random.RandomState(0).permutation(len(test))
-    return Source(read(train), y_train, read(test)[order], None if y_test is None else y_test[order])
+    return Source(Split(read(train), y_train), Split(read(test), y_test).rows(order), range=(0, 255))
 
 
 def _find(folder: Path, limit: int | None) -> tuple[list[Path], np.ndarray | None, list[str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from http.client import HTTPException
 
 import numpy as np
 
 from bench.core import Count, InputError
+from bench.data import Split
 from bench.datasets import Source, hold_out
 
 
@@ -18,23 +18,24 @@ def openml(
     image: tuple[Count, Count, Count] | None = None,
     test: Count | None = None,
 ) -> Source:
-    """x: [N, C, H, W], uint8, or float32 where no value is over 1; through scikit-learn's cache.
+    """x: [N, C, H, W] float32, the table's values; through scikit-learn's cache.
 
     image: (C, H, W) of a row, in this order; None: a square, grey if the number of columns is a square, else of three
-    colours. test: how many of the last rows are for testing; None: a fixed fifth. Labels number the target's sorted
-    values, by size where they are whole numbers; without a target, or with a continuous one, there are none. Raises
-    InputError for a set that cannot be fetched, and for a table that does not hold such images.
+    colours. test: how many of the last rows are for testing; None: a fixed fifth. The target is the label; without one,
+    or with a continuous one, there are none. Raises InputError for a set that cannot be fetched, and for a table that
+    does not hold such images.
     """
     if name is None:
         raise InputError("dataset.name is not set: expected the name of a set of images on openml.org")
     data, target = fetch(name, name, version, "check dataset.name and dataset.version, and the connection")
-    x, y = _images(name, data, image), None if target is None else _labels(name, target)
+    whole = Split(_images(name, data, image), None if target is None else _labels(name, target))
+    unread = target is not None and whole.label is None
+    warnings = (f"the target of {name} is continuous, so it was not read as a label",) if unread else ()
     if test is None:
-        return hold_out(x, y)
-    if test >= len(x):
-        raise InputError(f"dataset.test={test}: {name} has {len(x)} images in all; give fewer")
-    labels = (None, None) if y is None else (y[:-test], y[-test:])
-    return Source(x[:-test], labels[0], x[-test:], labels[1])
+        return hold_out(whole, warnings=warnings)
+    if test >= len(whole.x):
+        raise InputError(f"dataset.test={test}: {name} has {len(whole.x)} images in all; give fewer")
+    return Source(whole.rows(slice(-test)), whole.rows(slice(-test, None)), warnings=warnings)
 
 
 def fetch(title: str, name: str, version: int, advice: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -64,15 +65,7 @@ def _images(name: str, data: np.ndarray, image: tuple[int, int, int] | None) -> 
         x = full.astype(np.float32, copy=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} has columns that are not numbers ({error}): it is no set of images") from error
-    lowest, highest = x.min(), x.max()
-    if lowest >= 0 and highest <= 1:
-        return x.reshape(-1, *shape)
-    if lowest >= 0 and highest <= 255 and np.array_equal(x, np.rint(x)):
-        return x.astype(np.uint8).reshape(-1, *shape)
-    raise InputError(
-        f"{name} has values from {lowest:g} to {highest:g}: expected whole numbers from 0 to 255, or any in [0, 1]; "
-        "scale them yourself, and read them with dataset=arrays"
-    )
+    return x.reshape(-1, *shape)
 
 
 def _deduced(name: str, columns: int) -> tuple[int, int, int]:
@@ -96,6 +89,4 @@ def _labels(name: str, target: np.ndarray) -> np.ndarray | None:
         raise InputError(f"{name} has no target in {missing} of its rows: read it with dataset=arrays, without those")
     if target.dtype.kind == "f" and not np.array_equal(target, np.rint(target)):
         return None
-    with suppress(ValueError):
-        target = target.astype(np.int64)  # so that 10 comes after 9
-    return np.unique(target, return_inverse=True)[1]
+    return target

@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from bench.data import Split
 from bench.datasets import Seed, Source, hold_out
 
 SHAPES = ("square", "ellipse", "heart")
@@ -34,7 +35,7 @@ def sprites(
     rng = np.random.default_rng(data_seed)
     label = rng.integers(len(SHAPES), size=examples)
     factors = np.column_stack([label / (len(SHAPES) - 1), rng.random((examples, 4))]).astype(np.float32)
-    return hold_out(draw(factors, size), label, factors=factors)
+    return hold_out(Split(draw(factors, size), label, factors), classes=range(len(SHAPES)), range=(0, 255))
 
 
 def draw(factors: np.ndarray, size: int) -> np.ndarray:

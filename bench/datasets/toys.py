@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from bench.core import Count, InputError, Level, Positive
+from bench.data import Split
 from bench.datasets import Seed, Source
 
 MARGIN = 6  # standard deviations kept free at the edge: one normal draw in 5e8 lies further out
@@ -80,11 +81,8 @@ def swiss_roll(noise: Level = 0.0, train: Count = 20_000, test: Count = 5_000, d
     points = np.stack([t * np.cos(t), WIDTH * (across - 0.5), t * np.sin(t)], -1)
     x = _as_images(_scaled(points + noise * rng.standard_normal(points.shape), HALF))
     label = (along * STRETCHES).astype(np.int64)
-    return Source(
-        *(x[:train], label[:train], x[train:], label[train:]),
-        factors_train=factors[:train],
-        factors_test=factors[train:],
-    )
+    whole = Split(x, label, factors)
+    return Source(whole.rows(slice(train)), whole.rows(slice(train, None)), classes=range(STRETCHES), range=(0, 1))
 
 
 def _scaled(points: np.ndarray, half: float) -> np.ndarray:
@@ -98,9 +96,12 @@ def _as_images(points: np.ndarray) -> np.ndarray:
 
 
 def _mixture(points: np.ndarray, label: np.ndarray, train: int, centres: np.ndarray, sigma: float) -> Source:
-    x = _as_images(points)
+    whole = Split(_as_images(points), label)
     return Source(
-        *(x[:train], label[:train], x[train:], label[train:]),
+        whole.rows(slice(train)),
+        whole.rows(slice(train, None)),
+        classes=range(len(centres)),
+        range=(0, 1),
         modes=_as_images(centres),
         mode_sigma=sigma,
     )

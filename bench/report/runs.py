@@ -213,21 +213,19 @@ def input_error(message: str) -> Exception:
 def varying_axes(runs: Sequence[Run]) -> list[str]:
     """The axes: choices with two values or more, then settings that differ within the same choices.
 
-    A group that a model does not use makes no axis, nor does the place where data lie, nor a key that came with a
-    later schema. RECORD_AXES follow where runs are alike in all of these.
+    A group or a key that some runs do not have makes no axis, nor does the place where data lie. RECORD_AXES follow
+    where runs are alike in all of these.
     """
     groups = list(dict.fromkeys(group for run in runs for group in run.choices))
     axes = [a for a in groups if len({run.value(a) for run in runs} - {None}) > 1]
-    keys: dict[int, set[str]] = {}
     alike: dict[tuple, list[Run]] = {}
     for run in runs:
-        keys.setdefault(run.schema, set()).update(run.settings)
         alike.setdefault(tuple(run.value(group) for group in groups), []).append(run)
     differing = {
         key
         for same_choices in alike.values()
         for key in {key for run in same_choices for key in run.settings}
-        if len({run.settings.get(key) for run in same_choices if key in keys[run.schema]}) > 1
+        if len({run.settings[key] for run in same_choices if key in run.settings}) > 1
     }
     axes += sorted(differing - DATA_LOCATION)
     for axis in RECORD_AXES:

@@ -119,7 +119,7 @@ def test_data_that_changed_under_a_sweep_are_noticed(bench, arrays, records, els
     assert bench(*arrays()).code == 0
     path = elsewhere / "other.npz"
     (elsewhere / "arrays.npz").rename(path)
-    arrays(x_train=np.zeros((40, 8, 8), np.uint8))
+    arrays(x_train=np.random.default_rng(1).integers(0, 256, (40, 8, 8), dtype=np.uint8))
     with np.load("arrays.npz") as changed:
         np.savez(path, **changed)
     assert_one_line(bench("dataset=arrays", f"dataset.path={path}"), "dataset.path", "rerun=true", "another sweep")

@@ -7,53 +7,185 @@ import numpy as np
 import pytest
 
 from bench.core import InputError
-from bench.datasets import prepare
+from bench.datasets import load, prepare
 from bench.datasets.arrays import arrays
+from tests.datasets.conftest import CLASSES, TEST, TRAIN, pixels
+
+
+def saved(folder: Path, content: dict[str, np.ndarray]) -> str:
+    np.savez(folder / "a.npz", **content)
+    return str(folder / "a.npz")
+
+
+def renamed(content: dict[str, np.ndarray], images: str, labels: str) -> dict[str, np.ndarray]:
+    """x_train as images with {} filled by train, and so on."""
+    names = {"x": images, "y": labels}
+    return {names[name[0]].format(name[2:]): array for name, array in content.items()}
+
+
+# --- layouts
 
 
 @pytest.mark.parametrize(
     ("given", "shape", "order"),
     [
-        ((8, 6, 4), (1, 6, 4), None),
-        ((8, 36), (1, 6, 6), None),
-        ((8, 1, 6, 4), (1, 6, 4), None),
-        ((8, 3, 6, 4), (3, 6, 4), None),
-        ((8, 6, 4, 1), (1, 6, 4), (0, 3, 1, 2)),
-        ((8, 6, 4, 3), (3, 6, 4), (0, 3, 1, 2)),
-        ((8, 3, 4, 3), (3, 4, 3), None),
+        ((14, 6, 4), (1, 6, 4), None),
+        ((14, 36), (1, 6, 6), None),
+        ((14, 1, 6, 4), (1, 6, 4), None),
+        ((14, 3, 6, 4), (3, 6, 4), None),
+        ((14, 6, 4, 1), (1, 6, 4), (0, 3, 1, 2)),
+        ((14, 6, 4, 3), (3, 6, 4), (0, 3, 1, 2)),
     ],
 )
 def test_every_layout_is_brought_to_channels_first(tmp_path, given, shape, order):
     x = np.random.default_rng(0).integers(0, 256, given, dtype=np.uint8)
-    np.savez(tmp_path / "a.npz", x_train=x, x_test=x)
-    expected = (x.transpose(order) if order else x).reshape(8, *shape)
-    np.testing.assert_array_equal(arrays(str(tmp_path / "a.npz")).x_train, expected)
+    expected = (x.transpose(order) if order else x).reshape(14, *shape)
+    np.testing.assert_array_equal(arrays(saved(tmp_path, {"x_train": x, "x_test": x})).train.x, expected)
 
 
-@pytest.mark.parametrize("given", [(8, 35), (8, 6, 4, 2), (8, 2, 6, 4), (8,), (8, 1, 6, 4, 1)])
+@pytest.mark.parametrize("given", [(8, 3, 8, 3), (8, 3, 4, 1), (8, 1, 1, 3), (8, 1, 6, 1)])
+def test_a_layout_that_can_be_read_in_two_ways_is_refused_until_it_is_said(tmp_path, given):
+    x = np.random.default_rng(0).integers(0, 256, given, dtype=np.uint8)
+    path = saved(tmp_path, {"x_train": x, "x_test": x})
+    with pytest.raises(
+        InputError, match=r"x_train has shape \(8, .* channels may be first or last: set dataset\.chann"
+    ):
+        arrays(path)
+    np.testing.assert_array_equal(arrays(path, channels="first").train.x, x)
+    np.testing.assert_array_equal(arrays(path, channels="last").train.x, x.transpose(0, 3, 1, 2))
+
+
+def test_channels_that_are_not_where_they_are_said_to_be_are_refused(tmp_path):
+    path = saved(tmp_path, {"x_train": np.zeros((8, 6, 4, 3)), "x_test": np.zeros((8, 6, 4, 3))})
+    with pytest.raises(
+        InputError, match=r"dataset\.channels=first: .*x_train has shape \(8, 6, 4, 3\); expected 1 or 3"
+    ):
+        arrays(path, channels="first")
+
+
+@pytest.mark.parametrize("given", [(8, 35), (8, 6, 4, 2), (8, 2, 6, 4), (8, 28, 28, 28), (8,), (8, 1, 6, 4, 1)])
 def test_another_layout_is_refused(tmp_path, given):
-    np.savez(tmp_path / "a.npz", x_train=np.zeros(given), x_test=np.zeros((8, 36)))
+    path = saved(tmp_path, {"x_train": np.zeros(given), "x_test": np.zeros((8, 36))})
     with pytest.raises(InputError, match=r"a\.npz: x_train has shape \(8,.* expected \[N, H, W\]"):
-        arrays(str(tmp_path / "a.npz"))
+        arrays(path)
 
 
-def test_labels_are_kept_and_optional(tmp_path, npz_arrays):
-    np.savez_compressed(tmp_path / "a.npz", **npz_arrays)
-    np.testing.assert_array_equal(arrays(str(tmp_path / "a.npz")).y_test, npz_arrays["y_test"])
-    np.savez(tmp_path / "b.npz", x_train=npz_arrays["x_train"], x_test=npz_arrays["x_test"])
-    assert prepare(arrays(str(tmp_path / "b.npz"))).shapes == ((1, 6, 4), 0)
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [("x_{}", "y_{}"), ("X_{}", "Y_{}"), ("{}_images", "{}_labels"), ("{}_x", "{}_y"), ("images_{}", "targets_{}")],
+    ids=["keras", "capitals", "medmnist", "turned", "words"],
+)
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_common_names_of_arrays_are_the_same_data(tmp_path, npz_arrays, images, labels, kind):
+    expected = prepare(arrays(saved(tmp_path, npz_arrays)))
+    content = renamed(npz_arrays, images, labels)
+    if kind == "npz":
+        np.savez_compressed(tmp_path / "b.npz", **content)
+    else:
+        (tmp_path / "b.npz").mkdir()
+        for name, array in content.items():
+            np.save(tmp_path / "b.npz" / f"{name}.npy", array)
+    data = prepare(arrays(str(tmp_path / "b.npz")))
+    assert data.fingerprint == expected.fingerprint and data.warnings == ()
+    np.testing.assert_array_equal(data.test.label, npz_arrays["y_test"])
+
+
+@pytest.mark.parametrize("word", ["val", "valid", "validation"])
+@pytest.mark.parametrize(("images", "labels"), [("x_{}", "y_{}"), ("{}_images", "{}_labels")])
+def test_validation_images_of_ones_own(tmp_path, npz_arrays, word, images, labels):
+    own = {f"x_{word}": pixels(9, 6, 4, seed=2), f"y_{word}": np.arange(9) % CLASSES}
+    data = prepare(arrays(saved(tmp_path, renamed(npz_arrays | own, images, labels))))
+    assert len(data.train.x) == TRAIN
+    np.testing.assert_array_equal(data.validation.x[:, 0], own[f"x_{word}"])
+    assert data.validation.label.tolist() == own[f"y_{word}"].tolist()
+
+
+def test_medmnist_as_it_is_published(tmp_path):
+    content = {}
+    for seed, (part, count) in enumerate([("train", 30), ("val", 6), ("test", 9)]):
+        content[f"{part}_images"] = pixels(count, 28, 28, 3, seed=seed)
+        content[f"{part}_labels"] = (np.arange(count) % 3).astype(np.uint8)[:, np.newaxis]
+    data = prepare(arrays(saved(tmp_path, content)))
+    assert data.shapes == ((3, 28, 28), 3) and [len(s.x) for s in (data.train, data.validation, data.test)] == [
+        30,
+        6,
+        9,
+    ]
+    np.testing.assert_array_equal(data.train.x, content["train_images"].transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(("images", "labels"), [("x", "y"), ("X", "y"), ("images", "labels"), ("data", "target")])
+def test_a_set_without_a_test_set_holds_a_fifth_out(tmp_path, images, labels):
+    x, y = pixels(60, 6, 4), np.array(["a", "b"] * 30)
+    source = arrays(saved(tmp_path, {images: x, labels: y}))
+    assert (len(source.train.x), len(source.test.x)) == (48, 12)
+    assert sorted(source.test.label) == ["a"] * 6 + ["b"] * 6
+    label_of = {row.tobytes(): label for row, label in zip(x, y, strict=True)}
+    assert [label_of[row.tobytes()] for row in source.test.x] == source.test.label.tolist()
+
+
+def test_dsprites_has_full_contrast_and_its_factors(tmp_path):
+    rng = np.random.default_rng(0)
+    latents = np.column_stack([np.ones(90), 1 + np.arange(90) % 3, rng.random((90, 2))])
+    content = {"imgs": rng.integers(0, 2, (90, 8, 8), dtype=np.uint8), "latents_values": latents}
+    content["latents_classes"] = np.zeros((90, 4), int)
+    np.savez(tmp_path / "a.npz", metadata=np.array({"author": "a pickle"}, dtype=object), **content)
+    data = prepare(arrays(str(tmp_path / "a.npz")))
+    assert data.shapes == ((1, 8, 8), 3) and data.range == (0, 1) and set(data.train.x.unique().tolist()) == {0, 255}
+    assert data.train.factors.shape == (65, 3)
+    assert (data.train.factors[:, 0] - 1).tolist() == data.train.label.tolist()
+    assert data.warnings == ("a.npz has arrays that were not read: latents_classes, metadata",)
+
+
+def test_factors_are_read(tmp_path, npz_arrays):
+    known = {"factors_train": np.random.default_rng(0).random((TRAIN, 2)), "factors_test": np.ones((TEST, 2))}
+    data = prepare(arrays(saved(tmp_path, npz_arrays | known)))
+    assert data.train.factors.shape == (54, 2) and (data.test.factors == 1).all()
+
+
+def test_labels_are_optional_and_what_is_not_read_is_said(tmp_path, npz_arrays):
+    content = {name: array for name, array in npz_arrays.items() if name.startswith("x")}
+    assert prepare(arrays(saved(tmp_path, content))).shapes == ((1, 6, 4), 0)
+    data = prepare(arrays(saved(tmp_path, content | {"speaker_train": np.zeros(60), "notes": np.zeros(3)})))
+    assert data.warnings == ("a.npz has arrays that were not read: notes, speaker_train",)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ">f4"])
-def test_floats_of_any_width_become_float32(tmp_path, npz_arrays, dtype):
-    floats = {name: npz_arrays[name] / 255 for name in ("x_train", "x_test")}
-    np.savez(tmp_path / "a.npz", **{name: x.astype(dtype) for name, x in floats.items()})
-    data = prepare(arrays(str(tmp_path / "a.npz")))
-    np.testing.assert_allclose(data.test.x[:, 0], floats["x_test"], atol=1e-3)
+def test_floats_of_any_width(tmp_path, npz_arrays, dtype):
+    floats = {name: (npz_arrays[name] / 255).astype(dtype) for name in ("x_train", "x_test")}
+    data = prepare(arrays(saved(tmp_path, floats)))
+    np.testing.assert_allclose(data.observe(data.test.x, None)[:, 0], floats["x_test"].astype(float), atol=1e-6)
 
 
-def test_grey_levels_are_passed_on(npz_file):
-    assert arrays(str(npz_file), grey_levels=17).grey_levels == 17
+# --- groups
+
+
+def test_groups_are_read_by_name(tmp_path):
+    x, person = pixels(60, 6, 4), np.array(["ada", "bob", "cyd", "dan", "eve"])[np.arange(60) % 5]
+    data = load({"_target_": "bench.datasets.arrays.arrays", "groups": "Person"} | {
+        "path": saved(tmp_path, {"x": x, "person": person})
+    })  # fmt: skip
+    groups = [set(split.group.tolist()) for split in (data.train, data.validation, data.test)]
+    assert sorted(set.union(*groups)) == [0, 1, 2, 3, 4] and sum(map(len, groups)) == 5
+
+
+@pytest.mark.parametrize("form", ["speaker_{}", "{}_speaker"])
+def test_groups_of_a_split_set(tmp_path, npz_arrays, form):
+    content = npz_arrays | {form.format("train"): np.arange(TRAIN) % 5, form.format("test"): np.full(TEST, 5)}
+    data = prepare(arrays(saved(tmp_path, content), groups="speaker"))
+    assert not set(data.train.group.tolist()) & set(data.validation.group.tolist())
+    content[form.format("test")] = np.full(TEST, 4)
+    with pytest.raises(InputError, match="1 groups are in both train and test"):
+        prepare(arrays(saved(tmp_path, content), groups="speaker"))
+
+
+@pytest.mark.parametrize("content", [{}, {"speaker": np.zeros(TRAIN)}])
+def test_groups_that_are_not_there_are_refused(tmp_path, npz_arrays, content):
+    with pytest.raises(InputError, match=r"dataset\.groups=speaker: .*a\.npz has no array speaker_train; there are "):
+        arrays(saved(tmp_path, npz_arrays | content), groups="speaker")
 
 
 # --- what is refused
@@ -62,17 +194,35 @@ def test_grey_levels_are_passed_on(npz_file):
 def test_a_path_that_is_not_set_or_not_there(tmp_path):
     with pytest.raises(InputError, match=r"^dataset\.path is not set"):
         arrays()
-    for path in ("nowhere.npz", str(tmp_path)):
-        with pytest.raises(InputError, match=rf"^dataset\.path: {path} is not a file"):
-            arrays(path)
+    with pytest.raises(InputError, match=r"^dataset\.path: nowhere\.npz is not a file, nor a folder"):
+        arrays("nowhere.npz")
+    with pytest.raises(InputError, match=r"has no array x_train: expected x_train, x_test .*; there are none"):
+        arrays(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["x_train", "x_test"])
-def test_a_missing_array_is_named(tmp_path, npz_arrays, name):
+def test_a_missing_array_is_named_and_so_are_those_that_are_there(tmp_path, npz_arrays, name):
     del npz_arrays[name]
-    np.savez(tmp_path / "a.npz", **npz_arrays)
-    with pytest.raises(InputError, match=rf"a\.npz has no array {name}"):
-        arrays(str(tmp_path / "a.npz"))
+    with pytest.raises(InputError, match=rf"a\.npz has no array {name}: expected .*; there are x_t.*, y_test, y_train"):
+        arrays(saved(tmp_path, npz_arrays))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"train_images": pixels(TRAIN, 6, 4)}, "has the arrays train_images and x_train, which mean the same"),
+        ({"X_train": pixels(TRAIN, 6, 4)}, "has the arrays X_train and x_train, which mean the same"),
+        ({"train_labels": np.zeros(TRAIN)}, "has the arrays train_labels and y_train, which mean the same"),
+        (
+            {"x_val": pixels(9, 6, 4), "x_valid": pixels(9, 6, 4)},
+            "has the arrays x_val and x_valid, which mean the same",
+        ),
+        ({"images": pixels(TRAIN, 6, 4)}, "has images, a set that is not split, and x_train and x_test: leave one"),
+    ],
+)
+def test_two_arrays_for_one_thing_are_refused(tmp_path, npz_arrays, more, message):
+    with pytest.raises(InputError, match=message):
+        arrays(saved(tmp_path, npz_arrays | more))
 
 
 class Bomb:
@@ -81,9 +231,12 @@ class Bomb:
 
 
 def test_a_pickled_array_is_refused_unopened(tmp_path, npz_arrays):
-    np.savez(tmp_path / "a.npz", **npz_arrays | {"y_train": np.array([Bomb()], dtype=object)})
-    with pytest.raises(InputError, match=r"a\.npz cannot be read: Object arrays cannot be loaded"):
-        arrays(str(tmp_path / "a.npz"))
+    content = npz_arrays | {"y_train": np.array([Bomb()], dtype=object)}
+    with pytest.raises(InputError, match=r"a\.npz cannot be read \(y_train\): Object arrays cannot be loaded"):
+        arrays(saved(tmp_path, content))
+    np.save(tmp_path / "x.npy", np.array([Bomb()], dtype=object))
+    with pytest.raises(InputError, match=r"cannot be read \(x\): Object arrays cannot be loaded"):
+        arrays(str(tmp_path))
 
 
 def save_npy(file: Path) -> None:
@@ -112,5 +265,12 @@ def test_a_changed_byte_is_noticed(npz_file):
     raw = bytearray(npz_file.read_bytes())
     raw[400] ^= 255
     npz_file.write_bytes(raw)
-    with pytest.raises(InputError, match=r"arrays\.npz cannot be read: .*; write plain arrays with numpy\.savez"):
+    with pytest.raises(InputError, match=r"arrays\.npz cannot be read \(x_train\): .*; write plain arrays with numpy"):
         arrays(str(npz_file))
+
+
+def test_a_torn_npy_file_is_named(tmp_path):
+    np.save(tmp_path / "x.npy", pixels(60, 6, 4))
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"cannot be read \(x\): "):
+        arrays(str(tmp_path))

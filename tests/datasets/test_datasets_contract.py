@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -53,7 +54,7 @@ def test_the_data_sets_of_the_readme_are_there():
 @every_file
 def test_a_file_names_every_option_and_the_common_ones_have_their_defaults(options):
     source = inspect.signature(pkgutil.resolve_name(options["_target_"])).parameters
-    assert options.keys() == {"_target_", *source, *COMMON}
+    assert options.keys() | {"name"} == {"_target_", "name", *source, *COMMON}
     assert {name: options[name] for name in COMMON} == COMMON
 
 
@@ -88,6 +89,25 @@ def test_the_split_seed_decides_the_split_and_leaves_the_test_set_alone(options)
     assert torch.equal(one.test.x, other.test.x) and torch.equal(one.test.label, other.test.label)
 
 
+@every_file
+def test_a_limit_takes_the_first_of_each_class(options):
+    data = load(options | {"limit": 5})
+    for split in (data.train, data.test):
+        assert len(split.x) >= 2 and split.label.bincount().max() <= 5
+
+
+def test_a_name_is_an_option_of_every_data_set():
+    options = {"_target_": "bench.datasets.digits.digits"}
+    assert load(options | {"name": "cells"}).fingerprint == load(options).fingerprint
+
+
+def test_a_file_that_changes_in_a_session_is_read_again(npz_file, npz_arrays):
+    options = {"_target_": "bench.datasets.arrays.arrays", "path": str(npz_file)}
+    before = load(options)
+    np.savez(npz_file, **npz_arrays | {"x_test": npz_arrays["x_test"][:20], "y_test": npz_arrays["y_test"][:20]})
+    assert len(load(options).test.x) == 20 and load(options).fingerprint != before.fingerprint
+
+
 def test_jobs_with_the_same_options_share_one_load(npz_file):
     options = {"_target_": "bench.datasets.arrays.arrays", "path": str(npz_file)}
     assert load(options) is load(dict(reversed(options.items()))) is not load(options | {"split_seed": 1})
@@ -95,7 +115,8 @@ def test_jobs_with_the_same_options_share_one_load(npz_file):
 
 def test_load_moves_images_labels_and_factors():
     data = load({"_target_": "bench.datasets.sprites.sprites", "examples": 20}, torch.device("meta"))
-    assert {part.device.type for split in (data.train, data.validation, data.test) for part in split} == {"meta"}
+    parts = [part for split in (data.train, data.validation, data.test) for part in split if part is not None]
+    assert len(parts) == 9 and {part.device.type for part in parts} == {"meta"}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +126,9 @@ def test_load_moves_images_labels_and_factors():
         ({"dequantize": "perhaps"}, r"dataset\.dequantize=perhaps: "),
         ({"split_seed": -1}, r"dataset\.split_seed=-1: .*greater than or equal to 0"),
         ({"validation": 0}, r"dataset\.validation=0: "),
+        ({"limit": 0}, r"dataset\.limit=0: "),
+        ({"range": "all"}, r"dataset\.range=all: Input should be 'auto', or Input should be a valid tuple"),
+        ({"grey_levels": 9}, r"dataset\.grey_levels=9 has no effect"),
         ({"grey_level": 2}, r"dataset\.grey_level=2: Unexpected keyword"),
         (
             {"_target_": "bench.datasets.arrays.array"},

@@ -11,7 +11,9 @@ import pytest
 
 from bench.core import InputError
 from bench.datasets import prepare
+from bench.datasets.arrays import arrays
 from bench.datasets.idx import idx, read_idx
+from tests.datasets.conftest import idx_bytes, pixels
 
 IMAGES = "train-images-idx3-ubyte.gz"
 
@@ -33,8 +35,8 @@ def test_the_bytes_are_read_as_written(tmp_path):
 
 def test_shapes_and_labels(idx_folder):
     source = read(idx_folder)
-    assert source.x_train.shape == (60, 1, 7, 5) and source.x_test.shape == (24, 1, 7, 5)
-    assert source.y_train.tolist() == [0, 1, 2] * 20 and source.grey_levels == 256
+    assert source.train.x.shape == (60, 1, 7, 5) and source.test.x.shape == (24, 1, 7, 5)
+    assert source.train.label.tolist() == [0, 1, 2] * 20 and prepare(source).grey_levels == 256
 
 
 def test_plain_files_are_the_same_as_gzipped_ones(idx_folder):
@@ -45,9 +47,85 @@ def test_plain_files_are_the_same_as_gzipped_ones(idx_folder):
     assert prepare(read(idx_folder)).fingerprint == zipped
 
 
+def rename_all(folder: Path, name) -> None:
+    for file in list(folder.iterdir()):
+        file.rename(folder / name(file.name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda name: name.replace("-idx", ".idx"),
+        lambda name: f"emnist-letters-{name}".replace("t10k", "test"),
+        lambda name: f"qmnist_{name}",
+        lambda name: name.upper(),
+    ],
+    ids=["a dot before idx", "EMNIST", "another prefix", "capitals"],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_all_common_names_are_the_same_data(idx_folder, name, zipped):
+    expected = prepare(read(idx_folder)).fingerprint
+    if not zipped:
+        for file in list(idx_folder.iterdir()):
+            file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+            file.unlink()
+    rename_all(idx_folder, name)
+    assert prepare(read(idx_folder)).fingerprint == expected
+
+
+def test_of_a_file_and_its_gz_the_plain_one_is_read(idx_folder):
+    (idx_folder / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.full(24, 2, np.uint8)))
+    assert read(idx_folder).test.label.tolist() == [2] * 24
+
+
+def test_two_sets_in_one_folder_are_told_apart_by_a_prefix(idx_folder, tmp_path):
+    expected = prepare(read(idx_folder)).fingerprint
+    rename_all(idx_folder, "emnist-letters-{}".format)
+    for part, count in (("train", 30), ("test", 9)):
+        (idx_folder / f"emnist-digits-{part}-images-idx3-ubyte").write_bytes(idx_bytes(pixels(count, 3, 3)))
+        (idx_folder / f"emnist-digits-{part}-labels-idx1-ubyte").write_bytes(
+            idx_bytes((np.arange(count) % 3 + 1).astype(np.uint8))
+        )
+    names = r"emnist-digits-train-images-idx3-ubyte and emnist-letters-train-images-idx3-ubyte\.gz"
+    with pytest.raises(InputError, match=rf"has 2 files of train images, {names}: set dataset\.prefix"):
+        read(idx_folder)
+    assert prepare(idx("m", "m", str(idx_folder), "emnist-letters")).fingerprint == expected
+    assert idx("m", "m", str(idx_folder), "emnist-digits-").train.x.shape == (30, 1, 3, 3)
+
+
+def test_labels_that_start_at_one_become_classes_from_zero(idx_folder):
+    for part, count in (("train", 60), ("t10k", 24)):
+        labels = (np.arange(count) % 26 + 1).astype(np.uint8)
+        (idx_folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels)))
+    data = prepare(read(idx_folder))
+    assert data.shapes.classes == 26 and data.test.label.tolist() == list(range(24))
+
+
+def test_binary_images_have_full_contrast(idx_folder):
+    for part, count in (("train", 60), ("t10k", 24)):
+        images = pixels(count, 7, 5) // 128
+        (idx_folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
+    data = prepare(read(idx_folder))
+    assert data.range == (0, 1) and set(data.train.x.unique().tolist()) == {0, 255}
+
+
+def test_the_same_content_from_arrays_has_the_same_fingerprint(idx_folder, tmp_path):
+    source = read(idx_folder)
+    content = {"x_train": source.train.x[:, 0] / 255, "y_train": source.train.label[:, np.newaxis]}
+    content |= {"test_images": source.test.x / 255, "test_labels": np.eye(3)[source.test.label]}
+    np.savez(tmp_path / "a.npz", **content)
+    assert prepare(arrays(str(tmp_path / "a.npz"))).fingerprint == prepare(source).fingerprint
+
+
+def test_a_prefix_without_a_folder_has_no_effect(monkeypatch):
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    with pytest.raises(InputError, match=r"dataset\.prefix=emnist has no effect without a folder"):
+        idx("mnist", "mnist_784", prefix="emnist")
+
+
 def test_without_a_root_it_is_found_below_bench_data(idx_folder, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(idx_folder.parent))
-    np.testing.assert_array_equal(idx("idx", "mnist_784").x_test, read(idx_folder).x_test)
+    np.testing.assert_array_equal(idx("idx", "mnist_784").test.x, read(idx_folder).test.x)
     with pytest.raises(InputError, match=r"^\$BENCH_DATA/mnist: .*mnist is not a folder; set dataset\.root"):
         idx("mnist", "mnist_784")
 
@@ -64,8 +142,10 @@ def test_without_either_it_is_fetched(monkeypatch):
     monkeypatch.delenv("BENCH_DATA", raising=False)
     monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch_openml)
     source = idx("mnist", "mnist_784")
-    assert source.x_train.shape == (60_000, 1, 28, 28) and source.x_train.dtype == np.uint8
-    assert source.x_test.shape == (3, 1, 28, 28) and source.x_test.min() == 255 and source.y_test.tolist() == [1, 1, 1]
+    assert source.train.x.shape == (60_000, 1, 28, 28)
+    assert (
+        source.test.x.shape == (3, 1, 28, 28) and source.test.x.min() == 255 and source.test.label.tolist() == ["1"] * 3
+    )
 
 
 def test_a_fetched_set_without_labels_is_refused(monkeypatch):

@@ -92,10 +92,10 @@ def test_factors_are_uniform_and_follow_their_images_through_the_split():
 
 def test_the_data_seed_decides_the_images_and_the_size_does_not_touch_the_factors():
     one, again, other, larger = (sprites(size, 30, seed) for size, seed in [(16, 0), (16, 0), (16, 1), (24, 0)])
-    np.testing.assert_array_equal(one.x_train, again.x_train)
-    assert not np.array_equal(one.x_train, other.x_train)
-    np.testing.assert_array_equal(one.factors_test, larger.factors_test)
-    assert larger.x_test.shape == (6, 1, 24, 24) and larger.x_test.dtype == np.uint8
+    np.testing.assert_array_equal(one.train.x, again.train.x)
+    assert not np.array_equal(one.train.x, other.train.x)
+    np.testing.assert_array_equal(one.test.factors, larger.test.factors)
+    assert larger.test.x.shape == (6, 1, 24, 24) and larger.test.x.dtype == np.uint8
 
 
 @pytest.mark.parametrize("change", [{"examples": 20_001}, {"size": 7}, {"size": 129}, {"data_seed": -1}])

@@ -11,8 +11,8 @@ from bench.datasets.toys import blobs, gaussian_grid, swiss_roll
 
 def together(source: Source) -> tuple[np.ndarray, np.ndarray]:
     """All points [N, D], in double precision, and their labels."""
-    x = np.concatenate([source.x_train, source.x_test])
-    return x.reshape(len(x), -1).astype(np.float64), np.concatenate([source.y_train, source.y_test])
+    x = np.concatenate([source.train.x, source.test.x])
+    return x.reshape(len(x), -1).astype(np.float64), np.concatenate([source.train.label, source.test.label])
 
 
 # --- mixtures
@@ -43,7 +43,7 @@ def test_the_grid_is_the_usual_one_divided_by_ten():
     source = gaussian_grid(train=10, test=2)
     np.testing.assert_allclose(source.modes[:, 0, 0], np.array(usual) / 10 + 0.5, atol=1e-7)
     assert source.modes.shape == (25, 1, 1, 2) and source.mode_sigma == 0.05 / 10
-    assert source.x_train.shape == (10, 1, 1, 2) and source.x_test.shape == (2, 1, 1, 2)
+    assert source.train.x.shape == (10, 1, 1, 2) and source.test.x.shape == (2, 1, 1, 2)
 
 
 def test_blobs_are_scikit_learns_scaled_alike_along_every_axis():
@@ -72,7 +72,7 @@ def unscaled(source: Source) -> np.ndarray:
 def test_points_lie_on_the_roll_and_the_factors_say_where():
     source = swiss_roll(train=2000, test=500)
     x, height, z = unscaled(source).T
-    factors = np.concatenate([source.factors_train, source.factors_test])
+    factors = np.concatenate([source.train.factors, source.test.factors])
     t = 1.5 * np.pi * (1 + 2 * factors[:, 0].astype(np.float64))
     np.testing.assert_allclose(np.hypot(x, z), t, atol=1e-5)
     np.testing.assert_allclose(np.stack([x, z]), t * np.stack([np.cos(t), np.sin(t)]), atol=1e-5)
@@ -94,10 +94,10 @@ def test_it_is_scikit_learns_roll():
 
 def test_labels_are_ten_equal_stretches_of_the_roll():
     source = swiss_roll(train=2000, test=500)
-    order = np.argsort(source.factors_train[:, 0])
-    assert np.all(np.diff(source.y_train[order]) >= 0)
+    order = np.argsort(source.train.factors[:, 0])
+    assert np.all(np.diff(source.train.label[order]) >= 0)
     for label in range(10):
-        t = source.factors_train[source.y_train == label, 0]
+        t = source.train.factors[source.train.label == label, 0]
         assert label / 10 <= t.min() < t.max() <= (label + 1) / 10
 
 
@@ -116,8 +116,8 @@ def test_noise_has_the_given_width_around_the_same_points():
 @pytest.mark.parametrize("toy", [gaussian_grid, blobs, swiss_roll])
 def test_the_data_seed_decides_the_points(toy):
     one, again, other = (toy(train=100, test=50, data_seed=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one.x_train, again.x_train)
-    assert not np.array_equal(one.x_test, other.x_test) and not np.array_equal(one.x_train[:50], one.x_test)
+    np.testing.assert_array_equal(one.train.x, again.train.x)
+    assert not np.array_equal(one.test.x, other.test.x) and not np.array_equal(one.train.x[:50], one.test.x)
 
 
 @pytest.mark.parametrize("change", [{"sigma": 0}, {"side": 0}, {"train": 0}, {"data_seed": -1}])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 from bench.paths import CONF
 from bench.report.claims import claims, select_runs
 from bench.report.runs import Run
-from bench.runs.store import identified
+from bench.runs.store import identity
 from tests.conftest import job_of
 
 FOLDER = Path(CONF, "experiment", "claims")
@@ -30,10 +29,9 @@ def jobs(name: str) -> list[dict]:
     params = content["hydra"]["sweeper"]["params"]
     options = [[f"{axis}={value}" for value in str(values).split(",")] for axis, values in params.items()]
     made = [job_of(f"experiment={experiment}", "dataset=digits", *chosen) for chosen in product(*options)]
-    configs = [identified(job.config) for job in made]
     return [
-        {"schema": 3, "id": json.dumps(config), "name": job.name, "choices": job.choices, "config": config}
-        for job, config in zip(made, configs, strict=True)
+        {"schema": 3, "id": identity(job.config, ""), "name": job.name, "choices": job.choices, "config": job.config}
+        for job in made
     ]
 
 

@@ -1,0 +1,86 @@
+"""What is in a data set: its fingerprint, and what is odd about it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from bench.core import InputError
+from bench.data import OnDisk, Split
+from bench.datasets.ranges import Images, chunks
+
+NEIGHBOURS = 5  # that precision, coverage and their like look at around each test image
+
+
+def row_hashes(x: Images) -> np.ndarray:
+    """[N] uint64, a hash of each image's bytes; those that images on disk bring along are taken as they are."""
+    if isinstance(x, OnDisk) and x.hashes is not None:
+        return x.hashes
+    hashes = np.empty(len(x), np.uint64)
+    for start, part in chunks(x):
+        rows = np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8)
+        for i, row in enumerate(rows, start):
+            hashes[i] = int.from_bytes(hashlib.blake2b(row.data, digest_size=8).digest(), "little")
+    return hashes
+
+
+def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray]) -> str:
+    """16 hexadecimal digits that every pixel, label, factor and group decides, in their order, and nothing else.
+
+    splits: in the form that `prepare` gives them, so that it does not matter how they were stored.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name, split in splits.items():
+        kind = "float32" if split.x.dtype == np.float32 else "uint8"
+        parts = {"x": hashes[name].astype("<u8")}
+        for field, dtype in (("label", "<i8"), ("factors", "<f4"), ("group", "<i8")):
+            if (part := getattr(split, field)) is not None:
+                parts[field] = part.astype(dtype)
+        digest.update(f"{name} {kind} {tuple(split.x.shape)} {[(f, p.shape) for f, p in parts.items()]}".encode())
+        for part in parts.values():
+            digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
+def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: int) -> list[str]:
+    """A line for each thing that makes numbers doubtful. hashes: [N] of each split's images.
+
+    Raises InputError if all training images are the same. Constant images are not looked for on disk.
+    """
+    train, validation, test = (hashes[name] for name in ("train", "validation", "test"))
+    if len(np.unique(train)) == 1:
+        raise InputError("all training images are the same: there is nothing to learn")
+    lines = []
+
+    def note(count: int, split: str, text: str) -> None:
+        if count:
+            lines.append(f"{count} of {len(splits[split].x)} {split} images {text}")
+
+    distinct = len(np.unique(test))
+    note(len(test) - distinct, "test", "repeat another test image")
+    note(int(np.isin(test, train).sum()), "test", "are training images too")
+    note(int(np.isin(validation, train).sum()), "validation", "are training images too")
+    note(int(np.isin(test, validation).sum()), "test", "are validation images too")
+    for name, split in splits.items():
+        note(_constant(split.x), name, "are of one value all over")
+    if distinct <= NEIGHBOURS:
+        lines.append(
+            f"there are {distinct} different test images: precision, coverage and their like look at {NEIGHBOURS} "
+            "neighbours of each"
+        )
+    if classes == 1:
+        lines.append("all labels are the same: nothing that compares classes says anything")
+    elif classes:
+        members = np.bincount(np.asarray(splits["train"].label), minlength=classes)
+        for count, text in ((0, "no training images"), (1, "one training image each")):
+            if few := int((members == count).sum()):
+                lines.append(f"{few} of {classes} classes have {text}")
+    return lines
+
+
+def _constant(x: Images) -> int:
+    """How many images have one value only; an image of one pixel cannot have more."""
+    if isinstance(x, OnDisk) or np.prod(x.shape[1:]) == 1:
+        return 0
+    return sum(int((part == part[:, :1, :1, :1]).all(axis=(1, 2, 3)).sum()) for _, part in chunks(x))

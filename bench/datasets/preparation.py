@@ -1,0 +1,280 @@
+"""From a source to a data set: checked, brought to one form, split and binarised."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import SkipValidation
+from torch import Tensor
+
+from bench.core import Count, InputError
+from bench.data import Data, OnDisk, Shapes, Split
+from bench.datasets import labels
+from bench.datasets.content import fingerprint, oddities, row_hashes
+from bench.datasets.ranges import (
+    BYTES,
+    UNIT,
+    Range,
+    check_finite,
+    check_inside,
+    check_similar,
+    chunks,
+    decide,
+    extremes,
+    grey_levels_of,
+    to_pixels,
+)
+from bench.datasets.source import MINIMUM, Seed, Source, set_apart
+from bench.draws import Draws
+
+Splits = dict[str, Split]
+
+
+def prepare(
+    source: SkipValidation[Source],
+    *,
+    range: Literal["auto"] | tuple[float, float] = "auto",
+    limit: Count | None = None,
+    split_seed: Seed = 0,
+    validation: Count = 5000,
+    binarize: Literal["none", "static", "dynamic"] = "none",
+    dequantize: bool = False,
+    grey_levels: Count | None = None,
+) -> Data:
+    """A checked data set: uint8 from 0 to 255 where that is exact, else float32 in [0, 1]; labels from 0.
+
+    range: the stored values of black and white; "auto" finds them, by `decide`. limit: the most examples of a class, or
+    of a split without labels. validation: how many training images, a tenth at most, are set apart by split_seed, where
+    the source has no validation images of its own; see `set_apart`. binarize="static" draws every pixel once, as
+    Bernoulli(x) by split_seed; the modes of the density before are then left out. grey_levels: of a pixel, read by
+    dequantize; None: those of the range. The fingerprint is taken before binarisation: it tells the data and the split
+    apart, and nothing else. Raises InputError for a source that is not what `Source` says or cannot be trained on, and
+    for options that exclude one another or have no effect.
+    """
+    _check_options(source, range, split_seed, validation, binarize, dequantize, grey_levels)
+    given = {"train": source.train, "validation": source.validation, "test": source.test}
+    splits = {name: split for name, split in given.items() if split is not None}
+    _check_images(splits)
+    _check_modes(source, splits["train"].x.shape[1:])
+    splits = _known(splits)
+    if limit is not None:
+        splits = {name: split.rows(_first(split, limit)) for name, split in splits.items()}
+    for name, split in splits.items():
+        if len(split.x) < MINIMUM[name]:
+            raise InputError(f"x_{name} has {len(split.x)} images: expected at least {MINIMUM[name]}")
+
+    ends, notes = _range(splits, source.range, range)
+    levels = grey_levels or grey_levels_of(splits["train"].x, ends)
+    if not isinstance(splits["train"].x, OnDisk):
+        pixels = to_pixels([split.x for split in splits.values()], ends)
+        splits = {name: split._replace(x=x) for (name, split), x in zip(splits.items(), pixels, strict=True)}
+    if dequantize:
+        _check_grid(splits, levels)
+    splits, classes = _numbered(splits, source.classes)
+
+    if source.validation is None:
+        whole = splits["train"]
+        size = min(validation, len(whole.x) // 10)
+        kept, apart = set_apart(len(whole.x), size, whole.label, whole.group, split_seed)
+        splits["train"], splits["validation"] = whole.rows(kept), whole.rows(apart)
+    splits = {name: splits[name] for name in given}
+    hashes = {name: row_hashes(split.x) for name, split in splits.items()}
+    notes += oddities(splits, hashes, classes)
+
+    tensors: Splits = {name: split.map(_tensor) for name, split in splits.items()}
+    if binarize == "static":
+        draws = Draws(split_seed, "binarize")
+        tensors = {name: split._replace(x=_binarized(split.x, draws, name)) for name, split in tensors.items()}
+    has_modes = source.modes is not None and binarize == "none"
+    return Data(
+        **tensors,
+        shapes=Shapes(image=tuple(splits["train"].x.shape[1:]), classes=classes),
+        grey_levels=levels,
+        binarize=binarize,
+        dequantize=dequantize,
+        fingerprint=fingerprint(splits, hashes),
+        modes=torch.as_tensor(source.modes) if has_modes else None,
+        mode_sigma=source.mode_sigma if has_modes else None,
+        range=ends,
+        warnings=(*source.warnings, *notes),
+    )
+
+
+def _check_options(
+    source: Source, range: Any, split_seed: int, validation: int, binarize: str, dequantize: bool, levels: int | None
+) -> None:
+    default = {name: parameter.default for name, parameter in inspect.signature(prepare).parameters.items()}
+    if dequantize and binarize != "none":
+        raise InputError(
+            f"dataset.dequantize=true and dataset.binarize={binarize} exclude one another: binary pixels have no grey "
+            "levels to fill; set one of the two"
+        )
+    if levels is not None and not dequantize:
+        raise InputError(f"dataset.grey_levels={levels} has no effect without dataset.dequantize=true: leave it out")
+    if range != "auto" and not -np.inf < range[0] < range[1] < np.inf:
+        raise InputError(f"dataset.range={list(range)}: expected two finite numbers, the smaller one first")
+    known = BYTES if isinstance(source.train.x, OnDisk) else source.range
+    if known is not None and range not in ("auto", known):
+        raise InputError(
+            f"dataset.range={list(range)}: black and white of this data set are {known[0]:g} and {known[1]:g}; "
+            "leave it at auto"
+        )
+    if source.validation is not None:
+        options = {"validation": validation} | ({} if binarize == "static" else {"split_seed": split_seed})
+        for name, value in options.items():
+            if value != default[name]:
+                raise InputError(
+                    f"dataset.{name}={value} has no effect: this data set has its own validation images; leave it out"
+                )
+    if binarize == "static" and isinstance(source.train.x, OnDisk):
+        raise InputError(
+            "dataset.binarize=static keeps what is drawn in memory, but these images stay on disk: set "
+            "dataset.binarize=dynamic"
+        )
+
+
+def _check_images(splits: Splits) -> None:
+    assert len({isinstance(split.x, OnDisk) for split in splits.values()}) == 1, "all splits are on disk, or none"
+    for name, split in splits.items():
+        x = split.x
+        if not isinstance(x, OnDisk) and x.dtype.kind not in "biuf":
+            raise InputError(f"x_{name} has type {x.dtype}: expected numbers")
+        if len(x.shape) != 4 or 0 in x.shape[1:]:
+            raise InputError(f"x_{name} has shape {tuple(x.shape)}: expected [images, channels, height, width]")
+        expected = splits["train"].x.shape[1:]
+        if x.shape[1:] != expected:
+            raise InputError(
+                f"x_train has images of shape {tuple(expected)} and x_{name} of {tuple(x.shape[1:])} (channels, "
+                "height, width): they must agree"
+            )
+
+
+def _known(splits: Splits) -> Splits:
+    """The splits with labels and groups [N] of one kind and factors [N, F] float32. All splits have them, or none."""
+    for field, name in (("label", "y"), ("factors", "factors"), ("group", "group")):
+        there = [split for split, part in splits.items() if getattr(part, field) is not None]
+        missing = [split for split in splits if split not in there]
+        if there and missing:
+            raise InputError(
+                f"{name}_{there[0]} is there but {name}_{missing[0]} is not: give {name} for all splits, or for none"
+            )
+    known = {}
+    for name, split in splits.items():
+        count = len(split.x)
+        known[name] = Split(
+            split.x,
+            None if split.label is None else labels.flat(f"y_{name}", split.label, count),
+            None if split.factors is None else _factors(f"factors_{name}", split.factors, count),
+            None if split.group is None else labels.flat(f"group_{name}", split.group, count),
+        )
+    widths = {name: split.factors.shape[1] for name, split in known.items() if split.factors is not None}
+    for name, width in widths.items():
+        if width != widths["train"]:
+            raise InputError(
+                f"factors_train has {widths['train']} factors an image and factors_{name} {width}: they must agree"
+            )
+    return known
+
+
+def _factors(name: str, values: Any, count: int) -> np.ndarray:
+    factors = np.asarray(values)
+    if factors.dtype.kind not in "biuf":
+        raise InputError(f"{name} has type {factors.dtype}: expected numbers")
+    if factors.ndim != 2 or len(factors) != count or factors.shape[1] == 0:
+        raise InputError(f"{name} has shape {factors.shape}, but there are {count} images: expected [images, factors]")
+    if not np.isfinite(factors).all():
+        raise InputError(f"{name} holds values that are not finite numbers: leave out what is not known")
+    return factors.astype(np.float32)
+
+
+def _check_modes(source: Source, image: tuple[int, ...]) -> None:
+    modes, sigma = source.modes, source.mode_sigma
+    if (modes is None) != (sigma is None):
+        raise InputError("modes and mode_sigma belong together: give both, or neither")
+    if modes is None or sigma is None:
+        return
+    centres = np.asarray(modes)
+    if centres.dtype != np.float32 or centres.ndim != 4 or centres.shape[1:] != image or len(centres) == 0:
+        raise InputError(
+            f"modes has type {centres.dtype} and shape {centres.shape}: expected float32 [modes, {str(image)[1:-1]}]"
+        )
+    if not np.isfinite(centres).all() or not 0 < sigma < np.inf:
+        raise InputError(f"modes must be finite, and mode_sigma={sigma} finite and over 0")
+
+
+def _first(split: Split, limit: int) -> np.ndarray:
+    """The rows of the first `limit` examples of each class, or of all without labels, in the split's order."""
+    if split.label is None:
+        return np.arange(min(limit, len(split.x)))
+    _, numbers = np.unique(split.label, return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    starts = np.searchsorted(numbers[order], np.arange(numbers.max() + 1))
+    place = np.empty(len(order), int)  # of each example within its class
+    place[order] = np.arange(len(order)) - starts[numbers[order]]
+    return np.flatnonzero(place < limit)
+
+
+def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range) -> tuple[Range, list[str]]:
+    """The range of the stored values, which holds for all splits, and a line if it is doubtful."""
+    x = splits["train"].x
+    if isinstance(x, OnDisk):
+        return BYTES, []
+    found = {name: extremes(split.x) for name, split in splits.items()}
+    for name, (lowest, highest) in found.items():
+        check_finite(f"x_{name}", lowest, highest)
+    doubt = []
+    if known is not None:
+        ends, origin = known, "the range of this data set"
+    elif option != "auto":
+        ends, origin = option, "which is dataset.range"
+    else:
+        ends, origin = decide("x_train", x, *found["train"]), "the range of the training images"
+        for name, (lowest, highest) in found.items():
+            check_similar(f"x_{name}", float(lowest.min()), float(highest.max()), ends)
+        brightest = float(found["train"][1].max())
+        if ends == UNIT and brightest < 0.5:
+            doubt.append(f"the brightest training pixel is {brightest:g} of [0, 1]: set dataset.range if that is white")
+    for name, (lowest, highest) in found.items():
+        check_inside(f"x_{name}", lowest, highest, ends, origin)
+    return (float(ends[0]), float(ends[1])), doubt
+
+
+def _check_grid(splits: Splits, grey_levels: int) -> None:
+    if grey_levels == 256 and splits["train"].x.dtype in (np.uint8, torch.uint8):
+        return
+    for name, split in splits.items():
+        for _, part in chunks(split.x):
+            values = np.unique(part).astype(np.float64) / (255 if part.dtype == np.uint8 else 1)
+            steps = values * (grey_levels - 1)
+            off = np.abs(steps - np.rint(steps)) > 1e-3
+            if off.any():
+                raise InputError(
+                    f"dataset.dequantize=true needs pixels on {grey_levels} grey levels, but x_{name} holds "
+                    f"{values[off][0]:g} of [0, 1]: leave it false for continuous data, or set dataset.grey_levels"
+                )
+
+
+def _numbered(splits: Splits, classes: Any) -> tuple[Splits, int]:
+    """Class numbers and group numbers in place of their names, and how many classes there are."""
+    names = [f"y_{name}" for name in splits]
+    numbers, count = labels.numbered(names, [split.label for split in splits.values()], classes)
+    splits = {name: split._replace(label=y) for (name, split), y in zip(splits.items(), numbers, strict=True)}
+    groups = {name: split.group for name, split in splits.items() if split.group is not None}
+    if groups:
+        labels.check_disjoint(groups)
+        values = np.unique(np.concatenate(list(groups.values())))
+        splits |= {name: splits[name]._replace(group=np.searchsorted(values, group)) for name, group in groups.items()}
+    return splits, count
+
+
+def _tensor(part: np.ndarray | OnDisk) -> Tensor | OnDisk:
+    return part if isinstance(part, OnDisk) else torch.from_numpy(np.require(part, requirements=["C", "W"]))
+
+
+def _binarized(x: Tensor, draws: Draws, name: str) -> Tensor:
+    """uint8, 0 or 255: what `Data.observe` turns into exactly 0 and 1."""
+    probability = x.float() / 255 if x.dtype == torch.uint8 else x
+    return (draws.uniform(name, x.shape) < probability).to(torch.uint8) * 255

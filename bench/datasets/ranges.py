@@ -1,0 +1,129 @@
+"""What stored values mean: which of them are black and white, and the pixels that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from bench.core import InputError
+from bench.data import OnDisk
+
+Images = np.ndarray | OnDisk
+Range = tuple[float, float]
+
+UNIT, BYTES = (0.0, 1.0), (0.0, 255.0)
+ROUNDING = 3e-7  # of float32 in [0, 1]: a value this near to a level of 8 bits is that level
+CHUNK = 2**22  # numbers that are converted at once, so that float64 copies stay small
+HALF = 127  # what is said to be 8 bits wide must use more than half of them
+
+
+def chunks(x: Images) -> Iterator[tuple[int, np.ndarray]]:
+    """The images in order, some at a time, with the row of the first."""
+    rows = max(1, CHUNK // max(1, int(np.prod(x.shape[1:]))))
+    for start in range(0, len(x), rows):
+        yield start, np.asarray(x[start : start + rows])
+
+
+def extremes(x: Images) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and highest value of each image, [N] float64; nan where an image holds one."""
+    ends = [
+        (part.min(axis=(1, 2, 3)).astype(np.float64), part.max(axis=(1, 2, 3)).astype(np.float64))
+        for _, part in chunks(x)
+    ]
+    return np.concatenate([low for low, _ in ends]), np.concatenate([high for _, high in ends])
+
+
+def grey_levels_of(x: Images, ends: Range) -> int:
+    """As many as there are whole numbers in the range, where all values of x are whole; else those of 8 bits."""
+    is_float = not isinstance(x, OnDisk) and x.dtype.kind == "f"
+    if is_float and any(not np.array_equal(part, np.rint(part)) for _, part in chunks(x)):
+        return 256
+    steps = ends[1] - ends[0]
+    return round(steps) + 1 if steps == round(steps) else 256
+
+
+def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Range:
+    """The range of the training images x, whose values reach from lowest [N] to highest [N] in each image.
+
+    {0, 1} and [0, 1] are read as they are, [0, 255] and, for floats, [-1, 1] if more than half of it is used. Raises
+    InputError for anything else, which can mean anything.
+    """
+    low, high = float(lowest.min()), float(highest.max())
+    if low >= 0 and high <= 1:
+        return UNIT
+    if x.dtype.kind == "f" and -1 <= low < -0.5 and high <= 1:
+        return -1.0, 1.0
+    if low >= 0 and HALF < high <= 255:
+        return BYTES
+    dark = ", or dataset.range=[0,255] for dark pictures of 8 bits" if low >= 0 and high <= HALF else ""
+    raise InputError(
+        f"{name} has values from {low:g} (image {lowest.argmin()}) to {high:g} (image {highest.argmax()}): which "
+        f"of them are black and white? Set dataset.range=[{low:g},{high:g}] if these are{dark}; auto reads 0 and 1, "
+        "[0, 1], [0, 255] and, for floats, [-1, 1]"
+    )
+
+
+def check_finite(name: str, low: np.ndarray, high: np.ndarray) -> None:
+    """Raises InputError if an image, of extremes low and high [N], holds a value that is not a finite number."""
+    good = np.isfinite(low) & np.isfinite(high)
+    if not good.all():
+        raise InputError(
+            f"{name} has {np.sum(~good)} images with values that are not finite numbers, the first of them image "
+            f"{np.argmin(good)}: expected numbers in [0, 1], [0, 255] or dataset.range"
+        )
+
+
+def check_inside(name: str, low: np.ndarray, high: np.ndarray, ends: Range, origin: str) -> None:
+    """Raises InputError if an image, of extremes low and high [N], leaves the range; origin: where it comes from."""
+    good = (low >= ends[0]) & (high <= ends[1])
+    if not good.all():
+        i = int(np.argmin(good))
+        raise InputError(
+            f"{name} has {np.sum(~good)} images with values that are not in [{ends[0]:g}, {ends[1]:g}], {origin}; "
+            f"the first of them is image {i} (from {low[i]:g} to {high[i]:g}): correct them, or set "
+            "dataset.range=[low,high]"
+        )
+
+
+def check_similar(name: str, low: float, high: float, ends: Range) -> None:
+    """Raises InputError if a split, whose values reach from low to high, seems to be stored in another range."""
+    if (ends == BYTES and high <= 1) or (ends[0] < 0 <= low):
+        raise InputError(
+            f"{name} has values from {low:g} to {high:g}, but the training images have the range [{ends[0]:g}, "
+            f"{ends[1]:g}]: store both in the same way, or set dataset.range=[low,high] if they are"
+        )
+
+
+def to_pixels(parts: list[np.ndarray], ends: Range) -> list[np.ndarray]:
+    """All splits in one form: uint8 from 0 to 255 where every value is one of these levels, else float32 in [0, 1]."""
+    if ends == BYTES and all(x.dtype == np.uint8 for x in parts):
+        return parts
+    in_levels: list[np.ndarray] = []
+    for x in parts:
+        levels = _levels(x, ends)
+        if levels is None:
+            return [_fractions(x, ends) for x in parts]
+        in_levels.append(levels)
+    return in_levels
+
+
+def _levels(x: np.ndarray, ends: Range) -> np.ndarray | None:
+    """uint8, or None if a value lies between two levels."""
+    levels = np.empty(x.shape, np.uint8)
+    for start, part in chunks(x):
+        exact = (part.astype(np.float64) - ends[0]) * (255 / (ends[1] - ends[0]))
+        rounded = np.rint(exact)
+        if not np.allclose(exact, rounded, rtol=0, atol=255 * ROUNDING):
+            return None
+        levels[start : start + len(part)] = rounded
+    return levels
+
+
+def _fractions(x: np.ndarray, ends: Range) -> np.ndarray:
+    if x.dtype == np.float32 and ends == UNIT:
+        return x
+    fractions = np.empty(x.shape, np.float32)
+    for start, part in chunks(x):
+        fractions[start : start + len(part)] = (part.astype(np.float64) - ends[0]) / (ends[1] - ends[0])
+    return fractions

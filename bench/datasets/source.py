@@ -1,0 +1,110 @@
+"""What a source function returns, and how examples are set apart."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from bench.core import InputError
+from bench.data import Split
+from bench.datasets import labels as labelling
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+# Images of a split. A tenth of the training images, at least one, becomes the validation set.
+MINIMUM = {"train": 10, "validation": 1, "test": 2}
+
+
+class Source(NamedTuple):
+    """A data set as it was read: numpy arrays, which `prepare` checks and brings to one form.
+
+    x: [N, C, H, W] numbers of any type, or `OnDisk` (uint8, 0 to 255); label: one of any kind for each image, or None;
+    factors and group as in `Split`. Where there is no validation split, one is cut from train.
+    """
+
+    train: Split
+    test: Split
+    validation: Split | None = None
+    classes: Sequence[Any] | None = None  # all values that a label may have; None: those of the training images
+    range: tuple[float, float] | None = None  # the stored values of black and white; None: `prepare` finds them
+    modes: np.ndarray | None = None  # [M, C, H, W] float32: the centres of the true density's modes, if known
+    mode_sigma: float | None = None  # their standard deviation, the same in each dimension
+    warnings: tuple[str, ...] = ()  # a line each: what was not read
+
+
+def hold_out(whole: Split, **known: Any) -> Source:
+    """A fifth of a set that has no test images of its own, the same one always: by `set_apart`, seed 0.
+
+    whole: labels and groups of any kind that `prepare` reads; known: what else a `Source` says. Raises InputError if
+    there are too few images.
+    """
+    count = len(whole.x)
+    least = MINIMUM["train"] + MINIMUM["test"]
+    if count < least:
+        raise InputError(f"there are {count} images in all: expected at least {least}")
+    if whole.label is not None:
+        whole = whole._replace(label=labelling.flat("y", whole.label, count))
+    if whole.group is not None:
+        whole = whole._replace(group=labelling.flat("group", whole.group, count))
+    train, test = set_apart(count, count // 5, whole.label, whole.group, seed=0)
+    return Source(whole.rows(train), whole.rows(test), **known)
+
+
+def set_apart(
+    count: int, size: int, labels: np.ndarray | None, groups: np.ndarray | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shuffled indices of `count` images: the rest, and the `size` set apart.
+
+    They are stratified by labels [N] where there is room for every class. An only example of its class stays in the
+    rest, and so does one of each class where there is no room. With groups [N] whole groups are set apart, of about
+    as many images. Raises InputError if there is nothing that may be set apart.
+    """
+    from sklearn.model_selection import train_test_split  # slow to import, and `bench --help` gets by without
+
+    if groups is not None:
+        return _whole_groups(count, size, labels, groups, seed)
+    everything = np.arange(count)
+    if labels is None:
+        return tuple(train_test_split(everything, test_size=size, random_state=seed))
+    _, first, numbers, members = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+    free = everything[members[numbers] > 1]
+    room = np.sum(members > 1) <= min(size, len(free) - size)
+    if not room:
+        free = np.setdiff1d(everything, first)
+    if len(free) <= size:
+        raise InputError(
+            f"there are {len(members)} classes in {count} images, too few of each to set {size} apart: give more, or "
+            "leave the labels out"
+        )
+    rest, apart = train_test_split(free, test_size=size, random_state=seed, stratify=labels[free] if room else None)
+    return np.concatenate([rest, np.setdiff1d(everything, free)]), apart
+
+
+def _whole_groups(
+    count: int, size: int, labels: np.ndarray | None, groups: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
+
+    y = np.zeros(count, int) if labels is None else np.unique(labels, return_inverse=True)[1]
+    folds = min(round(count / size), len(np.unique(groups)), int(np.bincount(y).max()))
+    if folds < 2:
+        raise InputError(
+            f"dataset.groups: {count} images of {len(np.unique(groups))} group cannot be split: expected at least "
+            "three groups, for training, validation and testing"
+        )
+    random = np.random.RandomState(seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # than folds: one fold is all that is wanted
+        splits = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, groups))
+    for fold in random.permutation(folds):
+        rest, apart = splits[fold]
+        if len(apart) and len(np.unique(y[rest])) == y.max() + 1:
+            return random.permutation(rest), random.permutation(apart)
+    raise InputError(
+        "dataset.groups: whatever groups are set apart, a class is left without training images; give more groups of "
+        "each class, or leave the labels out"
+    )

@@ -1,0 +1,31 @@
+"""Small sources for the tests of what `prepare` makes of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.datasets import Source, Split
+
+RNG = np.random.default_rng(0)
+GREY = RNG.random((400, 1, 5, 4)).astype(np.float32)
+BYTES = RNG.integers(0, 256, (400, 1, 5, 4), dtype=np.uint8)
+LABELS = RNG.permutation(np.repeat(np.arange(4), [40, 80, 120, 160]))
+FACTORS = RNG.random((400, 3)).astype(np.float32)
+FIELDS = {"x": "x", "y": "label", "factors": "factors", "group": "group"}
+
+
+def source(x=GREY, y=LABELS, **changes) -> Source:
+    """300 training and 100 test images. x_train, y_test, group_validation, ... replace a part or add one."""
+    parts = {"x_train": x[:300], "x_test": x[300:]}
+    if y is not None:
+        parts |= {"y_train": y[:300], "y_test": y[300:]}
+    parts |= changes
+    splits = {}
+    for split in ("train", "validation", "test"):
+        given = {field: parts.pop(f"{name}_{split}", None) for name, field in FIELDS.items()}
+        splits[split] = None if given["x"] is None else Split(**given)
+    return Source(**splits, **parts)
+
+
+def rows(x) -> list[bytes]:
+    return [row.tobytes() for row in np.asarray(x)]

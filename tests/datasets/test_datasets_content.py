@@ -1,0 +1,70 @@
+"""What is odd about a data set is said in one line each, with counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.core import InputError
+from bench.datasets import prepare, row_hashes
+from tests.datasets.sources import BYTES, GREY, LABELS, source
+
+
+def replaced(changes: dict[int, np.ndarray | float]) -> np.ndarray:
+    x = BYTES.copy()
+    for row, value in changes.items():
+        x[row] = value
+    return x
+
+
+OWN = {"x_train": BYTES[:270], "y_train": LABELS[:270], "y_validation": LABELS[270:300]}
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        (source(BYTES), []),
+        (source(BYTES, y=None), []),
+        (source(replaced({301: BYTES[300], 302: BYTES[300]})), ["2 of 100 test images repeat another test image"]),
+        (source(replaced({305: BYTES[7], 306: BYTES[8]}), **OWN, x_validation=BYTES[270:300]), [
+            "2 of 100 test images are training images too"
+        ]),
+        (source(BYTES, **OWN, x_validation=replaced({271: BYTES[9]})[270:300]), [
+            "1 of 30 validation images are training images too"
+        ]),
+        (source(replaced({307: BYTES[271]}), **OWN, x_validation=BYTES[270:300]), [
+            "1 of 100 test images are validation images too"
+        ]),
+        (source(replaced({310: 3, 311: 9})), ["2 of 100 test images are of one value all over"]),
+        (source(BYTES, y=np.zeros(400, int)), ["all labels are the same: nothing that compares classes says anything"]),
+        (source(BYTES, y=np.r_[0, 2, np.ones(398, int)]), ["2 of 3 classes have one training image each"]),
+        (source(BYTES, y=None, x_test=BYTES[300:304]), [
+            "there are 4 different test images: precision, coverage and their like look at 5 neighbours of each"
+        ]),
+        (source(BYTES, y=None, x_test=BYTES[[300, 301] * 50]), [
+            "98 of 100 test images repeat another test image",
+            "there are 2 different test images: precision, coverage and their like look at 5 neighbours of each",
+        ]),
+        (source(BYTES, warnings=("one file was not read",)), ["one file was not read"]),
+    ],
+    ids=["nothing", "nothing without labels", "repeated", "in train", "validation in train", "in validation",
+         "constant", "one class", "classes of one", "few", "few different ones", "what the source says"],
+)  # fmt: skip
+def test_what_is_odd_is_said(given, lines):
+    assert list(prepare(given).warnings) == lines
+
+
+def test_images_of_one_pixel_are_not_called_constant():
+    assert prepare(source(GREY[:, :, :1, :1])).warnings == ()
+
+
+def test_training_images_that_are_all_the_same_are_refused():
+    with pytest.raises(InputError, match="all training images are the same: there is nothing to learn"):
+        prepare(source(BYTES, x_train=BYTES[[3] * 300]))
+
+
+def test_hashes_are_those_of_the_rows_wherever_they_lie():
+    hashes = row_hashes(BYTES)
+    assert len(set(hashes)) == 400
+    np.testing.assert_array_equal(row_hashes(BYTES[::-2]), hashes[::-2])
+    np.testing.assert_array_equal(row_hashes(np.asfortranarray(BYTES)), hashes)

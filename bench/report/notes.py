@@ -185,11 +185,6 @@ def _unequal_budgets(runs: Sequence[Run]) -> list[str]:
 def _pooling(runs: Sequence[Run]) -> list[str]:
     """On runs that look like seeds of one run and are not."""
     notes = []
-    if names := sorted({f"{run.dataset}" for run in runs if "dataset" in run.distinctions}):
-        notes.append(
-            f"Several data sets have the name {' or '.join(names)}: behind it stand the first digits of the hash of "
-            "the images. Their seeds are not pooled."
-        )
     if len(schemas := sorted({run.schema for run in runs})) > 1:
         notes.append(
             f"Rows have records of schema {' and '.join(map(str, schemas))}, written by different versions of this "
@@ -289,6 +284,18 @@ def data_warnings(runs: Sequence[Run]) -> dict[str, list[str]]:
         label: [warning for warning in lists[0] if all(warning in other for other in lists)]
         for label, lists in found.items()
     }
+
+
+def dataset_notes(runs: Sequence[Run], warnings: Mapping[str, Sequence[str]]) -> list[str]:
+    """On the data of these runs, with the data_warnings of each data set."""
+    notes = []
+    if names := sorted({f"{run.dataset}" for run in runs if "dataset" in run.distinctions}):
+        notes.append(
+            f"Several data sets have the name {' or '.join(names)}. They are told apart by the first digits of the hash "
+            "of their images, and their seeds are not pooled."
+        )
+    several = len({run.label("dataset") for run in runs}) > 1
+    return notes + [f"{label}: {text}" if several else text for label, found in warnings.items() for text in found]
 
 
 def average_note(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:

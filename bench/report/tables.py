@@ -119,10 +119,7 @@ def build(
         for key, block in zip(keys, blocks.values(), strict=True):
             name = f"{title}: {notes.likelihood_title(key)}"
             made.append(table(block, likelihood, name, notes.block_caption(keys)))
-        several = len({run.label("dataset") for run in group}) > 1
-        made[0].notes += [
-            f"{label}: {warning}" if several else warning for label, found in warnings.items() for warning in found
-        ]
+        made[0].notes += notes.dataset_notes(group, warnings)
         tables += made
     return [replace(table, notes=[*table.notes, *extra_notes]) for table in tables]
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.report.comparability import evaluation_of
-from bench.report.runs import Record, Run
+from bench.report.runs import Record, Run, varying_axes
 
 
 def averaged(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:
@@ -25,10 +25,11 @@ def averaged(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:
         distinctions = {axis: label for axis, label in run.distinctions.items() if axis not in axes}
         key = tuple(choices.items()), tuple(sorted(settings.items())), run.schema, tuple(distinctions.items())
         groups.setdefault(key, []).append(run)
-    covered = [_values(group, axes) for group in groups.values()]
+    varying = [axis for axis in varying_axes(runs) if _is_averaged(axis, axes)]
+    covered = [_values(group, varying) for group in groups.values()]
     usual = max(covered, key=len)
     return [
-        _pooled(group, axes, [] if not values or values == usual else [f"averaged over {_names(values, axes)} only"])
+        _pooled(group, axes, [] if not values or values == usual else [f"averaged over {_names(values, varying)} only"])
         for group, values in zip(groups.values(), covered, strict=True)
     ]
 

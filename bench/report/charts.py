@@ -217,12 +217,12 @@ def _trade_off(runs: Sequence[LabelledRun], metric: str) -> Chart | None:
     parts = [f'<path class="ideal" d="M{ideal[0][0]:.1f} {ideal[0][1]:.1f}H{ideal[1][0]:.1f}" stroke="currentColor" '
              'stroke-dasharray="4 4" stroke-opacity=".7"/>']  # fmt: skip
     scale = svg.axis(hues) if hues else None
-    taken = [box for _, x, y, _ in found for box in _boxes(plot, x, y)]
+    occupied = [box for _, x, y, _ in found for box in _boxes(plot, x, y)]
     for named, x, y, hue in found:
         place = plot.at(x.mean, y.mean)
         bars = [_bar(plot, _ends(x), (y.mean, y.mean)), _bar(plot, (x.mean, x.mean), _ends(y))]
         fill = svg.shade(scale.share(hue.mean)) if hue and scale else "none"
-        name = _beside(named.label, place, taken, plot) if len(found) <= MAX_LABELS else ""
+        name = _label(named.label, place, occupied, plot) if len(found) <= MAX_LABELS else ""
         numbers = [(X_METRIC, x), (metric, y), *([(COLOUR_METRIC, hue)] if hue else [])]
         title = ", ".join(f"{key} {format_estimate(e, decimals([e]))}" for key, e in numbers)
         parts.append(svg.mark([*bars, svg.disc(*place, fill), name], f"{named.label}: {title}", named.words))
@@ -244,14 +244,16 @@ def _colour_bar(plot: svg.Plot, scale: svg.Axis) -> Iterable[str]:
         yield svg.text(left + 17, top + (1 - scale.share(tick)) * step * parts + 4, svg.number(tick))
 
 
-def _beside(label: str, place: tuple[float, float], taken: list[tuple[float, ...]], plot: svg.Plot) -> str:
+def _label(label: str, place: tuple[float, float], occupied: list[tuple[float, ...]], plot: svg.Plot) -> str:
     """The label on the nearest free side of a mark, with a line to it if that is not near."""
     (x, y), width = place, svg.text_width(label)
     sides = [(dx, dy) for dy in (4, 18, -10, 32, -24, 46, -38, 60, -52) for dx in (8, -8 - width, -width / 2)]
     boxes = [(x + dx, y + dy - 10, x + dx + width, y + dy + 3) for dx, dy in sides if (dx, dy) != (-width / 2, 4)]
-    free = (b for b in boxes if plot.left < b[0] and b[2] < plot.width - 66 and not any(_overlap(b, t) for t in taken))
+    free = (
+        b for b in boxes if plot.left < b[0] and b[2] < plot.width - 66 and not any(_overlap(b, t) for t in occupied)
+    )
     box = next(free, boxes[0])
-    taken.append(box)
+    occupied.append(box)
     left, top, right, bottom = box
     far = abs((top + bottom) / 2 - y) > 20
     line = svg.bar(place, (min(max(x, left), right), bottom if bottom < y else top)) if far else ""

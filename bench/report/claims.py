@@ -105,7 +105,7 @@ class Comparison(BaseModel):
 
 
 class Claim(BaseModel):
-    """A sentence that holds where all of its comparisons do.
+    """A sentence that holds if all of its comparisons do.
 
     runs: by a name, values that one run of the sweep alone has, by axis.
     """
@@ -230,7 +230,7 @@ def _not_comparable(
         keys = ranking_key(of, c.metric), ranking_key(against, c.against_metric or c.metric)
         differing = differences(*keys)
         if c.against_metric is not None:
-            # Two metrics have settings of their own; but not images, nor a classifier where both use one.
+            # Two metrics may have different settings, but must have the same images and, if both use one, classifier.
             differing = [
                 name
                 for name in ("data sets", "feature classifiers")

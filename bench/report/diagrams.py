@@ -43,13 +43,13 @@ def critical_difference(found: Ranks) -> bytes:
     groups = found.groups
     left = -(-k // 2)  # names on the left, below the line
     rows = max(left, k - left)
-    beside = 0.3 + 0.075 * max(len(name) + 6 for _, name in ordered)  # inches of a name
+    label_width = 0.3 + 0.075 * max(len(name) + 6 for _, name in ordered)  # inches
     arm = 0.1 * (k - 1)  # distance of a name from the line
-    figure = new_figure(3.6 + 2 * beside, 0.8 + 0.12 * len(groups) + 0.2 * rows)
+    figure = new_figure(3.6 + 2 * label_width, 0.8 + 0.12 * len(groups) + 0.2 * rows)
     axes = figure.add_subplot()
     axes.set_axis_off()
     inch = (k - 1 + 2 * arm) / 3.6
-    axes.set_xlim(1 - arm - beside * inch, k + arm + beside * inch)
+    axes.set_xlim(1 - arm - label_width * inch, k + arm + label_width * inch)
     axes.set_ylim(0.55 + 0.28 * len(groups) + 0.42 * rows, -1.5)
     axes.plot((1, k), (0, 0), color=INK, linewidth=1)
     for tick in range(1, k + 1):

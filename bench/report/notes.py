@@ -291,8 +291,8 @@ def dataset_notes(runs: Sequence[Run], warnings: Mapping[str, Sequence[str]]) ->
     notes = []
     if names := sorted({f"{run.dataset}" for run in runs if "dataset" in run.distinctions}):
         notes.append(
-            f"Several data sets have the name {' or '.join(names)}. They are told apart by the first digits of the hash "
-            "of their images, and their seeds are not pooled."
+            f"Several data sets have the name {' or '.join(names)}. The first digits of the hash of their images tell "
+            "them apart, and their seeds are not pooled."
         )
     several = len({run.label("dataset") for run in runs}) > 1
     return notes + [f"{label}: {text}" if several else text for label, found in warnings.items() for text in found]

@@ -13,7 +13,7 @@ from bench.runs import store
 
 Record = dict[str, Any]
 DATA_LOCATION = {"dataset.root", "dataset.path", "dataset.name"}
-# Axes that a table needs only where choices and settings do not tell runs apart.
+# Axes that a table has only if choices and settings do not tell runs apart.
 RECORD_AXES = ("schema", "evaluation", "id")
 
 
@@ -29,8 +29,8 @@ def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 class Run:
     """One configuration; records are in the order of their seeds.
 
-    distinctions: where runs would have equal names, what tells them apart, by axis: "dataset" has the data set's name
-    with the first digits of its fingerprint, "schema" and "evaluation" tell runs of one id apart.
+    distinctions: labels by axis that tell runs apart which else look equal: of "dataset" the name with the first
+    digits of the fingerprint; of "schema" and "evaluation", for runs of one id.
     """
 
     records: tuple[Record, ...]

@@ -98,8 +98,8 @@ def build(
 ) -> list[Table]:
     """For each data set one table of what is comparable across likelihoods, then a block for each likelihood key.
 
-    extra_notes: stand below every table. all_metrics: also those that are n/a in every row, which otherwise a note
-    names with the reason.
+    extra_notes: are added to every table. all_metrics: also shows metrics that are n/a in every row, which otherwise
+    a note names with the reason.
     """
     general = tuple(m for m in layout.metrics if not is_likelihood_metric(m))
     likelihood = tuple(m for m in layout.metrics if is_likelihood_metric(m))

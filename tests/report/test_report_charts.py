@@ -70,9 +70,9 @@ def test_a_metric_is_drawn_against_the_level_for_each_kind_of_noise(results):
     half = (
         12.706 * math.sqrt(2) / math.sqrt(2)
     )  # Student's t of one degree of freedom, the deviation over the root of n
-    told = f"0.1: 1 ± {half:.0f}; 0.5: 5 ± {half:.0f}"
-    assert marks(gaussian.svg) == {"vae": f"vae: {told}", "dae": f"dae: {told}"}
-    assert marks(masking.svg) == {"mae": f"mae: {told}"}
+    numbers = f"0.1: 1 ± {half:.0f}; 0.5: 5 ± {half:.0f}"
+    assert marks(gaussian.svg) == {"vae": f"vae: {numbers}", "dae": f"dae: {numbers}"}
+    assert marks(masking.svg) == {"mae": f"mae: {numbers}"}
     assert {"denoising_gain_db ↑", "level of gaussian noise"} <= set(texts(gaussian.svg))
     assert gaussian.caption == "Not shown: gan (denoising_gain_db@0.1 is n/a: it has no encoder)."
     assert masking.caption == ""

@@ -1,4 +1,4 @@
-"""Claims: what decides them, and how their verdicts are told."""
+"""Claims: what decides them, and how their verdicts are message."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def filled(results, metric="reconstruction_mse", **values):
     return load(results.path, ["first"])
 
 
-def verdict(runs, asked):
-    (found,) = evaluate(runs, asked)
+def verdict(runs, selected):
+    (found,) = evaluate(runs, selected)
     return found
 
 
@@ -74,8 +74,8 @@ def test_what_chance_explains_is_not_decided(results):
 def test_a_ratio_is_tested_on_logarithms(results):
     a, b = noisy(1.0), noisy(0.6, seed=1)
     runs = filled(results, vae=a, ae=b)
-    asked = claim(metric="reconstruction_mse", of="ae", against="vae", scale="ratio", expected="below", bound=0.9)
-    found = verdict(runs, asked)
+    selected = claim(metric="reconstruction_mse", of="ae", against="vae", scale="ratio", expected="below", bound=0.9)
+    found = verdict(runs, selected)
     logs = np.log(b) - np.log(a)
     assert np.exp(found.effect.mean) == pytest.approx(stats.gmean(b) / stats.gmean(a))
     assert found.p == pytest.approx(stats.ttest_1samp(logs, np.log(0.9)).pvalue)
@@ -126,7 +126,7 @@ def test_few_seeds_decide_nothing(results):
     assert found.outcome == "not decided at 4 seeds, fewer than 5" and found.p_corrected < 1e-3
 
 
-def test_only_common_seeds_count_and_how_others_ended_is_told(results):
+def test_only_common_seeds_count_and_how_others_ended_is_reported(results):
     for seed in SEEDS:
         results.run("vae", seed, metrics={"reconstruction_mse": 1.0 + seed / 100})
         if seed:
@@ -142,13 +142,13 @@ def test_only_common_seeds_count_and_how_others_ended_is_told(results):
 
 
 def test_what_is_missing_says_why(results):
-    asked = claim(metric="kl", of="ae", against="vae", expected="below")
+    selected = claim(metric="kl", of="ae", against="vae", expected="below")
     runs = filled(results, vae=noisy(1.0))
-    found = verdict(runs, asked)
+    found = verdict(runs, selected)
     assert found.outcome == "not run" and "no run has model=ae: bench experiment=claims/one" in found.remarks
     for seed in SEEDS:
         results.run("ae", seed, metrics={"kl": "an autoencoder has no prior"})
-    found = verdict(load(results.path, ["first"]), asked)
+    found = verdict(load(results.path, ["first"]), selected)
     assert found.outcome == "n/a" and found.remarks == ("kl is n/a: an autoencoder has no prior",)
 
 
@@ -162,7 +162,7 @@ def test_a_name_that_two_runs_have_is_unclear(results):
     assert found.outcome == "unclear" and found.remarks == ("2 runs have model=ae, and differ in likelihood",)
 
 
-def test_seeds_without_a_number_are_told_with_the_reason(results):
+def test_seeds_without_a_number_are_reported_with_the_reason(results):
     for seed in SEEDS:
         results.run("vae", seed, metrics={"kl": 1.0 + seed / 100})
         results.run("ae", seed, metrics={"kl": "it was in no mood" if seed < 4 else 0.5 + seed / 90})
@@ -209,7 +209,7 @@ def test_claims_of_which_no_run_is_there_are_named_below(results):
         write(results.path, ["first"], Console(file=io.StringIO()), claims="all", average="noise")
 
 
-def test_unequal_budgets_are_told(results):
+def test_unequal_budgets_are_reported(results):
     for seed in SEEDS:
         results.run("vae", seed, metrics={"reconstruction_mse": 1.0 + seed})
         results.run("ae", seed, metrics={"reconstruction_mse": 0.5}, settings={"budget.epochs": 40})
@@ -224,15 +224,15 @@ def test_p_values_are_corrected_over_all_comparisons_and_one_decides(results):
     tests = [
         Comparison(metric="reconstruction_mse", of="ae", against=against, expected="below") for against in ("vae", 1.0)
     ]
-    asked = {"one": Claim(says="A", runs={"vae": {"model": "vae"}, "ae": {"model": "ae"}}, tests=tuple(tests))}
-    found = evaluate(runs, asked)
+    selected = {"one": Claim(says="A", runs={"vae": {"model": "vae"}, "ae": {"model": "ae"}}, tests=tuple(tests))}
+    found = evaluate(runs, selected)
     corrected = holm({i: v.p for i, v in enumerate(found)})
     assert [v.p_corrected for v in found] == [corrected[i] for i in range(2)]
     assert decisive(found).p_corrected == max(v.p_corrected for v in found)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"expected": "below"}, "compared with nothing"),
         ({"expected": "within", "against": "vae"}, "within a bound above 0: give one"),
@@ -247,11 +247,11 @@ def test_p_values_are_corrected_over_all_comparisons_and_one_decides(results):
         ({"expected": "beneath", "against": "vae"}, "'above', 'below' or 'within'"),
     ],
 )
-def test_a_claim_that_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, told):
+def test_a_claim_that_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, message):
     written = {"says": "A", "runs": {"vae": {"model": "vae"}}, "tests": [{"metric": "kl", "of": "vae"} | wrong]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"claim": written}))
     monkeypatch.setattr(claims, "FOLDER", tmp_path)
-    with pytest.raises(InputError, match=told) as raised:
+    with pytest.raises(InputError, match=message) as raised:
         claims.claims()
     assert "mine.yaml: claim" in str(raised.value) and "\n" not in str(raised.value)
 

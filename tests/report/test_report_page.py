@@ -82,8 +82,8 @@ def test_pictures_are_there_and_named(site, results):
     for start, count in starts.items():
         assert len([attrs for attrs in images if attrs["alt"].startswith(start)]) == count, start
     assert len(images) == sum(starts.values())
-    told = [attrs["aria-label"] for attrs in charts]
-    assert sorted(told) == ["codes of test images by vae · none"] + sorted(
+    labels = [attrs["aria-label"] for attrs in charts]
+    assert sorted(labels) == ["codes of test images by vae · none"] + sorted(
         f"loss of {player}, {run}" for run in ("vae · none", "ae · masking") for player in ("model", "critic")
     )
     for attrs in images:
@@ -208,7 +208,7 @@ def test_the_command_writes_a_report(results):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["sweep=third"], "first"),
         (["sweep=empty"], "'empty' in"),
@@ -218,7 +218,7 @@ def test_the_command_writes_a_report(results):
         (["sweep=first", "report=nope"], "nope"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_1(results, arguments, told):
+def test_bad_input_is_one_line_and_exit_code_1(results, arguments, message):
     results.run("vae", metrics={"elbo": -1.0})
     (results.path / "empty").mkdir()
     torn = results.run("vae", sweep="torn") / "record.json"
@@ -226,7 +226,7 @@ def test_bad_input_is_one_line_and_exit_code_1(results, arguments, told):
     done = run_command(f"paths.results={results.path}", *arguments)
     assert done.code == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert told in line
+    assert message in line
 
 
 def test_the_command_exports_a_sweep(results):

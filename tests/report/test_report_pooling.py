@@ -72,6 +72,13 @@ def test_averages_do_not_pool_two_data_sets(results):
     assert [len(table.rows) for table in tables] == [1, 1]
 
 
+def test_runs_of_one_id_have_pictures_of_their_own(results):
+    for sweep, data in (("first", FOLDER), ("second", GROWN)):
+        results.pictures(results.run("ae", 0, sweep, data=data, id="f00d"), latents=3)
+    made = write(results.path, ["first", "second"], printed=())
+    assert len(list((made.folder / "pictures").glob("ae-*-samples.png"))) == 2
+
+
 def test_six_own_data_sets_are_ranked_over(results):
     """Behind one option and without names of their own, as in schema 2, and with names, as in schema 3."""
     for schema in (2, 3):
@@ -222,6 +229,15 @@ def test_an_average_over_some_of_the_values_says_so(results):
     ((table,), _) = report(results, average="noise")
     assert table.footnotes == ["averaged over noise=none only"]
     assert [row.footnotes for row in table.rows] == [(), (1,), ()]
+
+
+def test_an_average_over_some_of_the_levels_says_so(results):
+    for model, levels in (("ae", (0.1, 0.5)), ("vae", (0.5,))):
+        for level in levels:
+            given = {"choices": {"noise": "gaussian"}, "settings": {"noise.level": level}}
+            results.run(model, metrics={"sharpness_samples": 0.5}, **given)
+    ((table,), _) = report(results, average="noise")
+    assert table.footnotes == ["averaged over noise.level=0.5 only"] and labels(table) == [("ae",), ("vae",)]
 
 
 # Ranking

@@ -73,7 +73,11 @@ def test_an_experiment_that_cannot_be_composed_does_not_stop_the_others(bench, o
 
 @pytest.mark.parametrize(
     ("words", "swept"),
-    [("experiment=one", "model"), ("experiment=pair/first hydra.mode=RUN", "model"), ("-m experiment=both", "experiment")],
+    [
+        ("experiment=one", "model"),
+        ("experiment=pair/first hydra.mode=RUN", "model"),
+        ("-m experiment=both", "experiment"),
+    ],
 )
 def test_one_job_of_a_sweep_is_never_taken_for_the_sweep(bench, own_conf, elsewhere, words, swept):
     said = bench(*own_conf, *words.split())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -15,13 +17,17 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
+from bench.runs.store import ELSEWHERE
 
+PATHS = {"paths": ("results", "cache"), "dataset": ("root", "path")}  # the settings that are paths
 OUTCOMES = "BENCH_OUTCOMES"  # the folder in which each job leaves its outcome, in whatever process a launcher runs it
 
 
@@ -37,14 +43,13 @@ OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 @hydra.main(config_path=CONF, config_name="config", version_base="1.3")
 def job(config: DictConfig) -> None:
-    """One job. What a user can mend is an outcome like any other, so that the rest of a sweep goes on."""
-    from bench.core import InputError  # torch is imported only by those who train
+    """One job. An InputError is an outcome like any other, so that the rest of a sweep goes on."""
+    from bench.core import InputError  # it imports torch, which --help does without
     from bench.runs.run import run
 
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        values: Any = OmegaConf.to_container(config, resolve=True)
-        outcome = asdict(run(values, in_sweep=in_sweep))
+        outcome = asdict(run(values_of(config), in_sweep=in_sweep))
     except InputError as error:
         outcome = {"error": str(error)}
     number = HydraConfig.get().job.num if in_sweep else 0
@@ -52,24 +57,96 @@ def job(config: DictConfig) -> None:
     path.write_text(json.dumps(outcome | {"dry_run": config.dry_run}))
 
 
+def values_of(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration of a job, with what Hydra knows: the chosen options and the overrides. The packages
+    of a user's own YAML are allowed, and relative paths start at the folder of the command. Raises InputError."""
+    from bench.core import InputError
+
+    hydra_config = HydraConfig.get()
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    if added := {"choices", "overrides"} & values.keys():
+        raise InputError(f"{min(added)} cannot be set: choose an option by its group, as in model=vae")
+    overrides = list(hydra_config.overrides.task)
+    swept = {name.lstrip("+") for name in hydra_config.sweeper.get("params") or {}}
+    # The command line's own experiment= replaces a sweep over experiments.
+    if ignored := sorted(swept - ({word.lstrip("+").partition("=")[0] for word in overrides} - {"experiment"})):
+        raise InputError(
+            f"this experiment sweeps {', '.join(ignored)}, and here it would run one job of that sweep: "
+            "add -m, and name experiments only as experiment=a,b"
+        )
+    values |= {"choices": dict(hydra_config.runtime.choices), "overrides": overrides}
+    if isinstance(values["allow"], list):  # anything else is refused later
+        sources = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
+        values["allow"] += targets_of(Path(source) for source in sources if source != CONF)
+    start = Path(hydra_config.runtime.cwd)
+    if Path.cwd() != start:  # under hydra.job.chdir=true
+        for group, keys in PATHS.items():
+            for key in [key for key in keys if values[group].get(key)]:
+                values[group][key] = str(start / Path(values[group][key]).expanduser())
+    return values
+
+
+def targets_of(folders: Iterable[Path]) -> list[str]:
+    """Every `_target_` in the YAML of some configuration folders."""
+    texts = (path.read_text() for folder in folders for path in sorted(folder.rglob("*.yaml")))
+    return sorted({name for text in texts for name in re.findall(r"_target_:\s*[\"']?([\w.]+)", text)})
+
+
+def commands(arguments: list[str]) -> list[list[str]]:
+    """The arguments of one Hydra run for each experiment of experiment=a,b or experiment=glob(claims/*).
+
+    Hydra itself would ignore the sweeps that they define. Raises HydraException for an experiment that is not there.
+    """
+    word = next((word for word in reversed(arguments) if word.startswith("experiment=")), "experiment=null")
+    override = OverridesParser.create().parse_override(word)
+    if not override.is_sweep_override():
+        return [arguments]
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd")
+    folders = [CONF, parser.parse_known_args(arguments)[0].config_dir]
+    options = {name for folder in folders if folder for name in experiments(Path(folder, "experiment"))}
+    value = override.value()
+    named = value.filter(sorted(options)) if isinstance(value, Glob) else override.sweep_string_iterator()
+    names = list(dict.fromkeys(map(str, named)))
+    if not names or not options.issuperset(names):
+        raise HydraException(f"{word}: there is no such experiment; there are {', '.join(sorted(options))}")
+    others = [word for word in arguments if not word.startswith("experiment=")]
+    return [[*others, f"experiment={name}"] for name in names]
+
+
+def experiments(folder: Path) -> list[str]:
+    """The options of a folder and its subfolders, except those that other options only inherit from."""
+    paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
+    return [path.as_posix() for path in paths if not path.name.startswith("_")]
+
+
 def main() -> None:
-    """`bench`: exit code 0 if all is done, 1 for wrong input or a failed run, 130 when interrupted."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it caught, and it is said once, below
+    """`bench`. Exit code: 0 if all is done, 1 for wrong input or a failed run, 130 when interrupted."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it caught, and it is printed once, below
     sys.path.append(os.getcwd())  # a model of the user's own may lie in this folder
-    error: str | None = None
+    errors: list[str] = []
     code = 0
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[OUTCOMES] = folder
         try:
-            job()
+            for number, arguments in enumerate(commands(sys.argv[1:])):
+                os.environ[OUTCOMES] = f"{folder}/{number:06}"
+                Path(os.environ[OUTCOMES]).mkdir()
+                sys.argv[1:] = arguments
+                try:
+                    job()
+                except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others go on
+                    errors.append(one_line(raised))
         except KeyboardInterrupt:
-            code, error = 130, "interrupted: what is done is kept, and the same command goes on from there"
-        except (HydraException, OmegaConfBaseException) as raised:
-            code, error = 1, one_line(raised)
+            code = 130
+            errors.append("interrupted: what is done is kept, and the same command goes on from there")
+        except HydraException as raised:
+            errors.append(one_line(raised))
         except OSError as raised:
             advice = "make room or get permission there, or set paths.results to another folder"
-            code, error = 1, f"{one_line(raised)}: {advice}"
-        outcomes = [json.loads(path.read_text()) for path in sorted(Path(folder).iterdir())]
+            errors.append(f"{one_line(raised)}: {advice}")
+        outcomes = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*/*.json"))]
+    for line in dict.fromkeys(line for outcome in outcomes for line in outcome.get("warnings", ())):
+        print(f"bench: {line}", file=sys.stderr)
     for line in dict.fromkeys(outcome["error"] for outcome in outcomes if "error" in outcome):
         print(f"bench: {line}", file=sys.stderr)
         code = code or 1
@@ -77,18 +154,20 @@ def main() -> None:
     if jobs and jobs[0]["dry_run"]:
         print(plan(jobs))
     elif jobs:
-        code = code or int(any("failed" in outcome["seeds"].values() for outcome in jobs))
+        for line in unfinished(jobs):
+            print(f"bench: {line}", file=sys.stderr)
+            code = code or 1
         try:
             show(jobs)
         except (ValueError, OSError) as raised:  # InputError is a ValueError; records are whole, the report is not
-            code, error = 1, error or f"no report: {one_line(raised)}"
-    if error:
-        print(f"bench: {error}", file=sys.stderr)
-    sys.exit(code)
+            errors = errors or [f"no report: {one_line(raised)}"]
+    for line in dict.fromkeys(errors):
+        print(f"bench: {line}", file=sys.stderr)
+    sys.exit(code or int(bool(errors)))
 
 
 def show(jobs: list[dict[str, Any]]) -> None:
-    """Writes each sweep's report, prints this command's rows of it, and says last what became of the runs."""
+    """Writes the report of each sweep, prints the rows of this command, and last how many runs ended in which way."""
     from bench import report
 
     for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
@@ -98,8 +177,8 @@ def show(jobs: list[dict[str, Any]]) -> None:
 
 
 def plan(jobs: list[dict[str, Any]]) -> str:
-    """What a dry run found: a line a run, and the sum."""
-    runs = {outcome["run"]: outcome for outcome in jobs}.values()  # two jobs may come to the same run
+    """The result of a dry run: a line for each run, and the sum."""
+    runs = {(outcome["sweep"], outcome["run"]): outcome for outcome in jobs}.values()  # two jobs may share a run
     lines = []
     for outcome in runs:
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
@@ -108,12 +187,38 @@ def plan(jobs: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, f"{len(jobs)} jobs, {total(jobs)}; training takes about {about}, one after the other"])
 
 
+def statuses(jobs: list[dict[str, Any]]) -> dict[tuple[str, ...], str]:
+    """The status of each (sweep, run, seed), once: of two jobs that share a run, each may leave seeds to the other."""
+    found = [((job["sweep"], job["run"], seed), status) for job in jobs for seed, status in job["seeds"].items()]
+    return dict(sorted(found, key=lambda one: one[1] != ELSEWHERE))
+
+
 def total(jobs: list[dict[str, Any]]) -> str:
-    """The runs of all jobs, each counted once, by what became of them: two jobs that share a run may each have left
-    seeds of it to the other."""
-    seen = [((o["run"], seed), status) for o in jobs for seed, status in o["seeds"].items()]
-    statuses = dict(sorted(seen, key=lambda one: one[1] != "in another process"))
-    return f"{len(statuses)} runs: {counted(statuses)}"
+    """How many runs there are, by status."""
+    found = statuses(jobs)
+    return f"{len(found)} runs: {counted(found)}"
+
+
+def unfinished(jobs: list[dict[str, Any]]) -> list[str]:
+    """A line for each way in which a command did not do all that it was started for."""
+    counts = Counter(statuses(jobs).values())
+    failed = {
+        f"{name} of {outcome['run']} seed {seed}"
+        for outcome in jobs
+        for seed, names in outcome["failed_metrics"].items()
+        for name in names
+    }
+    lines = []
+    if counts["failed"]:
+        lines.append(f"{counts['failed']} runs failed: the table says why, and the same command repeats them")
+    if counts[ELSEWHERE]:
+        lines.append(f"{counts[ELSEWHERE]} runs are held by another process: when it has ended, repeat this command")
+    if failed:
+        few = ", ".join(sorted(failed)[:3]) + (", ..." if len(failed) > 3 else "")
+        lines.append(
+            f"{len(failed)} metrics failed ({few}): the table has the reasons, and the same command repeats them"
+        )
+    return lines
 
 
 def counted(statuses: dict[Any, str]) -> str:

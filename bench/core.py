@@ -1,8 +1,9 @@
-"""The types that everything shares: what a model is, what it is given and what it answers."""
+"""The types that everything shares: the interface of a model, its inputs and outputs, and the errors."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
@@ -12,29 +13,43 @@ from torch import Tensor, nn
 from bench.data import Batch, Data
 from bench.draws import Draws
 
-# Annotations that a constructor gives its options; they are checked before anything runs.
+# Types for the options of a constructor. Values are checked against them before anything runs.
 Count = Annotated[int, Field(ge=1, strict=True)]
-Whole = Annotated[int, Field(ge=0, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+class UnusedIf:
+    """Annotates an option that has no effect if other options of its group have certain values.
+
+    UnusedIf(learned=False, kind=("a", "b")): if learned is False and kind is "a" or "b". UnusedIf(): always.
+    """
+
+    def __init__(self, **options: Any):
+        self.options = {name: value if isinstance(value, tuple) else (value,) for name, value in options.items()}
+
+    def holds(self, options: Mapping[str, Any]) -> bool:
+        """Whether the option has no effect with these options of its group."""
+        return all(name in options and options[name] in values for name, values in self.options.items())
+
+
 class InputError(ValueError):
-    """Something a user can mend: the message says what was wrong, what was expected and what to do."""
+    """An error that the user can fix. The message says what was wrong, what was expected and what to do."""
 
 
 class SkipError(InputError):
-    """A combination that makes no sense: an error alone, a skipped row with its reason in a sweep."""
+    """A combination that makes no sense: an error in a single run, a skipped row with its reason in a sweep."""
 
 
 class UnavailableError(Exception):
-    """A model cannot answer this; the message is the reason that stands beside n/a."""
+    """The model cannot compute this. The message is the reason that the table shows for "n/a"."""
 
 
 @dataclass(frozen=True)
 class Player:
-    """A name and the submodules it updates, by prefix; "" is the whole model. Ownership may overlap."""
+    """The submodules that one optimizer updates, as prefixes; "" is the whole model. Players may share submodules."""
 
     name: str
     owns: tuple[str, ...] = ("",)
@@ -42,14 +57,18 @@ class Player:
 
 @dataclass(frozen=True)
 class Phase:
-    """A share of the budget, and its turns: the players updated from one forward pass, in order."""
+    """A part of training. Each turn names the players updated from one forward pass; share: relative, of the budget."""
 
     turns: tuple[tuple[str, ...], ...]
     share: float = 1.0
 
 
 class Losses(NamedTuple):
-    """One scalar a player to descend, scalars to log, and, where a player may have to wait, a bool scalar gate."""
+    """The result of a forward pass, all scalars.
+
+    players: the loss of each player; log: values to log; gates: bool, whether a player updates its parameters (default:
+    it does).
+    """
 
     players: dict[str, Tensor]
     log: dict[str, Tensor] = {}
@@ -57,7 +76,7 @@ class Losses(NamedTuple):
 
 
 class Observation(Protocol):
-    """p(x|z) at a decoder's output. log_prob: [B] nats, summed over an image, all constants included."""
+    """p(x|z), the output of a decoder. log_prob: [B] nats, summed over an image, all constants included."""
 
     @property
     def mean(self) -> Tensor: ...
@@ -75,7 +94,7 @@ class Posterior(Protocol):
 
 
 class Corruption(Protocol):
-    """q(x~|x): x [B, C, H, W] -> x~ of the same shape. level: a sigma or a rate."""
+    """q(x~|x): maps x [B, C, H, W] to x~ of the same shape. level: a standard deviation or a rate."""
 
     level: float
 
@@ -83,47 +102,54 @@ class Corruption(Protocol):
 
 
 class Model(nn.Module, ABC):
-    """An objective: which players there are, in which turns they move, and what each of them descends.
+    """An objective: its players, the order in which they are updated, and the loss of each.
 
-    A subclass writes `losses`, and of the other methods those it can answer. Its constructor takes the parts it uses
-    by name (shapes, network, likelihood, prior, adversarial) and its own options, with annotations.
+    A subclass implements `losses`, and those of the other methods that make sense for it. Its constructor takes by name
+    the parts it uses (shapes, network, likelihood, prior, adversarial) and its own options, with type annotations.
     """
 
     players: tuple[Player, ...] = (Player("model"),)
-    phases: tuple[Phase, ...] = ()  # empty: one phase, in which all players move in one turn
+    phases: tuple[Phase, ...] = ()  # empty: one phase with one turn of all players
     latent_dim: int
-    conditional: bool = False  # whether encoder and decoder read labels
-    samples_by_label: bool = False  # whether samples are of the classes asked for
-    reads_noise: ClassVar[bool] = True  # whether training reads batch.input
-    needs_noise: bool = False  # whether without noise its loss says nothing
-    # What must be said beside metrics, by what they ask for: mean (of the posterior), encode, posterior (its density),
-    # decode, likelihood, prior, sample.
+    conditional: bool = False  # whether encoder and decoder use labels
+    samples_by_label: bool = False  # whether `sample` uses its label
+    reads_noise: ClassVar[bool] = True  # whether training uses batch.input
+    unused_settings: ClassVar[tuple[str, ...]] = ()  # settings of its parts without effect, such as network.dropout
+    needs_noise: bool = False  # whether the loss is meaningless without noise
+    # Caveats to show with metrics, keyed by what the metric uses: mean (of the posterior), encode, posterior (its
+    # density), decode, likelihood, prior, sample.
     notes: dict[str, str] = {}
 
     @abstractmethod
-    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses: ...
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
+        """The losses of the players in this turn, from one forward pass."""
+
+    @classmethod
+    def default_balance(cls, **options: Any) -> str:
+        """The policy for adversarial.balance=own. options: those of the constructor."""
+        return "always"
 
     def fit(self, data: Data, draws: Draws) -> None:
-        """The closed-form part of training, if there is one, from data.train; before the rest of it."""
+        """Fits parameters in closed form on data.train, before gradient training. Default: none."""
 
     def fit_after(self, data: Data, draws: Draws) -> None:
-        """What is fitted in closed form once the rest has been trained, if anything; in evaluation mode."""
+        """Fits parameters in closed form on data.train, after gradient training, in evaluation mode. Default: none."""
 
     def encode(self, batch: Batch) -> Posterior:
-        """q(z|x), read from batch.input (and batch.label, where the model is conditional)."""
+        """q(z|x) of batch.input (and of batch.label, if the model is conditional)."""
         raise UnavailableError(f"{type(self).__name__} has no encoder")
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
-        """p(x|z) for z [B, latent_dim]; batch supplies the condition of a conditional model."""
+        """p(x|z) for z [B, latent_dim]; batch supplies the label of a conditional model."""
         raise UnavailableError(f"{type(self).__name__} has no decoder")
 
     def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        """Codes [n, latent_dim] drawn from the prior: of the same draws, those that `sample` turns into images."""
+        """Codes [n, latent_dim] sampled from the prior; with the same draws, the codes that `sample` decodes."""
         prior: Any = getattr(self, "prior", None)
         if prior is None or not hasattr(self, "latent_dim"):
-            raise UnavailableError(f"{type(self).__name__} has no prior to draw codes from")
+            raise UnavailableError(f"{type(self).__name__} has no prior to sample codes from")
         return prior.sample((n, self.latent_dim), draws)
 
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
-        """Mean images [n, C, H, W] of n draws from the prior; label: [n], read where samples_by_label says so."""
-        raise UnavailableError(f"{type(self).__name__} has no prior to draw codes from")
+        """Mean images [n, C, H, W] of n codes from the prior; label: [n], used if samples_by_label."""
+        raise UnavailableError(f"{type(self).__name__} has no prior to sample codes from")

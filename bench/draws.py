@@ -1,4 +1,4 @@
-"""Randomness is asked for by name: a draw depends on its seed and its key, and on nothing else."""
+"""Named random draws: each depends on its seed, its key and its name, and on nothing else."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 
 
-def number(seed: int, key: str) -> int:
-    """What a generator is seeded with: 63 bits of a hash of seed and key, of which one on the CPU uses 32."""
+def generator_seed(seed: int, key: str) -> int:
+    """The seed of a torch.Generator: 63 bits of a hash of seed and key (a CPU generator uses 32 of them)."""
     digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
-def _drawn(seed: int, kind: str, shape: tuple[int, ...], key: str, device: torch.device) -> Tensor:
-    """Random numbers from (seed, key) alone."""
-    generator = torch.Generator(device).manual_seed(number(seed, key))
+def _generate(seed: int, kind: str, shape: tuple[int, ...], key: str, device: torch.device) -> Tensor:
+    """Random numbers that depend on (seed, key) alone. kind: randn or rand."""
+    generator = torch.Generator(device).manual_seed(generator_seed(seed, key))
     return getattr(torch, kind)(shape, generator=generator, device=device)
 
 
-class _Draw(torch.autograd.Function):
-    """The same under vmap, where each of the K seeds fills its own slice."""
+class _Generate(torch.autograd.Function):
+    """`_generate` for a tensor seed. Under vmap each of the K seeds generates its own slice."""
 
     @staticmethod
     def forward(seed: Tensor, kind: str, shape: tuple[int, ...], key: str, device: torch.device) -> Tensor:
-        return _drawn(int(seed.item()), kind, shape, key, device)
+        return _generate(int(seed.item()), kind, shape, key, device)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -40,16 +40,16 @@ class _Draw(torch.autograd.Function):
         return None
 
     @staticmethod
-    def vmap(info, in_dims, seed, *request):
+    def vmap(info, in_dims, seed, *args):
         if in_dims[0] is None:
-            return _Draw.apply(seed, *request), None
-        return torch.stack([_Draw.apply(s, *request) for s in seed]), 0
+            return _Generate.apply(seed, *args), None
+        return torch.stack([_Generate.apply(s, *args) for s in seed]), 0
 
 
 class Draws:
-    """Randomness by name, keyed by (seed, key, name): the same numbers alone or stacked, in any order of asking.
+    """Random numbers keyed by (seed, key, name): the same alone or stacked, and in any order of the calls.
 
-    seed is an integer or, under vmap, a 0-dim int64 tensor on the CPU. A name asked for twice is a ValueError.
+    seed: an integer or, under vmap, a 0-dim int64 tensor on the CPU. Raises ValueError if a name is used twice.
     """
 
     def __init__(self, seed: int | Tensor, *key: object, device: torch.device | str = "cpu"):
@@ -59,7 +59,7 @@ class Draws:
         self._used: set[str] = set()
 
     def within(self, scope: str) -> Draws:
-        """The same draws, every name prefixed: for a network that is called more than once in a turn."""
+        """The same draws with every name prefixed, for a network that is called more than once in a turn."""
         inner = Draws(self._seed, self._key, scope, device=self._device)
         inner._used = self._used
         return inner
@@ -67,23 +67,26 @@ class Draws:
     def _draw(self, kind: str, name: str, shape: tuple[int, ...]) -> Tensor:
         key = f"{self._key}/{name}"
         if key in self._used:
-            raise ValueError(f"the draw {name!r} was asked for twice in one turn: give each its own name")
+            raise ValueError(f"the draw {name!r} was used twice in one turn: give each draw a unique name")
         self._used.add(key)
         if isinstance(self._seed, Tensor):
-            return _Draw.apply(self._seed, kind, tuple(shape), key, self._device)
-        return _drawn(self._seed, kind, tuple(shape), key, self._device)
+            return _Generate.apply(self._seed, kind, tuple(shape), key, self._device)
+        return _generate(self._seed, kind, tuple(shape), key, self._device)
 
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal numbers."""
+        """Samples of N(0, 1), float."""
         return self._draw("randn", name, shape)
 
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Uniform numbers in [0, 1)."""
+        """Samples of the uniform distribution on [0, 1), float."""
         return self._draw("rand", name, shape)
 
 
 class RowDraws(Draws):
-    """The draws of `rows` out of `total`: drawn whole, then sliced, so that the size of a chunk changes nothing."""
+    """The draws for `rows` out of `total` examples.
+
+    Numbers are generated for all examples and then sliced, so the results do not depend on the size of a chunk.
+    """
 
     def __init__(self, seed: int | Tensor, *key: object, rows: slice, total: int, device: torch.device):
         super().__init__(seed, *key, device=device)
@@ -95,5 +98,5 @@ class RowDraws(Draws):
         return inner
 
     def _draw(self, kind: str, name: str, shape: tuple[int, ...]) -> Tensor:
-        assert shape[0] == len(range(self._total)[self._rows]), f"{name!r} is not one draw an example: {shape}"
+        assert shape[0] == len(range(self._total)[self._rows]), f"{name!r} needs one row per example, not {shape}"
         return super()._draw(kind, name, (self._total, *shape[1:]))[self._rows]

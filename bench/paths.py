@@ -1,4 +1,4 @@
-"""Where the program's own files lie."""
+"""Paths of the program's own files."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 _INSTALLED, _CHECKOUT = _PACKAGE / "conf", _PACKAGE.parent / "conf"
 
-# Hydra's configuration folder. Absolute, because "../conf" is found from a checkout only, and pkg:// from a wheel only.
+# Hydra's configuration folder. Absolute, because "../conf" works only in a checkout, and pkg:// only in a wheel.
 CONF: str = str(_INSTALLED if _INSTALLED.is_dir() else _CHECKOUT)

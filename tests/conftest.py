@@ -1,4 +1,4 @@
-"""What the tests of the engine and of the models share: composed jobs, small data, batches, short trainings."""
+"""Shared by the tests: jobs from command lines, small data, batches and short training runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from bench.engine.train import Budget, phases_of, train
 from bench.paths import CONF
 from bench.runs.config import Job, build, check, corruption, optimizers
 
-# The networks are so small that threads would only wait for one another, many times longer on a busy machine.
+# The networks are so small that threads would only wait for each other, much longer on a busy machine.
 torch.set_num_threads(1)
 
-# The features' classifiers of this run, which its processes share.
+# Feature classifiers of this test run, shared by its processes.
 CACHE = Path(tempfile.gettempdir(), f"latentbench-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}")
 os.environ["BENCH_CACHE"] = str(CACHE)
 
@@ -40,9 +40,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 SHAPES = Shapes((1, 8, 8), classes=10)
 
-# What conf/model offers, and small networks and codes of all of it.
+# All models in conf/model, and small sizes of their codes and of the networks.
 MODELS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(CONF, "model").glob("*.yaml"))}
-LATENTS = {name: min(4, written["latent_dim"]) for name, written in MODELS.items()}
+LATENTS = {name: min(4, options["latent_dim"]) for name, options in MODELS.items()}
 NETWORKS = {"mlp": 16, "conv": 4, "resnet": 4}
 
 
@@ -53,8 +53,8 @@ def config_of(*overrides: str) -> dict[str, Any]:
         config = compose("config", list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(config)
     with open_dict(config):
-        config.pop("hydra")
-    return OmegaConf.to_container(config, resolve=True)
+        choices = config.pop("hydra").runtime.choices
+    return OmegaConf.to_container(config, resolve=True) | {"choices": dict(choices)}
 
 
 @cache
@@ -64,14 +64,14 @@ def job_of(*overrides: str) -> Job:
 
 
 def data_of(x: Tensor, label: Tensor | None = None) -> Data:
-    """A data set of the images x [N, C, H, W], which are its validation and test images too."""
+    """A data set whose train, validation and test images are all x [N, C, H, W]."""
     split = Split(x, label)
     shapes = Shapes(tuple(x.shape[1:]), 0 if label is None else 10)
     return Data(split, split, split, shapes, grey_levels=256, binarize="none", dequantize=False, fingerprint="")
 
 
 def small_data(examples: int = 40, image: tuple[int, int, int] = SHAPES.image) -> Data:
-    """Labelled random images with the grey levels between 0 and 1, in the default dtype."""
+    """Random images in [0, 1] with labels, in the default dtype."""
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(examples, *image, generator=generator, dtype=torch.float64).to(torch.get_default_dtype())
     return data_of(x, torch.arange(examples) % 10)
@@ -85,7 +85,7 @@ def stack_of(job: Job, seeds: Sequence[int] = (0,), shapes: Shapes = SHAPES) -> 
 
 
 def batch_of(job: Job, data: Data, seeds: int = 1, size: int = 16) -> Batch:
-    """The first examples, corrupted as in training, the same ones for every seed: fields [seeds, size, ...], step 0."""
+    """The first examples, corrupted as in training and equal for all seeds: fields [seeds, size, ...], step 0."""
     x, label = data.train.x[:size], data.train.label[:size]
     fields = {"x": x, "input": corruption(job)(x, Draws(0, "batch")), "label": label}
     fields |= {"example": torch.arange(size), "step": torch.tensor(0)}
@@ -93,7 +93,7 @@ def batch_of(job: Job, data: Data, seeds: int = 1, size: int = 16) -> Batch:
 
 
 def trained(job: Job, stack: Stack, data: Data, budget: Budget) -> list[list[dict[str, float]]]:
-    """Trains in place; the rows, a list for each epoch."""
+    """Trains in place. Returns the rows of each epoch, one for each seed."""
     return [p.row for p in train(stack, data, corruption(job), optimizers(job), budget) if p.row is not None]
 
 
@@ -112,7 +112,7 @@ def snapshot(stack) -> dict[str, Tensor]:
 
 @pytest.fixture
 def float64():
-    """Rounding far below what a test looks for."""
+    """Makes float64 the default, so that rounding errors are far below a test's tolerances."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield

@@ -8,33 +8,33 @@ import pytest
 import torch
 from torch.func import grad, jacrev, jvp, vmap
 
-from bench.draws import Draws, number
+from bench.draws import Draws, generator_seed
 
 
-def test_the_order_of_asking_is_irrelevant():
+def test_the_order_of_calls_does_not_matter():
     one, other = Draws(3, "train", 5), Draws(3, "train", 5)
     a, b = one.normal("a", (4,)), one.uniform("b", (4,))
     b_first, a_second = other.uniform("b", (4,)), other.normal("a", (4,))
     assert torch.equal(a, a_second) and torch.equal(b, b_first)
 
 
-def test_seed_every_part_of_the_key_and_the_name_matter():
+def test_draws_depend_on_the_seed_the_whole_key_and_the_name():
     keys = [(0, "train", 5, 1), (1, "train", 5, 1), (0, "test", 5, 1), (0, "train", 6, 1), (0, "train", 5, 2)]
-    drawn = [Draws(*key).normal(name, (8,)) for key in keys for name in ("a", "b")]
-    assert len({tuple(x.tolist()) for x in drawn}) == 10
+    samples = [Draws(*key).normal(name, (8,)) for key in keys for name in ("a", "b")]
+    assert len({tuple(x.tolist()) for x in samples}) == 10
 
 
-def test_a_seed_may_be_a_tensor():
+def test_the_seed_may_be_a_tensor():
     assert torch.equal(Draws(7, "k").normal("a", (5,)), Draws(torch.tensor(7), "k").normal("a", (5,)))
 
 
-def test_the_numbers_are_a_fixed_function_of_seed_and_key():
-    """What a resumed or repeated run relies on: not Python's salted hash."""
-    assert number(0, "a") == 6612858177627257344
-    assert 0 <= min(number(seed, "key") for seed in range(200)) < 2**63
+def test_generator_seeds_are_a_fixed_function_of_seed_and_key():
+    """A repeated run relies on this, so Python's salted hash would not do."""
+    assert generator_seed(0, "a") == 6612858177627257344
+    assert 0 <= min(generator_seed(seed, "key") for seed in range(200)) < 2**63
 
 
-def test_the_global_generator_is_neither_read_nor_moved():
+def test_the_global_generator_is_neither_used_nor_changed():
     torch.manual_seed(0)
     first = Draws(0).normal("a", (3,))
     state = torch.random.get_rng_state()
@@ -44,15 +44,15 @@ def test_the_global_generator_is_neither_read_nor_moved():
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_a_name_twice_is_refused():
+def test_using_a_name_twice_is_an_error():
     draws = Draws(0)
     draws.normal("epsilon", (2,))
-    for again in (draws.normal, draws.uniform):
-        with pytest.raises(ValueError, match="'epsilon' was asked for twice"):
-            again("epsilon", (2,))
+    for draw in (draws.normal, draws.uniform):
+        with pytest.raises(ValueError, match="'epsilon' was used twice"):
+            draw("epsilon", (2,))
 
 
-def test_a_scope_keeps_names_apart_and_shares_the_record():
+def test_scopes_separate_names_and_detect_repeated_ones():
     draws = Draws(0, "k")
     plain, scoped = draws.normal("a", (4,)), draws.within("first").normal("a", (4,))
     other = draws.within("second").normal("a", (4,))
@@ -63,16 +63,16 @@ def test_a_scope_keeps_names_apart_and_shares_the_record():
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
-def test_stacked_draws_are_those_of_each_seed_alone(kind):
-    def drawn(seed):
+def test_stacked_draws_equal_those_of_each_seed_alone(kind):
+    def draw(seed):
         return getattr(Draws(seed, "train", 2), kind)("a", (3, 2))
 
     seeds = torch.tensor([4, 0, 9])
-    assert torch.equal(vmap(drawn, randomness="error")(seeds), torch.stack([drawn(seed) for seed in seeds]))
+    assert torch.equal(vmap(draw, randomness="error")(seeds), torch.stack([draw(seed) for seed in seeds]))
 
 
-def test_draws_under_every_transform_are_constants():
-    """loss = sum(w^3 * epsilon): its derivatives know epsilon, alone and stacked."""
+def test_draws_are_constants_under_every_transform():
+    """loss = sum(w^3 * epsilon): its derivatives use the same epsilon, alone and stacked."""
     w = torch.linspace(0.5, 2, 6)
 
     def loss(w, seed):
@@ -93,7 +93,7 @@ def test_draws_under_every_transform_are_constants():
 
 
 def test_distributions():
-    """Mean and variance within five standard errors, and the shape by the share within one standard deviation."""
+    """Mean, variance and the share within one standard deviation are correct within five standard errors."""
     n = 200_000
     normal, uniform = Draws(0).normal("a", (n,)).double(), Draws(0).uniform("a", (n,)).double()
     assert abs(normal.mean()) < 5 / math.sqrt(n)
@@ -104,9 +104,9 @@ def test_distributions():
     assert uniform.min() >= 0 and uniform.max() < 1
 
 
-def test_names_seeds_and_steps_are_uncorrelated():
+def test_draws_of_different_names_seeds_and_steps_are_uncorrelated():
     n = 20_000
     keys = [(0, "train", 0), (0, "train", 1), (1, "train", 0), (2, "train", 0)]
-    drawn = torch.stack([Draws(*key).normal(name, (n,)) for key in keys for name in ("a", "b")])
-    off_diagonal = torch.corrcoef(drawn) - torch.eye(len(drawn))
+    samples = torch.stack([Draws(*key).normal(name, (n,)) for key in keys for name in ("a", "b")])
+    off_diagonal = torch.corrcoef(samples) - torch.eye(len(samples))
     assert off_diagonal.abs().max() < 5 / math.sqrt(n)

@@ -247,15 +247,17 @@ def _check_grid(splits: Splits, grey_levels: int) -> None:
 
 def _numbered(splits: Splits, classes: Any) -> tuple[Splits, int]:
     """Class numbers and group numbers in place of their names, and how many classes there are."""
-    names = [f"y_{name}" for name in splits]
-    numbers, count = labels.numbered(names, [split.label for split in splits.values()], classes)
-    splits = {name: split._replace(label=y) for (name, split), y in zip(splits.items(), numbers, strict=True)}
-    groups = {name: split.group for name, split in splits.items() if split.group is not None}
-    if groups:
-        labels.check_disjoint(groups)
-        values = np.unique(np.concatenate(list(groups.values())))
-        splits |= {name: splits[name]._replace(group=np.searchsorted(values, group)) for name, group in groups.items()}
-    return splits, count
+    classified = {name: split.label for name, split in splits.items() if split.label is not None}
+    numbers, count = labels.numbered(classified, classes) if classified else ({}, 0)
+    groups = labels.alike({name: split.group for name, split in splits.items() if split.group is not None})
+    labels.check_disjoint(groups)
+    values = np.unique(np.concatenate(list(groups.values()))) if groups else None
+    return {
+        name: split._replace(
+            label=numbers.get(name), group=None if values is None else np.searchsorted(values, groups[name])
+        )
+        for name, split in splits.items()
+    }, count
 
 
 def _tensor(part: np.ndarray | OnDisk) -> Tensor | OnDisk:

@@ -1,4 +1,4 @@
-"""THE training loop: phases, turns, players, seeds."""
+"""The training loop: phases, turns, players, seeds."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.core import Corruption, Count, Losses, Model, Phase, Whole
+from bench.core import Corruption, Count, Losses, Model, NonNegativeInt, Phase
 from bench.data import Batch, Data
 from bench.draws import Draws
 from bench.engine.seeds import Stack
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 
-TICK_STEPS = 20  # between two signs of life, and between two looks at whether a loss is still finite
-EARLY_STEPS = 20  # in which it is logged how strongly the first and the last layer hear the loss
+PROGRESS_STEPS = 20  # between two progress reports, each of which checks that the losses are finite
+EARLY_STEPS = 20  # at the start of training, in which the gradient norms of the first and last layer are logged
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train. steps, where given, decides in place of epochs."""
+    """The length of training. steps, if set, overrides epochs."""
 
-    epochs: Whole | None = 20
+    epochs: NonNegativeInt | None = 20
     batch_size: Count = 128
-    steps: Whole | None = None
+    steps: NonNegativeInt | None = None
 
     def plan(self, examples: int) -> tuple[int, int]:
-        """(steps in all, steps an epoch)."""
+        """(total steps, steps per epoch)."""
         per_epoch = len(batch_sizes(examples, self.batch_size))
         return ((self.epochs or 0) * per_epoch if self.steps is None else self.steps), per_epoch
 
 
 class Progress(NamedTuple):
-    """A sign of life. row: at the end of each epoch, for each seed, the means of what was logged since the last.
+    """A progress report.
 
-    diverged: for each seed the first step at which its loss was not finite, or None.
+    step: how many are done, of steps in total; diverged: for each seed the first step with a non-finite loss, or None;
+    row: at the end of an epoch and of training, for each seed the means of the values logged since the previous row.
     """
 
     step: int
@@ -49,28 +50,29 @@ class Progress(NamedTuple):
 
 
 class PlayerOptimizer:
-    """A player's parameters in K leaves each, and one optimizer over them all."""
+    """The parameters of a player, K leaf tensors each, and one optimizer for all of them."""
 
     def __init__(self, stack: Stack, names: list[str], make: MakeOptimizer):
         self.leaves = [stack.views(name) for name in names]
         self.optimizer = make([leaf for leaves in self.leaves for leaf in leaves])
 
     def step(self, gradients: list[Tensor], gate: Tensor | None) -> None:
-        """One step for the seeds whose gate is open. gradients: [K, ...] each; gate: [K] bool."""
-        is_open = [True] * len(self.leaves[0]) if gate is None else gate.tolist()
+        """One step for the seeds whose gate is open. gradients: [K, ...] each; gate: [K] bool, None if all are open."""
+        gates = [True] * len(self.leaves[0]) if gate is None else gate.tolist()
         for leaves, gradient in zip(self.leaves, gradients, strict=True):
-            # Under vmap gradients come back with permuted strides, which fused optimizers read as contiguous.
-            for leaf, own, opened in zip(leaves, gradient.contiguous(), is_open, strict=True):
-                leaf.grad = own if opened else None
+            # vmap can return gradients with permuted strides, which fused optimizers misread as contiguous.
+            for leaf, seed_gradient, is_open in zip(leaves, gradient.contiguous(), gates, strict=True):
+                leaf.grad = seed_gradient if is_open else None
         self.optimizer.step()
-        # What is freed here the next step's gradients are written to, still in the cache.
+        # Frees the gradients: the next step reuses this memory while it is still in the cache.
         self.optimizer.zero_grad()
 
 
 class Log:
-    """What the turns of K seeds logged: means over examples, and the step at which a seed's loss ceased to be finite.
+    """The values logged for K seeds: means over examples, and the first step at which a seed's loss was not finite.
 
-    Turns are kept as they come until somebody looks: small operations between two steps find cold caches, and add up.
+    `add` only stores the values and `update` processes them all at once, because small operations between two steps run
+    on cold caches and add up.
     """
 
     def __init__(self, seeds: int):
@@ -85,8 +87,8 @@ class Log:
         logged = {**{f"loss/{name}": losses.players[name] for name in turn}, **losses.log, **(norms or {})}
         self._turns.append((step, examples, {name: value.detach() for name, value in logged.items()}))
 
-    def look(self) -> list[int | None]:
-        """For each seed the first step at which a loss was not finite, or None."""
+    def update(self) -> list[int | None]:
+        """Processes the stored values. Returns for each seed the first step with a non-finite loss, or None."""
         for name in dict.fromkeys(name for _, _, values in self._turns for name in values):
             steps, examples, values = zip(*((s, n, v[name]) for s, n, v in self._turns if name in v), strict=True)
             stacked = torch.stack(values)  # [turns, K]
@@ -99,43 +101,44 @@ class Log:
         self._turns = []
         return list(self.diverged)
 
-    def take(self) -> list[dict[str, float]]:
-        """For each seed the means of what was looked at, and start anew."""
+    def pop_means(self) -> list[dict[str, float]]:
+        """For each seed the means of the processed values; resets them."""
         means = {name: (total / self._counts[name]).tolist() for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         return [{name: values[k] for name, values in means.items()} for k in range(len(self.diverged))]
 
 
 def batch_sizes(examples: int, batch_size: int) -> list[int]:
-    """Full batches and a smaller last one. A single example left over joins the batch before: it has no variance."""
-    full, rest = divmod(examples, batch_size)
-    sizes = [batch_size] * full + [rest] * (rest > 0)
-    return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and full else sizes
+    """Full batches and a smaller last one. A single remaining example joins the batch before: it has no variance."""
+    full, remainder = divmod(examples, batch_size)
+    sizes = [batch_size] * full + [remainder] * (remainder > 0)
+    return [*sizes[:-2], sizes[-2] + 1] if remainder == 1 and full else sizes
 
 
-def shuffled(examples: int, draws: Draws) -> Tensor:
-    """[examples] int64: an order of the data."""
+def random_order(examples: int, draws: Draws) -> Tensor:
+    """A random permutation of the indices of the examples, [examples] int64."""
     return draws.uniform("order", (examples,)).argsort()
 
 
 def gradient_norms(gradients: list[Tensor]) -> dict[str, Tensor]:
-    """[K] each: the norms of the gradients [K, ...] of the first and of the last layer's weights, biases left out."""
+    """[K] each: the norms of the gradients [K, ...] of the first and of the last layer's weights, without biases."""
     weights = [gradient for gradient in gradients if gradient.ndim > 2]
     ends = {"first": weights[0], "last": weights[-1]} if weights else {}
     return {f"gradient_norm/{end}": gradient.flatten(1).norm(dim=1) for end, gradient in ends.items()}
 
 
 def phases_of(model: Model) -> tuple[Phase, ...]:
-    """The model's phases; if it names none, one in which all players move in one turn."""
+    """The model's phases. Default: one phase with one turn of all players."""
     return model.phases or (Phase((tuple(player.name for player in model.players),)),)
 
 
 def check_ownership(stack: Stack) -> dict[str, list[str]]:
-    """{player: its parameters}. Raises ValueError for a turn's unknown player and for a parameter that nobody owns."""
-    owned = {player.name: stack.names_of(player) for player in stack.model.players}
+    """{player: names of its parameters}. Raises ValueError for an unknown player or submodule and for a parameter
+    without an owner."""
+    owned = {player.name: stack.parameter_names(player) for player in stack.model.players}
     for phase in phases_of(stack.model):
         for name in {name for turn in phase.turns for name in turn} - set(owned):
-            raise ValueError(f"a turn names the player {name!r}; there are {list(owned)}")
+            raise ValueError(f"a turn names the player {name!r}, but the model has only {list(owned)}")
     orphans = set(stack.parameters) - {name for names in owned.values() for name in names}
     if orphans:
         raise ValueError(f"no player owns the parameters {sorted(orphans)}")
@@ -145,7 +148,10 @@ def check_ownership(stack: Stack) -> dict[str, list[str]]:
 def train(
     stack: Stack, data: Data, corruption: Corruption, optimizers: dict[str, MakeOptimizer], budget: Budget
 ) -> Iterator[Progress]:
-    """Trains in place, yielding signs of life. Stops early when the losses of every seed have become non-finite."""
+    """Trains in place and yields progress reports. Stops early once the losses of all seeds are non-finite.
+
+    optimizers: for each player a function from its parameters to their optimizer.
+    """
     model, seeds = stack.model, len(stack.seeds)
     examples = len(data.train.x)
     steps, per_epoch = budget.plan(examples)
@@ -158,7 +164,7 @@ def train(
     shares = torch.tensor([phase.share for phase in phases]).cumsum(0).tolist()
     ends = [round(steps * share / shares[-1]) for share in shares]
 
-    def corrupted(model: Model, draws: Draws, x: Tensor) -> tuple[Tensor, Tensor]:
+    def target_and_input(model: Model, draws: Draws, x: Tensor) -> tuple[Tensor, Tensor]:
         clean = data.observe(x, draws)
         return clean, corruption(clean, draws)
 
@@ -166,25 +172,25 @@ def train(
     trained_examples, seconds, clock = 0, 0.0, time.perf_counter()
     phase_index = -1
     for step in range(steps if phases else 0):
-        # The phase: what is in none of its turns is frozen.
+        # The phase. Only the players in its turns are trained, the rest of the model is frozen.
         while phase_index < 0 or step >= ends[phase_index]:
             phase_index += 1
             phase = phases[phase_index]
             stack.set_mode([players[name] for turn in phase.turns for name in turn])
 
-        # The batch: every seed has its own order of the data, anew each epoch.
+        # The batch. Each seed has its own order of the data, and a new one in each epoch.
         epoch, position = divmod(step, per_epoch)
         if position == 0:
             order = torch.stack(
-                [shuffled(examples, Draws(s, "epoch", epoch, device=stack.device)) for s in stack.seeds]
+                [random_order(examples, Draws(s, "epoch", epoch, device=stack.device)) for s in stack.seeds]
             )
             batches = order.split(sizes, dim=1)
         index = batches[position]
-        x, input = stack.map(corrupted, ("batch", step), data.train.x[index])
+        x, input = stack.map(target_and_input, ("batch", step), data.train.x[index])
         label = None if data.train.label is None else data.train.label[index]
         batch = Batch(x, input, label, example=index, step=torch.full((seeds,), step, device=stack.device))
 
-        # The turns: all gradients of a turn first, then all its steps.
+        # The turns. All gradients of a turn are computed before any of its players is updated.
         for i, turn in enumerate(phase.turns):
             losses = stack.losses(batch, ("train", step, i), turn)
             gradients = stack.gradients(losses, {name: owned[name] for name in turn})
@@ -195,19 +201,19 @@ def train(
             log.add(step + 1, index.shape[1], losses, turn, norms)
         trained_examples += index.shape[1]
 
-        # A sign of life; the clock stands still while somebody looks at it.
+        # Progress. The clock stops while the caller handles a report.
         done = step + 1
         is_row = done % per_epoch == 0 or done == steps
-        if is_row or done % TICK_STEPS == 0:
-            diverged = log.look()
-            is_over = None not in diverged
+        if is_row or done % PROGRESS_STEPS == 0:
+            diverged = log.update()
+            all_diverged = None not in diverged
             seconds += time.perf_counter() - clock
             row = None
-            if is_row or is_over:
-                row = log.take()
+            if is_row or all_diverged:
+                row = log.pop_means()
                 pace = {"seconds": seconds, "samples_per_second": seeds * trained_examples / seconds}
                 row = [{"step": done, "epoch": done / per_epoch, **values, **pace} for values in row]
             yield Progress(done, steps, stack.seeds, diverged, row)
-            if is_over:
+            if all_diverged:
                 return
             clock = time.perf_counter()

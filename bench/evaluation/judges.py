@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from bench.core import InputError, UnavailableError
 from bench.data import Data
-from bench.draws import Draws, number
+from bench.draws import Draws, generator_seed
 
 # What decides the weights beside the data, and part of the hash: changed whenever anything that is trained changes.
 RECIPE = "1: two convolutions, 64 features, AdamW on one cycle"
@@ -151,7 +151,7 @@ def _built(path: Path, data: Data) -> Features:
 def _untrained(data: Data) -> Classifier:
     """The same initial weights always."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(number(0, "features"))
+        torch.default_generator.manual_seed(generator_seed(0, "features"))
         return Classifier(data.shapes.image, data.shapes.classes)
 
 
@@ -180,7 +180,7 @@ def _fitted(data: Data) -> Classifier:
     network, x, label = _untrained(data), data.train.x.cpu(), data.train.label.cpu()
     size = min(BATCH, max(2, len(x) // 8))  # of a small set less, or an epoch would be too few steps
     steps = min(EXAMPLES, EPOCHS * len(x)) // size
-    generator = torch.Generator().manual_seed(number(0, "features/batches"))
+    generator = torch.Generator().manual_seed(generator_seed(0, "features/batches"))
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     for step, rows in enumerate(islice(_batches(len(x), size, generator), steps)):

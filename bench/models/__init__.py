@@ -1,1 +1,1 @@
-"""One file an objective: the maths that is new in it, and nothing else."""
+"""One file per objective, with only the maths that is new in it."""

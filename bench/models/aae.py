@@ -1,14 +1,14 @@
-"""The adversarial autoencoder (Makhzani et al. 2016): a discriminator of codes in the place of the KL."""
+"""The adversarial autoencoder (Makhzani et al. 2016): a discriminator of codes replaces the KL divergence."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Rate
+from bench.core import Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Rate, UnusedIf
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -17,16 +17,17 @@ from bench.parts.networks import Network, one_hot
 from bench.parts.posteriors import Deterministic, DiagonalGaussian, Universal
 from bench.parts.priors import Prior
 
-GOLDEN = (5**0.5 - 1) / 2  # the fractional parts of its multiples are spread evenly: which examples are labelled
+# The fractional parts of its multiples are evenly spread, so they decide which examples are labelled.
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
 class AAE(Model):
-    """Three players in turn: the autoencoder reconstructs, the discriminator tells codes from draws of the prior, and
-    the generator, which is the encoder once more, makes its codes look like those draws.
+    """Three players, one after the other: the autoencoder minimises the reconstruction error, the discriminator
+    distinguishes codes from samples of the prior, and the generator (the encoder again) tries to deceive it.
 
-    informed: the discriminator sees the label beside the code, and real codes are drawn from the component of the
-    prior that the label names, so that each class gets its own (section 2.3). Of the examples a labelled_fraction have
-    a label; the others are of one further class, "unknown", whose real codes are drawn from the whole prior.
+    informed: the discriminator also gets the label, and real codes are sampled from the component of the prior that the
+    label selects, so that each class is mapped to one component (section 2.3). labelled_fraction: the share of examples
+    with labels; the others form an additional class, "unknown", whose real codes come from the full prior.
     """
 
     players = (
@@ -46,7 +47,7 @@ class AAE(Model):
         posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic",
         adversarial_weight: Level = 1.0,
         informed: bool = False,
-        labelled_fraction: Rate = 1.0,
+        labelled_fraction: Annotated[Rate, UnusedIf(informed=False)] = 1.0,
     ):
         super().__init__()
         self.latent_dim, self.posterior, self.adversarial_weight = latent_dim, posterior, adversarial_weight
@@ -54,12 +55,12 @@ class AAE(Model):
         self.classes = shapes.classes if informed else 0
         outputs, noise = (1 + (posterior == "gaussian")) * latent_dim, latent_dim * (posterior == "universal")
         self.encoder = network.encoder(shapes.image, outputs, noise)
-        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
         self.discriminator = network.critic((latent_dim,), condition=self.classes + 1 if informed else 0)
         self.prior = prior.checked(latent_dim, classes=self.classes if informed else None)
         self.likelihood, self.adversarial = likelihood, adversarial
         self.phases = (Phase((("autoencoder",), *adversarial.turns)),)
-        self.notes = {"posterior": "a valid number, but not what the model was trained on"}
+        self.notes = {"posterior": "a valid number, but not the training objective of the model"}
         if posterior == "universal":
             self.notes |= {"mean": "of the code at noise 0"}
 
@@ -67,18 +68,18 @@ class AAE(Model):
         z = self.encode(batch).sample(draws)
         if turn == ("autoencoder",):
             return Losses({"autoencoder": -self.decode(z).log_prob(batch.x).mean()})
-        label = self.known(batch)
-        told = None if label is None else one_hot(label, self.classes + 1)
-        judge = partial(self.discriminator, condition=told)
+        label = self.visible_label(batch)
+        condition = None if label is None else one_hot(label, self.classes + 1)
+        critic = partial(self.discriminator, condition=condition)
         real, weight = self.prior_codes(len(z), draws, label), self.adversarial_weight
-        return self.adversarial.turn(turn, judge, real, z, draws, batch.step, weight)
+        return self.adversarial.losses(turn, critic, real, z, draws, batch.step, weight)
 
-    def known(self, batch: Batch) -> Tensor | None:
-        """The class of each example, [B], or `classes` where it has no label; None if the model reads none."""
+    def visible_label(self, batch: Batch) -> Tensor | None:
+        """The class of each example, [B], with `classes` for "unknown"; None if the model uses no labels."""
         if not self.samples_by_label:
             return None
-        assert batch.label is not None and batch.example is not None, "a label-informed model is given both"
-        is_labelled = torch.frac(batch.example.double() * GOLDEN) < self.labelled_fraction
+        assert batch.label is not None and batch.example is not None, "a label-informed model needs labels and indices"
+        is_labelled = torch.frac(batch.example.double() * GOLDEN_RATIO) < self.labelled_fraction
         return torch.where(is_labelled, batch.label, self.classes)
 
     def encode(self, batch: Batch) -> Posterior:

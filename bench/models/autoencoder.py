@@ -1,4 +1,4 @@
-"""Autoencoders: a code and its decoding. Fed noisy inputs with clean targets, denoising ones (Vincent et al. 2010)."""
+"""Autoencoders and, with noisy inputs and clean targets, denoising autoencoders (Vincent et al. 2010)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from bench.draws import Draws
 from bench.parts.likelihoods import Likelihood
 from bench.parts.networks import Network
 from bench.parts.posteriors import Deterministic
-from bench.parts.priors import unfitted
+from bench.parts.priors import unfitted_mixture
 
 COMPONENTS = 10
 
 
 class Autoencoder(Model):
-    """min E[-log p(x | z)], z = encoder(x~): for a fixed Gaussian the squared error, for a Bernoulli cross-entropy.
+    """min E[-log p(x | z)], z = encoder(x~): the squared error for a Gaussian with fixed sigma, cross-entropy for a
+    Bernoulli.
 
-    It has no prior. ex_post="gmm" fits a mixture of 10 Gaussians to the training codes once it is trained (Ghosh et al.
-    2020, section 4), and codes are drawn from that.
+    The model has no prior. ex_post="gmm" fits a mixture of 10 Gaussians to the training codes after training (Ghosh et
+    al. 2020, section 4) and samples codes from it.
     """
+
+    unused_settings = ("network.dropout",)
 
     def __init__(
         self,
@@ -36,13 +39,13 @@ class Autoencoder(Model):
         super().__init__()
         self.latent_dim = latent_dim
         self.encoder = network.encoder(shapes.image, latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
         self.likelihood = likelihood
         self.ex_post = ex_post == "gmm"
         if self.ex_post:
-            self.prior = unfitted(COMPONENTS, latent_dim)
-            told = f"codes are drawn from a mixture of {COMPONENTS} Gaussians fitted to the training codes afterwards"
-            self.notes = {"prior": told}
+            self.prior = unfitted_mixture(COMPONENTS, latent_dim)
+            note = f"codes are samples of a mixture of {COMPONENTS} Gaussians fitted to the training codes"
+            self.notes = {"prior": note}
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         z = self.encode(batch).sample(draws)
@@ -52,8 +55,8 @@ class Autoencoder(Model):
     def fit(self, data: Data, draws: Draws) -> None:
         if self.ex_post and len(data.train.x) < COMPONENTS:
             raise InputError(
-                f"model.ex_post=gmm fits {COMPONENTS} Gaussians to the codes of {len(data.train.x)} training images: "
-                f"give at least {COMPONENTS}, or set model.ex_post=none"
+                f"model.ex_post=gmm cannot fit {COMPONENTS} Gaussians to the codes of {len(data.train.x)} training "
+                f"images: use at least {COMPONENTS} images, or set model.ex_post=none"
             )
 
     def fit_after(self, data: Data, draws: Draws) -> None:
@@ -69,7 +72,7 @@ class Autoencoder(Model):
 
     def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
         if not self.ex_post:
-            raise UnavailableError("an autoencoder has no prior to draw codes from (model.ex_post=gmm fits one)")
+            raise UnavailableError("an autoencoder has no prior to sample codes from (model.ex_post=gmm fits one)")
         return super().prior_codes(n, draws)
 
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Contractive autoencoders: codes that move little when the image does (Rifai et al. 2011)."""
+"""Contractive autoencoders: codes that change little when the image changes (Rifai et al. 2011)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from bench.parts.likelihoods import Likelihood
 from bench.parts.networks import Dense, Network
 from bench.parts.posteriors import Deterministic
 
-FEW = 4  # latents, up to which the exact Jacobian costs little more than an estimate
-CODES = {"linear": lambda a: a, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
+FEW_LATENTS = 4  # up to which the exact Jacobian costs little more than an estimate
+CODE_ACTIVATIONS = {"linear": lambda a: a, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
 class Contractive(Model):
-    """min E[-log p(x | h) + weight * c], where c says how much the code h = code(encoder(x)) moves with x.
+    """min E[-log p(x | h) + weight * c], where c is the penalty on changes of the code h = code(encoder(x)).
 
-    layer, exact, hutchinson    c = |J|_F^2, the Jacobian of h at what the encoder reads: in closed form where h is one
-                                layer, by a backward pass a latent, or by an unbiased estimate of one backward pass
-    auto                        the first of these three that is cheap here
-    stochastic                  c = |h(x) - h(x~)|^2, x~ of the noise group; what is decoded is the clean image's code
+    layer, exact, hutchinson    c = |J|_F^2, the Jacobian of h at the encoder's input: in closed form if the encoder is
+                                one layer, by one backward pass per latent, or estimated without bias by one pass
+    auto                        the first of these three that is cheap for this encoder
+    stochastic                  c = |h(x) - h(x~)|^2 with x~ from the noise group; the decoder gets the clean h(x)
 
-    relative: c is divided by the variance of the codes, summed over latents. Else a code that only shrinks lowers it,
-    and a decoder only has to grow with it.
+    relative: divides c by the total variance of the codes. Otherwise the model can lower c just by scaling the codes
+    down and the decoder's weights up.
     """
+
+    unused_settings = ("network.dropout",)
 
     def __init__(
         self,
@@ -44,14 +46,15 @@ class Contractive(Model):
         code: Literal["linear", "sigmoid", "tanh"] = "linear",
     ):
         super().__init__()
-        self.latent_dim, self.weight, self.relative, self.code = latent_dim, weight, relative, CODES[code]
+        self.latent_dim, self.weight, self.relative = latent_dim, weight, relative
+        self.code = CODE_ACTIVATIONS[code]
         self.encoder = network.encoder(shapes.image, latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
         self.likelihood = likelihood
         is_layer = isinstance(self.encoder, Dense) and not len(self.encoder.hidden)
         if penalty == "layer" and not is_layer:
-            raise InputError("model.penalty=layer needs an encoder of one layer: set network=linear, or penalty=auto")
-        cheap = "layer" if is_layer else "exact" if latent_dim <= FEW else "hutchinson"
+            raise InputError("model.penalty=layer needs a one-layer encoder: set network=linear or model.penalty=auto")
+        cheap = "layer" if is_layer else "exact" if latent_dim <= FEW_LATENTS else "hutchinson"
         self.penalty = cheap if penalty == "auto" else penalty
         self.needs_noise = penalty == "stochastic"
 
@@ -60,7 +63,7 @@ class Contractive(Model):
         h = self.h(x)
         reconstruction = -self.decode(h).log_prob(batch.x).mean()
         spread = h.var(0).sum() if self.relative else 1
-        contraction = self.moved(x, h, batch.input, draws).mean() / spread
+        contraction = self.contraction(x, h, batch.input, draws).mean() / spread
         loss = reconstruction + self.weight * contraction
         return Losses({"model": loss}, {"reconstruction": reconstruction, "contraction": contraction})
 
@@ -68,8 +71,8 @@ class Contractive(Model):
         """Codes [B, latent_dim] of images [B, C, H, W]."""
         return self.code(self.encoder(x))
 
-    def moved(self, x: Tensor, h: Tensor, input: Tensor, draws: Draws) -> Tensor:
-        """How much each code moves, [B]."""
+    def contraction(self, x: Tensor, h: Tensor, input: Tensor, draws: Draws) -> Tensor:
+        """The penalty c of each example, [B]."""
         if self.penalty == "stochastic":
             return (h - self.h(input)).square().sum(1)
         if self.penalty == "hutchinson":

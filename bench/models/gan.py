@@ -1,4 +1,4 @@
-"""The generative adversarial network (Goodfellow et al. 2014): a decoder of prior draws, and no encoder."""
+"""The generative adversarial network (Goodfellow et al. 2014): a generator of images from prior samples, no encoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from bench.parts.priors import Prior
 
 
 class GAN(Model):
-    """min over G of what the best discriminator makes of G(z), z ~ p(z). The output is a sigmoid: no likelihood."""
+    """Two players: the discriminator distinguishes images from G(z), z ~ p(z), and G tries to deceive it.
+
+    The output of G is a sigmoid, so there is no likelihood.
+    """
 
     players = (Player("discriminator", ("discriminator",)), Player("generator", ("generator",)))
     reads_noise = False
@@ -39,7 +42,7 @@ class GAN(Model):
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         generated = self.sample(len(batch.x), draws)
         weight = self.adversarial_weight
-        return self.adversarial.turn(turn, self.discriminator, batch.x, generated, draws, batch.step, weight)
+        return self.adversarial.losses(turn, self.discriminator, batch.x, generated, draws, batch.step, weight)
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         return PointObservation(torch.sigmoid(self.generator(z)))

@@ -1,4 +1,4 @@
-"""The importance weighted autoencoder (Burda et al. 2016): a VAE under a tighter bound on log p(x)."""
+"""The importance weighted autoencoder (Burda et al. 2016): a VAE with a tighter bound on log p(x)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from bench.parts.priors import Prior
 class IWAE(Model):
     """max E[log 1/k sum_i p(x, z_i) / q(z_i|x)], z_1 ... z_k ~ q(z|x) (equation 8); the ELBO at k = 1.
 
-    Not the mean of k ELBOs: the sum stands inside the logarithm, and weights stay in log space.
+    This is not the mean of k ELBOs: the sum is inside the logarithm. The weights stay in log space.
     """
+
+    unused_settings = ("network.dropout",)
 
     def __init__(
         self,
@@ -34,13 +36,13 @@ class IWAE(Model):
         super().__init__()
         self.latent_dim, self.samples = latent_dim, samples
         self.encoder = network.encoder(shapes.image, 2 * latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
-        self.likelihood, self.prior = likelihood, prior.checked(latent_dim, density=True)
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
+        self.likelihood, self.prior = likelihood, prior.checked(latent_dim, needs_kl=True)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)
         z = [q.sample(draws.within(f"sample_{i}")) for i in range(self.samples)]
-        # All k in one pass of the decoder, [k B, ...].
+        # One decoder pass for all k samples, [k B, ...].
         x = batch.x.repeat(self.samples, *[1] * (batch.x.ndim - 1))
         log_px = self.decode(torch.cat(z)).log_prob(x).view(self.samples, -1)
         log_weight = log_px + torch.stack([self.prior.log_prob(z_i) - q.log_prob(z_i) for z_i in z])

@@ -1,4 +1,4 @@
-"""Probabilistic PCA (Tipping & Bishop 1999), fitted in closed form: the linear-Gaussian model that a VAE must beat."""
+"""Probabilistic PCA (Tipping & Bishop 1999), fitted in closed form: the linear-Gaussian baseline of a VAE."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ProbabilisticPCA(Model):
         pixels = math.prod(shapes.image)
         if latent_dim >= pixels:
             raise InputError(
-                f"model.latent_dim={latent_dim} must be below an image's {pixels} pixels: some must be left for noise"
+                f"model.latent_dim={latent_dim} leaves no dimension for noise: choose fewer than the {pixels} pixels"
             )
         self.image, self.latent_dim = shapes.image, latent_dim
         self.likelihood, self.prior = Gaussian(mean_activation="identity"), Normal()
@@ -40,15 +40,15 @@ class ProbabilisticPCA(Model):
 
     def fit(self, data: Data, draws: Draws) -> None:
         x = data.observe(data.train.x, draws)
-        fitted = PCA(self.latent_dim, svd_solver="covariance_eigh").fit(x.flatten(1).double().cpu().numpy())
-        if fitted.noise_variance_ < 1e-8:
-            raise InputError(f"model.latent_dim={self.latent_dim} leaves no variance to the noise of PCA: choose fewer")
-        variance = torch.from_numpy(fitted.explained_variance_)
-        scale = (variance - fitted.noise_variance_).clamp(min=0).sqrt()
-        self.mean.copy_(torch.from_numpy(fitted.mean_))
-        self.weight.copy_(torch.from_numpy(fitted.components_).T * scale)
+        pca = PCA(self.latent_dim, svd_solver="covariance_eigh").fit(x.flatten(1).double().cpu().numpy())
+        if pca.noise_variance_ < 1e-8:
+            raise InputError(f"model.latent_dim={self.latent_dim} leaves no noise variance: choose fewer latents")
+        variance = torch.from_numpy(pca.explained_variance_)
+        scale = (variance - pca.noise_variance_).clamp(min=0).sqrt()
+        self.mean.copy_(torch.from_numpy(pca.mean_))
+        self.weight.copy_(torch.from_numpy(pca.components_).T * scale)
         self.variance.copy_(variance)
-        self.likelihood.log_sigma.fill_(0.5 * math.log(fitted.noise_variance_))
+        self.likelihood.log_sigma.fill_(0.5 * math.log(pca.noise_variance_))
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         return Losses({})

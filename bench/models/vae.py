@@ -1,4 +1,4 @@
-"""The variational autoencoder (Kingma & Welling 2014), and with labels the conditional one (Sohn et al. 2015)."""
+"""The variational autoencoder (Kingma & Welling 2014) and, with labels, the conditional one (Sohn et al. 2015)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from bench.parts.priors import Prior
 
 
 class VAE(Model):
-    """max E_q(z|x)[log p(x|z)] - beta KL(q(z|x) || p(z)), the expectation over `samples` draws of z.
+    """max E_q(z|x)[log p(x|z)] - beta KL(q(z|x) || p(z)), the expectation estimated from `samples` draws of z.
 
-    beta = 1 is the evidence lower bound; other values are the beta-VAE (Higgins et al. 2017).
+    beta = 1 is the evidence lower bound (ELBO); other values are the beta-VAE (Higgins et al. 2017).
     """
+
+    unused_settings = ("network.dropout",)
 
     def __init__(
         self,
@@ -33,15 +35,15 @@ class VAE(Model):
     ):
         super().__init__()
         if conditional and not shapes.classes:
-            raise SkipError("a conditional VAE needs labels, and this data set has none: set model.conditional=false")
+            raise SkipError("a conditional VAE needs labels, but this data set has none: set model.conditional=false")
         self.latent_dim, self.beta, self.samples = latent_dim, beta, samples
         self.conditional = self.samples_by_label = conditional
         self.classes = shapes.classes if conditional else 0
         self.encoder = network.encoder(shapes.image, 2 * latent_dim, self.classes)
-        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image), self.classes)
-        self.likelihood, self.prior = likelihood, prior.checked(latent_dim, density=True)
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image), self.classes)
+        self.likelihood, self.prior = likelihood, prior.checked(latent_dim, needs_kl=True)
         if conditional:
-            self.notes = dict.fromkeys(("encode", "decode"), "the model is told the labels of the test images")
+            self.notes = dict.fromkeys(("encode", "decode"), "the model uses the labels of the test images")
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)
@@ -61,8 +63,8 @@ class VAE(Model):
         return self.likelihood(self.decoder(self.prior_codes(n, draws), self.condition(label))).mean
 
     def condition(self, label: Tensor | None) -> Tensor | None:
-        """The label joined to the inputs of encoder and decoder, or none."""
+        """The one-hot labels [B, classes] that encoder and decoder also get; None if the model is not conditional."""
         if not self.classes:
             return None
-        assert label is not None, "a conditional model is given labels"
+        assert label is not None, "a conditional model needs labels"
         return one_hot(label, self.classes)

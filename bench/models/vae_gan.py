@@ -1,4 +1,4 @@
-"""VAE/GAN (Larsen et al. 2016): a VAE whose reconstruction is measured in the features of a GAN's discriminator."""
+"""VAE/GAN (Larsen et al. 2016): a VAE with a reconstruction error in the features of a GAN discriminator."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bench.parts.priors import Prior
 
 
 class VAEGAN(Model):
-    """Three players from one forward pass (Larsen et al. 2016, algorithm 1), each with the gradient of its own loss:
+    """Three players updated from one forward pass (Larsen et al. 2016, algorithm 1), each by its own loss:
 
-    encoder        KL + L_rec, where L_rec = |D_l(x) - D_l(x~)|^2 / 2 is a Gaussian's in the discriminator's features
-    decoder        gamma L_rec + (1 - gamma) * the generator's cost of x~ = dec(q(z|x)) and x_p = dec(p(z))
-    discriminator  its cost of real x against x~ and x_p; L_rec does not train it
+    encoder        KL + L_rec, where L_rec = |D_l(x) - D_l(x~)|^2 / 2 is that of a Gaussian on discriminator features
+    decoder        gamma L_rec + (1 - gamma) * the generator loss of x~ = dec(z), z ~ q(z|x), and x_p = dec(z), z ~ p(z)
+    discriminator  its loss on real x and on fake x~ and x_p; it is not trained by L_rec
 
-    The generator's cost is non-saturating by default, -log D, where the paper has log(1 - D).
+    The default generator loss is the non-saturating -log D; the paper has log(1 - D).
     """
 
     players = (
@@ -30,7 +30,7 @@ class VAEGAN(Model):
         Player("decoder", ("decoder",)),
         Player("discriminator", ("discriminator",)),
     )
-    notes = {"likelihood": "a valid number, but not what the model was trained on"}
+    notes = {"likelihood": "a valid number, but not the training objective of the model"}
 
     def __init__(
         self,
@@ -46,45 +46,47 @@ class VAEGAN(Model):
     ):
         super().__init__()
         if likelihood.learned:
-            raise SkipError(
-                "a VAE/GAN does not train its likelihood, so its sigma would never be learned: use a fixed one"
-            )
+            raise SkipError("a VAE/GAN does not train its likelihood: choose one with a fixed sigma")
         if adversarial.critic_steps > 1:
-            raise SkipError("a VAE/GAN moves its players from one forward pass: adversarial.critic_steps must be 1")
-        self.latent_dim, self.gamma, self.beta = latent_dim, gamma, beta
-        self.adversarial_weight = adversarial_weight
+            raise SkipError("a VAE/GAN updates all players from one forward pass: adversarial.critic_steps must be 1")
+        self.latent_dim, self.gamma, self.beta, self.adversarial_weight = latent_dim, gamma, beta, adversarial_weight
         self.encoder = network.encoder(shapes.image, 2 * latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
         self.discriminator = network.critic(shapes.image)
         self.likelihood, self.adversarial = likelihood, adversarial
-        self.prior = prior.checked(latent_dim, density=True)
+        self.prior = prior.checked(latent_dim, needs_kl=True)
+
+    @classmethod
+    def default_balance(cls, adversarial_weight: float = 1.0, **options: object) -> str:
+        return "margin" if adversarial_weight else "always"  # without an adversary no player needs to wait
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         q = self.encode(batch)
         z = q.sample(draws)
         decoded = self.decode(z).mean
-        judged = self.discriminator(torch.cat([batch.x, decoded, self.sample(len(z), draws)]), draws, copies=3)
-        features, features_decoded, _ = judged.features.chunk(3)
-        real, fake = judged.logit[: len(z)], judged.logit[len(z) :]
+        images = torch.cat([batch.x, decoded, self.sample(len(z), draws)])
+        logit, features = self.discriminator(images, draws, copies=3)
+        features_x, features_decoded, _ = features.chunk(3)
+        real, fake = logit[: len(z)], logit[len(z) :]
 
         kl = self.prior.kl(q, z).mean()
-        reconstruction = 0.5 * ((features - features_decoded) ** 2).sum(1).mean()
-        heard = self.adversarial_weight * self.adversarial.generator(fake)
+        reconstruction = 0.5 * ((features_x - features_decoded) ** 2).sum(1).mean()
+        generator = self.adversarial_weight * self.adversarial.generator(fake)
         discriminator = self.adversarial.discriminator(real, fake)
-        own = "margin" if self.adversarial_weight else "always"  # whom nobody judges need not wait
-        discriminator_learns, decoder_learns = self.adversarial.gates(real, fake, batch.step, own)
+        policy = self.default_balance(self.adversarial_weight)
+        discriminator_gate, decoder_gate = self.adversarial.gates(real, fake, batch.step, policy)
         return Losses(
             {
                 "encoder": self.beta * kl + reconstruction,
-                "decoder": self.gamma * reconstruction + (1 - self.gamma) * heard,
+                "decoder": self.gamma * reconstruction + (1 - self.gamma) * generator,
                 "discriminator": discriminator + self.adversarial.penalty(self.discriminator, batch.x, decoded, draws),
             },
             {
                 "kl": kl,
                 "feature_reconstruction": reconstruction,
-                "discriminator_accuracy": self.adversarial.right(real, fake),
+                "discriminator_accuracy": self.adversarial.critic_accuracy(real, fake),
             },
-            {"decoder": decoder_learns, "discriminator": discriminator_learns},
+            {"decoder": decoder_gate, "discriminator": discriminator_gate},
         )
 
     def encode(self, batch: Batch) -> Posterior:

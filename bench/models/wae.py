@@ -1,4 +1,4 @@
-"""The Wasserstein autoencoder with a maximum mean discrepancy (Tolstikhin et al. 2018): an AAE without an adversary."""
+"""The Wasserstein autoencoder (Tolstikhin et al. 2018): an AAE with an MMD penalty instead of an adversary."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from bench.parts.priors import Prior
 
 
 class WAE(Model):
-    """min E[-log p(x | z)] + weight * MMD^2(q(z), p(z)), z = encoder(x), q(z) being the codes of a batch (eq. 4).
+    """min E[-log p(x | z)] + weight * MMD^2(q(z), p(z)), z = encoder(x), with q(z) the codes of a batch (equation 4).
 
-    The paper's cost is the squared error; that of a Gaussian with sigma = 1 is half of it, and then half the weight is
-    the paper's.
+    The paper's reconstruction cost is the squared error. -log p(x|z) of a Gaussian with sigma = 1 is half of it, so the
+    same trade-off needs half the paper's weight.
     """
+
+    unused_settings = ("network.dropout",)
 
     def __init__(
         self,
@@ -33,7 +35,7 @@ class WAE(Model):
         super().__init__()
         self.latent_dim, self.weight = latent_dim, weight
         self.encoder = network.encoder(shapes.image, latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw(shapes.image))
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
         self.likelihood, self.prior = likelihood, prior.checked(latent_dim)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:

@@ -1,4 +1,4 @@
-"""The game between a critic and a generator: its costs, and the terms on which it is played."""
+"""Adversarial training of a critic and a generator: losses, gradient penalty and balance."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch import Tensor
 from torch.func import grad
 from torch.nn import functional as F
 
-from bench.core import Count, Level, Losses, Positive, Rate, SkipError
+from bench.core import Count, Level, Losses, Positive, Rate, SkipError, UnusedIf
 from bench.draws import Draws
 
 Cost = Callable[[Tensor], Tensor]
 
 
-class Judge(Protocol):
-    """A critic: x holds `copies` versions of one batch. The answer has a logit for each row."""
+class CriticFunction(Protocol):
+    """A critic of x, which holds `copies` versions of one batch. Its output has a `logit` [B], one for each row."""
 
     def __call__(self, x: Tensor, /, draws: Draws, *, copies: int) -> Any: ...
 
 
 class Costs(NamedTuple):
-    """What logits cost whom: real and fake the critic, generator its adversary. They are descended by both sides.
+    """Elementwise losses of logits: of the critic on real and on fake examples, and of the generator on fake ones.
 
-    boundary: the logit between what the critic calls generated and real; None where only differences count.
+    boundary: the logit above which the critic classifies an example as real; None if only differences of logits matter.
     """
 
     real: Cost
@@ -37,30 +37,34 @@ class Costs(NamedTuple):
 
 
 LOSSES = {
-    # Cross-entropy, and -log D(x~), whose gradient stays where the critic wins (Goodfellow et al. 2014, section 3).
+    # Cross-entropy, and -log D(x~), whose gradient does not vanish if the critic wins (Goodfellow et al. 2014, s. 3).
     "non_saturating": Costs(lambda real: F.softplus(-real), F.softplus, lambda fake: F.softplus(-fake)),
-    # Mao et al. 2017, equation 9: generated examples are 0, real ones 1.
+    # Mao et al. 2017, equation 9, with target 0 for generated and 1 for real examples.
     "least_squares": Costs(lambda real: (real - 1) ** 2, lambda fake: fake**2, lambda fake: 0.5 * (fake - 1) ** 2, 0.5),
     # Lim & Ye 2017; Miyato et al. 2018, equations 16 and 17.
     "hinge": Costs(lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake), lambda fake: -fake),
-    # Arjovsky et al. 2017; the critic is made Lipschitz by the gradient penalty.
+    # Arjovsky et al. 2017. The gradient penalty makes the critic Lipschitz.
     "wasserstein": Costs(lambda real: -real, lambda fake: fake, lambda fake: -fake, None),
 }
 
 
-MARGINS_OF = "non_saturating"  # the loss in whose units the margin of a balance is
+MARGIN_LOSS = "non_saturating"  # balance=margin compares costs in the units of this loss
+NO_MARGIN = (
+    UnusedIf(balance=("always", "every", "accuracy")),
+    UnusedIf(balance="own", loss=tuple(LOSSES.keys() - {MARGIN_LOSS})),
+)
 
 
 @dataclass(frozen=True)
 class Balance:
-    """Who may learn. Bool scalars made of tensors, so that each stacked seed has its own.
+    """Which side is updated. The gates are bool scalar tensors, so that each stacked seed has its own.
 
     always     both
-    every      the critic at each step, the generator at each `every`-th
-    accuracy   the critic, where it is right less often than `accuracy` (Wu et al. 2016)
-    margin     the side that is too far ahead waits (Larsen et al. 2016, their code): the critic where either of its
-               costs is below equilibrium - margin, the generator where either is above equilibrium + margin; where
-               both would wait, both learn
+    every      the critic in every step, the generator in every `every`-th
+    accuracy   the critic only if its accuracy is below `accuracy`, the generator always (Wu et al. 2016)
+    margin     the side that is too far ahead waits (Larsen et al. 2016, their code): the critic if either of its costs
+               is below equilibrium - margin, the generator if either is above equilibrium + margin; if both would
+               wait, both are updated
     """
 
     policy: Literal["always", "every", "accuracy", "margin"]
@@ -70,7 +74,7 @@ class Balance:
     margin: Positive
 
     def __call__(self, costs: tuple[Tensor, Tensor], accuracy: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        """(critic, generator) from the mean costs of real and of generated examples; step: how many came before."""
+        """Gates (critic, generator). costs: the critic's mean costs of real and of fake examples; step: from 0."""
         yes = torch.ones_like(accuracy, dtype=torch.bool)
         if self.policy == "every":
             return yes, yes & (step % self.every == 0)
@@ -80,19 +84,19 @@ class Balance:
             low, high = self.equilibrium - self.margin, self.equilibrium + self.margin
             critic = (costs[0] >= low) & (costs[1] >= low)
             generator = (costs[0] <= high) & (costs[1] <= high)
-            stuck = ~critic & ~generator
-            return critic | stuck, generator | stuck
+            both_wait = ~critic & ~generator
+            return critic | both_wait, generator | both_wait
         return yes, yes
 
 
 @dataclass(frozen=True)
 class Adversarial:
-    """A game between a critic and a generator: its costs, and the terms on which it is played.
+    """Adversarial training of a critic and a generator.
 
-    smoothing: the label of real examples is 1 - smoothing (Salimans et al. 2016). gradient_penalty: the weight of
-    Gulrajani et al. 2017. critic_steps: how often the critic moves before the generator does. balance: a policy of
-    `Balance`, with its own values; "own" is what the model sees fit. Raises SkipError for terms that mean nothing in
-    the game of this loss.
+    smoothing: the label of real examples is 1 - smoothing (Salimans et al. 2016). gradient_penalty: the weight of the
+    penalty of Gulrajani et al. 2017. critic_steps: updates of the critic per update of the generator. balance: a policy
+    of `Balance`, with its options below; "own" is the default of the model. Raises SkipError for options that make no
+    sense with this loss.
     """
 
     loss: Literal["non_saturating", "least_squares", "hinge", "wasserstein"] = "non_saturating"
@@ -100,95 +104,100 @@ class Adversarial:
     gradient_penalty: Level = 0.0
     critic_steps: Count = 1
     balance: Literal["own", "always", "every", "accuracy", "margin"] = "own"
-    every: Count = 5
-    accuracy: Rate = 0.8
-    equilibrium: Positive = 0.68
-    margin: Positive = 0.35
+    every: Annotated[Count, UnusedIf(balance=("own", "always", "accuracy", "margin"))] = 5
+    accuracy: Annotated[Rate, UnusedIf(balance=("own", "always", "every", "margin"))] = 0.8
+    equilibrium: Annotated[Positive, *NO_MARGIN] = 0.68
+    margin: Annotated[Positive, *NO_MARGIN] = 0.35
 
     def __post_init__(self) -> None:
-        if self.balance == "margin" and self.loss != MARGINS_OF:
+        if self.balance == "margin" and self.loss != MARGIN_LOSS:
             raise SkipError(
-                f"adversarial.balance=margin weighs costs in units of {MARGINS_OF}, and this game is {self.loss}: "
-                "choose adversarial=non_saturating, or balance=always, every or accuracy"
+                f"adversarial.balance=margin needs the loss {MARGIN_LOSS}, not {self.loss}: "
+                "set adversarial=non_saturating, or adversarial.balance=always, every or accuracy"
             )
         if LOSSES[self.loss].boundary is None and (self.balance == "accuracy" or self.smoothing):
             raise SkipError(
-                f"in the game {self.loss} only differences of logits count, so no example is right or wrong by itself "
-                "and none has a label to smooth: choose balance=always or every, and smoothing=0"
+                f"with the loss {self.loss} only differences of logits matter, so a critic has no accuracy by itself "
+                "and no labels to smooth: set adversarial.balance=always or every, and adversarial.smoothing=0"
             )
 
     def real(self, logit: Tensor) -> Tensor:
-        """The critic's cost of each real example."""
+        """The critic's loss of each real example."""
         costs = LOSSES[self.loss]
         return (1 - self.smoothing) * costs.real(logit) + self.smoothing * costs.fake(logit)
 
     def fake(self, logit: Tensor) -> Tensor:
-        """The critic's cost of each generated example."""
+        """The critic's loss of each generated example."""
         return LOSSES[self.loss].fake(logit)
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Scalar: real and generated examples weigh half each, however many there are of either."""
+        """The critic's loss, a scalar. Real and generated examples have weight 1/2 each, whatever their numbers."""
         return (self.real(real).mean() + self.fake(fake).mean()) / 2
 
     def generator(self, logit: Tensor) -> Tensor:
-        """Scalar: the generator's cost of what it made."""
+        """The generator's loss, a scalar."""
         return LOSSES[self.loss].generator(logit).mean()
 
-    def right(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Scalar: the share of logits on their right side, real and generated weighing half each; 1/2 is ideal."""
-        known = LOSSES[self.loss].boundary
-        boundary = (real.mean() + fake.mean()) / 2 if known is None else known
+    def critic_accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Scalar: the balanced accuracy of the critic. At equilibrium it is 1/2.
+
+        A loss without a boundary uses the midpoint between the mean logits.
+        """
+        fixed = LOSSES[self.loss].boundary
+        boundary = (real.mean() + fake.mean()) / 2 if fixed is None else fixed
         return ((real > boundary).float().mean() + (fake < boundary).float().mean()) / 2
 
-    def penalty(self, judge: Judge, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
-        """Scalar: how far the critic's slope is from 1 between real and generated examples, one pair a real example.
+    def penalty(self, critic: CriticFunction, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
+        """Scalar: the squared distance of the critic's gradient norm from 1, at random points between pairs of a real
+        and a generated example, one pair for each real example.
 
-        Gulrajani et al. 2017, equation 3; halved, as the costs are.
+        Gulrajani et al. 2017, equation 3, halved like the critic's loss.
         """
         if not self.gradient_penalty:
             return real.new_zeros(())
         weight = draws.uniform("between", (len(real), *[1] * (real.ndim - 1)))
         between = torch.lerp(fake[: len(real)], real, weight)
-        slope = grad(lambda x: judge(x, draws.within("penalty"), copies=1).logit.sum())(between)
-        length = (slope.square().flatten(1).sum(1) + 1e-12).sqrt()  # whose own slope at 0 is not a number
-        return self.gradient_penalty / 2 * (length - 1).square().mean()
+        gradient = grad(lambda x: critic(x, draws.within("penalty"), copies=1).logit.sum())(between)
+        norm = (gradient.square().flatten(1).sum(1) + 1e-12).sqrt()  # sqrt has no finite derivative at 0
+        return self.gradient_penalty / 2 * (norm - 1).square().mean()
 
-    def gates(self, real: Tensor, fake: Tensor, step: Tensor | None, own: str = "always") -> tuple[Tensor, Tensor]:
-        """(critic, generator) may learn, from the logits of a turn; own: the policy that the model sees fit.
+    def gates(self, real: Tensor, fake: Tensor, step: Tensor | None, default: str = "always") -> tuple[Tensor, Tensor]:
+        """Gates (critic, generator), given the logits of a turn. default: the policy for balance="own".
 
-        A margin where the game has no cross-entropies to weigh is no policy: there both may always learn.
+        A default of "margin" applies only to the loss that it is defined for; with others both are always updated.
         """
-        fitting = "always" if own == "margin" and self.loss != MARGINS_OF else own
-        policy: Any = fitting if self.balance == "own" else self.balance
+        applicable = "always" if default == "margin" and self.loss != MARGIN_LOSS else default
+        policy: Any = applicable if self.balance == "own" else self.balance
         balance = Balance(policy, self.every, self.accuracy, self.equilibrium, self.margin)
         step = torch.zeros((), dtype=torch.int64, device=real.device) if step is None else step
-        return balance((self.real(real).mean(), self.fake(fake).mean()), self.right(real, fake), step)
+        return balance((self.real(real).mean(), self.fake(fake).mean()), self.critic_accuracy(real, fake), step)
 
     @property
     def turns(self) -> tuple[tuple[str, ...], ...]:
-        """A critic, the discriminator, and a generator that move one after the other."""
+        """The turns of a "discriminator" and a "generator" that are updated one after the other."""
         return (("discriminator",),) * self.critic_steps + (("generator",),)
 
-    def turn(
+    def losses(
         self,
         turn: tuple[str, ...],
-        judge: Judge,
+        critic: CriticFunction,
         real: Tensor,
         fake: Tensor,
         draws: Draws,
         step: Tensor | None,
         weight: float = 1.0,
     ) -> Losses:
-        """The loss of the player whose turn it is, one of `turns`, and its gate. weight: of the generator's loss.
+        """The loss and the gate of the player in this turn, one of `turns`. weight: of the generator's loss.
 
-        fake: [k len(real), ...]; where k > 1, the generator made the first len(real) of them.
+        fake: [k len(real), ...]. If k > 1, only the first len(real) of them are the generator's output.
         """
-        (player,), n, is_free = turn, len(real), self.balance in ("own", "always")
-        if player == "generator" and is_free:  # the real ones need no judging
-            return Losses({player: weight * self.generator(judge(fake[:n], draws, copies=1).logit)})
-        on_real, on_fake = judge(torch.cat([real, fake]), draws, copies=1 + len(fake) // n).logit.tensor_split([n])
-        gate = {} if is_free else {player: self.gates(on_real, on_fake, step)[player == "generator"]}
+        (player,), n, is_ungated = turn, len(real), self.balance in ("own", "always")
+        if player == "generator" and is_ungated:  # the logits of real examples are not needed
+            return Losses({player: weight * self.generator(critic(fake[:n], draws, copies=1).logit)})
+        logits = critic(torch.cat([real, fake]), draws, copies=1 + len(fake) // n).logit
+        real_logit, fake_logit = logits.tensor_split([n])
+        gate = {} if is_ungated else {player: self.gates(real_logit, fake_logit, step)[player == "generator"]}
         if player == "generator":
-            return Losses({player: weight * self.generator(on_fake[:n])}, gates=gate)
-        cost = self.discriminator(on_real, on_fake) + self.penalty(judge, real, fake, draws)
-        return Losses({player: cost}, {"discriminator_accuracy": self.right(on_real, on_fake)}, gate)
+            return Losses({player: weight * self.generator(fake_logit[:n])}, gates=gate)
+        loss = self.discriminator(real_logit, fake_logit) + self.penalty(critic, real, fake, draws)
+        return Losses({player: loss}, {"discriminator_accuracy": self.critic_accuracy(real_logit, fake_logit)}, gate)

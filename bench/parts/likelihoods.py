@@ -1,17 +1,17 @@
-"""p(x|z): raw decoder output in, an observation out. log_prob is in nats, summed over an image, constants included."""
+"""p(x|z): maps raw decoder output to an observation. log_prob: nats, summed over an image, all constants included."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.core import InputError, Observation, Positive, UnavailableError
+from bench.core import InputError, Observation, Positive, UnavailableError, UnusedIf
 from bench.draws import Draws
 
 MeanActivation = Literal["sigmoid", "identity"]
@@ -22,16 +22,16 @@ def _mean(raw: Tensor, activation: MeanActivation) -> Tensor:
 
 
 def _check_log_odds(activation: MeanActivation) -> None:
-    """Raises InputError where a likelihood that reads log-odds is asked for another activation."""
+    """Raises InputError unless the activation is the sigmoid of log-odds."""
     if activation != "sigmoid":
         raise InputError(
-            "likelihood.mean_activation must be sigmoid for a Bernoulli, continuous or not: what it reads is log-odds"
+            f"likelihood.mean_activation={activation}: a (continuous) Bernoulli reads log-odds, so it must be sigmoid"
         )
 
 
 @dataclass(frozen=True)
 class BernoulliObservation:
-    """Independent pixels, x = 1 with probability sigmoid(logits); logits: [B, C, H, W]."""
+    """Independent pixels that are 1 with probability sigmoid(logits); logits: [B, C, H, W]."""
 
     logits: Tensor
 
@@ -46,22 +46,22 @@ class BernoulliObservation:
         return (draws.uniform("pixels", self.logits.shape) < self.mean).to(self.logits.dtype)
 
 
-# Below, where closed forms take differences of large numbers, a continuous Bernoulli is computed from a Taylor series.
+# Logits below this use Taylor series, because the closed forms of a continuous Bernoulli cancel near 0.
 _SMALL_LOGIT = 0.25
 
 
 @dataclass(frozen=True)
 class ContinuousBernoulliObservation:
-    """Independent pixels in [0, 1] with density e^(l (x - 1/2)) (l/2) / sinh(l/2), l the logits: [B, C, H, W].
+    """Independent pixels in [0, 1] with density e^(l (x - 1/2)) (l/2) / sinh(l/2) for logits l: [B, C, H, W].
 
-    The same as C(l) s(l)^x (1 - s(l))^(1 - x) with s = sigmoid and C = l / tanh(l/2) (Loaiza-Ganem & Cunningham 2019).
+    This equals C(l) s(l)^x (1 - s(l))^(1 - x) with s = sigmoid and C = l / tanh(l/2) (Loaiza-Ganem & Cunningham 2019).
     """
 
     logits: Tensor
 
     @property
     def mean(self) -> Tensor:
-        """1/2 + 1 / (2 tanh(l/2)) - 1/l, which is not sigmoid(l)."""
+        """1/2 + 1 / (2 tanh(l/2)) - 1/l; this is not sigmoid(l)."""
         small, near, far = self._split()
         series = near / 12 - near**3 / 720 + near**5 / 30240
         return 0.5 + torch.where(small, series, 0.5 / torch.tanh(far / 2) - 1 / far)
@@ -75,13 +75,16 @@ class ContinuousBernoulliObservation:
         return (self.logits * (x - 0.5) - normaliser).flatten(1).sum(1)
 
     def sample(self, draws: Draws) -> Tensor:
-        # The inverse CDF of the falling density, log(1 - u (1 - e^-|l|)) / -|l|; a rising one is its mirror image.
+        # The inverse CDF for l < 0 is log(1 - u (1 - e^-|l|)) / -|l|; a density with l > 0 is its mirror image.
         steep = self.logits.abs().clamp(min=1e-6)
-        fallen = torch.log1p(draws.uniform("pixels", self.logits.shape) * torch.expm1(-steep)) / -steep
-        return torch.where(self.logits > 0, 1 - fallen, fallen).clamp(0, 1)
+        falling = torch.log1p(draws.uniform("pixels", self.logits.shape) * torch.expm1(-steep)) / -steep
+        return torch.where(self.logits > 0, 1 - falling, falling).clamp(0, 1)
 
     def _split(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Where the series holds; the logits there, else 0; and the others, else 1: so that no gradient is nan."""
+        """(mask of the logits that use the series, those logits or else 0, the other logits or else 1).
+
+        The fill values keep the gradients of the branch that is not used finite.
+        """
         small = self.logits.abs() < _SMALL_LOGIT
         return small, self.logits.masked_fill(~small, 0), self.logits.masked_fill(small, 1)
 
@@ -103,7 +106,7 @@ class GaussianObservation:
 
 @dataclass(frozen=True)
 class PointObservation:
-    """The output of a decoder without a likelihood, such as a GAN's generator; mean: [B, C, H, W]."""
+    """The output of a decoder without a likelihood, such as the generator of a GAN; mean: [B, C, H, W]."""
 
     mean: Tensor
 
@@ -125,42 +128,42 @@ class LaplaceObservation:
         return -((x - self.mean).abs() / self.scale + math.log(2 * self.scale)).flatten(1).sum(1)
 
     def sample(self, draws: Draws) -> Tensor:
-        # One number decides the side and the distance, whose CDF is inverted: log(1 - u), as u can be 0 but never 1.
+        # One number gives the side and, by the inverse CDF, the distance: log(1 - u), because u can be 0 but not 1.
         u = 2 * draws.uniform("pixels", self.mean.shape)
         side = u.floor()
         return self.mean - self.scale * (2 * side - 1) * torch.log1p(side - u)
 
 
-FLOORED = 1.05  # times its floor, below which a sigma counts as having reached it
+FLOOR_TOLERANCE = 1.05  # a sigma below this multiple of its floor counts as being at the floor
 
 
 class Likelihood(nn.Module, ABC):
-    """Raw decoder output in, [B, *raw(image)], an observation of images [B, C, H, W] out."""
+    """Maps raw decoder output [B, *raw_shape(image)] to an observation of images [B, C, H, W]."""
 
-    learned: bool = False  # whether it has a sigma that training has to learn
-    floor: float | None = None  # below which a learned sigma does not go
+    learned: bool = False  # whether it has a learned sigma
+    floor: float | None = None  # lower bound of a learned sigma
 
     @abstractmethod
     def forward(self, raw: Tensor) -> Observation: ...
 
-    def raw(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
-        """The shape of the raw decoder output that it reads for images of this shape."""
+    def raw_shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The shape of the raw decoder output for images of this shape, both (channels, height, width)."""
         return image
 
     def at_floor(self, observation: Any) -> Tensor:
-        """[B]: the share of each image's pixels whose learned sigma has reached its floor; 0 where there is none."""
+        """[B]: the share of the pixels of each image whose learned sigma is at its floor; 0 if there is no floor."""
         if self.floor is None:
             return observation.mean.new_zeros(len(observation.mean))
         sigma = observation.log_sigma.exp().expand_as(observation.mean)
-        return (sigma < FLOORED * self.floor).to(sigma.dtype).flatten(1).mean(1)
+        return (sigma < FLOOR_TOLERANCE * self.floor).to(sigma.dtype).flatten(1).mean(1)
 
     @abstractmethod
     def measure(self, binary: bool) -> str:
-        """What log_prob is on binary or grey pixels: a "density", a "mass", or "unnormalised"."""
+        """What exp(log_prob) is for binary or for grey pixels: a "density", a "mass", or "unnormalised"."""
 
 
 class Bernoulli(Likelihood):
-    """Cross-entropy. A mass on binary pixels; on grey pixels it is not normalised, and no number of it is a density."""
+    """Cross-entropy: a probability mass for binary pixels, not normalised for grey ones."""
 
     def __init__(self, mean_activation: MeanActivation = "sigmoid"):
         super().__init__()
@@ -174,7 +177,7 @@ class Bernoulli(Likelihood):
 
 
 class ContinuousBernoulli(Likelihood):
-    """Cross-entropy made a density on [0, 1] by its normalising constant (Loaiza-Ganem & Cunningham 2019)."""
+    """Cross-entropy, normalised to a density on [0, 1] (Loaiza-Ganem & Cunningham 2019)."""
 
     def __init__(self, mean_activation: MeanActivation = "sigmoid"):
         super().__init__()
@@ -188,10 +191,11 @@ class ContinuousBernoulli(Likelihood):
 
 
 class Gaussian(Likelihood):
-    """sigma = 1 is half the squared error plus a constant. learned: one sigma for all pixels, which starts at sigma.
+    """sigma = 1 is half the squared error plus a constant. learned: one sigma for all pixels, initially sigma.
 
-    What is learned is log(sigma - sigma_floor) / 10: optimizers move a parameter by about their rate a step, and from 1
-    to 0.1 would else be thousands of steps. Without the floor, data that are decoded exactly have an infinite density.
+    The parameter is log(sigma - sigma_floor) / 10, because optimizers change a parameter by about the learning rate per
+    step, so without the factor it would take thousands of steps from 1 to 0.1. The floor keeps the density finite for
+    images that are reconstructed exactly.
     """
 
     log_sigma: Tensor
@@ -200,7 +204,7 @@ class Gaussian(Likelihood):
         self,
         sigma: Positive = 1.0,
         learned: bool = False,
-        sigma_floor: Positive = 1e-3,
+        sigma_floor: Annotated[Positive, UnusedIf(learned=False)] = 1e-3,
         mean_activation: MeanActivation = "sigmoid",
     ):
         super().__init__()
@@ -208,8 +212,8 @@ class Gaussian(Likelihood):
         self.learned, self.floor = learned, sigma_floor if learned else None
         if learned and sigma <= sigma_floor:
             raise InputError(
-                f"likelihood.sigma={sigma}, where a learned sigma starts, must be above likelihood.sigma_floor="
-                f"{sigma_floor}: choose a larger sigma or a lower floor"
+                f"likelihood.sigma={sigma}, the initial value of a learned sigma, must be above likelihood.sigma_floor="
+                f"{sigma_floor}: choose a larger sigma or a smaller floor"
             )
         if learned:
             self.tenth_log_sigma = nn.Parameter(torch.tensor(math.log(sigma - sigma_floor) / 10))
@@ -228,9 +232,9 @@ class Gaussian(Likelihood):
 
 
 class GaussianPixelwise(Likelihood):
-    """Mean and sigma of each pixel from the decoder, its first and last C channels (Kingma & Welling 2014, C.2).
+    """The decoder outputs C channels of means, then C channels of raw sigmas (Kingma & Welling 2014, appendix C.2).
 
-    sigma = sigma_floor + softplus(raw): without the floor a pixel that never changes has an infinite density.
+    sigma = sigma_floor + softplus(raw). The floor keeps the density of a constant pixel finite.
     """
 
     learned = True
@@ -240,7 +244,7 @@ class GaussianPixelwise(Likelihood):
         self.floor: float = sigma_floor
         self.mean_activation: MeanActivation = mean_activation
 
-    def raw(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
+    def raw_shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         channels, height, width = image
         return (2 * channels, height, width)
 

@@ -1,6 +1,6 @@
-"""Builders of encoders, decoders and critics: every model of a table gets the same ones.
+"""Encoders, decoders and critics, the same for all models of a table.
 
-norm stands in decoders and generators, dropout in critics only, for all models alike.
+Normalisation is used only in decoders and generators, dropout only in critics.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.core import Count, Whole
+from bench.core import Count, NonNegativeInt, UnusedIf
 from bench.draws import Draws
 
-Image = tuple[int, int, int]
+ImageShape = tuple[int, int, int]  # (channels, height, width)
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "leaky_relu"]
 Norm = Literal["none", "batch"]
-Unit = Callable[[], nn.Module]  # a new layer of an activation
+MakeActivation = Callable[[], nn.Module]  # returns a new activation layer
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -35,39 +35,41 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def one_hot(label: Tensor, classes: int) -> Tensor:
-    """[B] int64 to [B, classes] float (without F.one_hot's check of the values, which vmap cannot do)."""
+    """[B] int64 -> [B, classes] float. F.one_hot does not work here: vmap cannot run its check of the values."""
     return (label[:, None] == torch.arange(classes, device=label.device)).to(torch.get_default_dtype())
 
 
-class Judgement(NamedTuple):
-    """What a critic says of its input: logit [B]; features [B, F], the layer before it."""
+class CriticOutput(NamedTuple):
+    """logit: [B]; features: [B, F], the output of the last hidden layer before its activation."""
 
     logit: Tensor
     features: Tensor
 
 
-def beside(x: Tensor, condition: Tensor | None) -> Tensor:
-    """[B, D] and a condition [B, K] or none -> [B, D + K]."""
+def concatenate(x: Tensor, condition: Tensor | None) -> Tensor:
+    """x [B, D] and a condition [B, K] or None -> [B, D + K]."""
     return x if condition is None else torch.cat([x, condition], dim=1)
 
 
-def with_planes(x: Tensor, condition: Tensor | None) -> Tensor:
-    """[B, C, H, W] and a condition [B, K] or none -> [B, C + K, H, W], the condition as constant planes."""
-    return x if condition is None else beside(x, condition[:, :, None, None].expand(*condition.shape, *x.shape[2:]))
+def concatenate_planes(x: Tensor, condition: Tensor | None) -> Tensor:
+    """x [B, C, H, W] and a condition [B, K] or None -> [B, C + K, H, W], the condition as constant channels."""
+    if condition is None:
+        return x
+    return concatenate(x, condition[:, :, None, None].expand(*condition.shape, *x.shape[2:]))
 
 
-def normalised(norm: Norm, batch_norm: type[nn.Module], width: int) -> list[nn.Module]:
-    """The normalisation that stands before an activation: one layer, or none."""
+def norm_layers(norm: Norm, batch_norm: type[nn.Module], width: int) -> list[nn.Module]:
+    """The normalisation before an activation: one layer or none."""
     return [batch_norm(width)] if norm == "batch" else []
 
 
-def leaky() -> nn.Module:
-    """A critic's activation, whatever the other networks have: a dead unit would pass the generator no gradient."""
+def critic_activation() -> nn.Module:
+    """Leaky for every value of the activation option, because a dead ReLU passes no gradient to the generator."""
     return nn.LeakyReLU(0.2)
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask is asked of the draws by name; `copies` of a batch in x share one mask."""
+    """Dropout with a named draw as its mask. The `copies` of a batch in x share one mask."""
 
     def __init__(self, name: str, rate: float):
         super().__init__()
@@ -76,37 +78,40 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor, draws: Draws, copies: int) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        kept = draws.uniform(self.name, (x.shape[0] // copies, *x.shape[1:])) >= self.rate
-        return x * torch.cat([kept] * copies) / (1 - self.rate)
+        mask = draws.uniform(self.name, (x.shape[0] // copies, *x.shape[1:])) >= self.rate
+        return x * torch.cat([mask] * copies) / (1 - self.rate)
 
 
 class Dense(nn.Module):
-    """x [B, ...] and condition [B, K] or none -> [B, *outputs], through depth hidden layers."""
+    """x [B, ...] and condition [B, K] or None -> [B, *outputs], with options.depth hidden layers."""
 
     def __init__(self, inputs: int, outputs: tuple[int, ...], options: Network, norm: Norm = "none"):
         super().__init__()
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise([inputs, *[options.hidden] * options.depth]):
-            layers += [nn.Linear(width_in, width_out), *normalised(norm, nn.BatchNorm1d, width_out), options.unit()]
+            layers += [nn.Linear(width_in, width_out), *norm_layers(norm, nn.BatchNorm1d, width_out)]
+            layers += [options.make_activation()]
         self.hidden = nn.Sequential(*layers)
         self.last = nn.Linear(options.hidden if options.depth else inputs, prod(outputs))
         self.outputs = outputs
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.last(self.hidden(beside(x.flatten(1), condition))).unflatten(1, self.outputs)
+        return self.last(self.hidden(concatenate(x.flatten(1), condition))).unflatten(1, self.outputs)
 
 
 class Residual(nn.Module):
-    """x + branch(x), [B, width, H, W]: two convolutions, each behind norm and unit (He et al. 2016b, figure 4e).
+    """x + branch(x), [B, width, H, W]: two pre-activation convolutions (He et al. 2016b, figure 4e).
 
-    The branch starts at zero and the block as the identity, so that it needs no norm (Zhang et al. 2019, section 3).
+    The last convolution is initialised to zero, so the block starts as the identity and needs no normalisation (Zhang
+    et al. 2019, section 3).
     """
 
-    def __init__(self, width: int, unit: Unit, norm: Norm = "none"):
+    def __init__(self, width: int, make_activation: MakeActivation, norm: Norm = "none"):
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(2):
-            layers += [*normalised(norm, nn.BatchNorm2d, width), unit(), nn.Conv2d(width, width, 3, padding=1)]
+            layers += [*norm_layers(norm, nn.BatchNorm2d, width), make_activation()]
+            layers += [nn.Conv2d(width, width, 3, padding=1)]
         self.branch = nn.Sequential(*layers)
         for parameter in self.branch[-1].parameters():
             nn.init.zeros_(parameter)
@@ -115,45 +120,46 @@ class Residual(nn.Module):
         return x + self.branch(x)
 
 
-def levels(image: Image, options: Network) -> tuple[list[int], list[tuple[int, int]]]:
-    """Channels and (height, width) of each level: channels double up to 16 times, sides are halved, rounded up."""
+def levels(image: ImageShape, options: Network) -> tuple[list[int], list[tuple[int, int]]]:
+    """Channels and (height, width) of each level: channels double, up to a factor of 16; sides halve, rounded up."""
     widths = [options.hidden * 2 ** min(i, 4) for i in range(options.depth)]
     sides = [(-(-image[1] // 2**i), -(-image[2] // 2**i)) for i in range(1, options.depth + 1)]
     return widths, sides
 
 
-def halving(width_in: int, width_out: int, blocks: int, unit: Unit) -> list[nn.Module]:
-    """A level on the way down: its convolution of stride 2, and residual blocks."""
+def downsampling(width_in: int, width_out: int, blocks: int, make_activation: MakeActivation) -> list[nn.Module]:
+    """One level of an encoder: a convolution of stride 2, then residual blocks."""
     conv = nn.Conv2d(width_in, width_out, 3, stride=2, padding=1)
-    return [conv, *[Residual(width_out, unit) for _ in range(blocks)]]
+    return [conv, *[Residual(width_out, make_activation) for _ in range(blocks)]]
 
 
 class ConvEncoder(nn.Module):
-    """x [B, C, H, W] and condition [B, K] or none (as constant planes) -> [B, outputs]; each level halves the sides.
+    """x [B, C, H, W] and condition [B, K] or None (as constant channels) -> [B, outputs]. Each level halves the sides.
 
-    blocks: residual blocks a level.
+    blocks: residual blocks per level.
     """
 
-    def __init__(self, image: Image, outputs: int, condition: int, options: Network, blocks: int = 0):
+    def __init__(self, image: ImageShape, outputs: int, condition: int, options: Network, blocks: int = 0):
         super().__init__()
         widths, sides = levels(image, options)
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise([image[0] + condition, *widths]):
-            layers += [*halving(width_in, width_out, blocks, options.unit), options.unit()]
+            layers += downsampling(width_in, width_out, blocks, options.make_activation)
+            layers += [options.make_activation()]
         self.hidden = nn.Sequential(*layers)
         self.last = nn.Linear(widths[-1] * prod(sides[-1]), outputs)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.last(self.hidden(with_planes(x, condition)).flatten(1))
+        return self.last(self.hidden(concatenate_planes(x, condition)).flatten(1))
 
 
 class ConvDecoder(nn.Module):
-    """z [B, inputs] and condition [B, K] or none -> [B, C, H, W]; each level upsamples to the encoder's sides.
+    """z [B, inputs] and condition [B, K] or None -> [B, C, H, W]. The levels have the same sides as the encoder's.
 
-    blocks: residual blocks a level, which stand on the same sides as the encoder's.
+    blocks: residual blocks per level.
     """
 
-    def __init__(self, inputs: int, image: Image, options: Network, blocks: int = 0):
+    def __init__(self, inputs: int, image: ImageShape, options: Network, blocks: int = 0):
         super().__init__()
         widths, sides = levels(image, options)
         self.first = nn.Linear(inputs, widths[-1] * prod(sides[-1]))
@@ -161,80 +167,80 @@ class ConvDecoder(nn.Module):
         layers: list[nn.Module] = []
         for level in reversed(range(options.depth)):
             width, side = (widths[level - 1], sides[level - 1]) if level else (widths[0], image[1:])
-            layers += [Residual(widths[level], options.unit, options.norm) for _ in range(blocks)]
-            layers += [*normalised(options.norm, nn.BatchNorm2d, widths[level]), options.unit()]
+            layers += [Residual(widths[level], options.make_activation, options.norm) for _ in range(blocks)]
+            layers += [*norm_layers(options.norm, nn.BatchNorm2d, widths[level]), options.make_activation()]
             layers += [nn.Upsample(size=side), nn.Conv2d(widths[level], width, 3, padding=1)]
-        layers += [*normalised(options.norm, nn.BatchNorm2d, widths[0]), options.unit()]
+        layers += [*norm_layers(options.norm, nn.BatchNorm2d, widths[0]), options.make_activation()]
         self.hidden = nn.Sequential(*layers)
         self.last = nn.Conv2d(widths[0], image[0], 3, padding=1)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.last(self.hidden(self.first(beside(z, condition)).unflatten(1, self.start)))
+        return self.last(self.hidden(self.first(concatenate(z, condition)).unflatten(1, self.start)))
 
 
 class Critic(nn.Module):
-    """x and condition [B, K] or none -> Judgement, through the given layers: linear, or holding convolutions.
+    """x and condition [B, K] or None -> CriticOutput. layers: all linear or all convolutional.
 
-    A unit and a dropout follow each of them. The features are those of the last layer, before its activation.
+    An activation and dropout follow each layer.
     """
 
     def __init__(self, layers: Sequence[nn.Module], width: int, options: Network):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.dropouts = nn.ModuleList(Dropout(f"dropout_{i}", options.dropout) for i in range(len(layers)))
-        self.unit = leaky()
+        self.activation = critic_activation()
         self.last = nn.Linear(width, 1)
 
-    def forward(self, x: Tensor, draws: Draws, condition: Tensor | None = None, copies: int = 1) -> Judgement:
-        """copies: x holds so many versions of one batch, one after the other, which share their dropout masks.
+    def forward(self, x: Tensor, draws: Draws, condition: Tensor | None = None, copies: int = 1) -> CriticOutput:
+        """x: [B, ...], `copies` versions of one batch, concatenated. They share their dropout masks.
 
-        condition: a row for each of x, [B, K], or for each of that one batch, [B / copies, K].
+        condition: one row for each row of x, [B, K], or for each example of the batch, [B / copies, K].
         """
         if condition is not None and len(condition) != len(x):
             condition = torch.cat([condition] * copies)
         flat = not any(isinstance(layer, nn.Conv2d) for layer in self.layers.modules())
-        hidden = features = beside(x.flatten(1), condition) if flat else with_planes(x, condition)
+        hidden = features = concatenate(x.flatten(1), condition) if flat else concatenate_planes(x, condition)
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             features = layer(hidden)
-            hidden = dropout(self.unit(features), draws, copies)
-        return Judgement(self.last(hidden.flatten(1)).squeeze(1), features.flatten(1))
+            hidden = dropout(self.activation(features), draws, copies)
+        return CriticOutput(self.last(hidden.flatten(1)).squeeze(1), features.flatten(1))
 
 
 @dataclass(frozen=True)
 class Network(ABC):
-    """Builds the networks of a model. hidden: units a layer; depth: hidden layers."""
+    """Builds the networks of a model. hidden: units per layer; depth: hidden layers."""
 
-    hidden: Count = 500
-    depth: Whole = 2
-    activation: Activation = "relu"
-    norm: Norm = "none"
-    dropout: DropoutRate = 0.0
-
-    @abstractmethod
-    def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:
-        """Images [B, *image], and a condition [B, condition] where that is not 0 -> [B, outputs]."""
+    hidden: Annotated[Count, UnusedIf(depth=0)] = 500
+    depth: NonNegativeInt = 2
+    activation: Annotated[Activation, UnusedIf(depth=0)] = "relu"
+    norm: Annotated[Norm, UnusedIf(depth=0)] = "none"
+    dropout: Annotated[DropoutRate, UnusedIf(depth=0)] = 0.0
 
     @abstractmethod
-    def decoder(self, inputs: int, image: Image, condition: int = 0) -> nn.Module:
-        """Codes [B, inputs], and a condition -> raw [B, *image]: what a likelihood reads."""
+    def encoder(self, image: ImageShape, outputs: int, condition: int = 0) -> nn.Module:
+        """Images [B, *image] and, unless condition is 0, a condition [B, condition] -> [B, outputs]."""
+
+    @abstractmethod
+    def decoder(self, inputs: int, image: ImageShape, condition: int = 0) -> nn.Module:
+        """Codes [B, inputs] and a condition -> [B, *image], the raw input of a likelihood."""
 
     @abstractmethod
     def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
-        """Codes or images [B, *shape], and a condition -> Judgement."""
+        """Codes or images [B, *shape] and a condition -> CriticOutput."""
 
-    def unit(self) -> nn.Module:
-        """A new layer of the activation."""
+    def make_activation(self) -> nn.Module:
+        """A new activation layer."""
         return ACTIVATIONS[self.activation]()
 
 
 @dataclass(frozen=True)
 class MLP(Network):
-    """Fully connected networks; linear ones at depth 0."""
+    """Fully connected networks; linear at depth 0."""
 
-    def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:
+    def encoder(self, image: ImageShape, outputs: int, condition: int = 0) -> nn.Module:
         return Dense(prod(image) + condition, (outputs,), self)
 
-    def decoder(self, inputs: int, image: Image, condition: int = 0) -> nn.Module:
+    def decoder(self, inputs: int, image: ImageShape, condition: int = 0) -> nn.Module:
         return Dense(inputs + condition, image, self, self.norm)
 
     def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
@@ -243,28 +249,28 @@ class MLP(Network):
 
 
 def conv_critic(shape: tuple[int, ...], condition: int, options: Network, blocks: int = 0) -> Critic:
-    """A critic of images [B, *shape] with an encoder's convolutions; one of codes is fully connected."""
-    if len(shape) == 1:  # codes have no neighbours to convolve
+    """A critic of images [B, *shape] with the convolutions of an encoder. A critic of codes is fully connected."""
+    if len(shape) == 1:  # codes have no spatial structure
         mlp = MLP(8 * options.hidden, options.depth, options.activation, options.norm, options.dropout)
         return mlp.critic(shape, condition)
     image = (shape[0] + condition, shape[1], shape[2])
     widths, sides = levels(image, options)
-    stages = [halving(a, b, blocks, leaky) for a, b in pairwise([image[0], *widths])]
+    stages = [downsampling(a, b, blocks, critic_activation) for a, b in pairwise([image[0], *widths])]
     layers = [nn.Sequential(*stage) if blocks else stage[0] for stage in stages]
     return Critic(layers, widths[-1] * prod(sides[-1]), options)
 
 
 @dataclass(frozen=True)
 class Conv(Network):
-    """Convolutional networks for any image size. hidden: channels of the first level; each level doubles them."""
+    """Convolutional networks for any image size. hidden: channels of the first level, doubled by each further level."""
 
     hidden: Count = 32
     depth: Count = 2
 
-    def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:
+    def encoder(self, image: ImageShape, outputs: int, condition: int = 0) -> nn.Module:
         return ConvEncoder(image, outputs, condition, self)
 
-    def decoder(self, inputs: int, image: Image, condition: int = 0) -> nn.Module:
+    def decoder(self, inputs: int, image: ImageShape, condition: int = 0) -> nn.Module:
         return ConvDecoder(inputs + condition, image, self)
 
     def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
@@ -273,15 +279,15 @@ class Conv(Network):
 
 @dataclass(frozen=True)
 class ResNet(Network):
-    """Those of Conv with a residual block at the end of each level, which starts as the identity."""
+    """The networks of Conv with a residual block, initially the identity, at the end of each level."""
 
     hidden: Count = 32
     depth: Count = 2
 
-    def encoder(self, image: Image, outputs: int, condition: int = 0) -> nn.Module:
+    def encoder(self, image: ImageShape, outputs: int, condition: int = 0) -> nn.Module:
         return ConvEncoder(image, outputs, condition, self, blocks=1)
 
-    def decoder(self, inputs: int, image: Image, condition: int = 0) -> nn.Module:
+    def decoder(self, inputs: int, image: ImageShape, condition: int = 0) -> nn.Module:
         return ConvDecoder(inputs + condition, image, self, blocks=1)
 
     def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:

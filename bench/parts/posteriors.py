@@ -1,4 +1,4 @@
-"""q(z|x): what an encoder answers."""
+"""q(z|x), the distributions that encoders return."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.draws import Draws
 
 @dataclass(frozen=True)
 class Deterministic:
-    """The code of an encoder without noise: all mass on one point, so no density."""
+    """A point mass at the code of a deterministic encoder. It has no density."""
 
     mean: Tensor
 
@@ -44,10 +44,10 @@ class DiagonalGaussian:
 
 @dataclass(frozen=True)
 class Universal:
-    """The law of push(eta), eta ~ N(0, I): any distribution, if push can be any function (Makhzani et al. 2016, s. 2).
+    """The distribution of push(eta) with eta ~ N(0, I); a flexible push can give any (Makhzani et al. 2016, section 2).
 
-    push: eta [B, noise_dim] -> z [B, latent_dim]; like: any [B, noise_dim]. mean is the code at eta = 0: that of the
-    law itself has no closed form, and nor has its density.
+    push: maps eta [B, noise_dim] to z [B, latent_dim]; like: a tensor with the shape of eta. Neither the mean nor the
+    density has a closed form; `mean` is the code at eta = 0.
     """
 
     push: Callable[[Tensor], Tensor]
@@ -61,4 +61,4 @@ class Universal:
         return self.push(draws.normal("eta", self.like.shape))
 
     def log_prob(self, z: Tensor) -> Tensor:
-        raise UnavailableError("the encoder pushes noise through a network: q(z|x) has no density in closed form")
+        raise UnavailableError("the encoder transforms noise by a network: q(z|x) has no density in closed form")

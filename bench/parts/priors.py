@@ -1,4 +1,4 @@
-"""p(z): what codes are drawn from, and the divergence of a posterior from it."""
+"""p(z): densities, samples, and the divergence of a posterior from the prior."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bench.core import Count, Positive, Posterior, SkipError, UnavailableError
 from bench.draws import Draws
 from bench.parts.posteriors import DiagonalGaussian
 
-Width = Annotated[float, Field(ge=1e-3, allow_inf_nan=False)]  # of a Gaussian whose inverse is taken
+Width = Annotated[float, Field(ge=1e-3, allow_inf_nan=False)]  # bounded below, because covariances are inverted
 
 
 class Prior(nn.Module, ABC):
-    """Codes are [n, latent_dim]; log_prob and kl are [n] nats.
+    """A distribution of codes [n, latent_dim]. log_prob and kl: [n] nats.
 
-    dimensions: how many latents it lives in, None being any number; components: parts that a label can name, or 0;
-    has_full_support: whether it has a density that is positive everywhere.
+    dimensions: the number of latents that it is defined for, None for any; components: the number of parts that labels
+    can select, or 0; has_full_support: whether it has a density that is positive everywhere.
     """
 
     dimensions: int | None = None
@@ -30,42 +30,45 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, shape: tuple[int, ...], draws: Draws, label: Tensor | None = None) -> Tensor:
-        """Codes of the shape [n, latent_dim]. label: [n], the component of each; `components` stands for any."""
+        """Codes of the shape [n, latent_dim]. label: [n], the component of each code; `components` means any."""
 
     def log_prob(self, z: Tensor) -> Tensor:
-        raise UnavailableError("the prior has no density: it lies on a curve")
+        raise UnavailableError("the prior has no density, because it lies on a curve")
 
     def component(self, z: Tensor) -> Tensor:
-        """[n] int64: the component that each code belongs to."""
+        """[n] int64: the most probable component of each code."""
         raise UnavailableError("the prior has no components")
 
     def kl(self, q: Posterior, z: Tensor) -> Tensor:
-        """KL(q || p), estimated at one z ~ q."""
+        """KL(q || p), estimated from one sample z ~ q."""
         if not self.has_full_support:
-            raise UnavailableError("the prior is 0 in places: KL(q(z|x) || p(z)) is infinite")
+            raise UnavailableError("the prior does not have full support, so KL(q(z|x) || p(z)) is infinite")
         return q.log_prob(z) - self.log_prob(z)
 
-    def checked(self, latent_dim: int, *, density: bool = False, classes: int | None = None) -> Self:
-        """Itself, if it fits a model of so many latents. density: the model takes a KL; classes: one component each.
+    def checked(self, latent_dim: int, *, needs_kl: bool = False, classes: int | None = None) -> Self:
+        """Returns self if the model can use this prior, else raises SkipError.
 
-        Raises SkipError otherwise.
+        needs_kl: the model computes a KL; classes: the model needs one component for each of so many classes.
         """
         if self.dimensions not in (None, latent_dim):
             raise SkipError(
-                f"this prior lives in {self.dimensions} dimensions, and model.latent_dim is {latent_dim}: "
-                f"set model.latent_dim={self.dimensions}, or choose prior=normal"
+                f"this prior has {self.dimensions} dimensions, but model.latent_dim is {latent_dim}: "
+                f"set model.latent_dim={self.dimensions} or prior=normal"
             )
-        if density and not self.has_full_support:
+        if needs_kl and not self.has_full_support:
             raise SkipError(
-                "this prior is 0 in places, so KL(q(z|x) || p(z)) is infinite: choose prior=normal or "
-                "gaussian_mixture, or a model that takes samples of the prior only, such as aae or wae_mmd"
+                "this prior does not have full support, so KL(q(z|x) || p(z)) is infinite: choose prior=normal or "
+                "gaussian_mixture, or a model that only needs samples of the prior, such as aae or wae_mmd"
             )
         if classes == 0:
-            raise SkipError("each class is to have a component of the prior, and this data set has no labels")
+            raise SkipError(
+                "the model needs one component of the prior for each class, but this data set has no labels: choose a "
+                "data set with labels, or a model that does not use them"
+            )
         if classes is not None and (not self.components or self.components != classes):
             raise SkipError(
-                f"each of the {classes} classes needs a component of the prior of its own, and this one has "
-                f"{self.components}: choose prior=gaussian_mixture or swiss_roll with prior.components={classes}"
+                f"each of the {classes} classes needs a component of the prior, but this prior has {self.components}: "
+                f"choose prior=gaussian_mixture or swiss_roll with prior.components={classes}"
             )
         return self
 
@@ -87,7 +90,7 @@ class Normal(Prior):
 
 
 class Uniform(Prior):
-    """Uniform in the cube [-half_width, half_width]^latent_dim."""
+    """Uniform on the cube [-half_width, half_width]^latent_dim."""
 
     has_full_support = False
 
@@ -139,24 +142,24 @@ class GaussianMixture(Prior):
         return self.joint(z).argmax(1)
 
     def fit(self, codes: Tensor, draws: Draws) -> None:
-        """To codes [N, D] by expectation maximisation (scikit-learn), full covariances."""
-        from sklearn import mixture  # slow to import, and priors get by without
+        """Fits the mixture to codes [N, D] by expectation maximisation (scikit-learn) with full covariances."""
+        from sklearn import mixture  # slow to import, and needed only here
 
-        start = int(draws.uniform("expectation_maximisation", ()).item() * 2**31)
-        fitted = mixture.GaussianMixture(self.components, random_state=start).fit(codes.double().cpu().numpy())
-        found = {
+        seed = int(draws.uniform("expectation_maximisation", ()).item() * 2**31)
+        fitted = mixture.GaussianMixture(self.components, random_state=seed).fit(codes.double().cpu().numpy())
+        parameters = {
             "mean": fitted.means_,
             "factor": torch.linalg.cholesky(torch.from_numpy(fitted.covariances_)),
             "inverse": torch.from_numpy(fitted.precisions_cholesky_).mT,
             "weight": fitted.weights_,
         }
-        for name, value in found.items():
+        for name, value in parameters.items():
             getattr(self, name).copy_(torch.as_tensor(value))
 
 
 def petals(components: Count = 10, radius: Positive = 1.4, along: Width = 0.5, across: Width = 0.1) -> Prior:
-    """Gaussians around a circle in 2 dimensions, each an ellipse that points outwards; standard deviations along and
-    across that direction (Makhzani et al. 2016, figure 2; the values are those of public code)."""
+    """Gaussians on a circle in 2 dimensions, each an ellipse that points outwards. along, across: the standard
+    deviations in this direction and perpendicular to it (Makhzani et al. 2016, figure 2; values from public code)."""
     angle = 2 * math.pi * torch.arange(components) / components
     outwards = torch.stack([angle.cos(), angle.sin()], 1)
     sideways = torch.stack([-angle.sin(), angle.cos()], 1)
@@ -164,17 +167,17 @@ def petals(components: Count = 10, radius: Positive = 1.4, along: Width = 0.5, a
     return GaussianMixture(radius * outwards, factor, torch.full((components,), 1 / components))
 
 
-def unfitted(components: int, latent_dim: int) -> GaussianMixture:
-    """A mixture to be fitted to codes; until then N(0, I)."""
+def unfitted_mixture(components: int, latent_dim: int) -> GaussianMixture:
+    """A mixture of equal components N(0, I), to be fitted to codes."""
     eye = torch.eye(latent_dim).repeat(components, 1, 1)
     return GaussianMixture(torch.zeros(components, latent_dim), eye, torch.full((components,), 1 / components))
 
 
 class SwissRoll(Prior):
-    """A curve in 2 dimensions, rolled twice around the origin: at t in [0, 1] the radius is `radius` sqrt(t) and the
-    angle 4 pi sqrt(t), so that t is spread evenly along it (Makhzani et al. 2016, figure 4; public code).
+    """A spiral in 2 dimensions with two turns around the origin (Makhzani et al. 2016, figure 4; public code).
 
-    A component is one of as many equal stretches of t.
+    At t in [0, 1] the radius is `radius` sqrt(t) and the angle 4 pi sqrt(t), so that t ~ U[0, 1] is spread evenly along
+    the curve. The components are equal intervals of t.
     """
 
     dimensions = 2
@@ -184,8 +187,8 @@ class SwissRoll(Prior):
         super().__init__()
         self.components, self.radius = components, radius
 
-    def at(self, t: Tensor) -> Tensor:
-        """The points [n, 2] of the curve at t [n]."""
+    def curve(self, t: Tensor) -> Tensor:
+        """The points [n, 2] at t [n]."""
         root = t.sqrt()
         return self.radius * root[:, None] * torch.stack([(4 * math.pi * root).cos(), (4 * math.pi * root).sin()], 1)
 
@@ -193,11 +196,11 @@ class SwissRoll(Prior):
         t = draws.uniform("prior", shape[:1])
         if label is not None:
             t = torch.where(label == self.components, t, (label + t) / self.components)
-        return self.at(t)
+        return self.curve(t)
 
     def component(self, z: Tensor) -> Tensor:
-        """Of the nearest point of the curve, to a thousandth of t in each component."""
+        """The component of the nearest of 1,000 points of the curve in each component."""
         fine = 1000 * self.components
         t = (torch.arange(fine, device=z.device, dtype=z.dtype) + 0.5) / fine
-        nearest = torch.cat([torch.cdist(part, self.at(t)).argmin(1) for part in z.split(1000)])
+        nearest = torch.cat([torch.cdist(part, self.curve(t)).argmin(1) for part in z.split(1000)])
         return nearest // 1000

@@ -13,15 +13,16 @@ from rich.console import Console
 from bench.paths import CONF
 from bench.report import formats, improvement, notes, ranks, references
 from bench.report.averages import averaged
-from bench.report.runs import Run, check_axes, check_metrics, load, only, swept, wrong
+from bench.report.runs import Run, check_axes, check_metrics, input_error, load, select, varying_axes
 from bench.report.tables import Layout, Table, build, known_metrics
+from bench.runs import store
 
 PRESET = "vae_vs_aae_vs_gan"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the tables as they were built, and the files and where they lie."""
+    """The tables as they were built, and the files that were written to a folder."""
 
     folder: Path
     files: list[str]
@@ -38,72 +39,85 @@ def write(
 ) -> Report:
     """Prints the tables of some sweeps and writes them, with a page, to results/<first sweep>/<folder>/.
 
-    printed: the names of the run folders that the printed tables hold, None for all; those written hold all.
-    options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml, each of which may be given: title, only, rows,
-    columns, average, metrics, default_metrics, tables, claims, improvement, ranks, references, figures, folder. Raises
-    InputError on a sweep that is not there, is empty or has a torn record, on an axis or a metric that no run knows,
-    and on a claim there is not.
+    printed: the names of the run folders in the printed tables, None for all; the written tables have all runs.
+    options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml: title, only, rows, columns, average, metrics,
+    default_metrics, tables, claims, improvement, ranks, references, figures, folder. Raises InputError on a sweep that
+    does not exist, is empty or has a torn record, and on an unknown axis, metric or claim.
     """
-    chosen = {**OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml")), **options}  # type: ignore[dict-item]
-    runs = only(load(Path(results), sweeps), {} if chosen["only"] is None else chosen["only"])
-    over = _names(chosen["average"])
-    check_axes(runs, "average", over)
-    pooled, said = averaged(runs, over), notes.of_average(runs, over)
+    preset: Any = OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml"))
+    chosen = preset | options
+    runs = _selected(results, sweeps, chosen["only"])
+    averaged_axes = _names(chosen["average"])
+    check_axes(runs, "average", averaged_axes)
+    pooled, average_note = averaged(runs, averaged_axes), notes.average_note(runs, averaged_axes)
     layout = _layout(pooled, chosen)
     folder = Path(results) / sweeps[0] / chosen["folder"]
     folder.mkdir(parents=True, exist_ok=True)
-    tables, shown, beside = [], [], []
+    tables, to_print, comparisons = [], [], []
     files = ["table.md", "table.tex"]
     if chosen["claims"]:
         tables += _verdicts(runs, chosen, folder)
-        shown += tables if printed is None else []
+        to_print += tables if printed is None else []
         files.append("claims.csv")
     if chosen["tables"]:
-        built, asked = build(pooled, layout, said), _comparisons(pooled, layout, chosen)
+        built, compared = build(pooled, layout, average_note), _comparisons(pooled, layout, chosen)
         # Published numbers have texts too long for a terminal.
         published = references.table(runs) if chosen["references"] else None
-        tables, beside = [*tables, *built], [*asked, *([published] if published else [])]
-        shown += [*built, *asked] if printed is None else _printed(runs, printed, chosen)
+        tables, comparisons = [*tables, *built], [*compared, *([published] if published else [])]
+        to_print += [*built, *compared] if printed is None else _tables_of(runs, printed, chosen)
         files.append("table.csv")
-        formats.write_csv(folder / "table.csv", build(pooled, layout, said, whole=True), layout)
-    written = [*tables, *beside]
-    (folder / "table.md").write_text(
-        formats.markdown(chosen["title"], written, notes.provenance(runs)), encoding="utf-8"
-    )
+        formats.write_csv(folder / "table.csv", build(pooled, layout, average_note, all_metrics=True), layout)
+    written = [*tables, *comparisons]
+    markdown = formats.markdown(chosen["title"], written, notes.provenance(runs))
+    (folder / "table.md").write_text(markdown, encoding="utf-8")
     (folder / "table.tex").write_text(formats.tex(chosen["title"], written), encoding="utf-8")
-    if shown:
-        formats.show(console or Console(highlight=False), chosen["title"], shown)
+    if to_print:
+        formats.print_tables(console or Console(highlight=False), chosen["title"], to_print)
     if chosen["figures"]:
-        from bench.report import page  # with pictures comes what draws them
+        from bench.report import page  # imports what draws pictures
 
-        each = replace(layout, rows=(*layout.rows, *over))
-        page.write(folder, chosen["title"], sweeps, runs, written, each)
+        by_run = replace(layout, rows=(*layout.rows, *averaged_axes))
+        page.write(folder, chosen["title"], sweeps, runs, written, by_run)
         files.append("index.html")
     return Report(folder, files, runs, tables)
 
 
+def export(results: Path, sweeps: Sequence[str], target: Path, only: Any = None) -> tuple[Path, int]:
+    """Writes the records of some sweeps into one file; returns its path, and how many records it has.
+
+    target: a file that ends in .jsonl, or a folder, which gets a records.jsonl that is read like the sweep's folders.
+    only: as in `write`. Raises InputError as `write` does, and where the file cannot be written.
+    """
+    records = [record for run in _selected(results, sweeps, only) for record in run.records]
+    return store.export(records, Path(target)), len(records)
+
+
+def _selected(results: Path, sweeps: Sequence[str], only: Any) -> list[Run]:
+    return select(load(Path(results), sweeps), {} if only is None else only)
+
+
 def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list[Table]:
-    """The tables of the claims asked for, which are also written as claims.csv."""
-    from bench.report import claims, verdicts  # with claims comes what checks them, which other reports start without
+    """The tables of the selected claims, which are also written as claims.csv."""
+    from bench.report import claims, verdicts  # imports what validates claims
 
     if chosen["average"]:
-        raise wrong("claims are judged on runs as they are: leave average out, or claims")
-    asked = claims.claims(None if chosen["claims"] == "all" else chosen["claims"])
-    found = verdicts.by_title(runs, asked)
+        raise input_error("verdicts need the runs as they are: leave out average, or claims")
+    selected = claims.claims(None if chosen["claims"] == "all" else chosen["claims"])
+    found = verdicts.by_dataset(runs, selected)
     verdicts.write_csv(folder / "claims.csv", found)
-    return verdicts.tables(found, asked, drawn=chosen["figures"])
+    return verdicts.tables(found, selected, figures=chosen["figures"])
 
 
-def _printed(runs: Sequence[Run], names: Collection[str], chosen: dict[str, Any]) -> list[Table]:
-    """The tables of some of the runs, laid out by what differs between these."""
-    over = _names(chosen["average"])
-    some = [run for run in runs if f"{run.name}-{run.id}" in names]
-    pooled = averaged(some, over)
-    return build(pooled, _layout(pooled, chosen), notes.of_average(some, over)) if some else []
+def _tables_of(runs: Sequence[Run], folders: Collection[str], chosen: dict[str, Any]) -> list[Table]:
+    """The tables of the runs in these folders, with the axes in which they differ."""
+    axes = _names(chosen["average"])
+    selected = [run for run in runs if any(r["folder"].parent.name in folders for r in run.records)]
+    pooled = averaged(selected, axes)
+    return build(pooled, _layout(pooled, chosen), notes.average_note(selected, axes)) if selected else []
 
 
 def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) -> list[Table]:
-    """The tables that compare rows in one metric, where they are asked for."""
+    """The tables of the options improvement and ranks."""
     made: list[Table] = []
     if metric := chosen["improvement"]:
         check_metrics(runs, [metric], known_metrics(runs))
@@ -122,29 +136,32 @@ def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) ->
 
 def main() -> None:
     """The command bench-report."""
-    from bench.report.command import command  # Hydra is not needed by those who call write
+    from bench.report.command import command  # imports Hydra, which `write` does without
 
     command()
 
 
-def _names(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+def _names(option: str | Sequence[str] | None) -> tuple[str, ...]:
+    return () if option is None else (option,) if isinstance(option, str) else tuple(option)
 
 
 def _metrics(runs: Sequence[Run], chosen: dict[str, Any]) -> tuple[str, ...]:
     known = known_metrics(runs)
-    if asked := _names(chosen["metrics"]):
-        check_metrics(runs, asked, known)
-        return asked
+    if metrics := _names(chosen["metrics"]):
+        check_metrics(runs, metrics, known)
+        return metrics
     preset = _names(chosen["default_metrics"])
     return tuple(m for m in preset if m in known) or tuple(known) or preset
 
 
 def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
-    """What differs and was not asked for stands in the rows all the same: a cell never pools runs. Data have titles."""
+    """Rows and columns as chosen; every other axis in which runs differ is a row too, as a cell never pools runs.
+
+    The data set is no row but the title of a table.
+    """
     rows, columns = _names(chosen["rows"]), _names(chosen["columns"])
     check_axes(runs, "rows", rows)
     check_axes(runs, "columns", columns)
-    differing = [a for a in swept(runs) if a not in rows and a not in columns]
-    along = tuple(a for a in (*rows, *differing) if a.split(".")[0] != "dataset" and a not in columns)
-    return Layout(along or ("model",), columns, _metrics(runs, chosen))
+    others = [a for a in varying_axes(runs) if a not in rows and a not in columns]
+    row_axes = tuple(a for a in (*rows, *others) if a.split(".")[0] != "dataset" and a not in columns)
+    return Layout(row_axes or ("model",), columns, _metrics(runs, chosen))

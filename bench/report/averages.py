@@ -1,4 +1,4 @@
-"""Runs that differ in an axis made one: each seed's mean over them."""
+"""Averaging over axes: runs that differ in nothing else become one, whose seeds have the mean over them."""
 
 from __future__ import annotations
 
@@ -6,38 +6,63 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.report.runs import Record, Run
+from bench.report.comparability import evaluation_of
+from bench.report.runs import Record, Run, varying_axes
 
 
 def averaged(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:
-    """Runs that are alike but for these axes as one run, in the order of their first ones.
+    """Runs that differ in these axes alone as one run each, in the order of their first ones.
 
-    A seed counts where all of them have it and ended well, and a metric where all have a number of it.
+    A seed counts where all of them have it and ended well, and a metric where all have a number that was measured in
+    the same way. A run that lacks some of the values that others are averaged over has a warning.
     """
+    if not axes:
+        return list(runs)
     groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in runs if axes else ():
-        kept = {key: value for key, value in run.settings.items() if not _of(key, axes)}
-        choices = {group: choice for group, choice in run.choices.items() if group not in axes}
-        groups.setdefault((tuple(choices.items()), tuple(sorted(kept.items()))), []).append(run)
-    return [_pooled(group, axes) for group in groups.values()] if axes else list(runs)
+    for run in runs:
+        settings = {key: value for key, value in run.settings.items() if not _is_averaged(key, axes)}
+        choices = {group: run.value(group) for group in run.choices if group not in axes}
+        distinctions = {axis: label for axis, label in run.distinctions.items() if axis not in axes}
+        key = tuple(choices.items()), tuple(sorted(settings.items())), run.schema, tuple(distinctions.items())
+        groups.setdefault(key, []).append(run)
+    varying = [axis for axis in varying_axes(runs) if _is_averaged(axis, axes)]
+    covered = [_values(group, varying) for group in groups.values()]
+    usual = max(covered, key=len)
+    return [
+        _pooled(group, axes, [] if not values or values == usual else [f"averaged over {_names(values, varying)} only"])
+        for group, values in zip(groups.values(), covered, strict=True)
+    ]
 
 
-def _of(key: str, axes: Sequence[str]) -> bool:
+def _values(runs: Sequence[Run], axes: Sequence[str]) -> set[tuple[str, ...]]:
+    """The values of the axes; none of a run that uses no such thing, as a GAN no noise."""
+    return {tuple(run.label(a) for a in axes) for run in runs if any(run.value(a) is not None for a in axes)}
+
+
+def _names(values: set[tuple[str, ...]], axes: Sequence[str]) -> str:
+    return " and ".join(
+        ", ".join(f"{axis}={label}" for axis, label in zip(axes, labels, strict=True)) for labels in sorted(values)
+    )
+
+
+def _is_averaged(key: str, axes: Sequence[str]) -> bool:
     return key in axes or key.split(".")[0] in axes
 
 
-def _pooled(runs: Sequence[Run], axes: Sequence[str]) -> Run:
+def _pooled(runs: Sequence[Run], axes: Sequence[str], warnings: list[str]) -> Run:
+    distinctions = {axis: label for axis, label in runs[0].distinctions.items() if axis not in axes}
     by_seed = [{r["seed"]: r for r in run.ok} for run in runs]
     common = set.intersection(*map(set, by_seed))
-    if not common:
-        ended = [r for run in runs for r in run.records if r["status"] != "ok"]  # which says why
-        apart = [r | {"status": "skipped", "reason": "no seed is common to what is averaged"} for r in runs[0].records]
-        return Run(tuple(_without(r, axes) for r in ended or apart))
-    return Run(tuple(_mean([found[seed] for found in by_seed], axes) for seed in sorted(common)))
+    if common:
+        records = [_mean([found[seed] for found in by_seed], axes) for seed in sorted(common)]
+    else:
+        not_ok = [r for run in runs for r in run.records if r["status"] != "ok"]  # with the reason
+        skipped = {"status": "skipped", "reason": "the averaged runs have no seed in common"}
+        records = [_without_axes(r, axes) for r in not_ok or [r | skipped for r in runs[0].records]]
+    return Run(tuple(r | {"warnings": [*r["warnings"], *warnings]} for r in records), distinctions)
 
 
-def _without(r: Record, axes: Sequence[str]) -> Record:
-    """A record that says nothing of the axes."""
+def _without_axes(r: Record, axes: Sequence[str]) -> Record:
     config = {
         group: values and {key: value for key, value in values.items() if f"{group}.{key}" not in axes}
         for group, values in r["config"].items()
@@ -47,20 +72,23 @@ def _without(r: Record, axes: Sequence[str]) -> Record:
 
 
 def _mean(records: Sequence[Record], axes: Sequence[str]) -> Record:
-    pooled = _without(records[0], axes)
+    pooled = _without_axes(records[0], axes)
     names = [name for name in records[0]["metrics"] if all(name in r["metrics"] for r in records)]
     prints = {r["data"]["fingerprint"] for r in records}
     return pooled | {
         "id": "-".join(r["id"] for r in records),
-        "metrics": {name: _entry([r["metrics"][name] for r in records]) for name in names},
+        "metrics": {name: _mean_entry([r["metrics"][name] for r in records]) for name in names},
         "data": pooled["data"] if len(prints) == 1 else None,
         "likelihood_key": pooled["likelihood_key"] if len({str(r["likelihood_key"]) for r in records}) == 1 else None,
     }
 
 
-def _entry(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _mean_entry(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     values = [entry["value"] for entry in entries]
     reasons = "; ".join(dict.fromkeys(entry["reason"] for entry in entries if entry["reason"]))
+    no_value = entries[0] | {"value": None, "se": None, "floor": None}
     if any(value is None for value in values):
-        return entries[0] | {"value": None, "se": None, "floor": None, "reason": f"n/a for some of the mean: {reasons}"}
-    return entries[0] | {"value": fmean(values), "se": None, "floor": None, "reason": reasons or None}
+        return no_value | {"reason": f"n/a for some of the averaged runs: {reasons}"}
+    if len({evaluation_of(entry) for entry in entries}) > 1:
+        return no_value | {"reason": "the averaged runs were evaluated with different settings or feature classifiers"}
+    return no_value | {"value": fmean(values), "reason": reasons or None}

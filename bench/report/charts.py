@@ -1,4 +1,4 @@
-"""Charts of runs: losses, codes and points, a metric against the noise, and sharpness against reconstruction."""
+"""Charts of runs: losses, codes and points, metrics against noise, and sharpness against reconstruction error."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 
 from bench.report import notes, svg
 from bench.report.runs import Record, Run
-from bench.report.statistics import Estimate, decimals, estimate
-from bench.report.statistics import text as written
+from bench.report.statistics import Estimate, decimals, estimate, format_estimate
 from bench.report.tables import direction
 
-LABELLED = 12  # marks of a scatter, up to which each has its name beside it
-NAMED = 6  # runs of a reason that a caption names
-ACROSS, UP, HUE = "reconstruction_mse", ("sharpness_reconstructions", "sharpness_samples"), "knn_accuracy"
+MAX_LABELS = 12  # marks of a scatter chart that have their names beside them
+MAX_NAMES = 6  # runs that a caption names for one reason
+X_METRIC, Y_METRICS = "reconstruction_mse", ("sharpness_reconstructions", "sharpness_samples")
+COLOUR_METRIC = "knn_accuracy"
 
 
 @dataclass(frozen=True)
-class Named:
-    """A run, its label, and the words that a filter finds it by."""
+class LabelledRun:
+    """A run, its label, and the words by which a filter finds it."""
 
     run: Run
     label: str
@@ -32,19 +32,19 @@ class Named:
 
 @dataclass(frozen=True)
 class Chart:
-    """caption: what is left out, and why; "" where nothing is."""
+    """caption: the runs without a mark, and why; "" if there are none."""
 
     name: str
     title: str
-    drawn: str
+    svg: str
     caption: str = ""
 
 
 def losses(run: Run, label: str, longest: int) -> list[tuple[str, str]]:
-    """A player's name and the chart of its loss against the step, a line a seed; [] where nothing was logged.
+    """A player's name and the chart of its loss against the step, a line per seed; [] if nothing was logged.
 
-    At most longest points of a line are drawn. A seed that diverged is dashed, and the axis is that of the others,
-    where there are any.
+    longest: at most so many points of a line are drawn. The line of a seed that did not end well is dashed, and the
+    axes fit the others, if there are any.
     """
     found: dict[str, list[tuple[Record, np.ndarray]]] = {}
     for r in run.records:
@@ -57,7 +57,7 @@ def losses(run: Run, label: str, longest: int) -> list[tuple[str, str]]:
 
 
 def _history(path: Path) -> dict[str, np.ndarray]:
-    """Player: steps and finite losses, [2, n]."""
+    """By player: steps and finite losses, [2, n]."""
     if not path.is_file():
         return {}
     with path.open(newline="") as file:
@@ -74,54 +74,54 @@ def _loss(lines: Sequence[tuple[Record, np.ndarray]], alt: str, title: str, i: i
     plot = svg.Plot(230, 132, x, y, title=title)
     parts = []
     for r, line in lines:
-        # Of a long history every so many-th point, and the last.
+        # A long history is thinned evenly; its last point stays.
         thin = line[:, np.unique(np.linspace(0, line.shape[1] - 1, longest).round().astype(int))]
         status = "" if r["status"] == "ok" else f", {r['status']}"
         points = [plot.at(*point) for point in thin.T]
-        drawn = svg.polyline(points, 0 if r["status"] == "ok" else len(svg.COLOURS), 1.1)
-        parts.append(f"<g><title>seed {r['seed']}{status}: {thin[1, -1]:.4g}</title>{drawn}</g>")
-    return plot.drawn([f"<g{svg.colour(i)}>", *parts, "</g>"], alt)
+        curve = svg.polyline(points, 0 if r["status"] == "ok" else len(svg.COLOURS), 1.1)
+        parts.append(f"<g><title>seed {r['seed']}{status}: {thin[1, -1]:.4g}</title>{curve}</g>")
+    return plot.render([f"<g{svg.colour(i)}>", *parts, "</g>"], alt)
 
 
 def codes(points: np.ndarray, labels: np.ndarray | None, alt: str) -> str:
-    """[n, 2] codes, coloured by their labels [n]; more than twelve classes are shades, none too dark or light."""
+    """[n, 2] codes, coloured by their labels [n]; more than twelve classes are shades of one scale."""
     finite = np.isfinite(points).all(1)
     if not finite.any():
         return svg.svg(300, 264, alt, [svg.text(8, 20, "no code is finite")])
     points, labels = points[finite], None if labels is None else labels[finite]
     plot = svg.Plot(300, 264, *_square(points, 300 / 264), right=34)
     groups = [(0, points)] if labels is None else [(int(c), points[labels == c]) for c in np.unique(labels)]
-    few, parts = len(groups) <= LABELLED, []
+    few, parts = len(groups) <= MAX_LABELS, []
     for i, (label, rows) in enumerate(groups):
         hue = svg.colour(i) if few else f' color="{svg.shade(0.15 + 0.75 * i / len(groups))}"'
         parts.append(f"<g{hue}>{svg.dots(plot.at(*row) for row in rows)}</g>")
         if labels is not None and few:
             parts.append(f"<g{hue}>{svg.dots([(274, 14 + 16 * i)], 8)}</g>{svg.text(282, 18 + 16 * i, str(label))}")
-    return plot.drawn(parts, alt)
+    return plot.render(parts, alt)
 
 
-def cloud(real: np.ndarray, drawn: np.ndarray, alt: str) -> str:
-    """Points [n, D] of a model over real ones, their first coordinate against the last."""
+def points(real: np.ndarray, sampled: np.ndarray, alt: str) -> str:
+    """Points [n, D] sampled from a model over real ones, their first coordinate against the last."""
     ends = [0, real.shape[1] - 1]
-    drawn = drawn[np.isfinite(drawn).all(1)]
-    plot = svg.Plot(270, 260, *_square(np.concatenate([real, drawn])[:, ends], 1.0))
+    sampled = sampled[np.isfinite(sampled).all(1)]
+    plot = svg.Plot(270, 260, *_square(np.concatenate([real, sampled])[:, ends], 1.0))
     parts = [f'<g class="real" opacity=".45">{svg.dots((plot.at(*p) for p in real[:, ends]), 3.5)}</g>']
-    parts.append(f"<g{svg.colour(1)}>{svg.dots((plot.at(*p) for p in drawn[:, ends]), 2)}</g>")
-    return plot.drawn(parts, alt)
+    parts.append(f"<g{svg.colour(1)}>{svg.dots((plot.at(*p) for p in sampled[:, ends]), 2)}</g>")
+    return plot.render(parts, alt)
 
 
 def _square(points: np.ndarray, shape: float) -> tuple[svg.Axis, svg.Axis]:
-    """Axes of equal units for a box shape times as wide as high."""
+    """Axes of equal units for a box whose width is shape times its height."""
     low, high = points.min(0), points.max(0)
     middle, half = (low + high) / 2, max((high - low) / (shape, 1)) / 2 * 1.05 or 1.0
     (x, y), across = middle, half * shape
     return svg.Axis(x - across, x + across), svg.Axis(y - half, y + half)
 
 
-def levels(runs: Sequence[Named]) -> list[Chart]:
-    """Every metric that was taken at several noise levels against the level, a line a run, a chart a kind of noise."""
+def noise_levels(runs: Sequence[LabelledRun]) -> list[Chart]:
+    """Metrics at several noise levels against the level: a chart per metric and kind of noise, with a line per run."""
     found: dict[str, dict[float, str]] = {}  # metric: level: as recorded
-    for name in (name for named in runs for name in _of(named)):
+    for name in (name for named in runs for name in _metrics(named)):
         metric, at, level = name.partition("@")
         if at:
             found.setdefault(metric, {})[float(level)] = name
@@ -130,17 +130,21 @@ def levels(runs: Sequence[Named]) -> list[Chart]:
         chart
         for metric, names in found.items()
         for kind in dict.fromkeys(kinds.values())
-        if (chart := _levels([(i, named) for i, named in enumerate(runs) if kinds[i] == kind], metric, names, kind))
+        if (
+            chart := _noise_chart([(i, named) for i, named in enumerate(runs) if kinds[i] == kind], metric, names, kind)
+        )
     ]
 
 
 def _kind(run: Run) -> str:
-    """The kind of noise that a run is judged under: Gaussian where it has none of its own."""
+    """The kind of noise that a run is evaluated under: Gaussian where it was trained without any."""
     own = run.value("noise")
     return "gaussian" if own in (None, "none") else str(own)
 
 
-def _levels(runs: Sequence[tuple[int, Named]], metric: str, names: dict[float, str], kind: str) -> Chart | None:
+def _noise_chart(
+    runs: Sequence[tuple[int, LabelledRun]], metric: str, names: dict[float, str], kind: str
+) -> Chart | None:
     lines = []
     for i, named in runs:
         line = [(level, found) for level in sorted(names) if (found := _estimate(named.run, names[level]))]
@@ -159,23 +163,24 @@ def _levels(runs: Sequence[tuple[int, Named]], metric: str, names: dict[float, s
         bars = [_bar(plot, (level, level), _ends(e)) for level, e in line]
         shapes = [svg.shape(*place, i) for place in places]
         digits = decimals([e for _, e in line])
-        told = "; ".join(f"{level:g}: {written(e, digits)}" for level, e in line)
-        drawn = [svg.polyline(places, i), *bars, *shapes]
-        parts.append(svg.mark(drawn, f"{named.label}: {told}", named.words, svg.colour(i)))
+        numbers = "; ".join(f"{level:g}: {format_estimate(e, digits)}" for level, e in line)
+        shown = [svg.polyline(places, i), *bars, *shapes]
+        parts.append(svg.mark(shown, f"{named.label}: {numbers}", named.words, svg.colour(i)))
     alt = f"{metric} against the level of {kind} noise"
-    caption = _left_out([named for _, named in runs], [[names[level] for level in names]])
-    return Chart(f"{metric}-{kind}", alt, plot.drawn(parts, alt), caption)
+    caption = _missing([named for _, named in runs], [[names[level] for level in names]])
+    return Chart(f"{metric}-{kind}", alt, plot.render(parts, alt), caption)
 
 
-def legend(runs: Sequence[Named]) -> list[tuple[Named, str]]:
-    """The line and the mark of each run that `levels` draws."""
+def legend(runs: Sequence[LabelledRun]) -> list[tuple[LabelledRun, str]]:
+    """The line and the mark of each run in the charts of `noise_levels`."""
     return [
-        (named, _key(i)) for i, named in enumerate(runs) if any("@" in m and named.run.values(m) for m in _of(named))
+        (named, _key(i))
+        for i, named in enumerate(runs)
+        if any("@" in m and named.run.values(m) for m in _metrics(named))
     ]
 
 
-def _of(named: Named) -> Iterable[str]:
-    """The names of the metrics that a run has."""
+def _metrics(named: LabelledRun) -> Iterable[str]:
     return dict.fromkeys(metric for r in named.run.ok for metric in r["metrics"])
 
 
@@ -184,19 +189,19 @@ def _key(i: int) -> str:
     return f'<svg class="key" aria-hidden="true" width="30" height="14"><g{svg.colour(i)}>{line}</g></svg>'
 
 
-def trade_off(runs: Sequence[Named]) -> list[Chart]:
-    """Sharpness, of reconstructions and of samples, against reconstruction, coloured by kNN on codes.
+def trade_off(runs: Sequence[LabelledRun]) -> list[Chart]:
+    """Sharpness of reconstructions and of samples against the reconstruction error, coloured by kNN on codes.
 
-    A mark a run, with error bars; what has no colour is hollow. A chart is left out where no run has both numbers.
+    A mark per run, with error bars; hollow without a number for the colour. No chart if no run has both numbers.
     """
-    return [chart for metric in UP if (chart := _trade_off(runs, metric))]
+    return [chart for metric in Y_METRICS if (chart := _trade_off(runs, metric))]
 
 
-def _trade_off(runs: Sequence[Named], metric: str) -> Chart | None:
+def _trade_off(runs: Sequence[LabelledRun], metric: str) -> Chart | None:
     found = [
-        (named, x, y, _estimate(named.run, HUE))
+        (named, x, y, _estimate(named.run, COLOUR_METRIC))
         for named in runs
-        if (x := _estimate(named.run, ACROSS)) and (y := _estimate(named.run, metric))
+        if (x := _estimate(named.run, X_METRIC)) and (y := _estimate(named.run, metric))
     ]
     if not found:
         return None
@@ -205,31 +210,33 @@ def _trade_off(runs: Sequence[Named], metric: str) -> Chart | None:
     x_axis = svg.axis(across if log else [end for _, x, _, _ in found for end in _ends(x)], log)
     y_axis = svg.axis([1.0, *(end for _, _, y, _ in found for end in _ends(y))])
     hues = [hue.mean for *_, hue in found if hue]
-    plot = svg.Plot(520, 380, x_axis, y_axis, f"{ACROSS} ↓{', logarithmic' if log else ''}", f"{metric} → 1", right=84)
+    plot = svg.Plot(
+        520, 380, x_axis, y_axis, f"{X_METRIC} ↓{', logarithmic' if log else ''}", f"{metric} → 1", right=84
+    )
     ideal = [plot.at(end, 1.0) for end in (x_axis.low, x_axis.high)]
     parts = [f'<path class="ideal" d="M{ideal[0][0]:.1f} {ideal[0][1]:.1f}H{ideal[1][0]:.1f}" stroke="currentColor" '
              'stroke-dasharray="4 4" stroke-opacity=".7"/>']  # fmt: skip
     scale = svg.axis(hues) if hues else None
-    taken = [box for _, x, y, _ in found for box in _boxes(plot, x, y)]
+    occupied = [box for _, x, y, _ in found for box in _boxes(plot, x, y)]
     for named, x, y, hue in found:
         place = plot.at(x.mean, y.mean)
         bars = [_bar(plot, _ends(x), (y.mean, y.mean)), _bar(plot, (x.mean, x.mean), _ends(y))]
         fill = svg.shade(scale.share(hue.mean)) if hue and scale else "none"
-        name = _beside(named.label, place, taken, plot) if len(found) <= LABELLED else ""
-        told = [(ACROSS, x), (metric, y), *([(HUE, hue)] if hue else [])]
-        title = ", ".join(f"{key} {written(e, decimals([e]))}" for key, e in told)
+        name = _label(named.label, place, occupied, plot) if len(found) <= MAX_LABELS else ""
+        numbers = [(X_METRIC, x), (metric, y), *([(COLOUR_METRIC, hue)] if hue else [])]
+        title = ", ".join(f"{key} {format_estimate(e, decimals([e]))}" for key, e in numbers)
         parts.append(svg.mark([*bars, svg.disc(*place, fill), name], f"{named.label}: {title}", named.words))
     if scale:
         parts += _colour_bar(plot, scale)
     hollow = [named for named, *_, hue in found if not hue]
-    caption = [_left_out(runs, [[ACROSS], [metric]]), _left_out(hollow, [[HUE]], "Hollow")]
-    alt = f"{metric} against {ACROSS}, coloured by {HUE}"
-    return Chart(f"trade-off-{metric}", alt, plot.drawn(parts, alt), " ".join(filter(None, caption)))
+    caption = [_missing(runs, [[X_METRIC], [metric]]), _missing(hollow, [[COLOUR_METRIC]], "Hollow")]
+    alt = f"{metric} against {X_METRIC}, coloured by {COLOUR_METRIC}"
+    return Chart(f"trade-off-{metric}", alt, plot.render(parts, alt), " ".join(filter(None, caption)))
 
 
 def _colour_bar(plot: svg.Plot, scale: svg.Axis) -> Iterable[str]:
     left, top, step, parts = plot.width - 64, plot.top + 20, 8, 30
-    yield svg.text(plot.width - 4, top - 10, f"{HUE} ↑", "end")
+    yield svg.text(plot.width - 4, top - 10, f"{COLOUR_METRIC} ↑", "end")
     for i in range(parts):
         hue = svg.shade(1 - i / (parts - 1))
         yield f'<rect x="{left}" y="{top + step * i}" width="12" height="{step + 0.5}" fill="{hue}"/>'
@@ -237,14 +244,16 @@ def _colour_bar(plot: svg.Plot, scale: svg.Axis) -> Iterable[str]:
         yield svg.text(left + 17, top + (1 - scale.share(tick)) * step * parts + 4, svg.number(tick))
 
 
-def _beside(label: str, place: tuple[float, float], taken: list[tuple[float, ...]], plot: svg.Plot) -> str:
-    """The label on the nearest side of a mark where nothing else stands, with a line to it where that is not near."""
-    (x, y), width = place, svg.wide(label)
+def _label(label: str, place: tuple[float, float], occupied: list[tuple[float, ...]], plot: svg.Plot) -> str:
+    """The label on the nearest free side of a mark, with a line to it if that is not near."""
+    (x, y), width = place, svg.text_width(label)
     sides = [(dx, dy) for dy in (4, 18, -10, 32, -24, 46, -38, 60, -52) for dx in (8, -8 - width, -width / 2)]
     boxes = [(x + dx, y + dy - 10, x + dx + width, y + dy + 3) for dx, dy in sides if (dx, dy) != (-width / 2, 4)]
-    free = (b for b in boxes if plot.left < b[0] and b[2] < plot.width - 66 and not any(_meet(b, t) for t in taken))
+    free = (
+        b for b in boxes if plot.left < b[0] and b[2] < plot.width - 66 and not any(_overlap(b, t) for t in occupied)
+    )
     box = next(free, boxes[0])
-    taken.append(box)
+    occupied.append(box)
     left, top, right, bottom = box
     far = abs((top + bottom) / 2 - y) > 20
     line = svg.bar(place, (min(max(x, left), right), bottom if bottom < y else top)) if far else ""
@@ -252,13 +261,13 @@ def _beside(label: str, place: tuple[float, float], taken: list[tuple[float, ...
 
 
 def _boxes(plot: svg.Plot, x: Estimate, y: Estimate) -> list[tuple[float, ...]]:
-    """Left, top, right and bottom of a mark and of its error bars."""
+    """Left, top, right and bottom of a mark and of each of its error bars."""
     (left, bottom), (right, top) = (plot.at(*corner) for corner in zip(_ends(x), _ends(y), strict=True))
     at_x, at_y = plot.at(x.mean, y.mean)
     return [(at_x - 6, at_y - 6, at_x + 6, at_y + 6), (left, at_y, right, at_y), (at_x, top, at_x, bottom)]
 
 
-def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
@@ -268,25 +277,25 @@ def _estimate(run: Run, metric: str) -> Estimate | None:
 
 
 def _ends(e: Estimate) -> tuple[float, float]:
-    """Of the interval; twice the mean where one seed gives none."""
+    """The ends of the interval; twice the mean where one seed gives none."""
     return (e.mean, e.mean) if e.low is None or e.high is None else (e.low, e.high)
 
 
 def _bar(plot: svg.Plot, x: tuple[float, float], y: tuple[float, float]) -> str:
-    """An error bar from one end to the other; "" where they are one."""
+    """An error bar from one end to the other; "" if they are equal."""
     return "" if (x[0], y[0]) == (x[1], y[1]) else svg.bar(plot.at(x[0], y[0]), plot.at(x[1], y[1]))
 
 
-def _left_out(runs: Sequence[Named], metrics: Sequence[Sequence[str]], told: str = "Left out") -> str:
-    """One line on the runs that have no number of any metric of some group, and why not."""
+def _missing(runs: Sequence[LabelledRun], metrics: Sequence[Sequence[str]], heading: str = "Not shown") -> str:
+    """One line on the runs that lack all metrics of some group, and why."""
     by_reason: dict[str, list[str]] = {}
     for named in runs:
         for group in metrics:
             if not any(named.run.values(metric) for metric in group):
-                by_reason.setdefault(notes.why_none(named.run, group[0]), []).append(named.label)
+                by_reason.setdefault(notes.missing_reason(named.run, group[0]), []).append(named.label)
                 break
     parts = []
     for reason, labels in by_reason.items():
-        more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-        parts.append(f"{', '.join(labels[:NAMED])}{more} ({reason})")
-    return f"{told}: {'; '.join(parts)}." if parts else ""
+        more = f" and {len(labels) - MAX_NAMES} more" if len(labels) > MAX_NAMES else ""
+        parts.append(f"{', '.join(labels[:MAX_NAMES])}{more} ({reason})")
+    return f"{heading}: {'; '.join(parts)}." if parts else ""

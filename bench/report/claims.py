@@ -1,4 +1,4 @@
-"""Claims: each a sentence, and the comparisons that decide it on the records of a sweep."""
+"""Claims: a sentence each, with the comparisons that decide it on the records of a sweep."""
 
 from __future__ import annotations
 
@@ -14,9 +14,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bench.paths import CONF
 from bench.report import notes
-from bench.report.runs import Run, swept, wrong
-from bench.report.statistics import FEW, LEVEL, Estimate, estimate, holm, loss_of, one_sided, spread
-from bench.report.tables import direction, of_likelihood
+from bench.report.comparability import differences, ranking_key
+from bench.report.runs import Run, input_error, varying_axes
+from bench.report.statistics import (
+    ALPHA,
+    MIN_SEEDS,
+    Estimate,
+    estimate,
+    holm,
+    loss,
+    one_sided_t_tests,
+    standard_deviation,
+)
+from bench.report.tables import direction
 
 FOLDER = Path(CONF) / "experiment" / "claims"
 HOLDS, FAILS, NOT_RUN = "holds", "does not hold", "not run"
@@ -24,12 +34,12 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Comparison(BaseModel):
-    """What a claim says of one metric, seed by seed.
+    """An expectation of one metric, compared seed by seed.
 
     of, against: names of the claim's runs; against may be a number, or left out where against_metric names another
-    metric of the same run. scale: difference, of the two; ratio, of the one over the other, on a logarithmic axis;
-    distance, the difference in how far they are from the metric's ideal. expected: the mean over seeds is above or
-    below bound, or within bound of no difference.
+    metric of the same run. scale: the difference of the two; the ratio of one to the other, on a logarithmic axis; or
+    the difference of their distances to the metric's ideal. expected: whether the mean over seeds is above or below
+    bound, or within bound of no difference.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,35 +54,35 @@ class Comparison(BaseModel):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Comparison:
-        said = f"{self.metric} of {self.of}"
-        number, least = isinstance(self.against, float), 1.0 if self.scale == "ratio" else 0.0
+        name = f"{self.metric} of {self.of}"
+        is_number, neutral = isinstance(self.against, float), 1.0 if self.scale == "ratio" else 0.0
         if self.against is None and self.against_metric is None:
-            raise ValueError(f"{said} is held against nothing: give against or against_metric")
-        if number and (self.against_metric or self.scale != "difference"):
-            raise ValueError(f"{said} against a number has no other metric, and no scale but difference")
+            raise ValueError(f"{name} is compared with nothing: give against or against_metric")
+        if is_number and (self.against_metric or self.scale != "difference"):
+            raise ValueError(f"{name} against a number has no other metric, and no scale but difference")
         if self.scale == "distance" and (self.expected == "within" or self.bound is not None):
-            raise ValueError(f"{said}: a distance to the ideal is above or below the other, without a bound")
-        if self.expected == "within" and (self.bound is None or self.bound <= least):
-            raise ValueError(f"{said} is within a bound above {least:g}: give one")
+            raise ValueError(f"{name}: a distance to the ideal is above or below the other, without a bound")
+        if self.expected == "within" and (self.bound is None or self.bound <= neutral):
+            raise ValueError(f"{name} is within a bound above {neutral:g}: give one")
         if self.scale == "ratio" and self.bound is not None and self.bound <= 0:
-            raise ValueError(f"{said}: a ratio is above 0, and bound is {self.bound:g}")
+            raise ValueError(f"{name}: a ratio is above 0, and bound is {self.bound:g}")
         return self
 
     @property
     def limit(self) -> float:
-        """bound, or what none stands for."""
+        """bound, or its default."""
         if self.bound is not None:
             return self.bound
         return 1.0 if self.scale == "ratio" else 0.0
 
     @property
-    def edge(self) -> float:
-        """limit, on the axis that seeds are averaged on; above 0 where it is the half-width of "within"."""
+    def threshold(self) -> float:
+        """limit on the axis that seeds are averaged on; above 0 where it is the half-width of "within"."""
         return math.log(self.limit) if self.scale == "ratio" else self.limit
 
     @property
     def sides(self) -> tuple[str, str]:
-        """What the effect is taken against, and what it is of."""
+        """Labels of the two numbers that are compared: what `of` is compared with, and `of`."""
         if isinstance(self.against, float):
             return f"{self.against:g}", self.of
         if self.against is None:
@@ -80,7 +90,7 @@ class Comparison(BaseModel):
         return self.against, self.of
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """As "reconstruction_mse: ae over pca below 1"."""
         one, other = f"{self.metric}: {self.of}", self.sides[0]
         if self.scale == "distance":
@@ -95,7 +105,7 @@ class Comparison(BaseModel):
 
 
 class Claim(BaseModel):
-    """A sentence that holds where all of its comparisons do.
+    """A sentence that holds if all of its comparisons do.
 
     runs: by a name, values that one run of the sweep alone has, by axis.
     """
@@ -116,79 +126,78 @@ class Claim(BaseModel):
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one comparison. effect: on its scale, a ratio as its logarithm; p: two-sided, before and after correction.
+    """The result of one comparison. effect: on its scale, a ratio as its logarithm; p, p_corrected: two-sided.
 
-    text: holds, does not hold, "not decided at n seeds"; not run, unclear or n/a, and then a remark says why.
+    outcome: holds, does not hold, "not decided at n seeds"; or not run, unclear or n/a, with the reason in remarks.
     """
 
     claim: str
     comparison: Comparison
-    text: str
-    values: tuple[dict[int, float], dict[int, float]] = ({}, {})  # of the run and of what it is held against, by seed
+    outcome: str
+    values: tuple[dict[int, float], dict[int, float]] = ({}, {})  # of the run and of what it is compared with, by seed
     effect: Estimate | None = None
-    size: float | None = None  # the mean effect beyond no difference, in standard deviations over seeds
+    effect_size: float | None = None  # the mean effect in standard deviations over seeds (Cohen's d of pairs)
     p: float | None = None
-    corrected: float | None = None
+    p_corrected: float | None = None
     remarks: tuple[str, ...] = ()
 
 
 def claims(names: Any = None) -> dict[str, Claim]:
-    """Those of conf/experiment/claims, by name; None: all. Raises InputError for a name there is not."""
-    there = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
-    wanted = there if names is None else [names] if isinstance(names, str) else names
-    for name in wanted if isinstance(wanted, list) else [wanted]:
-        if name not in there:
-            raise wrong(f"claims={name} is not known: choose all, or from {', '.join(there)}")
-    return {name: _read(FOLDER / f"{name}.yaml") for name in wanted}
+    """Those of conf/experiment/claims, by name; None: all. Raises InputError for an unknown name."""
+    known = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
+    selected = known if names is None else [names] if isinstance(names, str) else names
+    for name in selected if isinstance(selected, list) else [selected]:
+        if name not in known:
+            raise input_error(f"claims={name} is not known: choose all, or from {', '.join(known)}")
+    return {name: _read(FOLDER / f"{name}.yaml") for name in selected}
 
 
 def _read(path: Path) -> Claim:
-    written: Any = OmegaConf.to_container(OmegaConf.load(path))
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
     try:
-        return Claim.model_validate(written.get("claim", {}))
+        return Claim.model_validate(content.get("claim", {}))
     except ValidationError as error:
         first = error.errors()[0]
-        raise wrong(f"{path}: claim.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise input_error(f"{path}: claim.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def judged(runs: Sequence[Run], asked: Mapping[str, Claim]) -> list[Verdict]:
-    """A verdict on each comparison of the claims asked for, p-values corrected over all of them (Holm 1979)."""
-    found = []
-    for name, claim in asked.items():
-        its = picked(runs, name, claim)
-        found += [_measured(its, name, comparison) for comparison in claim.tests]
-    corrected = holm({i: v.p for i, v in enumerate(found) if v.p is not None})
-    return [_decided(v, corrected[i]) if i in corrected else v for i, v in enumerate(found)]
+def evaluate(runs: Sequence[Run], selected: Mapping[str, Claim]) -> list[Verdict]:
+    """A verdict on each comparison of these claims, with p-values corrected over all of them (Holm 1979)."""
+    verdicts = []
+    for name, claim in selected.items():
+        found = select_runs(runs, name, claim)
+        verdicts += [_measure(found, name, comparison) for comparison in claim.tests]
+    corrected = holm({i: v.p for i, v in enumerate(verdicts) if v.p is not None})
+    return [_decide(v, corrected[i]) if i in corrected else v for i, v in enumerate(verdicts)]
 
 
-def whole(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim's verdicts the one that decides it: what fails most clearly, else what is open, else the weakest."""
-    failing = [v for v in verdicts if v.text == FAILS]
+def decisive(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of a claim's verdicts the one that decides it: the clearest failure, else what is open, else the weakest."""
+    failing = [v for v in verdicts if v.outcome == FAILS]
     if failing:
-        return min(failing, key=lambda v: v.corrected or 0.0)
-    undecided = [v for v in verdicts if v.text != HOLDS]
-    return max(undecided or verdicts, key=lambda v: math.inf if v.corrected is None else v.corrected)
+        return min(failing, key=lambda v: v.p_corrected or 0.0)
+    undecided = [v for v in verdicts if v.outcome != HOLDS]
+    return max(undecided or verdicts, key=lambda v: math.inf if v.p_corrected is None else v.p_corrected)
 
 
-def picked(runs: Sequence[Run], name: str, claim: Claim) -> dict[str, Run | tuple[str, str]]:
-    """The run of each name that a claim has; or what became of it, and why."""
-    return {label: _pick(runs, values, name) for label, values in claim.runs.items()}
+def select_runs(runs: Sequence[Run], name: str, claim: Claim) -> dict[str, Run | tuple[str, str]]:
+    """The run behind each name in a claim; or an outcome, and why there is no run."""
+    return {label: _select(runs, values, name) for label, values in claim.runs.items()}
 
 
-def _pick(runs: Sequence[Run], selected: Mapping[str, Any], claim: str) -> Run | tuple[str, str]:
-    """The one run that has these values; or what became of it, and why."""
-    found = [run for run in runs if all(run.has(axis, value) for axis, value in selected.items())]
-    told = ", ".join(f"{axis}={value}" for axis, value in selected.items())
+def _select(runs: Sequence[Run], values: Mapping[str, Any], claim: str) -> Run | tuple[str, str]:
+    found = [run for run in runs if all(run.has(axis, value) for axis, value in values.items())]
+    described = ", ".join(f"{axis}={value}" for axis, value in values.items())
     if not found:
-        return NOT_RUN, f"no run has {told}: bench experiment=claims/{claim}"
+        return NOT_RUN, f"no run has {described}: bench experiment=claims/{claim}"
     if len(found) > 1:
-        return "unclear", f"{len(found)} runs have {told}, and differ in {', '.join(swept(found))}"
+        return "unclear", f"{len(found)} runs have {described}, and differ in {', '.join(varying_axes(found))}"
     return found[0]
 
 
-def _measured(its: Mapping[str, Run | tuple[str, str]], claim: str, c: Comparison) -> Verdict:
-    of = its[c.of]
-    against = its[c.against] if isinstance(c.against, str) else of
+def _measure(runs: Mapping[str, Run | tuple[str, str]], claim: str, c: Comparison) -> Verdict:
+    of = runs[c.of]
+    against = runs[c.against] if isinstance(c.against, str) else of
     for found in (of, against):
         if isinstance(found, tuple):
             return Verdict(claim, c, found[0], remarks=(found[1],))
@@ -197,44 +206,53 @@ def _measured(its: Mapping[str, Run | tuple[str, str]], claim: str, c: Compariso
     theirs = dict.fromkeys(ours, c.against) if isinstance(c.against, float) else against.values(metric)
     for run, name, numbers in ((of, c.metric, ours), (against, metric, theirs)):
         if not numbers:
-            return Verdict(claim, c, "n/a", remarks=(notes.why_none(run, name),))
+            return Verdict(claim, c, "n/a", remarks=(notes.missing_reason(run, name),))
     common = sorted(ours.keys() & theirs.keys())
     values = {s: ours[s] for s in common}, {s: theirs[s] for s in common}
-    remarks = (*_unfair(of, against), *_dropped(c, of, against, common))
-    if refused := _refused(c, of, against, values):
-        return Verdict(claim, c, "n/a", values, remarks=(*remarks, refused))
+    remarks = (*_unequal_budgets(of, against), *_missing_seeds(c, of, against, common))
+    if reason := _not_comparable(c, of, against, values):
+        return Verdict(claim, c, "n/a", values, remarks=(*remarks, f"{c.description}: {reason}"))
     if len(common) < 2:
         return Verdict(claim, c, _undecided(len(common)), values, remarks=remarks)
     effects = _effects(c, of, values)
-    deviation = spread(effects)
+    deviation = standard_deviation(effects)
     if not deviation:
-        remarks = (*remarks, f"{c.told}: the same on every seed, which makes p 0 or 1")
+        remarks = (*remarks, f"{c.description}: the same on every seed, which makes p 0 or 1")
     size = fmean(effects) / deviation if deviation else None
     return Verdict(claim, c, "", values, estimate(effects), size, _two_sided(c, effects), remarks=remarks)
 
 
-def _refused(c: Comparison, of: Run, against: Run, values: tuple[dict[int, float], dict[int, float]]) -> str | None:
-    """Why two numbers cannot be held against one another, if so."""
-    keys = [run.first("likelihood_key") for run in (of, against)]
-    if of_likelihood(c.metric) and keys[0] != keys[1]:
-        return f"{c.told}: likelihoods of different kinds, which are never compared"
-    if c.against_metric is None and notes.ranked_with(of, c.metric) != notes.ranked_with(against, c.metric):
-        return f"{c.told}: taken on other images, under other noise, to another prior or with other sizes"
+def _not_comparable(
+    c: Comparison, of: Run, against: Run, values: tuple[dict[int, float], dict[int, float]]
+) -> str | None:
+    """Why two numbers cannot be compared, if so."""
+    if not isinstance(c.against, float):
+        keys = ranking_key(of, c.metric), ranking_key(against, c.against_metric or c.metric)
+        differing = differences(*keys)
+        if c.against_metric is not None:
+            # Two metrics may have different settings, but must have the same images and, if both use one, classifier.
+            differing = [
+                name
+                for name in ("data sets", "feature classifiers")
+                if name in differing and keys[0][name] and keys[1][name]
+            ]
+        if differing:
+            return f"measured with different {' and '.join(differing)}, which are never compared"
     if c.scale == "ratio" and min([*values[0].values(), *values[1].values()], default=1.0) <= 0:
-        return f"{c.told}: not above 0 on every seed, which has no ratio"
+        return "not above 0 on every seed, which has no ratio"
     if c.scale == "distance" and direction([of], c.metric)[1] is None:
-        return f"{c.told}: the metric has no ideal"
+        return "the metric has no ideal"
     return None
 
 
-def _dropped(c: Comparison, of: Run, against: Run, common: Sequence[int]) -> Iterator[str]:
+def _missing_seeds(c: Comparison, of: Run, against: Run, common: Sequence[int]) -> Iterator[str]:
     """Which seeds do not count, and why."""
     sides = [(of, c.metric)]
     sides += [] if isinstance(c.against, float) else [(against, c.against_metric or c.metric)]
     for run, metric in sides:
-        if left := [r["seed"] for r in run.records if r["seed"] not in common]:
-            why = notes.why_none(run, metric) or "the other run lacks it"
-            yield f"{metric} of {run.name} without {notes.seed_list(left)}: {why}"
+        if missing := [r["seed"] for r in run.records if r["seed"] not in common]:
+            reason = notes.missing_reason(run, metric) or "the other run lacks it"
+            yield f"{metric} of {run.name} without {notes.seed_list(missing)}: {reason}"
 
 
 def _effects(c: Comparison, of: Run, values: tuple[dict[int, float], dict[int, float]]) -> list[float]:
@@ -243,43 +261,43 @@ def _effects(c: Comparison, of: Run, values: tuple[dict[int, float], dict[int, f
         return [math.log(a / b) for a, b in pairs]
     if c.scale == "distance":
         ideal = direction([of], c.metric)[1]
-        return [loss_of(a, "closest", ideal) - loss_of(b, "closest", ideal) for a, b in pairs]
+        return [loss(a, "closest", ideal) - loss(b, "closest", ideal) for a, b in pairs]
     return [a - b for a, b in pairs]
 
 
 def _two_sided(c: Comparison, effects: Sequence[float]) -> float:
-    """The p-value of the claim or of its contrary, whichever the effects speak for.
+    """The p-value of the claim or of its contrary, whichever the effects support.
 
-    Of "within", the two one-sided tests of equivalence (Schuirmann 1987) speak for it, one beyond an edge against it.
+    For "within", two one-sided tests of equivalence (Schuirmann 1987) support it, one beyond a threshold contradicts.
     """
-    above, below = one_sided(effects, c.edge)
+    above, below = one_sided_t_tests(effects, c.threshold)
     if c.expected == "within":
-        above_lower, below_lower = one_sided(effects, -c.edge)
+        above_lower, below_lower = one_sided_t_tests(effects, -c.threshold)
         return min(2 * min(max(above_lower, below), above, below_lower), 1.0)
     return min(2 * min(above, below), 1.0)
 
 
-def _decided(v: Verdict, corrected: float) -> Verdict:
+def _decide(v: Verdict, p_corrected: float) -> Verdict:
     assert v.effect is not None, "what has a p-value has an effect"
     n = v.effect.n
-    text = _undecided(n)
-    if n >= FEW and corrected < LEVEL:
-        text = HOLDS if _speaks_for(v.comparison, v.effect.mean) else FAILS
-    return replace(v, text=text, corrected=corrected)
+    outcome = _undecided(n)
+    if n >= MIN_SEEDS and p_corrected < ALPHA:
+        outcome = HOLDS if _supports(v.comparison, v.effect.mean) else FAILS
+    return replace(v, outcome=outcome, p_corrected=p_corrected)
 
 
-def _speaks_for(c: Comparison, mean: float) -> bool:
+def _supports(c: Comparison, mean: float) -> bool:
     if c.expected == "within":
-        return abs(mean) < c.edge
-    return mean > c.edge if c.expected == "above" else mean < c.edge
+        return abs(mean) < c.threshold
+    return mean > c.threshold if c.expected == "above" else mean < c.threshold
 
 
 def _undecided(n: int) -> str:
-    few = f", fewer than {FEW}" if n < FEW else ""
+    few = f", fewer than {MIN_SEEDS}" if n < MIN_SEEDS else ""
     return f"not decided at {n} seed{'' if n == 1 else 's'}{few}"
 
 
-def _unfair(of: Run, against: Run) -> tuple[str, ...]:
+def _unequal_budgets(of: Run, against: Run) -> tuple[str, ...]:
     """Budgets in which two runs differ, where both have one."""
     keys = [key for key in of.settings if key.startswith("budget.") and key in against.settings]
     found = [

@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
-from bench.report import write
+from bench.report import export, write
 
 
 def _store() -> None:
-    """Makes known the configuration and its presets, and nothing else of the folder.
+    """Registers the configuration and its presets, and nothing else of the folder.
 
-    Were it all of the folder, Hydra would take metrics=[...] for a choice from the group metrics of `bench`.
+    With the whole folder, Hydra would take metrics=[...] for a choice from the group metrics of `bench`.
     """
     store = ConfigStore.instance()
     store.store("bench_report", OmegaConf.load(Path(CONF) / "bench_report.yaml"))
@@ -31,25 +31,29 @@ def _store() -> None:
 @hydra.main(config_path=None, config_name="bench_report", version_base="1.3")
 def _report(config: DictConfig) -> None:
     options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    sweep, results = options.pop("sweep"), Path(options.pop("paths")["results"])
+    sweep, results, target = options.pop("sweep"), Path(options.pop("paths")["results"]), options.pop("export")
     sweeps = [str(s) for s in sweep] if isinstance(sweep, list) else [str(sweep)]
     try:
-        made = write(results, sweeps, **options)
+        if target is not None:
+            path, count = export(results, sweeps, Path(target), options["only"])
+            print(f"{count:,} record{'' if count == 1 else 's'} written to {path}")
+            return
+        report = write(results, sweeps, **options)
     except ValueError as error:
         from bench.core import InputError  # imports torch, which a report without an error does without
 
         if not isinstance(error, InputError):
             raise
         sys.exit(f"bench-report: {error}")
-    print(f"\nwritten to {made.folder}: {', '.join(made.files)}")
+    print(f"\nwritten to {report.folder}: {', '.join(report.files)}")
 
 
 def command() -> None:
-    """Prints and writes the report; what a user can mend is one line on stderr and exit code 1."""
+    """Prints and writes the report. An error that a user can mend is one line on stderr with exit code 1."""
     _store()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise here what Hydra would print over several lines
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here, which Hydra would print over several lines
     try:
         _report()
     except (HydraException, OmegaConfBaseException) as error:
-        told = [line.strip() for line in str(error).splitlines()]
-        sys.exit(f"bench-report: {told[0]} See bench-report --help.")
+        first = str(error).strip().splitlines()[0].strip()
+        sys.exit(f"bench-report: {first} See bench-report --help.")

@@ -1,4 +1,4 @@
-"""Pictures of runs, as PNG bytes, from images.npz; and what a diagram of matplotlib starts and ends with."""
+"""Pictures of runs, as PNG bytes, from images.npz; and the style of matplotlib's diagrams."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 GAP = 1  # pixels between images
 GAP_GREY = 110
-SMALLEST, LARGEST = 24, 64  # pixels of an image's side in the page; smaller ones are repeated, larger ones reduced
+MIN_SIDE, MAX_SIDE = 24, 64  # pixels of an image in the page; smaller images are enlarged, larger ones reduced
 INK = "#808080"  # readable on white and on black
 
 
 def arrays(run: Run) -> dict[str, np.ndarray]:
-    """images.npz of the lowest seed that has one; empty where none has."""
-    for found in run.ok:
-        path = found["folder"] / "images.npz"
+    """images.npz of the lowest seed that has one; empty if none has."""
+    for record in run.ok:
+        path = record["folder"] / "images.npz"
         if path.is_file():
             with np.load(path) as archive:
                 return {name: archive[name] for name in archive.files}
@@ -33,7 +33,7 @@ def arrays(run: Run) -> dict[str, np.ndarray]:
 def grid(images: np.ndarray) -> bytes:
     """[rows, columns, C, H, W] uint8, with C = 1 or 3, as one picture."""
     side = max(images.shape[3:])
-    if (repeat := -(-SMALLEST // side)) > 1:
+    if (repeat := -(-MIN_SIDE // side)) > 1:
         images = images.repeat(repeat, 3).repeat(repeat, 4)
     rows, columns, channels, height, width = images.shape
     tiles = np.full((rows, columns, channels, height + GAP, width + GAP), GAP_GREY, np.uint8)
@@ -42,8 +42,8 @@ def grid(images: np.ndarray) -> bytes:
         :-GAP, :-GAP
     ]
     picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
-    if side > LARGEST:
-        size = (sheet.shape[1] * LARGEST // side, sheet.shape[0] * LARGEST // side)
+    if side > MAX_SIDE:
+        size = (sheet.shape[1] * MAX_SIDE // side, sheet.shape[0] * MAX_SIDE // side)
         picture = picture.resize(size, Image.Resampling.BOX)
     return _png(picture)
 
@@ -66,14 +66,14 @@ def _png(picture: Image.Image) -> bytes:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty one, of so many inches."""
+    """Width and height in inches."""
     from matplotlib.figure import Figure
 
     return Figure((width, height), dpi=110)
 
 
 def plain(axes: Axes) -> None:
-    """Few ticks, two spines, and a grey that is readable on white and on black."""
+    """Few ticks, two spines, and INK."""
     axes.tick_params(which="both", labelsize=6, colors=INK, length=2)
     if axes.get_yscale() == "linear":  # a logarithmic axis has decades
         axes.locator_params(axis="y", nbins=4)
@@ -86,7 +86,7 @@ def plain(axes: Axes) -> None:
 
 
 def as_png(figure: Figure) -> bytes:
-    """The picture, on nothing."""
+    """With a transparent background."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     out = io.BytesIO()
@@ -96,6 +96,6 @@ def as_png(figure: Figure) -> bytes:
 
 
 def noise_of(run: Run) -> str:
-    """The noise that a run was trained under, in words; "none" also where the model has no use for any."""
+    """The noise that a run was trained with, as "gaussian 0.5"; "none" also for a model that uses no noise."""
     kind, level = run.value("noise") or "none", run.value("noise.level")
     return kind if kind == "none" or level is None else f"{kind} {level:g}"

@@ -29,7 +29,7 @@ _LATEX = {
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX sets as it stands; letters no default font has lose their accents, or become a question mark."""
+    """Escaped for LaTeX; letters that no default font has lose their accents, or become a question mark."""
 
     def one(char: str) -> str:
         if char in _LATEX:
@@ -40,37 +40,42 @@ def latex(text: str) -> str:
     return "".join(map(one, text))
 
 
-def marks(numbers: Sequence[int]) -> str:
+def footnote_marks(numbers: Sequence[int]) -> str:
     return f" [{', '.join(map(str, numbers))}]" if numbers else ""
 
 
 def _markdown_cell(cell: Cell) -> str:
-    return (f"**{cell.text}**" if cell.best else cell.text) + marks(cell.marks)
+    return (f"**{cell.text}**" if cell.best else cell.text) + footnote_marks(cell.footnotes)
 
 
-def _bars(text: str) -> str:
+def _escape_bars(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def markdown(title: str, tables: Sequence[Table], made: str) -> str:
-    """Every table under a heading, with its notes below; made: by what, where and when."""
+def markdown(title: str, tables: Sequence[Table], provenance: str) -> str:
+    """Every table under a heading, with its notes below."""
     parts = [f"# {title}"]
     for table in tables:
         heads = [*table.axes, "seeds", *(column.heading for column in table.columns)]
         body = [
-            [*row.labels[:-1], row.labels[-1] + marks(row.marks), row.seeds, *map(_markdown_cell, row.cells)]
+            [
+                *row.labels[:-1],
+                row.labels[-1] + footnote_marks(row.footnotes),
+                row.seeds,
+                *map(_markdown_cell, row.cells),
+            ]
             for row in table.rows
         ]
         align = ["left"] * (len(table.axes) + 1) + ["left" if table.prose else "right"] * len(table.columns)
-        cells = [[_bars(cell) for cell in line] for line in body]
-        lines = tabulate(cells, list(map(_bars, heads)), "pipe", colalign=align, disable_numparse=True)
-        below = [f"- {line}" for line in table.notes] + [f"- [{i}] {line}" for i, line in enumerate(table.footnotes, 1)]
-        parts += [f"## {table.title}", *([table.why] if table.why else []), lines, "\n".join(below)]
-    return "\n\n".join(filter(None, [*parts, made and f"Made by {made}."])) + "\n"
+        cells = [[_escape_bars(cell) for cell in line] for line in body]
+        lines = tabulate(cells, list(map(_escape_bars, heads)), "pipe", colalign=align, disable_numparse=True)
+        notes = [f"- {line}" for line in table.notes] + [f"- [{i}] {line}" for i, line in enumerate(table.footnotes, 1)]
+        parts += [f"## {table.title}", *([table.caption] if table.caption else []), lines, "\n".join(notes)]
+    return "\n\n".join(filter(None, [*parts, provenance and f"Made by {provenance}."])) + "\n"
 
 
 def template(name: str, **syntax: Any) -> Template:
-    """A template of this package, whose output is escaped for HTML where its name says so."""
+    """A template of this package; one with .html in its name escapes its output."""
     environment = Environment(
         loader=PackageLoader("bench.report", "."),
         autoescape=".html" in name,
@@ -79,43 +84,43 @@ def template(name: str, **syntax: Any) -> Template:
         lstrip_blocks=True,
         **syntax,
     )
-    environment.filters |= {"latex": latex, "wrap": _wrap, "spread": _spread}
+    environment.filters |= {"latex": latex, "break_name": _break_name, "small_interval": _small_interval}
     return environment.get_template(name)
 
 
-def _wrap(name: str) -> str:
-    """A metric's name, in two lines of HTML where it is long."""
+def _break_name(name: str) -> str:
+    """A metric's name as HTML, in two lines if it is long."""
     first, _, rest = name.partition("_")
     return Markup("{}_<br>{}").format(first, rest) if rest and len(name) > 12 else escape(name)
 
 
-def _spread(text: str) -> str:
+def _small_interval(text: str) -> str:
     """A number, with its interval in smaller type."""
     mean, _, rest = text.partition(" ")
     return Markup("{} <small>{}</small>").format(mean, rest) if rest else escape(mean)
 
 
-WIDE = 8  # columns, beyond which a table on paper goes on in another
+MAX_COLUMNS = 8  # of a table on paper; the rest goes into another table
 
 
-def _on_paper(table: Table) -> list[Table]:
-    """The table in as many as its columns need on paper, the notes below the last."""
-    if len(table.columns) <= WIDE or table.prose:
+def _split(table: Table) -> list[Table]:
+    """The table as several with at most MAX_COLUMNS columns, the notes below the last."""
+    if len(table.columns) <= MAX_COLUMNS or table.prose:
         return [table]
-    n = math.ceil(len(table.columns) / WIDE)
+    n = math.ceil(len(table.columns) / MAX_COLUMNS)
     size = math.ceil(len(table.columns) / n)
     parts = []
     for i in range(n):
         shown = slice(i * size, (i + 1) * size)
         rows = [replace(row, cells=row.cells[shown]) for row in table.rows]
-        title, why = f"{table.title} ({i + 1} of {n})", table.why if i == 0 else ""
-        part = replace(table, title=title, why=why, columns=table.columns[shown], rows=rows)
+        title, caption = f"{table.title} ({i + 1} of {n})", table.caption if i == 0 else ""
+        part = replace(table, title=title, caption=caption, columns=table.columns[shown], rows=rows)
         parts.append(part if i == n - 1 else replace(part, notes=[], footnotes=[]))
     return parts
 
 
 def tex(title: str, tables: Sequence[Table]) -> str:
-    """One table environment a block, or several of a wide one, to be \\input with booktabs and graphicx."""
+    """One table environment per block, or several for a wide one, to be \\input with booktabs and graphicx."""
     return template(
         "tables.tex.jinja",
         block_start_string="<%",  # braces and per cent signs are LaTeX's own
@@ -124,11 +129,11 @@ def tex(title: str, tables: Sequence[Table]) -> str:
         variable_end_string=">>",
         comment_start_string="<#",
         comment_end_string="#>",
-    ).render(title=title, tables=[part for table in tables for part in _on_paper(table)])
+    ).render(title=title, tables=[part for table in tables for part in _split(table)])
 
 
 def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
-    """Tidy: a line a run and metric. What has no number says n/a there, and why under reason."""
+    """Tidy: a line per run and metric. Without a number there is n/a, with the reason in the last column."""
     axes = [a for a in (*layout.rows, *layout.columns) if a != "dataset"]
     numbers = ["mean", "low", "high", "iqm", "n"]
     head = ["dataset", "block", "run", *axes, "metric", *numbers, "best", "status", "reason"]
@@ -149,28 +154,28 @@ def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
 
 def _terminal_cell(cell: Cell) -> Text:
     style = "bold green" if cell.best else "" if cell.estimate else "dim"
-    return Text(cell.text + ("*" if cell.best else ""), style=style).append(marks(cell.marks), style="dim")
+    return Text(cell.text + ("*" if cell.best else ""), style=style).append(footnote_marks(cell.footnotes), style="dim")
 
 
-ROWS = 200  # that a terminal shows of a table: nobody scrolls further, and printing is slow
+MAX_ROWS = 200  # of a table in the terminal: nobody scrolls further, and printing is slow
 
 
-def show(console: Console, title: str, tables: Sequence[Table]) -> None:
+def print_tables(console: Console, title: str, tables: Sequence[Table]) -> None:
     """Prints the tables, each in as many parts, one below the other, as its columns need in the console's width.
 
-    Of more than ROWS rows the first are printed, and how many there are is said.
+    Of more than MAX_ROWS rows only the first are printed, with the number of the others.
     """
     console.print(Text(title, style="bold"))
     for table in tables:
         console.print()
         console.print(Text(table.title, style="bold cyan"))
-        if table.why:
-            console.print(Text(table.why, style="italic"))
+        if table.caption:
+            console.print(Text(table.caption, style="italic"))
         keys = [
-            [*map(Text, row.labels[:-1]), Text(row.labels[-1] + marks(row.marks)), Text(row.seeds)]
-            for row in table.rows[:ROWS]
+            [*map(Text, row.labels[:-1]), Text(row.labels[-1] + footnote_marks(row.footnotes)), Text(row.seeds)]
+            for row in table.rows[:MAX_ROWS]
         ]
-        cells = [[_terminal_cell(cell) for cell in row.cells] for row in table.rows[:ROWS]]
+        cells = [[_terminal_cell(cell) for cell in row.cells] for row in table.rows[:MAX_ROWS]]
         heads = [f"{c.metric} {c.arrow}".strip() + (f"\n{c.pivot}" if c.pivot else "") for c in table.columns]
         parts = [[*range(len(heads))]] if table.prose else _parts(table, keys, cells, heads, console.width)
         for part in parts:
@@ -183,8 +188,8 @@ def show(console: Console, title: str, tables: Sequence[Table]) -> None:
             for key, line in zip(keys, cells, strict=True):
                 printed.add_row(*key, *(line[i] for i in part))
             console.print(printed)
-        if (left := len(table.rows) - ROWS) > 0:
-            console.print(Text(f"{left:,} more rows are in table.md, table.csv and the page.", style="bold"))
+        if (hidden := len(table.rows) - MAX_ROWS) > 0:
+            console.print(Text(f"{hidden:,} more rows are in table.md, table.csv and the page.", style="bold"))
         for note in table.notes:
             console.print(Text(note.replace("bold is", "bold (*) is").replace("Bold is", "Bold (*) is"), style="dim"))
         for i, note in enumerate(table.footnotes, 1):
@@ -194,20 +199,20 @@ def show(console: Console, title: str, tables: Sequence[Table]) -> None:
 def _parts(
     table: Table, keys: list[list[Text]], cells: list[list[Text]], heads: list[str], width: int
 ) -> list[list[int]]:
-    """Columns that fit beside the row's names, by their numbers."""
+    """The numbers of the columns of each part, which fit beside the labels of the rows."""
 
-    def wide(texts: list[str]) -> int:
+    def text_width(texts: list[str]) -> int:
         return max(len(line) for text in texts for line in text.split("\n")) + 3
 
     names = (*table.axes, "seeds")
-    taken = sum(wide([name, *(key[i].plain for key in keys)]) for i, name in enumerate(names)) + 1
+    label_width = sum(text_width([name, *(key[i].plain for key in keys)]) for i, name in enumerate(names)) + 1
     parts: list[list[int]] = [[]]
-    left = width - taken
+    left = width - label_width
     for i, head in enumerate(heads):
-        needed = wide([head, *(line[i].plain for line in cells)])
+        needed = text_width([head, *(line[i].plain for line in cells)])
         if needed > left and parts[-1]:
             parts.append([])
-            left = width - taken
+            left = width - label_width
         parts[-1].append(i)
         left -= needed
     return parts

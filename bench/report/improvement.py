@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report import notes
-from bench.report.runs import Run, ordered
+from bench.report.comparability import ranking_key
+from bench.report.runs import Run, sort_runs
 from bench.report.statistics import probability_of_improvement
-from bench.report.tables import Cell, Column, Layout, Row, Table, by_data, direction, label_of
+from bench.report.tables import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
 
 
 def tables(runs: Sequence[Run], layout: Layout, metric: str) -> list[Table]:
@@ -15,8 +15,8 @@ def tables(runs: Sequence[Run], layout: Layout, metric: str) -> list[Table]:
     if direction(runs, metric)[0] is None:
         return []
     axes, made = (*layout.rows, *layout.columns), []
-    for title, group in by_data(runs, layout).items():
-        measured = [run for run in ordered(group, axes) if run.values(metric)]
+    for title, group in group_by_dataset(runs, layout).items():
+        measured = [run for run in sort_runs(group, axes) if run.values(metric)]
         if len(measured) > 1:
             made.append(_table(title, measured, axes, metric))
     return made
@@ -28,20 +28,25 @@ def _table(title: str, runs: Sequence[Run], axes: tuple[str, ...], metric: str) 
         f"{title}: probability of improvement in {metric}",
         "How often a seed of the row is better than a seed of the column, over all pairs; ties count half.",
         axes,
-        tuple(Column(" ".join(label_of(run, axes)), "", None, None) for run in runs),
+        tuple(Column(" ".join(labels_along(run, axes)), "", None, None) for run in runs),
         [
-            Row(label_of(row, axes), (), str(len(row.values(metric))), tuple(_cell(row, run, metric) for run in runs))
+            Row(
+                labels_along(row, axes),
+                (),
+                str(len(row.values(metric))),
+                tuple(_cell(row, run, metric) for run in runs),
+            )
             for row in runs
         ],
     )
 
 
 def _cell(row: Run, column: Run, metric: str) -> Cell:
-    if row.id == column.id:
+    if row is column:
         return Cell(row, "ok", "")
-    if notes.ranked_with(row, metric) != notes.ranked_with(column, metric):
+    if ranking_key(row, metric) != ranking_key(column, metric):
         return Cell(row, "ok", "not ranked")
     better, ideal = direction([row], metric)
-    assert better is not None, "only metrics of which one way is better are compared"
+    assert better is not None, "only metrics with a better direction are compared"
     share = probability_of_improvement([*row.values(metric).values()], [*column.values(metric).values()], better, ideal)
     return Cell(row, "ok", f"{share:.2f}")

@@ -1,154 +1,105 @@
-"""What must be said beside the numbers: why blocks are apart, how runs ended, what differs besides the model."""
+"""The texts around a table: captions, footnotes, and notes on what else differs between its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.report.runs import WHERE_DATA_LIE, Record, Run, swept
-from bench.report.statistics import FEW, LEVEL
-
-OF_NOISE = ("denoising", "latent_drift")  # beginnings of the names of metrics of corrupted images
-OF_PRIOR = ("mmd_to_prior", "mmd_to_prior_normal", "sliced_wasserstein_to_prior")
-SHARED = "_shared"  # end of the names of log-likelihoods under one observation model for all
+from bench.report.comparability import NOISE_METRICS, describe_evaluations
+from bench.report.runs import DATA_LOCATION, Record, Run, varying_axes
+from bench.report.statistics import ALPHA, MIN_SEEDS
 
 _MEASURES = {
     "density": "density of {pixels}",
     "mass": "probability of {pixels}",
     "unnormalised": "Bernoulli on {pixels}, not normalised",
 }
-_APART = {
+_DIFFERENCES = {
     "measure": "a density, a probability and a score that is not normalised have different units",
     "binarize": "grey and binarised images are different data",
     "dequantize": "dequantised images are different data",
-    "conditional": "log p(x|label) is told the label, log p(x) is not",
+    "conditional": "log p(x|label) is given the label, log p(x) is not",
     "dataset": "they are different data sets",
 }
 
 
-def data_axes(runs: Sequence[Run]) -> list[str]:
-    """What distinguishes the data of these runs; the name of the data set always stands first."""
-    found = [a for a in swept(runs) if a.startswith("dataset.")]
-    return ["dataset", *(a for a in found if a not in WHERE_DATA_LIE)]
+# Captions
 
 
-def data_title(run: Run, axes: Sequence[str]) -> str:
+def dataset_axes(runs: Sequence[Run]) -> list[str]:
+    """What distinguishes the data of these runs; the name of the data set always comes first."""
+    return ["dataset", *(a for a in varying_axes(runs) if a.startswith("dataset.") and a not in DATA_LOCATION)]
+
+
+def dataset_title(run: Run, axes: Sequence[str]) -> str:
     parts = [run.label(a) if a == "dataset" else f"{a.removeprefix('dataset.')}={run.label(a)}" for a in axes]
     return ", ".join(parts) or "all data sets"
 
 
-def fingerprint(run: Run) -> str | None:
-    data = run.first("data")
-    return data["fingerprint"] if data else None
-
-
-def data_size(runs: Sequence[Run]) -> str:
-    """How many images of what shape, where all runs saw the same."""
-    found = {tuple(sorted((k, str(v)) for k, v in data.items())): data for run in runs if (data := run.first("data"))}
-    if len(found) != 1:
+def dataset_caption(runs: Sequence[Run]) -> str:
+    """How many images of what shape and range, if all runs saw the same."""
+    found = [data for run in runs if (data := run.first("data"))]
+    keys = ("train", "validation", "test", "image")
+    if len({str([data[key] for key in keys]) for data in found}) != 1:
         return ""
-    (data,) = found.values()
-    shape = " × ".join(map(str, data["image"]))
-    counts = f"{data['train']:,} training, {data['validation']:,} validation and {data['test']:,} test images"
-    return f"{counts} of {shape}; metrics are of the test images."
+    train, validation, test, image = (found[0][key] for key in keys)
+    shape = " × ".join(map(str, image))
+    counts = f"{train:,} training, {validation:,} validation and {test:,} test images"
+    return f"{counts} of {shape}{_range(found)}; metrics are measured on the test images."
+
+
+def _range(found: Sequence[Mapping[str, Any]]) -> str:
+    ranges = {tuple(data["range"]) for data in found if data.get("range")}
+    if len(ranges) != 1:
+        return ""
+    ((low, high),) = ranges
+    scaled = "" if (low, high) == (0, 1) else ", scaled to 0 to 1"
+    return f", with stored values from {low:g} to {high:g}{scaled}"
 
 
 def likelihood_title(key: dict[str, Any]) -> str:
     """A likelihood key in words."""
     grey = "dequantised pixels" if key["dequantize"] else "grey pixels"
-    pixels = (
-        grey
-        if key["binarize"] == "none"
-        else f"{'statically' if key['binarize'] == 'static' else 'dynamically'} binarised pixels"
-    )
-    given = ", given the label" if key["conditional"] else ""
-    return f"{_MEASURES[key['measure']].format(pixels=pixels)}{given} (nats an image)"
+    binarised = f"{'statically' if key['binarize'] == 'static' else 'dynamically'} binarised pixels"
+    pixels = grey if key["binarize"] == "none" else binarised
+    condition = ", given the label" if key["conditional"] else ""
+    return f"{_MEASURES[key['measure']].format(pixels=pixels)}{condition} (nats an image)"
 
 
-def why_apart(key: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """One line on why this block's numbers are not ranked with those of the other blocks."""
-    differing = [part for part in _APART if len({other[part] for other in others}) > 1]
-    if not differing:
-        return ""
-    return f"Ranked within this block only: {'; '.join(_APART[part] for part in differing)}."
+def block_caption(keys: Sequence[dict[str, Any]]) -> str:
+    """One line on why the blocks with these likelihood keys are not ranked together."""
+    differing = [text for part, text in _DIFFERENCES.items() if len({key[part] for key in keys}) > 1]
+    return f"Ranked within this block only: {'; '.join(differing)}." if differing else ""
 
 
-def ranked_with(run: Run, metric: str) -> Hashable:
-    """Runs may be ranked in a metric where this is equal: the same images and, where it counts, noise or prior."""
-    measured: Hashable = None
-    if metric.startswith(OF_NOISE):  # judged under the run's own noise, and Gaussian noise of 0.5 where it has none
-        has_noise = run.value("noise") not in (None, "none")
-        measured = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)
-    if metric.endswith(SHARED):
-        measured = bool((run.first("likelihood_key") or {}).get("conditional"))
-    if metric in OF_PRIOR:  # whose distances are measured in the prior's own width
-        own = {key: value for key, value in run.settings.items() if key.startswith("prior.")}
-        fitted = run.value("model.ex_post") not in (None, "none") and run.id  # a density of its own codes
-        measured = run.value("prior"), run.value("model.latent_dim"), tuple(sorted(own.items())), fitted
-    return run.value("dataset"), fingerprint(run), measured, _sizes(run, metric)
+# Footnotes
 
 
-def floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
-    """One line on the floors that were measured, and on how many images or samples."""
-    parts = []
-    for metric in metrics:
-        entries = [entry for run in runs for r in run.ok if (entry := r["metrics"].get(metric))]
-        found = [entry["floor"] for entry in entries if entry["floor"] is not None]
-        counts = sorted({entry["n"] for entry in entries if entry["n"] is not None})
-        if found:
-            low, high = (f"{value:.3g}" for value in (min(found), max(found)))
-            n = f" (n = {counts[0]:,})" if len(counts) == 1 else ""
-            parts.append(f"{metric} {low if low == high else f'{low} to {high}'}{n}")
-    what = "Floors, which real images, a second draw of the prior or no codes at all reach"
-    return [f"{what}: {', '.join(parts)}."] if parts else []
+def row_footnotes(run: Run, data_warnings: Mapping[str, Sequence[str]]) -> list[str]:
+    """On a row: seeds that did not end well, and warnings that are not those of its data."""
+    known = data_warnings.get(run.label("dataset"), ())
+    warnings = {warning: None for r in run.records for warning in r["warnings"] if warning not in known}
+    return end_reasons(run) + [
+        text
+        for warning in warnings
+        for text in group_seeds([(r, warning if warning in r["warnings"] else None) for r in run.records])
+    ]
 
 
-def _sizes(run: Run, metric: str) -> tuple[tuple[str, Any], ...]:
-    """What a number was taken with of samples, chains, ...: numbers of different sizes do not compare."""
-    entries = [entry for r in run.ok if (entry := r["metrics"].get(metric)) and entry["value"] is not None]
-    return tuple(sorted({item for entry in entries for item in entry.get("settings", {}).items()}, key=str))
+def end_reasons(run: Run) -> list[str]:
+    """How the seeds that are not ok ended, and why."""
+    return group_seeds([(r, _end_reason(r)) for r in run.records])
 
 
-def sizes(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
-    """A line on metrics that rows took with different sizes, and are not ranked in for that."""
-    lines = []
-    for metric in metrics:
-        found = dict.fromkeys(taken for run in runs if (taken := _sizes(run, metric)))
-        if len(found) > 1:
-            told = [", ".join(f"{key} {value}" for key, value in taken) for taken in found]
-            lines.append(f"{metric} was taken with {' or with '.join(told)}: these are not ranked together.")
-    return lines
+def _end_reason(r: Record) -> str | None:
+    if r["status"] == "ok":
+        return None
+    reason = r["reason"] or (r["traceback"] or "no reason was recorded").strip().splitlines()[-1]
+    return f"{r['status']}: {reason.splitlines()[0]}"
 
 
-def unanswered(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
-    """One line on the metrics that no row has a number of, with the reasons."""
-    by_reason: dict[str, list[str]] = {}
-    for metric in metrics:
-        entries = [r["metrics"].get(metric) for run in runs for r in run.ok]
-        reasons = dict.fromkeys(entry["reason"] if entry else "not evaluated" for entry in entries)
-        by_reason.setdefault(", or ".join(map(str, reasons)), []).append(metric)
-    parts = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
-    return [f"Left out, being n/a in every row: {'; '.join(parts)}."] if parts else []
-
-
-def why_none(run: Run, metric: str) -> str:
-    """Why a run has no number of a metric, or not on all seeds: how it ended, or each reason once."""
-    entries = [r["metrics"].get(metric) for r in run.ok]
-    lacking = [entry for entry in entries if entry is None or entry["value"] is None]
-    if not lacking:
-        return "; ".join(endings(run))
-    reasons = [(entry["reason"] or "no reason was recorded") if entry else "not evaluated" for entry in lacking]
-    return f"{metric} is n/a: {', or '.join(dict.fromkeys(reasons))}"
-
-
-def of_average(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
-    """One line on what a seed's number is the mean of."""
-    parts = [f"{axis} ({', '.join(dict.fromkeys(run.label(axis) for run in runs))})" for axis in axes]
-    return [f"Each seed's number is its mean over {' and '.join(parts)}."] if parts else []
-
-
-def by_seed(remarks: Sequence[tuple[Record, str | None]]) -> list[str]:
-    """Remarks, each once; those that do not hold for all seeds say for which."""
+def group_seeds(remarks: Sequence[tuple[Record, str | None]]) -> list[str]:
+    """Each remark once; one that does not apply to all seeds names its seeds."""
     seeds: dict[str, list[int]] = {}
     for r, remark in remarks:
         if remark:
@@ -162,29 +113,46 @@ def seed_list(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _ending(r: Record) -> str | None:
-    if r["status"] == "ok":
-        return None
-    told = r["reason"] or (r["traceback"] or "no reason was recorded").strip().splitlines()[-1]
-    return f"{r['status']}: {told.splitlines()[0]}"
+def missing_reason(run: Run, metric: str) -> str:
+    """Why a run has no number of a metric, or not on all seeds: how it ended, or each reason once."""
+    entries = [r["metrics"].get(metric) for r in run.ok]
+    missing = [entry for entry in entries if entry is None or entry["value"] is None]
+    if not missing:
+        return "; ".join(end_reasons(run))
+    reasons = [(entry["reason"] or "no reason was recorded") if entry else "not evaluated" for entry in missing]
+    return f"{metric} is n/a: {', or '.join(dict.fromkeys(reasons))}"
 
 
-def endings(run: Run) -> list[str]:
-    """How the seeds that are not ok ended, and why."""
-    return by_seed([(r, _ending(r)) for r in run.records])
+# Notes below a table
 
 
-def of_run(run: Run) -> list[str]:
-    """What stands beside a row's name: seeds that did not end well, and warnings."""
-    warnings = {warning: None for r in run.records for warning in r["warnings"]}
-    return endings(run) + [
-        text
-        for warning in warnings
-        for text in by_seed([(r, warning if warning in r["warnings"] else None) for r in run.records])
+def table_notes(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """On how to read a table with these metrics, and on what differs between its rows."""
+    counts = [len(run.ok) for run in runs if run.ok]
+    notes = []
+    if any(n > 1 for n in counts):
+        notes.append("± is the half-width of a Student-t 95 % interval of the mean over seeds.")
+    if counts and min(counts) < MIN_SEEDS:
+        notes.append(f"Descriptive: fewer than {MIN_SEEDS} seeds, bold is only the best mean.")
+    elif counts:
+        notes.append(
+            "Bold is the best mean and every mean that is not significantly different from it: paired t-tests against "
+            f"the best on common seeds, Holm-corrected over the rows of a metric at {ALPHA:.0%}, assuming normal "
+            "differences."
+        )
+    return [
+        *notes,
+        *_unequal_seeds(runs, axes),
+        *_unequal_budgets(runs),
+        *_pooling(runs),
+        *_evaluations(runs, axes, metrics),
+        *_noises(runs, metrics),
+        *_times(runs, metrics),
+        *_floors(runs, metrics),
     ]
 
 
-def _name(run: Run, axes: Sequence[str]) -> str:
+def _row_name(run: Run, axes: Sequence[str]) -> str:
     return " ".join(run.label(a) for a in axes if run.value(a) is not None)
 
 
@@ -197,12 +165,12 @@ def _unequal_seeds(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
         return []
     usual = max(groups, key=lambda seeds: len(groups[seeds]))
     others = [
-        f"{_name(run, axes)} on {seed_list(seeds)}"
+        f"{_row_name(run, axes)} has {seed_list(seeds)}"
         for seeds, group in groups.items()
         if seeds != usual
         for run in group
     ]
-    return [f"Seeds are unequal: most rows stand on {seed_list(usual)}, but {'; '.join(others)}."]
+    return [f"Seeds are unequal: most rows have {seed_list(usual)}, but {'; '.join(others)}."]
 
 
 def _unequal_budgets(runs: Sequence[Run]) -> list[str]:
@@ -214,13 +182,56 @@ def _unequal_budgets(runs: Sequence[Run]) -> list[str]:
     return [f"Budgets differ between rows: {'; '.join(found)}."] if found else []
 
 
+def _pooling(runs: Sequence[Run]) -> list[str]:
+    """On runs that look like seeds of one run and are not."""
+    notes = []
+    if len(schemas := sorted({run.schema for run in runs})) > 1:
+        notes.append(
+            f"Rows have records of schema {' and '.join(map(str, schemas))}, written by different versions of this "
+            "package. Seeds are not pooled across schemas."
+        )
+    if labels := dict.fromkeys(run.label("evaluation") for run in runs if "evaluation" in run.distinctions):
+        notes.append(
+            f"Seeds that were evaluated differently are separate rows and are not pooled: {'; '.join(labels)}."
+        )
+    return notes
+
+
+def _evaluations(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """On metrics that rows measured in several ways."""
+    found: dict[tuple[str, ...], dict[str, list[str]]] = {}  # texts: rows of each, and the metrics under ""
+    for metric in metrics:
+        by_evaluation: dict[Any, list[Run]] = {}
+        for run in runs:
+            if run.values(metric):
+                by_evaluation.setdefault(run.evaluation(metric), []).append(run)
+        if len(by_evaluation) < 2:
+            continue
+        texts = describe_evaluations([{metric: evaluation} for evaluation in by_evaluation])
+        rows = found.setdefault(tuple(texts), {"": []})
+        rows[""].append(metric)
+        for text, group in zip(texts, by_evaluation.values(), strict=True):
+            rows.setdefault(text, []).extend(_row_name(run, axes) for run in group)
+    notes = []
+    for rows in found.values():
+        measured = rows.pop("")
+        unique = {text: list(dict.fromkeys(names)) for text, names in rows.items()}
+        usual = max(unique, key=lambda text: len(unique[text]))
+        parts = [f"with {usual}", *(f"with {text} in {', '.join(unique[text])}" for text in unique if text != usual)]
+        notes.append(
+            f"{', '.join(measured)} {'were' if len(measured) > 1 else 'was'} measured {', but '.join(parts)}: "
+            "only rows that were measured in the same way are ranked together."
+        )
+    return notes
+
+
 def _noises(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     kinds = sorted({run.label("noise") for run in runs if run.value("noise") is not None})
-    if len(kinds) < 2 or not any(metric.startswith(OF_NOISE) for metric in metrics):
+    if len(kinds) < 2 or not any(metric.startswith(NOISE_METRICS) for metric in metrics):
         return []
     return [
-        f"Denoising and drift are measured under each row's own noise ({', '.join(kinds)}; where there is none, a "
-        "default one), so they are ranked among rows of the same noise only."
+        f"Denoising and drift are measured under each row's own noise ({', '.join(kinds)}; Gaussian where there is "
+        "none), and only rows with the same noise are ranked together."
     ]
 
 
@@ -228,34 +239,73 @@ def _times(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     if not {"seconds", "samples_per_second"} & set(metrics):
         return []
     records = [r for run in runs for r in run.ok]
-    lines = []
+    notes = []
     if len({tuple(sorted((k, str(v)) for k, v in r["hardware"].items())) for r in records}) > 1:
-        lines.append(
-            "Rows were trained on different machines or thread counts: times are not comparable between these."
-        )
+        notes.append("Rows were trained on different machines or numbers of threads: their times do not compare.")
     if any(len(r["seeds_stacked"]) > 1 for r in records):
-        lines.append("Seeds that were trained at once share one measured time: its interval says nothing.")
-    return lines
+        notes.append("Seeds that were trained together share one measured time: its interval means nothing.")
+    return notes
 
 
-def of_table(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
-    """The lines below a table."""
-    counts = [len(run.ok) for run in runs if run.ok]
-    lines = []
-    if any(n > 1 for n in counts):
-        lines.append("± is the half-width of a Student-t 95 % interval of the mean over seeds.")
-    if counts and min(counts) < FEW:
-        lines.append(f"Descriptive: fewer than {FEW} seeds, bold is only the best mean.")
-    elif counts:
-        lines.append(
-            "Bold is the best mean and what is not distinguishable from it: paired t-tests against the best on common "
-            f"seeds, Holm-corrected over the rows of a metric at {LEVEL:.0%}; differences are taken as normal."
+def _floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """One line on the floors that were measured, and on how many images or samples."""
+    parts = []
+    for metric in metrics:
+        entries = [entry for run in runs for r in run.ok if (entry := r["metrics"].get(metric))]
+        found = [entry["floor"] for entry in entries if entry["floor"] is not None]
+        counts = sorted({entry["n"] for entry in entries if entry["n"] is not None})
+        if found:
+            low, high = (f"{value:.3g}" for value in (min(found), max(found)))
+            n = f" (n = {counts[0]:,})" if len(counts) == 1 else ""
+            parts.append(f"{metric} {low if low == high else f'{low} to {high}'}{n}")
+    meaning = "Floors, the values of real images, of a second draw from the prior or of no codes at all"
+    return [f"{meaning}: {', '.join(parts)}."] if parts else []
+
+
+def omitted_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """One line on metrics without a number in any row, with the reasons."""
+    by_reason: dict[str, list[str]] = {}
+    for metric in metrics:
+        entries = [r["metrics"].get(metric) for run in runs for r in run.ok]
+        reasons = dict.fromkeys(entry["reason"] if entry else "not evaluated" for entry in entries)
+        by_reason.setdefault(", or ".join(map(str, reasons)), []).append(metric)
+    parts = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
+    return [f"Not shown because n/a in every row: {'; '.join(parts)}."] if parts else []
+
+
+def data_warnings(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Warnings that all records of a data set share, which are about its data, by the data set's label."""
+    found: dict[str, list[list[str]]] = {}
+    for run in runs:
+        for r in run.records:
+            if r["data"]:
+                found.setdefault(run.label("dataset"), []).append(r["warnings"])
+    return {
+        label: [warning for warning in lists[0] if all(warning in other for other in lists)]
+        for label, lists in found.items()
+    }
+
+
+def dataset_notes(runs: Sequence[Run], warnings: Mapping[str, Sequence[str]]) -> list[str]:
+    """On the data of these runs, with the data_warnings of each data set."""
+    notes = []
+    if names := sorted({f"{run.dataset}" for run in runs if "dataset" in run.distinctions}):
+        notes.append(
+            f"Several data sets have the name {' or '.join(names)}. The first digits of the hash of their images tell "
+            "them apart, and their seeds are not pooled."
         )
-    return lines + _unequal_seeds(runs, axes) + _unequal_budgets(runs) + _noises(runs, metrics) + _times(runs, metrics)
+    several = len({run.label("dataset") for run in runs}) > 1
+    return notes + [f"{label}: {text}" if several else text for label, found in warnings.items() for text in found]
+
+
+def average_note(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
+    """One line on the runs that each seed's number is the mean of."""
+    parts = [f"{axis} ({', '.join(dict.fromkeys(run.label(axis) for run in runs))})" for axis in axes]
+    return [f"Each seed's number is its mean over {' and '.join(parts)}."] if parts else []
 
 
 def provenance(runs: Sequence[Run]) -> str:
-    """By what code, where and when the records were made."""
+    """The code, machines, libraries and days that the records come from."""
     records = [r for run in runs for r in run.records]
     code = [r["code"] for r in records if r["code"].get("commit")]
     commits = dict.fromkeys(c["commit"][:10] + (" (changed)" if c["dirty"] else "") for c in code)

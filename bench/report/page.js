@@ -1,20 +1,20 @@
 "use strict";
 const all = (selector, under = document) => [...under.querySelectorAll(selector)];
 const split = text => text.toLowerCase().split(/[\s·,()[\]]+/).filter(Boolean);
-const put = (element, out) => { if (element.classList.contains("out") !== out) element.classList.toggle("out", out); };
+const hide = (element, hidden) => { if (element.classList.contains("out") !== hidden) element.classList.toggle("out", hidden); };
 const count = (n, of, what) => (n === of ? "" : `${n} of `) + `${of} ${what}${of === 1 ? "" : "s"}`;
 
-// Whether words hold all that is asked for. A word that is among the known ones means just that one, any other all that
-// begin with it: so "vae" is not "vae_gan", although "va" is both. But "mo" is not "model=vae", of which "model=v" is.
+// A test of whether a run's words match all words of a query. A known word matches itself alone, any other word all that
+// begin with it: "vae" is not "vae_gan", although "va" matches both. "mo" does not match "model=vae", but "model=v" does.
 function matcher(query, known) {
   const begins = (other, word) => other.startsWith(word) && other.includes("=") === word.includes("=");
-  const asked = split(query).map(word => [word, known.has(word)]);
-  return words => asked.every(([word, whole]) => words.some(other => whole ? other === word : begins(other, word)));
+  const queried = split(query).map(word => [word, known.has(word)]);
+  return words => queried.every(([word, exact]) => words.some(other => exact ? other === word : begins(other, word)));
 }
 
-// --- sorting: numbers by size, then texts, and at the end, either way, what is not there
+// --- sorting: numbers by size, then texts; missing values are last in both directions
 
-function worth(cell) {
+function sortKey(cell) {
   const text = cell.dataset.value ?? "";
   if (["", "-", "n/a", "not run"].includes(text)) return null;
   const number = /^[<×]? ?([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?=\s|$)/i.exec(text);
@@ -32,14 +32,14 @@ function sort(head) {
   const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
   for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
-  const keyed = [...body.rows].map(row => [worth(row.cells[at]), row]);
+  const keyed = [...body.rows].map(row => [sortKey(row.cells[at]), row]);
   keyed.sort(([x], [y]) => x === null || y === null ? (x === null) - (y === null) : sign * compare(x, y));
   body.append(...keyed.map(([, row]) => row));
 }
 
 // --- filtering
 
-const ofRuns = document.getElementById("filter"), told = ofRuns.parentElement.querySelector("output");
+const runFilter = document.getElementById("filter"), runCount = runFilter.parentElement.querySelector("output");
 const tables = all("table").map(table => {
   const bar = table.closest(".card").querySelector(".filters");
   const rows = [...table.tBodies[0].rows].map(row => ({
@@ -55,61 +55,61 @@ const known = new Set(all("main [data-words]").flatMap(e => e.dataset.words.spli
 const holders = all("section:not(#tables) .holds").map(element => [element, all("[data-words]", element)]);
 const folds = all("details").map(element => [element, all("[data-words]", element)]);
 
-// The words of a row's labels and cells, found when they are first asked for.
-const everything = found => found.all ??= [...(found.own ?? []), ...split(found.row.innerText)];
+// The words of a row's labels and cells, split on first use.
+const allWords = found => found.all ??= [...(found.own ?? []), ...split(found.row.innerText)];
 
-function filterTable(table, ofRun) {
-  let ofRow = () => true;
+function filterTable(table, matchesRun) {
+  let matchesRow = () => true;
   if (table.input?.value.trim()) {
-    const match = matcher(table.input.value, new Set(table.rows.flatMap(everything)));
-    ofRow = found => match(everything(found));
+    const match = matcher(table.input.value, new Set(table.rows.flatMap(allWords)));
+    matchesRow = found => match(allWords(found));
   }
   const axes = table.axes.filter(select => select.value).map(select => [select.dataset.axis, select.value.slice(1)]);
-  let left = 0;
+  let shownRows = 0;
   for (const found of table.rows) {
-    const shown = (!found.own || ofRun(found.own)) && axes.every(([i, label]) => found.labels[i] === label) && ofRow(found);
-    put(found.row, !shown);
-    left += shown;
+    const shown = (!found.own || matchesRun(found.own)) && axes.every(([i, label]) => found.labels[i] === label) && matchesRow(found);
+    hide(found.row, !shown);
+    shownRows += shown;
   }
-  if (table.bar) table.bar.querySelector("output").textContent = count(left, table.rows.length, "row");
+  if (table.bar) table.bar.querySelector("output").textContent = count(shownRows, table.rows.length, "row");
 }
 
 function filterAll() {
-  const ofRun = matcher(ofRuns.value, known), answers = new Map();
-  for (const table of tables) filterTable(table, ofRun);
+  const matchesRun = matcher(runFilter.value, known), answers = new Map();
+  for (const table of tables) filterTable(table, matchesRun);
   for (const [element, words] of items) {
-    if (!answers.has(words)) answers.set(words, ofRun(words.split(" ")));
-    put(element, !answers.get(words));
+    if (!answers.has(words)) answers.set(words, matchesRun(words.split(" ")));
+    hide(element, !answers.get(words));
   }
   const empty = parts => parts.length > 0 && parts.every(part => part.classList.contains("out"));
-  for (const [element, parts] of holders) put(element, empty(parts));
-  const left = runs.filter(ofRun).length;
-  told.textContent = count(left, runs.length, "run");
-  document.getElementById("nothing").hidden = left > 0;
-  if (ofRuns.value.trim())
-    for (const [element, parts] of folds) element.open = parts.filter(p => !p.classList.contains("out")).length <= FOLDED;
+  for (const [element, parts] of holders) hide(element, empty(parts));
+  const shownRuns = runs.filter(matchesRun).length;
+  runCount.textContent = count(shownRuns, runs.length, "run");
+  document.getElementById("nothing").hidden = shownRuns > 0;
+  if (runFilter.value.trim())
+    for (const [element, parts] of folds) element.open = parts.filter(p => !p.classList.contains("out")).length <= MAX_OPEN;
   const address = new URL(location);
-  if (ofRuns.value.trim()) address.searchParams.set("runs", ofRuns.value.trim());
+  if (runFilter.value.trim()) address.searchParams.set("runs", runFilter.value.trim());
   else address.searchParams.delete("runs");
   if (address.href !== location.href) history.replaceState(null, "", address);
 }
 
-const again = target => {
+const filterAgain = target => {
   const table = tables.find(({ bar }) => bar?.contains(target));
-  if (table) filterTable(table, matcher(ofRuns.value, known));
+  if (table) filterTable(table, matcher(runFilter.value, known));
   else filterAll();
 };
-document.addEventListener("input", event => { if (event.target.matches("input, select")) again(event.target); });
+document.addEventListener("input", event => { if (event.target.matches("input, select")) filterAgain(event.target); });
 document.addEventListener("keydown", event => {
   if (event.key !== "Escape" || !event.target.matches("input, select") || !event.target.value) return;
   event.preventDefault();
   event.target.value = "";
-  again(event.target);
+  filterAgain(event.target);
 });
 document.addEventListener("click", event => {
   const button = event.target.closest("th button");
   if (button) sort(button.closest("th"));
 });
 
-ofRuns.value = new URL(location).searchParams.get("runs") ?? "";
-if (ofRuns.value) filterAll();
+runFilter.value = new URL(location).searchParams.get("runs") ?? "";
+if (runFilter.value) filterAll();

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: the tables, and the models side by side in charts and pictures."""
+"""One self-contained HTML page: the tables, and the runs side by side in charts and pictures."""
 
 from __future__ import annotations
 
@@ -14,37 +14,36 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.report import charts, figures, notes, svg
-from bench.report.charts import Named
+from bench.report.charts import LabelledRun
 from bench.report.formats import template
-from bench.report.runs import Run, ordered
-from bench.report.tables import Layout, Row, Table, by_data
+from bench.report.runs import RECORD_AXES, Run, sort_runs
+from bench.report.tables import Layout, Row, Table, group_by_dataset
 
-SHOWN = 10  # test images a strip shows
-CLASSES = 20  # labels, up to which each is named above its column
+STRIP_IMAGES = 10
+MAX_CLASS_NAMES = 20  # labels that are named above their columns
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of each run is shown: samples to a side (by channels), pairs of images, styles, cells of a manifold to
-    a side, codes or points of a scatter, and points of a loss curve."""
+    """How much of each run is shown."""
 
-    side: Mapping[int, int]  # colours compress badly
-    pairs: int
+    samples: Mapping[int, int]  # along a side, by channels: colours compress badly
+    interpolations: int
     styles: int
-    cells: int
-    points: int
-    steps: int
+    manifold: int  # cells along a side
+    points: int  # of a scatter chart
+    steps: int  # points of a loss curve
 
 
-FULL = Sizes({1: 6, 3: 4}, pairs=3, styles=8, cells=20, points=2000, steps=150)
-BRIEF = Sizes({1: 4, 3: 3}, pairs=1, styles=3, cells=10, points=500, steps=50)
-MANY = 100  # runs, over which a page shows less of each
-FOLDED = 60  # figures of a section, over which they are opened by a click
+FULL = Sizes({1: 6, 3: 4}, interpolations=3, styles=8, manifold=20, points=2000, steps=150)
+BRIEF = Sizes({1: 4, 3: 3}, interpolations=1, styles=3, manifold=10, points=500, steps=50)
+MAX_FULL = 100  # runs that are shown in full; of more, the page shows less of each
+MAX_OPEN = 60  # figures of a section that are open; more are opened by a click
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Either a PNG of width x height, as base64, or SVG."""
+    """A PNG of width x height, as base64, or an SVG."""
 
     alt: str
     file: str
@@ -56,13 +55,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """What belongs together, of one run; names stand above the columns of its picture."""
+    """The pictures of one run in a section; names: above the columns of its picture. is_input: what models are given,
+    not what they make of it."""
 
     label: str
     words: str
     pictures: tuple[Picture, ...]
     names: tuple[str, ...] = ()
-    given: bool = False  # what the models are shown, not what they make of it
+    is_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,18 @@ class Drawing:
 
 @dataclass
 class Gallery:
-    """The charts and pictures of one data set's runs; legend: of `levels`, the runs and their marks."""
+    """The charts and pictures of one data set's runs; legend: of the charts against noise."""
 
     title: str
     trade_offs: list[Drawing] = field(default_factory=list)
-    levels: list[Drawing] = field(default_factory=list)
-    legend: list[tuple[Named, Markup]] = field(default_factory=list)
+    noise_levels: list[Drawing] = field(default_factory=list)
+    legend: list[tuple[LabelledRun, Markup]] = field(default_factory=list)
     strips: list[Figure] = field(default_factory=list)
     denoised: dict[str, list[Figure]] = field(default_factory=dict)  # by noise
     samples: list[Figure] = field(default_factory=list)
-    clouds: list[Figure] = field(default_factory=list)
+    points: list[Figure] = field(default_factory=list)
     codes: list[Figure] = field(default_factory=list)
-    between: list[Figure] = field(default_factory=list)
+    interpolations: list[Figure] = field(default_factory=list)
     styles: list[Figure] = field(default_factory=list)
     losses: list[Figure] = field(default_factory=list)
 
@@ -105,9 +105,9 @@ class _Album:
         width, height = struct.unpack(">II", png[16:24])
         return Picture(alt, file, png=base64.b64encode(png).decode(), width=width, height=height)
 
-    def svg(self, name: str, alt: str, drawn: str) -> Picture:
-        file = self._write(f"{name}.svg", svg.standalone(drawn).encode())
-        return Picture(alt, file, svg=Markup(drawn))
+    def svg(self, name: str, alt: str, picture: str) -> Picture:
+        file = self._write(f"{name}.svg", svg.standalone(picture).encode())
+        return Picture(alt, file, svg=Markup(picture))
 
     def _write(self, name: str, content: bytes) -> str:
         file = re.sub(r"[^\w.-]+", "_", name)
@@ -115,9 +115,9 @@ class _Album:
         return file
 
 
-def words(labels: Iterable[tuple[str, str]], data: str) -> str:
-    """What a filter finds a run by: the words of its data, and those of its labels along axes, also as axis=word."""
-    found = _split(data)
+def filter_words(labels: Iterable[tuple[str, str]], dataset: str) -> str:
+    """The words by which a filter finds a run: of its data set, and of its labels along axes, also as axis=word."""
+    found = _split(dataset)
     for axis, label in labels:
         for word in _split(label):
             found += [word, *(f"{name}={word}".lower() for name in (axis, axis.rpartition(".")[2]) if name)]
@@ -131,52 +131,56 @@ def _split(text: str) -> list[str]:
 def write(
     folder: Path, title: str, sweeps: Sequence[str], runs: Sequence[Run], tables: Sequence[Table], layout: Layout
 ) -> None:
-    """index.html, in which nothing is fetched from elsewhere, and its pictures as files in pictures/.
+    """index.html, which fetches nothing from elsewhere, and its pictures as files in pictures/.
 
-    layout: its axes name each run. What a record says is escaped.
+    layout: its axes name each run. Texts from records are escaped.
     """
     album = _Album(folder / "pictures")
-    sizes = FULL if len(runs) <= MANY else BRIEF
+    sizes = FULL if len(runs) <= MAX_FULL else BRIEF
     axes = (*layout.rows, *layout.columns)
-    named = {title: _named(ordered(group, axes), axes, title) for title, group in by_data(runs, layout).items()}
-    shown = [_gallery(album, title, group, sizes) for title, group in named.items()]
+    groups = group_by_dataset(runs, layout)
+    labelled = {title: _label(sort_runs(group, axes), axes, title) for title, group in groups.items()}
+    galleries = [_gallery(album, title, group, sizes) for title, group in labelled.items()]
     statuses = Counter(r["status"] for run in runs for r in run.records)
     finished = max((r["finished"] or "" for run in runs for r in run.records), default="")
-    known = {"id"} | {axis for run in runs for axis in (*run.choices, *run.settings)}
+    known = {*RECORD_AXES} | {axis for run in runs for axis in (*run.choices, *run.settings)}
     page = template("page.html.jinja").render(
         title=title,
         sweeps=sweeps,
-        runs=[run.words for group in named.values() for run in group],
+        runs=[run.words for group in labelled.values() for run in group],
         statuses=statuses,
         finished=finished[:16].replace("T", " "),
-        made=notes.provenance(runs),
+        provenance=notes.provenance(runs),
         tables=[(table, _rows(table, known), _choices(table), _pictures(album, table)) for table in tables],
-        galleries=shown,
+        galleries=galleries,
         brief=sizes is BRIEF,
-        folded=FOLDED,
-        hook=_hook,
+        max_open=MAX_OPEN,
+        css_class=_css_class,
     )
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
-def _named(runs: Sequence[Run], axes: Sequence[str], data: str) -> list[Named]:
+def _label(runs: Sequence[Run], axes: Sequence[str], dataset: str) -> list[LabelledRun]:
     found = []
     for run in runs:
         labels = [(axis, run.label(axis)) for axis in axes if run.value(axis) is not None]
-        found.append(Named(run, " · ".join(label for _, label in labels) or run.name, words(labels, data)))
+        label = " · ".join(label for _, label in labels) or run.name
+        found.append(LabelledRun(run, label, filter_words(labels, dataset)))
     return found
 
 
 def _rows(table: Table, known: set[str]) -> list[tuple[Row, str]]:
-    """Each row and its words: those of its labels and columns; none where rows are no runs, as of claims."""
+    """Each row and its words: those of its labels and columns; none where rows are not runs, as in tables of claims."""
     if not known & set(table.axes):
         return [(row, "") for row in table.rows]
     pivots = [("", column.pivot) for column in table.columns]
-    return [(row, words([*zip(table.axes, row.labels, strict=True), *pivots], table.data)) for row in table.rows]
+    return [
+        (row, filter_words([*zip(table.axes, row.labels, strict=True), *pivots], table.dataset)) for row in table.rows
+    ]
 
 
 def _choices(table: Table) -> list[tuple[int, str, list[str]]]:
-    """The axes that a table can be filtered by: place, name and values. None of a table that one sees at a glance."""
+    """The axes that a table can be filtered by: place, name and values; none for a table of one or two rows."""
     if len(table.rows) < 3:
         return []
     values = [list(dict.fromkeys(row.labels[i] for row in table.rows)) for i in range(len(table.axes))]
@@ -187,38 +191,38 @@ def _pictures(album: _Album, table: Table) -> list[Picture]:
     return [album.png(f"{table.title}-{i}", alt, png) for i, (alt, png) in enumerate(table.pictures, 1)]
 
 
-def _hook(text: str) -> str:
-    """A class for a cell of text: is-does-not-hold. None for a long text."""
+def _css_class(text: str) -> str:
+    """The class of a cell with a short text, as is-does-not-hold."""
     return "is-" + "-".join(re.findall(r"\w+", text.lower())) if 0 < len(text) <= 24 else ""
 
 
-def _gallery(album: _Album, title: str, runs: Sequence[Named], sizes: Sizes) -> Gallery:
+def _gallery(album: _Album, title: str, runs: Sequence[LabelledRun], sizes: Sizes) -> Gallery:
     made = Gallery(title)
-    given: dict[bytes, int] = {}
+    inputs: dict[bytes, int] = {}
     for named in runs:
         images = figures.arrays(named.run)
         if "points" in images or ("input" in images and _are_points(images["input"])):
             _add_points(album, made, named, images, sizes)
         else:
-            _add_images(album, made, named, images, sizes, given)
+            _add_images(album, made, named, images, sizes, inputs)
         _add_codes(album, made, named, images, sizes)
-        curves = charts.losses(named.run, named.label, sizes.steps)
+        losses = charts.losses(named.run, named.label, sizes.steps)
         name = f"{_file(named)}-losses"
-        pictures = [album.svg(f"{name}-{player}", f"loss of {player}", drawn) for player, drawn in curves]
+        pictures = [album.svg(f"{name}-{player}", f"loss of {player}", curve) for player, curve in losses]
         if pictures:
             made.losses.append(Figure(f"{named.label}{_diverged(named.run)}", named.words, tuple(pictures)))
     made.trade_offs = _drawings(album, title, charts.trade_off(runs))
-    made.levels = _drawings(album, title, charts.levels(runs))
+    made.noise_levels = _drawings(album, title, charts.noise_levels(runs))
     made.legend = [(named, Markup(key)) for named, key in charts.legend(runs)]
     return made
 
 
-def _file(named: Named) -> str:
-    return f"{named.run.name}-{named.run.id}"
+def _file(named: LabelledRun) -> str:
+    return f"{named.run.name}-{named.run.key}"
 
 
 def _drawings(album: _Album, title: str, found: Iterable[charts.Chart]) -> list[Drawing]:
-    return [Drawing(album.svg(f"{title}-{chart.name}", chart.title, chart.drawn), chart.caption) for chart in found]
+    return [Drawing(album.svg(f"{title}-{chart.name}", chart.title, chart.svg), chart.caption) for chart in found]
 
 
 def _diverged(run: Run) -> str:
@@ -227,81 +231,87 @@ def _diverged(run: Run) -> str:
 
 
 def _are_points(images: np.ndarray) -> bool:
-    """Whether [n, C, H, W] are points of the plane or of space, kept as images of one row."""
+    """Whether [n, C, H, W] are points in two or three dimensions, stored as images of one row."""
     return images.shape[1:3] == (1, 1) and images.shape[3] <= 3
 
 
-def _add_points(album: _Album, made: Gallery, named: Named, images: Mapping[str, np.ndarray], sizes: Sizes) -> None:
+def _add_points(
+    album: _Album, made: Gallery, named: LabelledRun, images: Mapping[str, np.ndarray], sizes: Sizes
+) -> None:
     """Samples over test points."""
     real = images["points"] if "points" in images else images["input"].reshape(len(images["input"]), -1) / 255
     if "points_sampled" in images:
-        drawn = images["points_sampled"]
+        sampled = images["points_sampled"]
     elif "samples" in images:
-        drawn = images["samples"].reshape(len(images["samples"]), -1) / 255
+        sampled = images["samples"].reshape(len(images["samples"]), -1) / 255
     else:
         return
     alt = f"samples of {named.label} over test points"
-    picture = charts.cloud(real[: sizes.points], drawn[: sizes.points], alt)
-    made.clouds.append(_figure(named, album.svg(f"{_file(named)}-points", alt, picture)))
+    picture = charts.points(real[: sizes.points], sampled[: sizes.points], alt)
+    made.points.append(_figure(named, album.svg(f"{_file(named)}-points", alt, picture)))
 
 
-def _figure(named: Named, *pictures: Picture, names: tuple[str, ...] = ()) -> Figure:
+def _figure(named: LabelledRun, *pictures: Picture, names: tuple[str, ...] = ()) -> Figure:
     return Figure(named.label, named.words, pictures, names)
 
 
 def _add_images(
     album: _Album,
     made: Gallery,
-    named: Named,
+    named: LabelledRun,
     images: Mapping[str, np.ndarray],
     sizes: Sizes,
-    given: dict[bytes, int],
+    inputs: dict[bytes, int],
 ) -> None:
-    """given: the test images that stand above strips already, and their number."""
+    """inputs: the test images that are shown above strips already, and their number."""
     file, label = _file(named), named.label
 
     def add(what: str, alt: str, png: bytes) -> Picture:
         return album.png(f"{file}-{what}", f"{alt} {label}", png)
 
     if "reconstruction" in images:
-        shown = images["input"][:SHOWN]
-        if shown.tobytes() not in given:
-            given[shown.tobytes()] = number = len(given) + 1
+        shown = images["input"][:STRIP_IMAGES]
+        if shown.tobytes() not in inputs:
+            inputs[shown.tobytes()] = number = len(inputs) + 1
             picture = album.png(f"input-{made.title}-{number}", "test images", figures.strip(shown))
-            made.strips.append(Figure("test images", "", (picture,), given=True))
-        png = figures.strip(images["reconstruction"][:SHOWN])
+            made.strips.append(Figure("test images", "", (picture,), is_input=True))
+        png = figures.strip(images["reconstruction"][:STRIP_IMAGES])
         made.strips.append(_figure(named, add("reconstruction", "reconstructions by", png)))
     if "denoised" in images:
         noise = figures.noise_of(named.run)
         if noise not in made.denoised:
-            png = figures.strip(images["corrupted"][:SHOWN])
+            png = figures.strip(images["corrupted"][:STRIP_IMAGES])
             picture = album.png(f"corrupted-{made.title}-{noise}", f"noisy test images, {noise}", png)
-            made.denoised[noise] = [Figure("noisy test images", "", (picture,), given=True)]
-        png = figures.strip(images["denoised"][:SHOWN])
+            made.denoised[noise] = [Figure("noisy test images", "", (picture,), is_input=True)]
+        png = figures.strip(images["denoised"][:STRIP_IMAGES])
         made.denoised[noise].append(_figure(named, add("denoised", "noisy images denoised by", png)))
     if "samples" in images:
-        drawn = images["samples"]
-        png = figures.square(drawn, sizes.side[drawn.shape[1]])
+        samples = images["samples"]
+        png = figures.square(samples, sizes.samples[samples.shape[1]])
         made.samples.append(_figure(named, add("samples", "samples of", png)))
     if "interpolation_latent" in images:
-        rows = zip(images["interpolation_latent"][: sizes.pairs], images["interpolation_pixel"], strict=False)
+        rows = zip(images["interpolation_latent"][: sizes.interpolations], images["interpolation_pixel"], strict=False)
         pairs = [figures.grid(np.stack(pair)) for pair in rows]
-        alt = "between two test images, above through the codes, below through the pixels,"
-        made.between.append(_figure(named, *(add(f"between-{i}", alt, png) for i, png in enumerate(pairs, 1))))
+        alt = "interpolations between two test images, through codes above and through pixels below,"
+        made.interpolations.append(
+            _figure(named, *(add(f"interpolation-{i}", alt, png) for i, png in enumerate(pairs, 1)))
+        )
     if "class_style" in images:
         styles = images["class_style"][: sizes.styles]
-        names = tuple(map(str, range(styles.shape[1]))) if styles.shape[1] <= CLASSES else ()
+        names = tuple(map(str, range(styles.shape[1]))) if styles.shape[1] <= MAX_CLASS_NAMES else ()
         picture = add("class_style", "one code a row, one label a column, by", figures.grid(styles))
         made.styles.append(_figure(named, picture, names=names))
 
 
-def _add_codes(album: _Album, made: Gallery, named: Named, images: Mapping[str, np.ndarray], sizes: Sizes) -> None:
-    """Of two latents: what codes decode to, where that is images, and the codes of test images."""
+def _add_codes(
+    album: _Album, made: Gallery, named: LabelledRun, images: Mapping[str, np.ndarray], sizes: Sizes
+) -> None:
+    """With two latents: decoded images at a grid of codes, and the codes of test images."""
     pictures = []
     file, label = _file(named), named.label
     if "manifold" in images and not _are_points(images["manifold"][0]):
         cells = images["manifold"]
-        every = max(len(cells) // sizes.cells, 1)
+        every = max(len(cells) // sizes.manifold, 1)
         alt = f"manifold of {label}: decoded at a grid of codes"
         pictures.append(album.png(f"{file}-manifold", alt, figures.grid(cells[::every, ::every])))
     if "codes" in images and images["codes"].shape[1] == 2:

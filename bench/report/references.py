@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bench.report.runs import Run
-from bench.report.statistics import decimals, estimate, number, text
+from bench.report.statistics import decimals, estimate, format_estimate, format_number
 from bench.report.tables import Cell, Column, Row, Table
 
 _READ = {"scan": "read in the paper", "seen": "read in public code", "quoted": "quoted elsewhere"}
@@ -23,11 +23,11 @@ def references() -> list[dict[str, Any]]:
 
 
 def differing(run: Run, reference: dict[str, Any]) -> list[str]:
-    """Each setting in which a run is not like a published number: "key theirs, not ours"."""
-    of_metric = run.ok[0]["metrics"][reference["metric"]].get("settings", {})
+    """Each setting in which a run differs from a published number, as "key: theirs, here ours"."""
+    evaluation = run.ok[0]["metrics"][reference["metric"]].get("settings", {})
     found = []
     for key, theirs in reference["setting"].items():
-        ours = run.settings.get(key) if "." in key else of_metric.get(key)
+        ours = run.settings.get(key) if "." in key else evaluation.get(key)
         if ours != theirs:
             shown = (str(value).lower() if isinstance(value, bool) else f"{value}" for value in (theirs, ours))
             found.append("{}: {}, here {}".format(key, *("-" if value == "None" else value for value in shown)))
@@ -35,7 +35,7 @@ def differing(run: Run, reference: dict[str, Any]) -> list[str]:
 
 
 def table(runs: Sequence[Run]) -> Table | None:
-    """A row for each run and published number of its model, data set and metric; None where there is none."""
+    """A row for each run and published number of its model, data set and metric; None if there is none."""
     rows = []
     for run in runs:
         for reference in references():
@@ -45,11 +45,13 @@ def table(runs: Sequence[Run]) -> Table | None:
                 continue
             ours = estimate(values)
             digits = decimals([ours])
-            published = number(reference["value"], digits) + (f" ± {reference['se']:g}" if "se" in reference else "")
+            published = format_number(reference["value"], digits) + (
+                f" ± {reference['se']:g}" if "se" in reference else ""
+            )
             cells = [
                 published,
-                text(ours, digits),
-                number(ours.mean - reference["value"], digits),
+                format_estimate(ours, digits),
+                format_number(ours.mean - reference["value"], digits),
                 "; ".join(differing(run, reference)) or "none of those known",
                 f"{reference['source']} ({_READ[reference['read']]})",
             ]
@@ -61,9 +63,9 @@ def table(runs: Sequence[Run]) -> Table | None:
     return Table(
         "references",
         "Published numbers",
-        "A number that was measured under other settings is no target: each that differs is named.",
+        "A number that was measured under other settings is no target. Each setting that differs is named.",
         ("model", "dataset", "metric"),
         tuple(Column(name, "", None, None) for name in names),
         rows,
-        notes=["± behind a published number is what its source gives, behind ours a 95 % interval over seeds."],
+        notes=["± is what the source gives for a published number, and a 95 % interval over seeds for ours."],
     )

@@ -1,17 +1,20 @@
-"""Records to runs: a run is one configuration, with a record a seed, and the axes are what runs differ in."""
+"""Records to runs: a run is one configuration on one data set, with a record per seed; axes are what runs differ in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.report.comparability import Evaluation, describe_evaluations, evaluation_of
 from bench.runs import store
 
 Record = dict[str, Any]
-WHERE_DATA_LIE = {"dataset.root", "dataset.path"}
+DATA_LOCATION = {"dataset.root", "dataset.path", "dataset.name"}
+# Axes that a table has only if choices and settings do not tell runs apart.
+RECORD_AXES = ("schema", "evaluation", "id")
 
 
 def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -24,17 +27,31 @@ def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True)
 class Run:
-    """One configuration; records are in the order of their seeds."""
+    """One configuration; records are in the order of their seeds.
+
+    distinctions: labels by axis that tell runs apart which else look equal: of "dataset" the name with the first
+    digits of the fingerprint; of "schema" and "evaluation", for runs of one id.
+    """
 
     records: tuple[Record, ...]
+    distinctions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         return self.records[0]["id"]
 
     @property
+    def key(self) -> str:
+        """The id, made unique within a report."""
+        return "-".join([self.id, *self.distinctions.values()])
+
+    @property
     def name(self) -> str:
         return self.records[0]["name"]
+
+    @property
+    def schema(self) -> int:
+        return self.records[0]["schema"]
 
     @property
     def choices(self) -> dict[str, str | None]:
@@ -42,7 +59,7 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Every key of the configuration in dotted form, as model.beta."""
+        """Every key of the configuration in dotted form, as model.beta. Where code lies is no setting."""
         keys = dict(_flatten(self.records[0]["config"], ""))
         return {key: value for key, value in keys.items() if "." in key and "_target_" not in key}
 
@@ -55,114 +72,215 @@ class Run:
         entries = {r["seed"]: r["metrics"].get(metric) for r in self.ok}
         return {seed: entry["value"] for seed, entry in entries.items() if entry and entry["value"] is not None}
 
+    def evaluation(self, metric: str) -> Evaluation:
+        """How the numbers of a metric were measured; empty where there is none."""
+        entries = [entry for r in self.ok if (entry := r["metrics"].get(metric)) and entry["value"] is not None]
+        return evaluation_of(entries[0]) if entries else ()
+
     def first(self, key: str) -> Any:
-        """What the first record that has it says under key: a run that failed early lacks some."""
+        """The first record's entry under this key that is not empty: a run that failed early has few."""
         return next((r[key] for r in self.records if r.get(key)), None)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The hash of the data; None where the run ended before it saw any."""
+        return (self.first("data") or {}).get("fingerprint")
+
+    @property
+    def dataset(self) -> str | None:
+        """The data set's own name, or else the option that was chosen."""
+        chosen = self.choices.get("dataset")
+        return chosen and ((self.first("data") or {}).get("name") or chosen)
 
     def value(self, axis: str) -> Any:
         """The choice or setting of that name; None where the run has no such thing."""
-        if axis == "id":
-            return self.id
+        if axis in ("id", "schema", "dataset"):
+            return getattr(self, axis)
+        if axis == "evaluation":
+            return self.distinctions.get(axis)
         return self.choices.get(axis) if axis in self.choices else self.settings.get(axis)
 
     def has(self, axis: str, value: Any) -> bool:
+        if axis == "dataset" and value == self.label(axis):
+            return True
         return bool(self.value(axis) == (tuple(value) if isinstance(value, list) else value))
 
     def label(self, axis: str) -> str:
-        """What a table shows of value(axis)."""
+        """value(axis) as a table shows it. Different values have different labels."""
+        if axis in self.distinctions:
+            return self.distinctions[axis]
         value = self.value(axis)
         if isinstance(value, float):
-            return f"{value:g}"
+            return short if float(short := f"{value:g}") == value else repr(value)
         return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def load(results: Path, sweeps: Sequence[str]) -> list[Run]:
-    """The runs of some sweeps in the order they were started; a run that several hold is taken once.
+    """The runs of some sweeps in the order they were started; a seed that several sweeps hold is taken once.
 
-    Raises InputError on a sweep that does not exist or is empty, and on a record that cannot be read.
+    Records are seeds of one run only if id, schema and data are equal and no metric was measured in two ways; else
+    they are several runs. Raises InputError on a sweep that does not exist or is empty, and on a record that cannot be
+    read.
     """
-    kept: dict[tuple[str, int], Record] = {}
-    for sweep in sweeps:
-        for found in store.find(results, sweep):
-            key = (found["id"], found["seed"])
-            if key not in kept or (found["status"] == "ok" != kept[key]["status"]):
-                kept[key] = found
     by_id: dict[str, list[Record]] = {}
-    for found in sorted(kept.values(), key=lambda r: r["started"]):
-        by_id.setdefault(found["id"], []).append(found)
-    return [Run(tuple(sorted(records, key=lambda r: r["seed"]))) for records in by_id.values()]
+    for sweep in sweeps:
+        for record in store.find(results, sweep):
+            by_id.setdefault(record["id"], []).append(record)
+    runs = [run for records in by_id.values() for run in _runs_of_id(records)]
+    return _distinguish_datasets(sorted(runs, key=lambda run: min(r["started"] for r in run.records)))
 
 
-def wrong(message: str) -> Exception:
+def _runs_of_id(records: Sequence[Record]) -> list[Run]:
+    by_schema: dict[int, list[Record]] = {}
+    for record in records:
+        by_schema.setdefault(record["schema"], []).append(record)
+    runs = []
+    for schema, group in by_schema.items():
+        distinctions = {"schema": str(schema)} if len(by_schema) > 1 else {}
+        for same_data in _split_by_data(group):
+            parts = _split_by_evaluation(same_data)
+            labels = describe_evaluations([evaluations for evaluations, _ in parts])
+            for label, (_, part) in zip(labels, parts, strict=True):
+                evaluation = {"evaluation": label} if label else {}
+                runs.append(Run(_one_per_seed(part), distinctions | evaluation))
+    return runs
+
+
+def _split_by_data(records: Sequence[Record]) -> list[list[Record]]:
+    """Records without data ended before they saw any: they belong to the others, if these agree."""
+    groups: dict[str | None, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record["data"]["fingerprint"] if record["data"] else None, []).append(record)
+    if None in groups and len(groups) == 2:
+        return [list(records)]
+    return list(groups.values())
+
+
+def _split_by_evaluation(records: Sequence[Record]) -> list[tuple[dict[str, Evaluation], list[Record]]]:
+    """Records in groups within which each metric was measured in one way, and the way of each metric."""
+    groups: list[tuple[dict[str, Evaluation], list[Record]]] = []
+    for record in records:
+        measured = {name: evaluation_of(m) for name, m in record["metrics"].items() if m["value"] is not None}
+        for known, group in groups:
+            if all(known.get(name, way) == way for name, way in measured.items()):
+                known.update(measured)
+                group.append(record)
+                break
+        else:
+            groups.append((measured, [record]))
+    return groups
+
+
+def _one_per_seed(records: Sequence[Record]) -> tuple[Record, ...]:
+    """The first record of each seed, or the first that is ok."""
+    by_seed: dict[int, Record] = {}
+    for record in records:
+        known = by_seed.get(record["seed"])
+        if known is None or (record["status"] == "ok" != known["status"]):
+            by_seed[record["seed"]] = record
+    return tuple(by_seed[seed] for seed in sorted(by_seed))
+
+
+def _distinguish_datasets(runs: Sequence[Run]) -> list[Run]:
+    """Adds the first digits of the fingerprint to the names of data sets that have the same name and options."""
+    by_name: dict[Any, list[str]] = {}
+    names = [(run.dataset, tuple(sorted(_dataset_settings(run).items(), key=str))) for run in runs]
+    for run, name in zip(runs, names, strict=True):
+        if run.fingerprint and run.fingerprint not in by_name.setdefault(name, []):
+            by_name[name].append(run.fingerprint)
+    made = []
+    for run, name in zip(runs, names, strict=True):
+        prints = by_name.get(name, [])
+        if len(prints) > 1 and run.fingerprint:
+            digits = next(n for n in range(8, 1000) if len({p[:n] for p in prints}) == len(prints))
+            label = f"{run.dataset} (images {run.fingerprint[:digits]})"
+            run = replace(run, distinctions={"dataset": label, **run.distinctions})
+        made.append(run)
+    return made
+
+
+def _dataset_settings(run: Run) -> dict[str, Any]:
+    return {k: v for k, v in run.settings.items() if k.startswith("dataset.") and k not in DATA_LOCATION}
+
+
+def input_error(message: str) -> Exception:
     """An InputError, to be raised."""
     from bench.core import InputError  # imports torch, which a report without an error does without
 
     return InputError(message)
 
 
-def swept(runs: Sequence[Run]) -> list[str]:
+def varying_axes(runs: Sequence[Run]) -> list[str]:
     """The axes: choices with two values or more, then settings that differ within the same choices.
 
-    A group that a model does not use makes no axis, nor does the place where data lie. Where two runs are alike in
-    all of these, their id is an axis.
+    A group or a key that some runs do not have makes no axis, nor does the place where data lie. RECORD_AXES follow
+    where runs are alike in all of these.
     """
-    axes = [a for a in runs[0].choices if len({run.value(a) for run in runs} - {None}) > 1]
+    groups = list(dict.fromkeys(group for run in runs for group in run.choices))
+    axes = [a for a in groups if len({run.value(a) for run in runs} - {None}) > 1]
     alike: dict[tuple, list[Run]] = {}
     for run in runs:
-        alike.setdefault(tuple(run.choices.values()), []).append(run)
+        alike.setdefault(tuple(run.value(group) for group in groups), []).append(run)
     differing = {
         key
-        for group in alike.values()
-        for key in {key for run in group for key in run.settings}
-        if len({run.settings.get(key) for run in group}) > 1
+        for same_choices in alike.values()
+        for key in {key for run in same_choices for key in run.settings}
+        if len({run.settings[key] for run in same_choices if key in run.settings}) > 1
     }
-    axes += sorted(differing - WHERE_DATA_LIE)
-    distinct = {tuple(run.choices.values()) + tuple(run.value(a) for a in axes) for run in runs}
-    return axes if len(distinct) == len(runs) else [*axes, "id"]
+    axes += sorted(differing - DATA_LOCATION)
+    for axis in RECORD_AXES:
+        named: dict[tuple, set[Any]] = {}
+        for run in runs:
+            name = *(run.label(group) for group in groups), *(run.value(a) for a in axes)
+            named.setdefault(name, set()).add(run.value(axis))
+        if any(len(values) > 1 for values in named.values()):
+            axes.append(axis)
+    return axes
 
 
 def check_axes(runs: Sequence[Run], option: str, names: Sequence[str]) -> None:
     """Raises InputError where a name is neither a group nor a key of any run's configuration."""
-    known = list(dict.fromkeys([*runs[0].choices, "id", *sorted({key for run in runs for key in run.settings})]))
+    choices = dict.fromkeys(group for run in runs for group in run.choices)
+    known = dict.fromkeys([*choices, *RECORD_AXES, *sorted({key for run in runs for key in run.settings})])
     for name in names:
         if name not in known:
-            raise wrong(f"{option}={name} is not known: these runs have {', '.join(known)}")
+            raise input_error(f"{option}={name} is not known: these runs have {', '.join(known)}")
 
 
-def only(runs: Sequence[Run], wanted: Any) -> list[Run]:
-    """The runs with these values, or one of a list of them, by axis; a run that has no such thing stays.
+def select(runs: Sequence[Run], only: Any) -> list[Run]:
+    """The runs with these values, or one of a list of them, by axis; a run that has no value of an axis is kept.
 
-    Raises InputError where wanted is no mapping, an axis is not known, or no run has a value.
+    Raises InputError where `only` is no mapping, an axis is not known, or no run has a value.
     """
-    if not isinstance(wanted, Mapping):
-        raise wrong(f"only={wanted} is not a mapping: give axes and their values, as {{likelihood: bernoulli}}")
-    check_axes(runs, "only", list(wanted))
-    left = list(runs)
-    for axis, value in wanted.items():
+    if not isinstance(only, Mapping):
+        raise input_error(f"only={only} is not a mapping: give axes and their values, as {{likelihood: bernoulli}}")
+    check_axes(runs, "only", list(only))
+    selected = list(runs)
+    for axis, value in only.items():
         values = value if isinstance(value, list) and not any(run.has(axis, value) for run in runs) else [value]
         for one in values:
             if not any(run.has(axis, one) for run in runs):
-                there = dict.fromkeys(run.label(axis) for run in runs if run.value(axis) is not None)
-                raise wrong(f"only={{{axis}: {one}}}: no run has that, there is {', '.join(there)}")
-        left = [run for run in left if run.value(axis) is None or any(run.has(axis, one) for one in values)]
-    if not left:
-        raise wrong(f"only={dict(wanted)} leaves no run: each value is there, but no run has all")
-    return left
+                known = dict.fromkeys(run.label(axis) for run in runs if run.value(axis) is not None)
+                raise input_error(f"only={{{axis}: {one}}}: no run has that, there is {', '.join(known)}")
+        selected = [run for run in selected if run.value(axis) is None or any(run.has(axis, one) for one in values)]
+    if not selected:
+        raise input_error(f"only={dict(only)} selects no run: each value is there, but no run has all of them")
+    return selected
 
 
 def check_metrics(runs: Sequence[Run], names: Sequence[str], known: Sequence[str]) -> None:
     """Raises InputError where no run records a metric of that name; runs that all failed record none to check by."""
     for name in names:
         if name not in known and any(run.ok for run in runs):
-            raise wrong(f"metrics={name} is not known: these runs record {', '.join(known)}")
+            raise input_error(f"metrics={name} is not known: these runs record {', '.join(known)}")
 
 
-def ordered(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:
-    """Sorted by the axes, one after the other: numbers by size, names as they were started, what is not there last."""
+def sort_runs(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:
+    """Sorted by the axes in turn: numbers by size, names in the order they were started, missing values last."""
     position: dict[tuple[str, Any], int] = {}
     for run in runs:
         for axis in axes:
-            position.setdefault((axis, run.value(axis)), len(position))
+            position.setdefault((axis, run.label(axis)), len(position))
 
     def place(run: Run) -> list[tuple[int, float]]:
         places: list[tuple[int, float]] = []
@@ -173,7 +291,7 @@ def ordered(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:
             elif isinstance(value, int | float):
                 places.append((0, value))
             else:
-                places.append((1, position[axis, value]))
+                places.append((1, position[axis, run.label(axis)]))
         return places
 
     return sorted(runs, key=place)

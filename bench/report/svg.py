@@ -1,15 +1,16 @@
-"""Small charts as SVG: axes, and marks between them. Lengths are pixels; colours follow the page they stand in."""
+"""Small charts as SVG: axes, and marks between them. Lengths are in pixels; colours follow the page around them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from markupsafe import escape
 
-# Petroff 2021, "Accessible color sequences for data visualization": ten that the colour-blind tell apart, here in an
-# order whose first are the darkest. A page may lighten them by their class names, c0 to c9.
+# Petroff 2021, "Accessible color sequences for data visualization": ten colours that the colour-blind distinguish, the
+# darkest first. A page may lighten them by their class names, c0 to c9.
 COLOURS = (
     "#3f90da", "#e76300", "#832db6", "#bd1f01", "#717581", "#a96b59", "#ffa90e", "#94a4a2", "#b9ac70", "#92dadd",
 )  # fmt: skip
@@ -28,7 +29,7 @@ _VIRIDIS = (
     "#fde725",
 )
 TEXT = 12
-_LETTER = 6.6  # a letter's width at that size, on average
+_LETTER = 6.6  # average width of a letter at that size
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies, from 0 at low to 1 at high; what lies outside is put on the nearer end."""
+        """The place of a value, from 0 at low to 1 at high; a value outside is put on the nearer end."""
         if self.log:
             value = max(value, self.low)
             place = math.log(value / self.low) / math.log(self.high / self.low)
@@ -63,9 +64,9 @@ class Axis:
 
 
 def axis(values: Iterable[float], log: bool = False) -> Axis:
-    """An axis that holds at least one value, with a twentieth to spare on both sides; log: of positive values."""
-    held = list(values)
-    low, high = min(held), max(held)
+    """An axis of at least one value, with a margin of a twentieth on both sides; log: of positive values."""
+    shown = list(values)
+    low, high = min(shown), max(shown)
     if log:
         spare = max((high / low) ** 0.05, 1.02)
         return Axis(low / spare, high * spare, True)
@@ -74,13 +75,13 @@ def axis(values: Iterable[float], log: bool = False) -> Axis:
 
 
 def spans(values: Sequence[float], ratio: float) -> bool:
-    """Whether values are positive and the largest is over ratio times the smallest."""
+    """Whether values are positive and the largest is more than ratio times the smallest."""
     return bool(values) and min(values) > 0 and max(values) > ratio * min(values)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A box between two axes with room for their numbers and names, in a picture of width x height."""
+    """A box between two axes with room for their numbers and names, in a picture of width x height; right: margin."""
 
     width: int
     height: int
@@ -89,9 +90,9 @@ class Plot:
     x_name: str = ""
     y_name: str = ""
     title: str = ""
-    right: int = 8  # kept free there
+    right: int = 8
 
-    @property
+    @cached_property  # for each point of every curve
     def left(self) -> float:
         widest = max((len(number(tick)) for tick in self.y.ticks()), default=1)
         return 8 + widest * _LETTER + (TEXT + 4 if self.y_name else 0)
@@ -108,8 +109,8 @@ class Plot:
         across, down = self.width - self.right - self.left, self.bottom - self.top
         return self.left + self.x.share(x) * across, self.bottom - self.y.share(y) * down
 
-    def drawn(self, marks: Iterable[str], alt: str) -> str:
-        """The whole picture; alt says in words what it shows."""
+    def render(self, marks: Iterable[str], alt: str) -> str:
+        """The whole picture, with its alternative text."""
         return svg(self.width, self.height, alt, [*self._frame(), *marks])
 
     def _frame(self) -> Iterable[str]:
@@ -134,7 +135,7 @@ _LINE = 'fill="none" stroke="currentColor"'
 
 
 def svg(width: int, height: int, alt: str, parts: Iterable[str]) -> str:
-    """A picture without a name space, as HTML takes it: `standalone` adds what a file needs."""
+    """A picture without a namespace, for HTML: `standalone` adds what a file needs."""
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     return (
         f'<svg class="chart" role="img" aria-label="{escape(alt)}" {size}>'
@@ -142,10 +143,10 @@ def svg(width: int, height: int, alt: str, parts: Iterable[str]) -> str:
     )
 
 
-def standalone(drawn: str) -> str:
-    """What `svg` made, as the text of a file."""
+def standalone(picture: str) -> str:
+    """The text of a file with a picture that `svg` made."""
     space = 'xmlns="http://www.w3.org/2000/svg" style="background:#fff"'
-    return drawn.replace("<svg ", f"<svg {space} ", 1)
+    return picture.replace("<svg ", f"<svg {space} ", 1)
 
 
 def number(value: float) -> str:
@@ -157,24 +158,24 @@ def text(x: float, y: float, words: str, anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" fill="currentColor"{anchored}>{escape(words)}</text>'
 
 
-def wide(words: str) -> float:
-    """About how wide a text is."""
+def text_width(words: str) -> float:
+    """Approximate."""
     return len(words) * _LETTER
 
 
 def mark(parts: Iterable[str], title: str, words: str, colour: str = "") -> str:
-    """Parts that belong together: their title is shown on hovering, and a filter finds them by their words."""
+    """Parts of one mark: their title is shown on hovering, and a filter finds them by their words."""
     inner = "".join(parts)
     return f'<g data-words="{escape(words)}"{colour}><title>{escape(title)}</title>{inner}</g>'
 
 
 def colour(i: int) -> str:
-    """The i-th colour, as attributes of a group; after ten they begin again."""
+    """The i-th colour, as attributes of a group; after ten they repeat."""
     return f' class="c{i % len(COLOURS)}" color="{COLOURS[i % len(COLOURS)]}"'
 
 
 def polyline(points: Sequence[tuple[float, float]], i: int = 0, width: float = 1.5) -> str:
-    """A line in the group's colour, dashed from the eleventh on, as its colour then stands for two."""
+    """A line in the colour of its group, dashed from the eleventh on, where colours repeat."""
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     dash = _DASHES[i // len(COLOURS) % len(_DASHES)]
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
@@ -202,7 +203,7 @@ def dots(points: Iterable[tuple[float, float]], size: float = 3) -> str:
 
 
 def shade(share: float) -> str:
-    """A colour between viridis' dark end, 0, and its light one, 1."""
+    """A colour of viridis, from its dark end, 0, to its light end, 1."""
     place = min(max(share, 0.0), 1.0) * (len(_VIRIDIS) - 1)
     i = min(int(place), len(_VIRIDIS) - 2)
     ends = [[int(c[j : j + 2], 16) for j in (1, 3, 5)] for c in _VIRIDIS[i : i + 2]]

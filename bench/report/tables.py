@@ -1,21 +1,20 @@
-"""Runs to tables: what may be compared stands in one block, and every cell says a number or why there is none."""
+"""Runs to tables: a block holds what may be compared, and every cell a number or the reason why there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from bench.report import notes
-from bench.report.runs import Run, ordered
-from bench.report.statistics import Better, Estimate, decimals, estimate, text, winning
-
-# Numbers of p(x|z): comparable within one likelihood key only. The rest is comparable within a data set.
-LIKELIHOOD_METRICS = ("elbo", "kl", "reconstruction_nll", "bits_per_dim", "log_likelihood", "bdmc_gap", "ais_minus_iw")
+from bench.report.comparability import group_key, is_likelihood_metric
+from bench.report.runs import Run, sort_runs
+from bench.report.statistics import Better, Estimate, best_group, decimals, estimate, format_estimate
 
 
 @dataclass(frozen=True)
 class Column:
-    """A metric, and where axes were pivoted into columns the value of each, as "bernoulli, none"."""
+    """A metric, and the values of the axes that are pivoted into columns, as "bernoulli, none"."""
 
     metric: str
     pivot: str
@@ -24,7 +23,7 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """Where the best is."""
+        """The better direction."""
         if self.better == "closest":
             return f"→ {self.ideal:g}"
         return {"lower": "↓", "higher": "↑", None: ""}[self.better]
@@ -36,40 +35,40 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """status: ok, n/a, what a run that has no number ended as, or "not run"; marks: numbers of footnotes."""
+    """status: ok, n/a, how a run without a number ended, or "not run"."""
 
     run: Run | None
     status: str
     text: str
     estimate: Estimate | None = None
     values: dict[int, float] = field(default_factory=dict)  # by seed
-    best: bool = False  # or not distinguishable from it
-    marks: tuple[int, ...] = ()
+    best: bool = False  # or not significantly different from it
+    footnotes: tuple[int, ...] = ()
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
     labels: tuple[str, ...]
-    marks: tuple[int, ...]
+    footnotes: tuple[int, ...]
     seeds: str
     cells: tuple[Cell, ...]
 
 
 @dataclass
 class Table:
-    """A block: within it, and within a metric, means are ranked."""
+    """A block: means of a metric are ranked within it."""
 
-    data: str
+    dataset: str
     title: str
-    why: str
+    caption: str
     axes: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: list[Row]
     footnotes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    prose: bool = False  # its cells are sentences, which may be broken into lines
-    pictures: list[tuple[str, bytes]] = field(default_factory=list)  # what it shows in words, and a PNG of it
+    prose: bool = False  # cells are sentences, which may be broken into lines
+    pictures: list[tuple[str, bytes]] = field(default_factory=list)  # alternative text, and a PNG
 
 
 @dataclass(frozen=True)
@@ -81,149 +80,144 @@ class Layout:
     metrics: tuple[str, ...]
 
 
-def of_likelihood(metric: str) -> bool:
-    return metric.startswith(LIKELIHOOD_METRICS) and not metric.endswith(notes.SHARED)
-
-
-def _answered(runs: Sequence[Run], metrics: Sequence[str]) -> tuple[str, ...]:
-    """The metrics that some row has a number of; all of them where there is none, or no row is ok."""
-    return tuple(m for m in metrics if any(run.values(m) for run in runs)) or tuple(metrics)
-
-
-def _numbered(runs: Sequence[Run], metrics: Sequence[str]) -> list[Run]:
-    """The runs with a number of any of the metrics; all of them where there is none."""
-    return [run for run in runs if any(run.values(m) for m in metrics)] or list(runs)
-
-
 def known_metrics(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(name for run in runs for r in run.ok for name in r["metrics"]))
 
 
-def by_data(runs: Sequence[Run], layout: Layout) -> dict[str, list[Run]]:
-    """Runs on the same images, under a title; those that ended before they saw any stand with the others."""
-    axes = [a for a in notes.data_axes(runs) if a not in layout.columns]
+def group_by_dataset(runs: Sequence[Run], layout: Layout) -> dict[str, list[Run]]:
+    """Runs on the same images, under a title; data sets that are pivoted into columns share one."""
+    axes = [a for a in notes.dataset_axes(runs) if a not in layout.columns]
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(notes.data_title(run, axes), []).append(run)
-    if "dataset" in layout.columns:
-        return groups
-    parts: dict[str, list[Run]] = {}
-    for title, group in groups.items():
-        prints = list(dict.fromkeys(p for run in group if (p := notes.fingerprint(run))))
-        for run in group:
-            own = notes.fingerprint(run) or (prints[0] if prints else "")
-            parts.setdefault(f"{title} (images {own[:8]})" if len(prints) > 1 else title, []).append(run)
-    return parts
+        groups.setdefault(notes.dataset_title(run, axes), []).append(run)
+    return groups
 
 
-def build(runs: Sequence[Run], layout: Layout, beside: Sequence[str] = (), whole: bool = False) -> list[Table]:
+def build(
+    runs: Sequence[Run], layout: Layout, extra_notes: Sequence[str] = (), all_metrics: bool = False
+) -> list[Table]:
     """For each data set one table of what is comparable across likelihoods, then a block for each likelihood key.
 
-    beside: what every table is to say below it. whole: with the metrics, too, that are n/a in every row; else a note
-    says which and why.
+    extra_notes: are added to every table. all_metrics: also shows metrics that are n/a in every row, which otherwise
+    a note names with the reason.
     """
-    general = tuple(m for m in layout.metrics if not of_likelihood(m))
-    likelihood = tuple(m for m in layout.metrics if of_likelihood(m))
+    general = tuple(m for m in layout.metrics if not is_likelihood_metric(m))
+    likelihood = tuple(m for m in layout.metrics if is_likelihood_metric(m))
     tables = []
-    for title, group in by_data(runs, layout).items():
+    for title, group in group_by_dataset(runs, layout).items():
+        warnings = notes.data_warnings(group)
+        table = partial(_table, layout=layout, all_metrics=all_metrics, dataset=title, data_warnings=warnings)
         blocks: dict[tuple, list[Run]] = {}
         if likelihood:
             keyed = [run for run in group if run.ok and run.first("likelihood_key")]
-            for run in keyed if whole else _numbered(keyed, likelihood):  # a GAN has no number but by annealing
+            for run in keyed if all_metrics else _with_numbers(keyed, likelihood):  # of a GAN only AIS has any
                 blocks.setdefault(tuple(sorted(run.first("likelihood_key").items())), []).append(run)
-        in_blocks = {run.id for block in blocks.values() for run in block}
-        first = group if general else [run for run in group if run.id not in in_blocks]
-        if first:
-            tables.append(_table(first, layout, general or likelihood, whole, title, title, notes.data_size(group)))
+        in_blocks = {run.key for block in blocks.values() for run in block}
+        first = group if general else [run for run in group if run.key not in in_blocks]
+        made = [table(first, general or likelihood, title, notes.dataset_caption(group))] if first else []
         keys = [dict(key) for key in blocks]
-        for key, block in blocks.items():
-            name = f"{title}: {notes.likelihood_title(dict(key))}"
-            tables.append(_table(block, layout, likelihood, whole, title, name, notes.why_apart(dict(key), keys)))
-    for table in tables:
-        table.notes.extend(beside)
-    return tables
+        for key, block in zip(keys, blocks.values(), strict=True):
+            name = f"{title}: {notes.likelihood_title(key)}"
+            made.append(table(block, likelihood, name, notes.block_caption(keys)))
+        made[0].notes += notes.dataset_notes(group, warnings)
+        tables += made
+    return [replace(table, notes=[*table.notes, *extra_notes]) for table in tables]
+
+
+def _with_numbers(runs: Sequence[Run], metrics: Sequence[str]) -> list[Run]:
+    """The runs with a number of any of the metrics; all of them where there is none."""
+    return [run for run in runs if any(run.values(m) for m in metrics)] or list(runs)
 
 
 def _table(
-    runs: Sequence[Run], layout: Layout, asked: tuple[str, ...], whole: bool, data: str, title: str, why: str
+    runs: Sequence[Run],
+    metrics: tuple[str, ...],
+    title: str,
+    caption: str,
+    *,
+    layout: Layout,
+    all_metrics: bool,
+    dataset: str,
+    data_warnings: Mapping[str, Sequence[str]],
 ) -> Table:
+    answered = tuple(m for m in metrics if any(run.values(m) for run in runs))
+    shown = metrics if all_metrics or not answered else answered
     footnotes: dict[str, int] = {}
-    metrics = asked if whole else _answered(runs, asked)
 
-    def marks(texts: Sequence[str]) -> tuple[int, ...]:
+    def numbers(texts: Sequence[str]) -> tuple[int, ...]:
         return tuple(sorted(footnotes.setdefault(text, len(footnotes) + 1) for text in dict.fromkeys(texts)))
 
-    pivots = list(dict.fromkeys(label_of(run, layout.columns) for run in ordered(runs, layout.columns)))
+    pivots = list(dict.fromkeys(labels_along(run, layout.columns) for run in sort_runs(runs, layout.columns)))
     rows: dict[tuple[str, ...], dict[tuple[str, ...], Run]] = {}
-    for run in ordered(runs, layout.rows):
-        rows.setdefault(label_of(run, layout.rows), {})[label_of(run, layout.columns)] = run
-    columns = [Column(m, ", ".join(pivot), *direction(runs, m)) for m in metrics for pivot in pivots]
+    for run in sort_runs(runs, layout.rows):
+        by_pivot = rows.setdefault(labels_along(run, layout.rows), {})
+        pivot = labels_along(run, layout.columns)
+        assert pivot not in by_pivot, "two runs in one cell: the layout holds all axes that tell runs apart"
+        by_pivot[pivot] = run
+    columns = [Column(m, ", ".join(pivot), *direction(runs, m)) for m in shown for pivot in pivots]
 
-    made: dict[tuple[tuple[str, ...], int], Cell] = {}
-    first_marks = {}
-    for labels, at in rows.items():
-        first_marks[labels] = marks([line for run in at.values() for line in notes.of_run(run)])
+    cells: dict[tuple[tuple[str, ...], int], Cell] = {}
+    row_numbers = {}
+    for labels, by_pivot in rows.items():
+        texts = [text for run in by_pivot.values() for text in notes.row_footnotes(run, data_warnings)]
+        row_numbers[labels] = numbers(texts)
         for i, column in enumerate(columns):
-            pivot = pivots[i % len(pivots)]
-            made[labels, i] = _cell(at.get(pivot), column.metric, marks)
+            cells[labels, i] = _cell(by_pivot.get(pivots[i % len(pivots)]), column.metric, numbers)
 
-    for metric in metrics:
-        here = [key for key in made if columns[key[1]].metric == metric]
-        _finish(made, here, columns[here[0][1]], max_n={k: _seeds(v) for k, v in rows.items()})
+    seeds = {labels: max(len(run.ok) for run in by_pivot.values()) for labels, by_pivot in rows.items()}
+    for metric in shown:
+        keys = [key for key in cells if columns[key[1]].metric == metric]
+        _format_and_rank(cells, keys, columns[keys[0][1]], seeds)
     return Table(
-        data,
+        dataset,
         title,
-        why,
+        caption,
         layout.rows,
         tuple(columns),
         [
-            Row(labels, first_marks[labels], _seeds_text(at), tuple(made[labels, i] for i in range(len(columns))))
-            for labels, at in rows.items()
+            Row(labels, row_numbers[labels], _seeds(by_pivot), tuple(cells[labels, i] for i in range(len(columns))))
+            for labels, by_pivot in rows.items()
         ],
         list(footnotes),
-        notes.of_table(runs, layout.rows, metrics)
-        + notes.floors(runs, metrics)
-        + notes.sizes(runs, metrics)
-        + notes.unanswered(runs, [m for m in asked if m not in metrics]),
+        notes.table_notes(runs, (*layout.rows, *layout.columns), shown)
+        + notes.omitted_metrics(runs, [m for m in metrics if m not in shown]),
     )
 
 
-def label_of(run: Run, axes: Sequence[str]) -> tuple[str, ...]:
-    """What names a run along these axes."""
+def labels_along(run: Run, axes: Sequence[str]) -> tuple[str, ...]:
     return tuple(run.label(axis) for axis in axes)
 
 
 def direction(runs: Sequence[Run], metric: str) -> tuple[Better | None, float | None]:
-    """Which way a metric is good, and where closest is best its ideal."""
+    """Whether lower, higher or closest is better, and of the last the ideal."""
     found = [r["metrics"][metric] for run in runs for r in run.ok if metric in r["metrics"]]
     return next(((m["better"], m["ideal"]) for m in found if m["better"]), (None, None))
 
 
-def _seeds(at: dict[tuple[str, ...], Run]) -> int:
-    return max(len(run.ok) for run in at.values())
-
-
-def _seeds_text(at: dict[tuple[str, ...], Run]) -> str:
+def _seeds(by_pivot: Mapping[tuple[str, ...], Run]) -> str:
+    """How many seeds ended well, as "3" or "2 of 3"; several where the columns differ."""
     return ", ".join(
         dict.fromkeys(
             str(len(run.ok)) if len(run.ok) == len(run.records) else f"{len(run.ok)} of {len(run.records)}"
-            for run in at.values()
+            for run in by_pivot.values()
         )
     )
 
 
-def _cell(run: Run | None, metric: str, marks: Callable[[Sequence[str]], tuple[int, ...]]) -> Cell:
+def _cell(run: Run | None, metric: str, numbers: Callable[[Sequence[str]], tuple[int, ...]]) -> Cell:
+    """numbers: gives footnotes with these texts their numbers."""
     if run is None:
         return Cell(None, "not run", "not run")
     if not run.ok:
-        reasons = notes.endings(run)
+        reasons = notes.end_reasons(run)
         status = ", ".join(dict.fromkeys(r["status"] for r in run.records))
-        return Cell(run, status, status, marks=marks(reasons), reason="; ".join(reasons))
+        return Cell(run, status, status, footnotes=numbers(reasons), reason="; ".join(reasons))
     values = run.values(metric)
-    reasons = notes.by_seed([(r, _remark(r["metrics"].get(metric), metric)) for r in run.ok])
+    reasons = notes.group_seeds([(r, _remark(r["metrics"].get(metric), metric)) for r in run.ok])
+    footnotes, reason = numbers(reasons), "; ".join(reasons)
     if not values:
-        return Cell(run, "n/a", "n/a", marks=marks(reasons), reason="; ".join(reasons))
-    return Cell(run, "ok", "", estimate([*values.values()]), values, marks=marks(reasons), reason="; ".join(reasons))
+        return Cell(run, "n/a", "n/a", footnotes=footnotes, reason=reason)
+    return Cell(run, "ok", "", estimate([*values.values()]), values, footnotes=footnotes, reason=reason)
 
 
 def _remark(entry: dict | None, metric: str) -> str | None:
@@ -232,24 +226,22 @@ def _remark(entry: dict | None, metric: str) -> str | None:
     return entry["reason"] or (None if entry["value"] is not None else "no reason was recorded")
 
 
-def _finish(
-    made: dict[tuple[tuple[str, ...], int], Cell],
-    here: Sequence[tuple[tuple[str, ...], int]],
+def _format_and_rank(
+    cells: dict[tuple[tuple[str, ...], int], Cell],
+    keys: Sequence[tuple[tuple[str, ...], int]],
     column: Column,
-    max_n: dict[tuple[str, ...], int],
+    seeds: Mapping[tuple[str, ...], int],
 ) -> None:
     """Writes the numbers of one metric with the same decimals, and finds the best among those that may be ranked."""
     groups: dict[Hashable, dict[tuple[tuple[str, ...], int], dict[int, float]]] = {}
-    known = [e for key in here if (e := made[key].estimate)]
-    digits = decimals(known)
-    for key in here:
-        run, found = made[key].run, made[key].estimate
-        if run and found:
-            groups.setdefault(notes.ranked_with(run, column.metric), {})[key] = made[key].values
-    winners = {key for group in groups.values() for key in winning(group, column.better, column.ideal)}
-    for key in here:
-        cell = made[key]
+    digits = decimals([e for key in keys if (e := cells[key].estimate)])
+    for key in keys:
+        cell = cells[key]
+        if cell.run and cell.estimate:
+            groups.setdefault(group_key(cell.run, column.metric), {})[key] = cell.values
+    best = {key for group in groups.values() for key in best_group(group, column.better, column.ideal)}
+    for key in keys:
+        cell = cells[key]
         if cell.estimate:
-            n = "" if cell.estimate.n == max_n[key[0]] else f" (n={cell.estimate.n})"
-            shown = text(cell.estimate, digits) + n
-            made[key] = replace(cell, text=shown, best=key in winners)
+            n = "" if cell.estimate.n == seeds[key[0]] else f" (n={cell.estimate.n})"
+            cells[key] = replace(cell, text=format_estimate(cell.estimate, digits) + n, best=key in best)

@@ -1,4 +1,4 @@
-"""Claims' verdicts as tables: a row a claim, then a row a comparison."""
+"""Verdicts on claims as tables: a row per claim, then a row per comparison."""
 
 from __future__ import annotations
 
@@ -7,79 +7,82 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.report.claims import FAILS, HOLDS, NOT_RUN, Claim, Comparison, Verdict, judged, whole
+from bench.report.claims import FAILS, HOLDS, NOT_RUN, Claim, Comparison, Verdict, decisive, evaluate
 from bench.report.runs import Run
-from bench.report.statistics import LEVEL, Estimate
-from bench.report.tables import Cell, Column, Layout, Row, Table, by_data
+from bench.report.statistics import ALPHA, Estimate
+from bench.report.tables import Cell, Column, Layout, Row, Table, group_by_dataset
 
 _COLUMNS = ("verdict", "effect (95 % interval)", "p, corrected")
 
 
-def by_title(runs: Sequence[Run], asked: Mapping[str, Claim]) -> dict[str, list[Verdict]]:
+def by_dataset(runs: Sequence[Run], selected: Mapping[str, Claim]) -> dict[str, list[Verdict]]:
     """Verdicts on each data set, under its title."""
-    groups = by_data(runs, Layout(("model",), (), ()))
-    return {title: judged(group, asked) for title, group in groups.items()}
+    groups = group_by_dataset(runs, Layout(("model",), (), ()))
+    return {title: evaluate(group, selected) for title, group in groups.items()}
 
 
-def tables(found: Mapping[str, list[Verdict]], asked: Mapping[str, Claim], drawn: bool = False) -> list[Table]:
-    """For each data set the table of claims, and that of their comparisons; drawn: with each seed's numbers."""
+def tables(found: Mapping[str, list[Verdict]], selected: Mapping[str, Claim], figures: bool = False) -> list[Table]:
+    """For each data set a table of claims and one of their comparisons; figures: with diagrams of seeds' numbers."""
     made = []
     for title, verdicts in found.items():
-        compared = _of_comparisons(title, verdicts)
-        if drawn:
-            compared.pictures += _pictures(verdicts, asked)
-        made += [_of_claims(title, verdicts, asked), compared]
+        comparisons = _of_comparisons(title, verdicts)
+        if figures:
+            comparisons.pictures += _pictures(verdicts, selected)
+        made += [_of_claims(title, verdicts, selected), comparisons]
     return made
 
 
-def _pictures(verdicts: Sequence[Verdict], asked: Mapping[str, Claim]) -> list[tuple[str, bytes]]:
-    from bench.report.diagrams import paired  # with it comes what draws
+def _pictures(verdicts: Sequence[Verdict], selected: Mapping[str, Claim]) -> list[tuple[str, bytes]]:
+    from bench.report.diagrams import paired  # imports matplotlib
 
-    measured = {name: [v for v in verdicts if v.claim == name and v.values[0]] for name in asked}
-    return [(asked[name].says, paired(parts)) for name, parts in measured.items() if parts]
+    measured = {name: [v for v in verdicts if v.claim == name and v.values[0]] for name in selected}
+    return [(selected[name].says, paired(parts)) for name, parts in measured.items() if parts]
 
 
-def _of_claims(title: str, verdicts: Sequence[Verdict], asked: Mapping[str, Claim]) -> Table:
-    rows, left = [], []
+def _of_claims(title: str, verdicts: Sequence[Verdict], selected: Mapping[str, Claim]) -> Table:
+    rows, not_run = [], []
     footnotes: list[str] = []
-    for name, claim in asked.items():
+    for name, claim in selected.items():
         parts = [v for v in verdicts if v.claim == name]
-        if all(v.text == NOT_RUN for v in parts):
-            left.append(name)
+        if all(v.outcome == NOT_RUN for v in parts):
+            not_run.append(name)
             continue
-        decisive = whole(parts)
+        deciding = decisive(parts)
         remarks = list(dict.fromkeys(remark for v in parts for remark in v.remarks))
         footnotes += [remark for remark in remarks if remark not in footnotes]
-        marks = tuple(footnotes.index(remark) + 1 for remark in remarks)
-        rows.append(Row((claim.says,), marks, _seeds(decisive), (*_cells(decisive), _cell(decisive.comparison.told))))
-    counts = [sum(row.cells[0].text == verdict for row in rows) for verdict in (HOLDS, FAILS)]
-    told = f"{counts[0]} hold, {counts[1]} do not, {len(rows) - sum(counts)} are open."
-    why = f"{told} Numbers are of the comparison that decides a claim: the one that fails, is open, or holds by least."
+        numbers = tuple(footnotes.index(remark) + 1 for remark in remarks)
+        cells = *_cells(deciding), _cell(deciding.comparison.description)
+        rows.append(Row((claim.says,), numbers, _seeds(deciding), cells))
+    counts = [sum(row.cells[0].text == outcome for row in rows) for outcome in (HOLDS, FAILS)]
+    caption = (
+        f"{counts[0]} hold, {counts[1]} do not, {len(rows) - sum(counts)} are open. Numbers are of the comparison that "
+        "decides a claim: the one that fails, is open, or holds most weakly."
+    )
     columns = tuple(Column(name, "", None, None) for name in (*_COLUMNS, "decided by"))
-    below = _notes(verdicts)
-    if left:
-        below.append(f"Not run: {', '.join(left)}. Each is filled by bench experiment=claims/<name>.")
-    return Table(title, f"{title}: claims", why, ("claim",), columns, rows, footnotes, below, prose=True)
+    notes = _notes(verdicts)
+    if not_run:
+        notes.append(f"Not run: {', '.join(not_run)}. To run one: bench experiment=claims/<name>.")
+    return Table(title, f"{title}: claims", caption, ("claim",), columns, rows, footnotes, notes, prose=True)
 
 
 def _of_comparisons(title: str, verdicts: Sequence[Verdict]) -> Table:
     rows = []
-    for v in [v for v in verdicts if v.text != NOT_RUN]:
-        size = "-" if v.size is None else f"{v.size:.2g}"
+    for v in [v for v in verdicts if v.outcome != NOT_RUN]:
+        size = "-" if v.effect_size is None else f"{v.effect_size:.2g}"
         p = "-" if v.p is None else _p(v.p)
-        rows.append(Row((v.claim, v.comparison.told), (), _seeds(v), (*_cells(v), _cell(p), _cell(size))))
+        rows.append(Row((v.claim, v.comparison.description), (), _seeds(v), (*_cells(v), _cell(p), _cell(size))))
     columns = tuple(Column(name, "", None, None) for name in (*_COLUMNS, "p", "d"))
-    told = ["d is the mean effect in standard deviations over seeds (Cohen's, of pairs)."]
-    return Table(title, f"{title}: comparisons", "", ("claim", "comparison"), columns, rows, [], told, prose=True)
+    notes = ["d is the mean effect in standard deviations over seeds (Cohen's d of pairs)."]
+    return Table(title, f"{title}: comparisons", "", ("claim", "comparison"), columns, rows, [], notes, prose=True)
 
 
 def _notes(verdicts: Sequence[Verdict]) -> list[str]:
     tested = sum(v.p is not None for v in verdicts)
     return [
-        f"t-tests of seeds' paired differences, two-sided, Holm-corrected over {tested} comparisons at {LEVEL:.0%}; "
-        "differences, of ratios their logarithms, are taken as normal.",
-        "The effect is a ratio as a factor, a difference with its sign, or, held against a number, the metric itself.",
-        "A claim holds where all its comparisons do, and does not where one speaks for the contrary; else it is open.",
+        f"Two-sided t-tests of paired differences over seeds, Holm-corrected over {tested} comparisons at {ALPHA:.0%}, "
+        "assuming normal differences (of logarithms for ratios).",
+        "The effect is a factor for a ratio, a signed difference, or the metric itself when compared with a number.",
+        "A claim holds if all of its comparisons hold, and does not hold if one of them fails; otherwise it is open.",
     ]
 
 
@@ -89,9 +92,9 @@ def _cell(text: str, best: bool = False) -> Cell:
 
 def _cells(v: Verdict) -> tuple[Cell, ...]:
     """Verdict, effect with its interval, and corrected p."""
-    effect = "-" if v.effect is None else shown(v.comparison, v.effect)
-    corrected = "-" if v.corrected is None else _p(v.corrected)
-    return _cell(v.text, best=v.text == HOLDS), _cell(effect), _cell(corrected)
+    effect = "-" if v.effect is None else format_effect(v.comparison, v.effect)
+    corrected = "-" if v.p_corrected is None else _p(v.p_corrected)
+    return _cell(v.outcome, best=v.outcome == HOLDS), _cell(effect), _cell(corrected)
 
 
 def _seeds(v: Verdict) -> str:
@@ -102,11 +105,8 @@ def _p(p: float) -> str:
     return "< 1e-15" if p < 1e-15 else f"{p:.2g}"
 
 
-def shown(c: Comparison, effect: Estimate) -> str:
-    """The effect and its interval: a ratio as a factor, a difference with its sign, against a number the metric itself.
-
-    As "× 0.31 (0.30 to 0.32)".
-    """
+def format_effect(c: Comparison, effect: Estimate) -> str:
+    """The effect and its interval, as "× 0.31 (0.30 to 0.32)": a factor, a signed difference or the metric itself."""
     low, high = effect.low, effect.high
     assert low is not None and high is not None, "two seeds have an interval"
     sign, origin = ("", c.against) if isinstance(c.against, float) else ("+", 0.0)
@@ -121,7 +121,7 @@ def shown(c: Comparison, effect: Estimate) -> str:
 
 
 def write_csv(path: Path, found: Mapping[str, list[Verdict]]) -> None:
-    """A line a comparison; effect, low and high are on its scale, a ratio as a factor; null is left empty."""
+    """A line per comparison; effect, low and high are on its scale, a ratio as a factor; null is left empty."""
     head = ["dataset", "claim", "comparison", "verdict", "scale", "effect", "low", "high", "d", "p", "p_corrected", "n"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -131,7 +131,7 @@ def write_csv(path: Path, found: Mapping[str, list[Verdict]]) -> None:
                 factor = math.exp if v.comparison.scale == "ratio" else float
                 numbers = [v.effect.mean, v.effect.low, v.effect.high] if v.effect else [None] * 3
                 effects = [None if number is None else factor(number) for number in numbers]
-                key = [title, v.claim, v.comparison.told, v.text, v.comparison.scale]
+                key = [title, v.claim, v.comparison.description, v.outcome, v.comparison.scale]
                 seeds = sorted(v.values[0])
-                said = [" ".join(map(str, seeds)), "; ".join(v.remarks)]
-                writer.writerow([*key, *effects, v.size, v.p, v.corrected, len(seeds), *said])
+                tests = [v.effect_size, v.p, v.p_corrected]
+                writer.writerow([*key, *effects, *tests, len(seeds), " ".join(map(str, seeds)), "; ".join(v.remarks)])

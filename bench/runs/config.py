@@ -1,30 +1,31 @@
-"""What a configuration says, checked before anything is computed; and the parts it names, built."""
+"""The configuration of a job, checked before anything is computed; and the model, noise and optimizers it names."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from pydoc import locate
 from typing import Annotated, Any, Literal, get_type_hints
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from bench.core import Corruption, Count, InputError, Level, Model, Rate, SkipError
 from bench.data import Shapes
-from bench.draws import number
+from bench.draws import generator_seed
 from bench.engine.train import Budget, MakeOptimizer
 from bench.evaluation.settings import EvaluationSettings
-from bench.runs.store import IDENTITY, check_sweep, identity
+from bench.runs import overrides
+from bench.runs.overrides import Effects
+from bench.runs.store import IDENTITY, check_sweep
+from bench.runs.targets import PARTS, checked, checked_options, locate, make, unused_options
 
-PARTS = ("network", "likelihood", "prior", "adversarial")  # a model's constructor asks for those it uses by name
-BESIDES = ("_target_", "optimizers", "requires")  # keys of a model that are not its constructor's
-
-# Checked here, so that the message names the key; what else an optimizer takes, it checks itself.
+# Checked here, so that the message names the key. The optimizer itself checks its other options.
 HYPERPARAMETERS = {"lr": Level, "betas": list[Rate], "momentum": Rate, "alpha": Rate, "weight_decay": Level}
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
@@ -40,11 +41,39 @@ class Settings:
     device: str
     rerun: bool
     dry_run: bool
+    allow: list[str]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The values of `paths`."""
+
+    results: str
+    cache: str
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """The values of the tracking group."""
+
+    mode: str
+    project: str
+    entity: str | None
+    images: bool
+
+
+# The keys of a configuration. The console entry adds choices and overrides; claim is for the report.
+KEYS = {*IDENTITY, *get_type_hints(Settings), "metrics", "tracking", "paths", "choices", "overrides", "claim"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A checked configuration. config and choices are None where the model does not use a group."""
+    """A checked configuration.
+
+    config and choices are None where the model does not use a group, and config lacks options without effect. ignored:
+    settings of the command line without effect, for the user; warnings: those that do not reach every player, for the
+    record.
+    """
 
     config: dict[str, Any]
     choices: dict[str, str | None]
@@ -54,157 +83,220 @@ class Job:
     cache: Path
     metrics: EvaluationSettings
     tracking: dict[str, Any]
+    ignored: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """A readable name: the choices that this model uses, of the groups people compare."""
+        """A readable name, fit for a folder: the chosen options that this model uses, of the groups people compare."""
         shown = (self.choices[group] for group in ("model", "likelihood", "dataset", "noise"))
-        return "-".join(choice for choice in shown if choice)
-
-    @property
-    def id(self) -> str:
-        """A hash of what decides the weights, the seed aside."""
-        return identity(self.config)
+        return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", choice).lstrip(".") for choice in shown if choice)
 
     @property
     def budget(self) -> Budget:
-        """None of it where the model is fitted in closed form."""
+        """No training where the model is fitted in closed form."""
         return Budget(**self.config["budget"]) if self.config["budget"] else Budget(epochs=0)
 
     @property
     def stack_size(self) -> int:
-        """Seeds trained at once. On a CPU stacking gains too little: jobs side by side gain more."""
+        """The number of seeds trained at once. On a CPU, jobs side by side are faster than stacking."""
         if self.settings.stack == "auto":
             return len(self.settings.seeds) if self.device.type != "cpu" else 1
         return self.settings.stack
 
 
-def check(config: dict[str, Any]) -> Job:
-    """A resolved configuration, checked. Raises InputError, and SkipError for a combination that makes no sense."""
-    seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
-    settings = _valid("", Settings, {**{key: config[key] for key in get_type_hints(Settings)}, "seeds": seeds})
-    if len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds={seeds} repeats a seed: name each once")
-    check_sweep(settings.sweep)
-    asked = _valid("metrics", EvaluationSettings, config["metrics"])
+def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
+    """A checked job, from its resolved configuration. Raises InputError.
 
-    model = _target("model", config["model"])
-    taken = inspect.signature(model).parameters
-    unused = {group for group in PARTS if group not in taken}
-    unused |= set() if model.reads_noise else {"noise"}
-    unused |= set() if model.players else {"optimizer", "budget"}
-    groups: dict[str, Any] = {group: None if group in unused else dict(config[group]) for group in IDENTITY}
-    choices = {group: None if group in unused else config["choices"][group] for group in IDENTITY}
-    if groups["optimizer"] is None:
-        groups["model"].pop("optimizers", None)
+    config["overrides"] lists what the command line sets. A setting without effect is an error in a single run, and a
+    warning in a sweep, where it may have an effect on other jobs.
+    """
+    if unknown := sorted(config.keys() - KEYS):
+        raise InputError(f"{unknown[0]} is not a key of the configuration: bench --cfg job shows all")
+    settings = _settings(config)
+    paths = checked("paths", Paths, config["paths"])
+    metrics = checked("metrics", EvaluationSettings, config["metrics"])
+    tracking = checked("tracking", TrackingSettings, config["tracking"])
 
-    for group in (*PARTS, "noise"):
-        if groups[group] is not None:
-            groups[group] = {"_target_": groups[group]["_target_"], **_options(group, groups[group])}
-    groups["model"] |= _options("model", groups["model"])
-    if groups["budget"] is not None:
-        groups["budget"] = _options("budget", {"_target_": "bench.engine.train.Budget", **config["budget"]})
-        if groups["budget"]["steps"] is not None:
-            groups["budget"]["epochs"] = None  # steps decide, so epochs do not tell runs apart
-    _check_finite("", {"optimizer": groups["optimizer"]} | groups)  # that first: the model takes values over from it
+    model = _model_class(config, settings.allow)
+    locate("dataset", config["dataset"], settings.allow)
+    effects = Effects(dict.fromkeys(_unused(model), f"model={config['choices']['model']} does not use it"))
+    groups: dict[str, Any] = {group: None if group in effects.groups else dict(config[group]) for group in IDENTITY}
+    choices = {group: None if group in effects.groups else config["choices"][group] for group in IDENTITY}
+    choices["dataset"] = data_name(config["dataset"], config["choices"]["dataset"])
+    _check_options(groups, config["choices"], model, settings.allow, effects)
+    _check_optimizers(groups, model, settings.allow, effects)
+    _check_finite("", {"optimizer": groups["optimizer"]} | groups)  # that first: players take values from it
+
+    words = config.get("overrides", ())
+    ignored, warnings = overrides.ignored(words, effects, in_sweep), overrides.partial(words, effects)
     job = Job(
-        groups, choices, settings, _device(settings.device), Path(config["paths"]["results"]),
-        Path(config["paths"]["cache"]).expanduser(), asked, config["tracking"],
+        groups, choices, settings, _device(settings.device), Path(paths.results), Path(paths.cache).expanduser(),
+        metrics, asdict(tracking), tuple(ignored), tuple(warnings),
     )  # fmt: skip
     if groups["noise"] is not None:
         groups["noise"]["level"] = corruption(job).level
-    optimizers(job)
     for level in job.metrics.noise_levels:
         corruption(job, level=level)
     return job
 
 
+def data_name(options: dict[str, Any], choice: str) -> str:
+    """What a data set is called: by `dataset.name`, or else by its option.
+
+    An option that is named after its loader (arrays, images) names no data set: then its file or folder does.
+    """
+    place = options.get("path") or options.get("root")
+    is_loader = options["_target_"].rpartition(".")[2] == choice
+    if options.get("name") or not (is_loader and place):
+        return options.get("name") or choice
+    path = Path(place).expanduser().resolve()
+    return path.name if path.is_dir() else path.stem
+
+
 def check_combination(job: Job, shapes: Shapes) -> Model:
-    """A first model, on the CPU. Raises SkipError where it needs what this noise, data set or part does not give."""
+    """A first model, on the CPU. Raises SkipError if it needs labels or noise that this job does not have."""
     needs, model = job.config["model"].get("requires", ()), job.choices["model"]
     if "label" in needs and not shapes.classes:
         raise SkipError(f"{model} needs labels, and this data set has none: choose a labelled one, or another model")
-    built = build(job.config, shapes, seed=0)
+    built = build(job.config, shapes, seed=0, allow=job.settings.allow)
     if ("noise" in needs or built.needs_noise) and not job.config["noise"]["level"]:
         raise SkipError(f"{model} learns from noise, and there is none: choose noise=gaussian or another")
     return built
 
 
-def corruption(job: Job, **changed: float) -> Corruption:
-    """The noise that training adds, none for a model that does not read it. changed: another level."""
+def build(config: dict[str, Any], shapes: Shapes, seed: int, allow: Sequence[str] = ()) -> Model:
+    """The model with the initial weights of a seed, which do not depend on other seeds.
+
+    config: of a job or of a record; allow: packages, besides this one, that it may import. Raises InputError.
+    """
+    target = _model_class(config, allow)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator_seed(seed, "initialisation"))
+        parts = {part: make(part, config[part], allow) for part in PARTS if config[part] is not None}
+        return target(shapes=shapes, **parts, **checked_options("model", config["model"], target))
+
+
+def corruption(job: Job, **changes: float) -> Corruption:
+    """The noise of training; none for a model that does not use it. changes: another level."""
     options = job.config["noise"] or {"_target_": "bench.parts.corruptions.Identity"}
-    return _make("noise", {**options, **changed})
+    return make("noise", {**options, **changes}, job.settings.allow)
 
 
 def optimizers(job: Job) -> dict[str, MakeOptimizer]:
-    """For each player what makes its optimizer: the group's values, or the model's own for that player.
-
-    What a model says of a value that this optimizer does not have (betas, of SGD) does not count.
-    """
+    """For each player a function that makes its optimizer, with the options of the optimizer group and its own."""
     options = job.config["optimizer"]
     if options is None:
         return {}
-    target = _locate("optimizer", options)
-    own = _valid("model.optimizers", dict[str, dict[str, Any]], job.config["model"].get("optimizers", {}))
-    players = [player.name for player in _target("model", job.config["model"]).players]
+    target = locate("optimizer", options, job.settings.allow)
+    shared = {name: value for name, value in options.items() if name != "_target_"}
+    return {player: partial(target, **shared | own) for player, own in job.config["model"]["optimizers"].items()}
+
+
+def _settings(config: dict[str, Any]) -> Settings:
+    seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
+    settings = checked("", Settings, {**{key: config[key] for key in get_type_hints(Settings)}, "seeds": seeds})
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds={seeds} repeats a seed: name each once")
+    check_sweep(settings.sweep)
+    return settings
+
+
+def _model_class(config: dict[str, Any], allow: Sequence[str]) -> type[Model]:
+    target = locate("model", config["model"], allow)
+    if not (isinstance(target, type) and issubclass(target, Model)):
+        raise InputError(f"model._target_={config['model']['_target_']!r} is not a bench.core.Model")
+    return target
+
+
+def _unused(model: type[Model]) -> set[str]:
+    """The groups that a model does not use."""
+    groups = set(PARTS) - inspect.signature(model).parameters.keys()
+    return groups | (set() if model.reads_noise else {"noise"}) | (set() if model.players else {"optimizer", "budget"})
+
+
+def _check_options(
+    groups: dict[str, Any], choices: dict[str, str], model: type[Model], allow: Sequence[str], effects: Effects
+) -> None:
+    """Converts the options of each group to their types, and leaves out those without effect."""
+    for group in ("model", *PARTS, "noise"):
+        if (options := groups[group]) is None:
+            continue
+        target = locate(group, options, allow)
+        options |= checked_options(group, options, target)
+        if options.get("balance") == "own":
+            policy = model.default_balance(**checked_options("model", groups["model"], model))
+            options["balance"] = "own" if policy == "margin" else policy  # whether a margin applies depends on the loss
+        for name, condition in unused_options(group, options, target).items():
+            effects.unused[f"{group}.{name}"] = f"{condition or f'{group}={choices[group]}'} does not use it"
+    unused_by_model = [setting for setting in model.unused_settings if groups[setting.partition(".")[0]] is not None]
+    effects.unused |= dict.fromkeys(unused_by_model, f"model={choices['model']} does not use it")
+    for setting in effects.unused:
+        group, _, name = setting.partition(".")
+        groups[group].pop(name, None)
+
+    if groups["budget"] is not None:
+        groups["budget"] = asdict(checked("budget", Budget, groups["budget"]))
+        if groups["budget"]["steps"] is not None:
+            groups["budget"]["epochs"] = None
+            effects.unused["budget.epochs"] = f"budget.steps={groups['budget']['steps']} replaces it"
+
+
+def _check_optimizers(groups: dict[str, Any], model: type[Model], allow: Sequence[str], effects: Effects) -> None:
+    """Checks the options of every player's optimizer, and leaves out those without effect.
+
+    model.optimizers keeps for each player the options that differ from those of the optimizer group and that this
+    optimizer has; the optimizer group those that some player uses.
+    """
+    players = [player.name for player in model.players]
+    own = checked("model.optimizers", dict[str, dict[str, Any]], groups["model"].pop("optimizers", {}))
     if unknown := set(own) - set(players):
         raise InputError(f"model.optimizers names {sorted(unknown)}: the players of this model are {players}")
     if unknown := {key for values in own.values() for key in values} - _optimizer_options():
         raise InputError(f"model.optimizers sets {sorted(unknown)}, which no optimizer of torch has")
-    given = {"optimizer": options} | {f"model.optimizers.{player}": values for player, values in own.items()}
-    for where, values in given.items():
-        for name in [name for name in HYPERPARAMETERS if name in values]:
-            _valid(f"{where}.{name}", HYPERPARAMETERS[name], values[name])
-    made: dict[str, MakeOptimizer] = {}
+    options = groups["optimizer"]
+    if options is None:
+        return
+    for where, values in {
+        "optimizer": options,
+        **{f"model.optimizers.{p}": values for p, values in own.items()},
+    }.items():
+        for name in HYPERPARAMETERS.keys() & values.keys():
+            checked(f"{where}.{name}", HYPERPARAMETERS[name], values[name])
+
+    target = locate("optimizer", options, allow)
+    if not (isinstance(target, type) and issubclass(target, torch.optim.Optimizer)):
+        raise InputError(f"optimizer._target_={options['_target_']!r} is not a torch.optim.Optimizer")
+    taken = inspect.signature(target).parameters
+    for player, values in own.items():
+        missing = values.keys() - taken.keys()
+        effects.unused |= {f"model.optimizers.{player}.{name}": f"{target.__name__} has no {name}" for name in missing}
+    used = {
+        player: {k: v for k, v in own.get(player, {}).items() if k in taken and not (k in options and options[k] == v)}
+        for player in players
+    }
     for player in players:
-        arguments = {key: own.get(player, {}).get(key, value) for key, value in options.items() if key != "_target_"}
-        made[player] = partial(target, **arguments)
+        arguments = {name: value for name, value in options.items() if name != "_target_"} | used[player]
         try:
-            made[player]([torch.zeros(1, requires_grad=True)])
+            target([torch.zeros(1, requires_grad=True)], **arguments)
         except (TypeError, ValueError) as error:
             raise InputError(f"optimizer of {player} with {arguments}: {error}") from error
-    return made
+    for name in [name for name in options if name != "_target_"]:
+        overridden = [player for player in players if name in used[player]]
+        if len(overridden) == len(players):
+            effects.unused[f"optimizer.{name}"] = f"model.optimizers sets {name} of {', '.join(players)}"
+            del options[name]
+        elif overridden:
+            reason = f"{name} does not reach {', '.join(overridden)}, for model.optimizers sets it there"
+            effects.partial[f"optimizer.{name}"] = reason
+    groups["model"]["optimizers"] = used
 
 
+@functools.cache
 def _optimizer_options() -> set[str]:
     """Every option of every optimizer in torch: a model may set some that the chosen one lacks, but no others."""
     kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
     return {name for kind in kinds for name in inspect.signature(kind).parameters}
-
-
-def build(config: dict[str, Any], shapes: Shapes, seed: int) -> Model:
-    """The model with the starting weights of a seed: the same for a seed whatever else runs."""
-    target = _target("model", config["model"])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number(seed, "initialisation"))
-        parts = {part: _make(part, config[part]) for part in PARTS if config[part] is not None}
-        return target(shapes=shapes, **parts, **_options("model", config["model"]))
-
-
-def _locate(group: str, options: dict[str, Any]) -> Callable[..., Any]:
-    found = locate(options["_target_"])
-    if not callable(found):
-        raise InputError(f"{group}._target_={options['_target_']!r} names nothing that can be imported")
-    return found
-
-
-def _target(group: str, options: dict[str, Any]) -> type[Model]:
-    found = _locate(group, options)
-    if not (isinstance(found, type) and issubclass(found, Model)):
-        raise InputError(f"{group}._target_={options['_target_']!r} is not a bench.core.Model")
-    return found
-
-
-def _options(group: str, options: dict[str, Any]) -> dict[str, Any]:
-    """A target's own options, each checked against its annotation."""
-    target = _locate(group, options)
-    hints = get_type_hints(target.__init__ if isinstance(target, type) else target, include_extras=True)  # type: ignore[misc]
-    known = [name for name in inspect.signature(target).parameters if name not in (*PARTS, "shapes")]
-    given = {name: value for name, value in options.items() if name not in BESIDES}
-    for name in given:
-        if name not in known:
-            raise InputError(f"{group}.{name} is not an option of {options['_target_']}, which takes {known}")
-    return {name: _valid(f"{group}.{name}", hints.get(name, Any), value) for name, value in given.items()}
 
 
 def _check_finite(where: str, value: Any) -> None:
@@ -213,26 +305,6 @@ def _check_finite(where: str, value: Any) -> None:
             _check_finite(f"{where}.{key}" if where else key, item)
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}={value}: expected a finite number")
-
-
-def _make(group: str, options: dict[str, Any]) -> Any:
-    return _locate(group, options)(**_options(group, options))
-
-
-def _valid(where: str, annotation: Any, value: Any) -> Any:
-    """The value as its annotation has it; where: its key, which a message names. InputError otherwise."""
-    fields = get_type_hints(annotation) if is_dataclass(annotation) else None
-    if fields and (unknown := sorted(value.keys() - fields.keys())):
-        raise InputError(f"{where}.{unknown[0]} is not an option: there are {list(fields)}")
-    try:
-        return TypeAdapter(annotation).validate_python(value)
-    except ValidationError as error:
-        first, *others = error.errors()
-        # Where it is: a dataclass's field, and indices. The other words are pydantic's, for the members of a union.
-        place = [part for i, part in enumerate(first["loc"]) if isinstance(part, int) or (fields and i == 0)]
-        key = ".".join(str(part) for part in [where, *place] if part != "")
-        told = [first["msg"], *(other["msg"] for other in others if other["input"] is first["input"])]
-        raise InputError(f"{key}={first['input']!r}: {', or '.join(dict.fromkeys(told))}") from error
 
 
 def _device(name: str) -> torch.device:

@@ -1,4 +1,4 @@
-"""About how long a run will take, without training anything."""
+"""An estimate of the training time of a run."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from bench.engine.train import phases_of
 from bench.runs import store
 from bench.runs.config import Job, build
 
-PASSES = 6  # floating-point operations a parameter, an example and a turn: 2 forward, 4 backward
-EFFICIENCY = 0.6  # of a large matrix product's speed: a guess, good for an order of magnitude
-OVERHEAD = 1.5e-3  # seconds a turn takes however small the network: a guess too
+PASSES = 6  # floating-point operations per parameter, example and turn: 2 forward, 4 backward
+EFFICIENCY = 0.6  # relative to a large matrix product: a guess, good for an order of magnitude
+OVERHEAD = 1.5e-3  # seconds of a turn of the smallest network: a guess too
 
 
 def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
-    """Seconds of training a seed: from a run of the same name and networks, where there is one, else by its size."""
+    """Seconds of training for one seed: from a finished run of this name and networks, else from the model's size."""
     steps, _ = job.budget.plan(examples)
     for path in job.results.glob(f"*/{job.name}-*/seed-*/{store.RECORD}"):
         found = store.parse(path)
         if not found or found.get("schema") != store.SCHEMA:
-            continue  # torn, or of another version: that only matters to the sweep that it belongs to
+            continue  # torn, or of another version: an error in its own sweep only
         if found["status"] == "ok" and found["steps"] and _costs(found["config"]) == _costs(job.config):
             return found["seconds"] * steps / found["steps"]
-    model = build(job.config, shapes, seed=0)
+    model = build(job.config, shapes, seed=0, allow=job.settings.allow)
     phases = phases_of(model) if model.players else ()
     turns = sum(phase.share * len(phase.turns) for phase in phases) / (sum(phase.share for phase in phases) or 1)
     operations = PASSES * job.budget.batch_size * sum(parameter.numel() for parameter in model.parameters())
@@ -35,7 +35,7 @@ def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
 
 
 def _costs(config: dict[str, Any]) -> tuple[Any, ...]:
-    """What decides the time of a step, of runs of one name."""
+    """The values that decide the time of a step among runs of one name."""
     model = {key: value for key, value in config["model"].items() if key != "optimizers"}
     return model, config["adversarial"], config["network"], config["budget"] and config["budget"]["batch_size"]
 

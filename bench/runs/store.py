@@ -1,25 +1,21 @@
-"""What a finished run is: its schema, its identity, how it is written, found and skipped.
+"""The records of runs: their schema and identity, and how they are written and found.
 
     results/<sweep>/<name>-<id>/seed-<s>/    record.json  history.csv  weights.safetensors  images.npz
+    results/<sweep>/records.jsonl            or the records alone, one a line, as `export` writes them
 
-record.json is written last: where it stands, the other files are whole.
+record.json is written last: where it exists, the other files are whole.
 """
 
 from __future__ import annotations
 
 import csv
-import functools
 import hashlib
-import importlib.metadata
 import io
 import json
 import math
 import os
-import platform
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -29,10 +25,10 @@ if TYPE_CHECKING:
 
     from bench.core import InputError
 
-SCHEMA = 2
+SCHEMA = 3
 RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safetensors", "images.npz"
 
-# The groups that decide a run's weights and numbers: its identity.
+# The groups that identify a run, together with the fingerprint of its data.
 IDENTITY = (
     "model",
     "likelihood",
@@ -44,8 +40,8 @@ IDENTITY = (
     "optimizer",
     "budget",
 )
-_WHERE_DATA_LIES = ("root", "path")
-_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "torchmetrics", "hydra-core", "safetensors", "wandb")
+# Keys of a data set that say where it lies and what it is called, not what it holds.
+_LOCATION = ("root", "path", "name", "openml")
 
 Status = Literal[
     "ok",
@@ -55,26 +51,29 @@ Status = Literal[
     "skipped",  # a combination that makes no sense; `reason` says why
 ]
 
+ELSEWHERE = "in another process"  # in place of a status, where another process holds the seed; no record says it
+
 
 class Metric(TypedDict):
     """One number, or why there is none."""
 
-    value: float | None  # null: n/a, see reason
+    value: float | None  # null: n/a, for `reason`
     better: Literal["lower", "higher", "closest"] | None
-    ideal: float | None  # what `closest` is measured from
+    ideal: float | None  # the best value, where better is "closest"
     se: float | None  # standard error over test images, where the metric is a mean over them
     n: int | None  # test images or samples it stands on
-    floor: float | None  # what real data, a second draw of the prior, or no codes at all would get in its place
+    floor: float | None  # the value of real data, of a second draw of the prior, or without codes
     unit: str
-    reason: str | None  # of n/a; or what must be said beside the value
-    settings: dict[str, float | None]  # what the number depends on of the metrics group: samples, chains, ...
-    details: dict[str, float | str]  # what else was measured: of annealing its acceptance, of features their hash
+    reason: str | None  # why it is n/a, or a remark on the value
+    settings: dict[str, float | None]  # the evaluation settings it depends on: samples, chains, ...
+    details: dict[str, float | str]  # further numbers: the acceptance rate of annealing, the hash of the features
 
 
 class DataNote(TypedDict):
     """The data as it was used."""
 
     fingerprint: str  # hash of every pixel and label
+    range: tuple[float, float] | None  # of the stored values that became 0 and 1
     train: int  # images
     validation: int
     test: int
@@ -83,7 +82,7 @@ class DataNote(TypedDict):
 
 
 class LikelihoodKey(TypedDict):
-    """Two likelihoods may be compared where all of this is equal."""
+    """Log-likelihoods may be compared where all of this is equal."""
 
     dataset: str
     binarize: str  # none, static, dynamic
@@ -107,7 +106,7 @@ class Hardware(TypedDict):
 
 
 class Record(TypedDict):
-    """record.json, of SCHEMA. JSON's null stands for what is unused, unknown or not finite; there is no NaN in it."""
+    """record.json. null stands for what is unused, unknown or not finite; there is no NaN."""
 
     schema: int
     id: str  # `identity` of the config
@@ -124,9 +123,9 @@ class Record(TypedDict):
     code: Code
     libraries: dict[str, str]  # name: version
     hardware: Hardware
-    seeds_stacked: list[int]  # trained together with this one, itself included
+    seeds_stacked: list[int]  # the seeds that were trained together, this one included
     steps: int  # done
-    seconds: float  # of training; a stack's, shared evenly
+    seconds: float  # of training; stacked seeds share their time evenly
     samples_per_second: float | None
     gradient_norms: dict[str, float] | None  # of the first and the last layer's weights, in the first 20 steps
     parameters: dict[str, int]  # player: count, and total (players may overlap)
@@ -143,17 +142,18 @@ def _input_error(message: str) -> InputError:
 
 
 def identified(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What identifies a run in its config: the groups of `IDENTITY`, null where unused, without where the data lie."""
+    """The groups of `IDENTITY`, null where the model does not use one, without where the data lie."""
     part = {group: config.get(group) for group in IDENTITY}
     if part["dataset"] is not None:
-        part["dataset"] = {key: value for key, value in part["dataset"].items() if key not in _WHERE_DATA_LIES}
+        part["dataset"] = {key: value for key, value in part["dataset"].items() if key not in _LOCATION}
     return part
 
 
 def _canonical(value: Any) -> Any:
-    """Equal numbers made the same JSON: 1.0 becomes 1."""
+    """Equal values as equal JSON: 1.0 becomes 1, and a `_target_` of this package loses its module."""
     if isinstance(value, Mapping):
-        return {key: _canonical(item) for key, item in value.items()}
+        named = {key: _unqualified(item) if key == "_target_" else item for key, item in value.items()}
+        return {key: _canonical(item) for key, item in named.items()}
     if isinstance(value, list | tuple):
         return [_canonical(item) for item in value]
     if isinstance(value, float) and value.is_integer():
@@ -161,9 +161,17 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def identity(config: Mapping[str, Any]) -> str:
-    """Ten hexadecimal characters of BLAKE2b over the canonical JSON of what identifies a run."""
-    text = json.dumps(_canonical(identified(config)), sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _unqualified(target: str) -> str:
+    return target.rpartition(".")[2] if target.startswith("bench.") else target
+
+
+def identity(config: Mapping[str, Any], fingerprint: str) -> str:
+    """Ten hexadecimal characters of BLAKE2b over the configuration and the fingerprint of the data.
+
+    Neither where the data lie nor in which module of this package a class is defined changes it.
+    """
+    content = _canonical(identified(config)) | {"data": fingerprint}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
 
@@ -177,7 +185,9 @@ def check_sweep(name: str) -> str:
 
 
 def run_folder(results: Path, sweep: str, name: str, id: str) -> Path:
-    return Path(results) / check_sweep(sweep) / f"{name}-{id}"
+    """A run's folder in a sweep: the one that has this id, whatever its readable name, or else <name>-<id>."""
+    folder = Path(results) / check_sweep(sweep)
+    return next(iter(sorted(folder.glob(f"[!.]*-{id}"))), folder / f"{name}-{id}")
 
 
 def seed_folder(run: Path, seed: int) -> Path:
@@ -267,101 +277,100 @@ def write(
         ) from error
 
 
+READABLE = (2, 3)  # schemas that `find` reads; what was written in another one is neither resumed nor evaluated again
+RECORDS = "records.jsonl"  # the records of a whole sweep, one a line
+_FOLDER_KEYS = ("name", "id", "seed")  # what decides where a record lies
+
+
 def parse(path: Path) -> dict[str, Any] | None:
     """A record file's content; None where it is torn."""
+    return _parsed(path.read_bytes())
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
     except ValueError:
         return None
     return content if isinstance(content, dict) else None
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """A seed's `Record`, with its folder (a Path) under "folder". Raises InputError where there is no whole one."""
+def _check_schema(record: Mapping[str, Any], where: str, schemas: tuple[int, ...]) -> None:
+    if record.get("schema") not in schemas:
+        raise _input_error(
+            f"{where} has schema {record.get('schema')}, this version reads schema {' and '.join(map(str, schemas))}: "
+            "use the version that wrote it, or another sweep name"
+        )
+
+
+def read(folder: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
+    """A seed's `Record`, with its folder (a Path) under "folder".
+
+    Raises InputError where there is no whole one, or none of these schemas.
+    """
     path = Path(folder) / RECORD
     if not path.is_file():
         raise _input_error(f"{path} does not exist: give the folder of one seed of a finished run, .../seed-<s>")
     record = parse(path)
     if record is None:
         raise _input_error(f"{path} is torn, it is not whole JSON: delete it and start the same sweep again")
-    if record.get("schema") != SCHEMA:
-        raise _input_error(
-            f"{path} has schema {record.get('schema')}, this version reads schema {SCHEMA}: "
-            "use the version that wrote it, or another sweep name"
-        )
+    _check_schema(record, str(path), schemas)
     return record | {"folder": Path(folder)}
 
 
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a records.jsonl, each with the folder it had beside that file, which need not exist."""
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        where = f"{path}, line {number},"
+        record = _parsed(line)
+        if record is None:
+            raise _input_error(f"{where} is torn, it is not a whole JSON object: export the sweep again")
+        _check_schema(record, where, READABLE)
+        if missing := [key for key in _FOLDER_KEYS if key not in record]:
+            raise _input_error(f"{where} is not a record, it has no {' and no '.join(missing)}: export the sweep again")
+        run = path.parent / f"{record['name']}-{record['id']}"
+        records.append(record | {"folder": seed_folder(run, record["seed"])})
+    return records
+
+
+def _place(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(record[key] for key in _FOLDER_KEYS)
+
+
 def find(results: Path, sweep: str) -> list[dict[str, Any]]:
-    """All records of a sweep, by name and seed. Raises InputError if there is no such sweep, or nothing in it."""
+    """All records of a sweep, from its run folders and from its records.jsonl, by name, id and seed.
+
+    A record in a run folder replaces a line of the same name, id and seed. Raises InputError if there is no such
+    sweep, if it has no record, or if one is torn, foreign or of a schema that is not READABLE.
+    """
     folder = Path(results) / check_sweep(sweep)
     if not folder.is_dir():
         there = sorted(path.name for path in Path(results).glob("[!.]*") if path.is_dir())
         raise _input_error(f"there is no sweep {sweep!r} in {results}: there is {', '.join(there) or 'none yet'}")
-    records = [read(path.parent) for path in folder.glob(f"[!.]*/seed-*/{RECORD}")]
+    records = [read(path.parent, READABLE) for path in folder.glob(f"[!.]*/seed-*/{RECORD}")]
+    if (folder / RECORDS).is_file():
+        places = {_place(record) for record in records}
+        records += [line for line in _read_lines(folder / RECORDS) if _place(line) not in places]
     if not records:
         raise _input_error(f"the sweep {sweep!r} in {results} has no records yet: run `bench sweep={sweep}` first")
-    return sorted(records, key=lambda record: (record["name"], record["id"], record["seed"]))
+    return sorted(records, key=_place)
 
 
-def done(folder: Path, fingerprint: str | None = None) -> dict[str, Any] | None:
-    """The record, if this seed need not run again: ok, diverged or skipped. A missing or torn one has to.
+def export(records: Iterable[Mapping[str, Any]], target: Path) -> Path:
+    """Writes records into one file, one a line, by name, id and seed; `find` reads a records.jsonl as it does folders.
 
-    Raises InputError if its data were others than those of the given fingerprint.
+    target: a file whose name ends in .jsonl, or else a folder, in which records.jsonl is written. Numbers keep their
+    exact values. Returns the file's path. Raises InputError where it cannot be written.
     """
-    path = Path(folder) / RECORD
-    if not path.is_file() or parse(path) is None:
-        return None
-    record = read(folder)
-    if record["status"] not in ("ok", "diverged", "skipped"):
-        return None
-    if fingerprint and record["data"] and record["data"]["fingerprint"] != fingerprint:
-        raise _input_error(
-            f"the data are not those of {folder} (did what lies at dataset.root or dataset.path change?): "
-            "use another sweep name, or rerun=true to replace it"
-        )
-    return record
-
-
-def trained_only(folder: Path, fingerprint: str, steps: int) -> dict[str, Any] | None:
-    """The record of a seed that was trained to its last step, but not evaluated to the end: its weights are there."""
-    found = parse(folder / RECORD) if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file() else None
-    if found is None or found.get("schema") != SCHEMA or found["status"] not in ("failed", "interrupted"):
-        return None
-    trained = 0 < found["steps"] == steps and found["data"]["fingerprint"] == fingerprint
-    return found | {"folder": Path(folder)} if trained else None
-
-
-def _git(*command: str) -> str | None:
-    """What git says of the checkout that this package lies in; None outside one, or without git."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists() or not shutil.which("git"):
-        return None
-    answer = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True)
-    return answer.stdout.strip() if answer.returncode == 0 else None
-
-
-def _version() -> str | None:
+    path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / RECORDS
+    lines = [
+        json.dumps({key: value for key, value in record.items() if key != "folder"}, separators=(",", ":"))
+        for record in sorted(records, key=_place)
+    ]
     try:
-        return importlib.metadata.version("latentbench")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return None
-
-
-def _cpu() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-@functools.cache
-def environment(device: str, threads: int) -> dict[str, Any]:
-    """The record's `code`, `libraries` and `hardware`. device: a readable name; threads: torch's. Cached."""
-    status = _git("status", "--porcelain")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes
-    code = Code(version=_version(), commit=_git("rev-parse", "HEAD"), dirty=None if status is None else bool(status))
-    hardware = Hardware(
-        cpu=_cpu(), cores=os.cpu_count(), memory_gib=round(memory / 2**30, 1), device=device, threads=threads
-    )
-    libraries = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"code": code, "libraries": libraries, "hardware": hardware}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))
+    except OSError as error:
+        raise _input_error(f"cannot write {path}: {error.strerror or error}; export to another place") from error
+    return path

@@ -1,11 +1,11 @@
-"""Who listens to a run: the terminal, and Weights & Biases.
+"""What follows a run as it happens: the terminal, and Weights & Biases.
 
-A listener has four methods, called by the run in this order:
+A tracker has four methods, which the run calls in this order:
 
-    started(name, id, config, seeds, steps)    seeds that train together are about to; config: what identifies the run
-    advanced(event)                            every few steps, see `Event`
-    finished(seed, record, images)             once a seed, whatever its status
-    closed()                                   always, last; what is still open was interrupted
+    started(records, steps)           seeds start together, for so many steps; records: see `store.Record`
+    advanced(progress)                every few steps, see `Event`
+    finished(seed, record, images)    once a seed, whatever its status
+    closed()                          always, last; what is still open was interrupted
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ MODES = ("online", "offline", "disabled")
 PLAIN_INTERVAL = 10.0  # seconds between two lines where there is no terminal to draw a bar on
 GRID_COLUMNS = 10
 
-# Picture in W&B: the arrays of images.npz, [n, C, H, W] uint8, that are its rows in turn.
+# For each picture in W&B the arrays of images.npz, [n, C, H, W] uint8, whose rows alternate in it.
 GRIDS = {"reconstructions": ("input", "reconstruction"), "samples": ("samples",)}
 
-# One run costs some 0.03 s offline with these, after half a second for the first of a process. The code, the libraries
-# and the machine are in the record.
+# With these a run costs 0.03 s offline, and the first run of a process half a second. The record has the code, the
+# libraries and the machine.
 _SETTINGS: dict[str, Any] = {
     "silent": True,
     "console": "off",
@@ -60,7 +60,7 @@ _SETTINGS: dict[str, Any] = {
 
 
 class Event(Protocol):
-    """Training got to `step` of `steps`. row: at the end of an epoch one a seed, of means since the last; else None."""
+    """Training has reached `step` of `steps`. row: at the end of an epoch, for each seed, means since the last one."""
 
     @property
     def step(self) -> int: ...
@@ -72,39 +72,63 @@ class Event(Protocol):
     def row(self) -> list[dict[str, float]] | None: ...
 
 
-def listeners(options: Mapping[str, Any], results: Path, sweep: str) -> list[Terminal | WandB]:
-    """Those that the config group `tracking` asks for. Raises InputError on a mode that there is not."""
+def trackers(options: Mapping[str, Any], results: Path, sweep: str) -> Trackers:
+    """Those that the config group `tracking` names. Raises InputError for an unknown mode."""
     if options["mode"] not in MODES:
         raise InputError(
-            f"tracking.mode={options['mode']} (by default WANDB_MODE's value) is unknown: use one of {', '.join(MODES)}"
+            f"tracking.mode={options['mode']} (by default the value of WANDB_MODE) is unknown: use one of "
+            f"{', '.join(MODES)}"
         )
-    terminal = Terminal()
-    return [terminal] if options["mode"] == "disabled" else [terminal, WandB(options, Path(results), sweep)]
+    return Trackers(Terminal(), None if options["mode"] == "disabled" else WandB(options, Path(results), sweep))
 
 
-def _say(line: str) -> None:
+class Trackers:
+    """The terminal and, where it is enabled, W&B."""
+
+    def __init__(self, terminal: Terminal, wandb: WandB | None):
+        self._all: list[Terminal | WandB] = [terminal] if wandb is None else [terminal, wandb]
+        self.watch = terminal.watch
+
+    def started(self, records: Sequence[Mapping[str, Any]], steps: int) -> None:
+        for tracker in self._all:
+            tracker.started(records, steps)
+
+    def advanced(self, event: Event) -> None:
+        for tracker in self._all:
+            tracker.advanced(event)
+
+    def finished(self, seed: int, record: Mapping[str, Any], images: Mapping[str, np.ndarray] | None) -> None:
+        for tracker in self._all:
+            tracker.finished(seed, record, images)
+
+    def closed(self) -> None:
+        for tracker in self._all:
+            tracker.closed()
+
+
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 class Terminal:
-    """Progress on stderr: a bar on a terminal; elsewhere a line at a run's start and end, and few between."""
+    """Progress on stderr: a bar on a terminal; elsewhere a line at the start and end of a run, and a few between."""
 
     def __init__(self, label: str = "") -> None:
-        # One process draws: the workers of a parallel launcher write plain lines to the same terminal.
-        self._draws = sys.stderr.isatty() and parent_process() is None
+        # Only one process draws a bar: the workers of a parallel launcher share its terminal and write plain lines.
+        self._has_bar = sys.stderr.isatty() and parent_process() is None
         self._bar: Bar | None = None
         self._open: set[int] = set()
         self._label = label
-        self._news = ""
-        self._spoke = 0.0
+        self._losses = ""
+        self._last_line = 0.0
 
-    def started(self, name: str, id: str, config: Mapping[str, Any], seeds: Sequence[int], steps: int) -> None:
+    def started(self, records: Sequence[Mapping[str, Any]], steps: int) -> None:
         self.closed()
-        self._open = set(seeds)
-        self._label = f"{name} seed {','.join(map(str, seeds))}"
-        self._news = ""
-        self._spoke = time.monotonic()
-        if self._draws:
+        self._open = {record["seed"] for record in records}
+        self._label = f"{records[0]['name']} seed {','.join(str(record['seed']) for record in records)}"
+        self._losses = ""
+        self._last_line = time.monotonic()
+        if self._has_bar:
             self._bar = Bar(
                 TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
                 BarColumn(bar_width=12),
@@ -119,7 +143,7 @@ class Terminal:
             self._bar.add_task(self._label, total=steps, news="")
             self._bar.start()
         else:
-            _say(f"{self._label}: {steps} steps")
+            _print(f"{self._label}: {steps} steps")
 
     def advanced(self, event: Event) -> None:
         if event.row:
@@ -128,26 +152,26 @@ class Terminal:
             shown = "  ".join(
                 f"{'loss' if len(losses) == 1 else player} {value:.4g}" for player, value in losses.items()
             )
-            self._news = f"{shown}  {mean['samples_per_second']:,.0f} samples/s"
+            self._losses = f"{shown}  {mean['samples_per_second']:,.0f} samples/s"
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=event.step, news=self._news)
-        elif time.monotonic() - self._spoke >= PLAIN_INTERVAL:
-            self._spoke = time.monotonic()
-            _say(f"{self._label}: {event.step}/{event.steps}  {self._news}".rstrip())
+            self._bar.update(self._bar.task_ids[0], completed=event.step, news=self._losses)
+        elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
+            self._last_line = time.monotonic()
+            _print(f"{self._label}: {event.step}/{event.steps}  {self._losses}".rstrip())
 
     def watch(self, numbers: Iterable[int], what: str) -> Iterator[int]:
-        """The numbers, one after the other, while it is shown how many are left: of a long part of an evaluation."""
+        """Yields the numbers while it shows the progress of a long part of an evaluation."""
         todo = list(numbers)
-        start = self._spoke = time.monotonic()
+        start = self._last_line = time.monotonic()
         if self._bar:
             self._bar.reset(self._bar.task_ids[0], total=len(todo), news=what)
         for done, number in enumerate(todo):
             if self._bar:
                 self._bar.update(self._bar.task_ids[0], completed=done)
-            elif time.monotonic() - self._spoke >= PLAIN_INTERVAL:
-                self._spoke = time.monotonic()
-                left = (self._spoke - start) / done * (len(todo) - done)
-                _say(f"{self._label}: {what} {done}/{len(todo)}, about {left:.0f} s left")
+            elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
+                self._last_line = time.monotonic()
+                left = (self._last_line - start) / done * (len(todo) - done)
+                _print(f"{self._label}: {what} {done}/{len(todo)}, about {left:.0f} s left")
             yield number
 
     def finished(self, seed: int, record: Mapping[str, Any], images: Mapping[str, np.ndarray] | None = None) -> None:
@@ -155,7 +179,7 @@ class Terminal:
         if not self._open:
             self.closed()
         reason = f" ({record['reason']})" if record["reason"] else ""
-        _say(f"{record['name']} seed {seed}: {record['status']}{reason}, {record['seconds']:.1f} s")
+        _print(f"{record['name']} seed {seed}: {record['status']}{reason}, {record['seconds']:.1f} s")
 
     def closed(self) -> None:
         if self._bar:
@@ -164,43 +188,42 @@ class Terminal:
 
 
 class WandB:
-    """One W&B run a seed, grouped by sweep. A W&B that fails is said once, and training goes on without it."""
+    """One W&B run for each seed, grouped by sweep. If W&B fails, one line says so and training continues without it."""
 
-    lost: ClassVar[bool] = False  # by the whole process: each later job would wait for the same timeout
+    failed: ClassVar[bool] = False  # in this process: each later job would wait for the same timeout
 
     def __init__(self, options: Mapping[str, Any], results: Path, sweep: str):
         self._options, self._folder, self._sweep = options, results / sweep, sweep
         self._runs: dict[int, wandb.Run] = {}
         self._mode = options["mode"]
-        if self._mode == "online" and not self.lost:
-            with self._outlived():
-                self._mode = _online_or_offline()
 
     @contextmanager
-    def _outlived(self) -> Iterator[None]:
-        # Whatever it is (network, service, disk), it must not cost a trained model.
+    def _disabled_on_error(self) -> Iterator[None]:
+        # No failure of the network, the service or the disk may cost a trained model.
         try:
             yield
         except Exception as error:
-            WandB.lost, self._runs = True, {}
+            WandB.failed, self._runs = True, {}
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            _say(f"Weights & Biases failed and is left out from here on: {first_line}")
+            _print(f"Weights & Biases failed and is not used any more: {first_line}")
 
-    def started(self, name: str, id: str, config: Mapping[str, Any], seeds: Sequence[int], steps: int) -> None:
-        if self.lost:
+    def started(self, records: Sequence[Mapping[str, Any]], steps: int) -> None:
+        if self.failed:
             return
         import wandb
 
-        with self._outlived():
+        with self._disabled_on_error():
+            if self._mode == "online":
+                self._mode = _online_or_offline()
             self._folder.mkdir(parents=True, exist_ok=True)
-            for seed in seeds:
-                self._runs[seed] = wandb.init(
+            for record in records:
+                self._runs[record["seed"]] = wandb.init(
                     project=self._options["project"],
                     entity=self._options["entity"],
                     group=self._sweep,
-                    name=f"{name}-seed-{seed}",
-                    id=f"{id}-{self._place()}-{seed}",
-                    config={**config, "seed": seed},
+                    name=f"{record['name']}-seed-{record['seed']}",
+                    id=f"{record['id']}-{self._place()}-{record['seed']}",
+                    config=_config(record),
                     dir=str(self._folder),
                     mode=self._mode,
                     reinit="create_new",
@@ -208,14 +231,14 @@ class WandB:
                 )
 
     def _place(self) -> str:
-        """Where records lie, hashed: a rerun replaces its own W&B run, never another sweep's or another machine's."""
+        """A hash of where the records are, so that a rerun replaces only its own W&B run."""
         place = f"{platform.node()}:{self._folder.resolve()}"
         return hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
 
     def advanced(self, event: Event) -> None:
         if not event.row:
             return
-        with self._outlived():
+        with self._disabled_on_error():
             for seed, row in zip(event.seeds, event.row, strict=True):
                 if seed in self._runs:
                     self._runs[seed].log(dict(row), step=int(row["step"]))
@@ -224,21 +247,21 @@ class WandB:
         run = self._runs.pop(seed, None)
         if run is None:
             return
-        with self._outlived():
+        with self._disabled_on_error():
             if images and self._options["images"]:
                 run.log({f"images/{name}": picture for name, picture in _pictures(images).items()})
             run.summary.update(_summary(record))
             run.finish(exit_code=int(record["status"] in ("failed", "interrupted")))
 
     def closed(self) -> None:
-        with self._outlived():
+        with self._disabled_on_error():
             for seed in list(self._runs):
                 self._runs.pop(seed).finish(exit_code=1)
 
 
 @functools.cache
 def _online_or_offline() -> str:
-    """The mode that the credentials allow, found without a prompt or the network, once a process."""
+    """The mode that the credentials allow. It is found once in a process, without a prompt and without the network."""
     import wandb
 
     wandb.setup(settings=wandb.Settings(mode="online", silent=True))
@@ -248,12 +271,20 @@ def _online_or_offline() -> str:
         why = "there is no key (WANDB_API_KEY, or `wandb login` once)"
     except wandb.errors.AuthenticationError as error:
         why = str(error)
-    _say(f"Weights & Biases: {why}; logging offline")
+    _print(f"Weights & Biases: {why}; logging offline")
     return "offline"
 
 
+def _config(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The chosen options by group (model: vae), their values by path (model.beta: 1.0), and the seed."""
+    values = {
+        f"{group}.{key}": value for group, part in record["config"].items() for key, value in (part or {}).items()
+    }
+    return {**record["choices"], **values, "seed": record["seed"], "data": record["data"]["fingerprint"]}
+
+
 def _summary(record: Mapping[str, Any]) -> dict[str, Any]:
-    """How it ended and the final numbers; the reason where a metric is n/a."""
+    """The status and the final metrics, with the reason of those that are n/a."""
     ending = {key: record[key] for key in ("status", "reason", "steps", "seconds", "samples_per_second")}
     metrics = {
         f"metrics/{name}": f"n/a: {metric['reason']}" if metric["value"] is None else metric["value"]
@@ -273,9 +304,9 @@ def _pictures(images: Mapping[str, np.ndarray]) -> dict[str, wandb.Image]:
 
 
 def grid(rows: Sequence[np.ndarray], columns: int = GRID_COLUMNS) -> Image:
-    """Images side by side, line after line. The lines of several arrays take turns, so that they stand over each other.
+    """Images in a grid. The lines of several arrays alternate, so that images of one index stand above each other.
 
-    rows: arrays [n, C, H, W] of one shape, uint8, C = 1 or 3. The last line is filled with black.
+    rows: arrays [n, C, H, W] of one shape, uint8, C = 1 or 3. The last line is filled up with black.
     """
     import numpy as np
     from PIL import Image

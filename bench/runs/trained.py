@@ -1,7 +1,8 @@
-"""A finished run's model, for use from Python."""
+"""The trained model of a finished run, for use from Python."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from bench.runs.config import build
 
 @dataclass(frozen=True)
 class Trained:
-    """model: the trained model itself, in evaluation mode; record: what its record.json says."""
+    """model: in evaluation mode; record: the content of its record.json."""
 
     model: Model
     record: dict[str, Any]
@@ -31,41 +32,41 @@ class Trained:
 
     @torch.no_grad()
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """Mean images [N, C, H, W] of codes [N, latent_dim]."""
+        """Mean images [N, C, H, W] of codes [N, latent_dim]. label: [N], if conditional."""
         blank = z.new_zeros(len(z), *self.record["data"]["image"])
         return self.model.decode(z, Batch(blank, blank, self._checked(label))).mean
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, label: Tensor | None = None) -> Tensor:
-        """Mean images [n, C, H, W] of draws from the prior; label: [n], if conditional."""
+        """Mean images [n, C, H, W] of codes drawn from the prior. label: [n], if conditional."""
         weights = next(iter(self.model.state_dict().values()))
         return self.model.sample(n, Draws(seed, "sample", device=weights.device), self._checked(label))
 
     def _checked(self, label: Tensor | None) -> Tensor | None:
         if self.model.conditional and label is None:
-            raise InputError("this model is conditional: give label=, a class for each image")
+            raise InputError("this model is conditional: pass label=, the class of each image")
         return label
 
 
-def load_trained(run_folder: Path, seed: int) -> Trained:
-    """Raises InputError where the run, the seed or its weights are missing."""
-    found = store.read(store.seed_folder(run_folder, seed))
-    if found["status"] != "ok":
-        raise InputError(f"{found['folder']} is not a finished run: it is {found['status']} ({found['reason']})")
-    return Trained(restored(found), found)
+def load_trained(run_folder: Path, seed: int, allow: Sequence[str] = ()) -> Trained:
+    """Raises InputError if the run, the seed or its weights are missing, or if its code is not allowed."""
+    record = store.read(store.seed_folder(run_folder, seed))
+    if record["status"] != "ok":
+        raise InputError(f"{record['folder']} is not a finished run: it is {record['status']} ({record['reason']})")
+    return Trained(restored(record, allow), record)
 
 
-def restored(found: dict[str, Any]) -> Model:
-    """A record's model with its saved weights, on the CPU. Raises InputError where they are missing."""
-    weights = found["folder"] / store.WEIGHTS
+def restored(record: dict[str, Any], allow: Sequence[str] = ()) -> Model:
+    """The model of a record with its saved weights, on the CPU. allow: as for `bench.load`. Raises InputError."""
+    weights = record["folder"] / store.WEIGHTS
     if not weights.is_file():
         raise InputError(f"{weights} does not exist: train the run again with rerun=true")
-    channels, height, width = found["data"]["image"]
-    model = build(found["config"], Shapes((channels, height, width), found["data"]["classes"]), found["seed"])
+    channels, height, width = record["data"]["image"]
+    model = build(record["config"], Shapes((channels, height, width), record["data"]["classes"]), record["seed"], allow)
     try:
         model.load_state_dict(load_file(weights))
     except RuntimeError as error:
         raise InputError(
-            f"{weights} are not those of this version's model: train the run again with rerun=true"
+            f"{weights} does not fit the model of this version: train the run again with rerun=true"
         ) from error
     return model.eval()

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import torch
 
-from bench.draws import number
+from bench.draws import generator_seed
 from bench.models.vae import VAE
 
 
@@ -47,7 +47,8 @@ class Misbehaving(VAE):
         mine = torch.initial_seed()
         said = os.environ.get("MISBEHAVE")
         self.folder = Path(said) if said else None
-        infinite, raises, slow = ([number(s, "initialisation") for s in seeds] for seeds in (infinite, raises, slow))
+        groups = (infinite, raises, slow)
+        infinite, raises, slow = ([generator_seed(s, "initialisation") for s in seeds] for seeds in groups)
         self.raises, self.slow = said and mine in raises, said and mine in slow
         self.register_buffer("doom", torch.tensor(float("inf") if mine in infinite else 0.0))
         self.calls = 0

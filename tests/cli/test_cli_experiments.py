@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from bench.paths import CONF
-from bench.report.claims import claims, judged
+from bench.report.claims import claims, evaluate
 from bench.report.runs import load
 
 FOLDER = Path(CONF, "experiment")
@@ -66,8 +66,8 @@ def test_an_experiment_runs_two_steps(bench, records, name):
     assert {record["status"] for record in records(sweep)} <= {"ok", "skipped"}
     assert f"{len(told)} runs: " in said.out.splitlines()[-1]
     if "claim" in written:
-        verdicts = judged(load(Path("results"), [sweep]), claims([Path(name).stem]))
-        assert {v.text for v in verdicts} == {"not decided at 1 seed, fewer than 5"}, [v.remarks for v in verdicts]
+        verdicts = evaluate(load(Path("results"), [sweep]), claims([Path(name).stem]))
+        assert {v.outcome for v in verdicts} == {"not decided at 1 seed, fewer than 5"}, [v.remarks for v in verdicts]
 
 
 def value_of(record: dict, axis: str) -> object:

@@ -106,9 +106,9 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(bench, files, elsew
     assert said.code == 0, said.err
     assert files("*") == before
     lines = said.out.splitlines()
-    assert [line.split(": ")[1] for line in lines if line.startswith("vae-bernoulli")] == ["1 done, 1 to do"]
+    assert [line.split(": ")[1] for line in lines if line.startswith("vae-bernoulli")] == ["1 done, 1 to train"]
     assert sum(line.startswith("gan-digits") for line in lines) == 1
-    assert lines[-1].startswith("6 jobs, 10 runs: 9 to do, 1 done; training takes about 0:0")
+    assert lines[-1].startswith("6 jobs, 10 runs: 9 to train, 1 done; training takes about 0:0")
     assert [path.name for path in (elsewhere / "results/first").glob("[!.]*-*")] == [next(iter(before)).split("/")[-3]]
 
 
@@ -119,7 +119,7 @@ def test_a_dry_run_does_without_a_record_of_another_sweep_that_it_cannot_read(be
     (folder / "record.json").write_text(content)
     said = bench("model=vae", "sweep=first", "dry_run=true")
     assert said.code == 0, said.err
-    assert "1 jobs, 1 runs: 1 to do" in said.out
+    assert "1 jobs, 1 runs: 1 to train" in said.out
 
 
 def test_more_metrics_of_a_finished_run_come_from_its_weights(bench, files, records):
@@ -175,7 +175,8 @@ def test_under_other_sizes_what_they_decide_is_evaluated_anew_and_nothing_else(b
 def test_a_metric_that_raises_costs_no_other_and_is_tried_again(bench, records, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr("bench.metrics.reconstruction._psnr", lambda *_: [][0])
-        assert bench("model=vae", "sweep=first").code == 0
+        said = bench("model=vae", "sweep=first")
+    assert said.code == 1 and "1 metrics failed (psnr of vae-bernoulli-digits-none-" in said.err
     before = records("first")[0]
     assert before["status"] == "ok" and before["metrics"]["reconstruction_mse"]["value"] > 0
     assert before["metrics"]["psnr"]["reason"] == "failed: IndexError: list index out of range"
@@ -202,7 +203,7 @@ def test_metrics_that_cannot_be_added_are_said_and_cost_nothing(bench, records, 
 def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, records, files, monkeypatch):
     line = ("model=vae", "seeds=[0,1]", "stack=2")
     monkeypatch.setattr(bench_run, "estimated_seconds", lambda *_: 100.0)
-    assert "2 to do; training takes about 0:03:20" in bench(*line, "dry_run=true").out
+    assert "2 to train; training takes about 0:03:20" in bench(*line, "dry_run=true").out
 
     def fails(*_, **__):
         raise RuntimeError("no luck")
@@ -225,7 +226,7 @@ def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, r
     with monkeypatch.context() as impatient:
         impatient.setattr(bench_run, "evaluate", interrupted)
         assert bench(*line).code == 130
-    assert "2 to do; training takes about 0:00:00" in bench(*line, "dry_run=true").out
+    assert "2 to evaluate; training takes about 0:00:00" in bench(*line, "dry_run=true").out
     assert bench(*line).code == 0
     assert files("weights.safetensors") == weights and [r["seeds_stacked"] for r in records()] == [[0, 1]] * 2
     trained = {(r["hardware"]["device"], r["libraries"]["torch"], r["code"]["commit"]) for r in records()}
@@ -266,7 +267,8 @@ def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, els
     assert ids("dataset=arrays", "dataset.path=moved/arrays.npz", sweep="there") == here
 
     plain = ids("model=vae", sweep="plain")
-    assert ids("model=vae", "network.hidden=16", "noise.level=0.3", "stack=2", "seeds=[1]", sweep="unused") == plain
+    assert ids("model=vae", "network.hidden=16", "stack=2", "seeds=[1]", sweep="unused") == plain
+    assert ids("-m", "model=vae", "noise.level=0.3", sweep="unused_in_a_sweep") == plain
     assert ids("model=vae", "adversarial.smoothing=0.1", sweep="adversary") == plain
     assert ids("model=vae", "model.beta=2", sweep="beta") != plain
     assert ids("model=vae", "model.beta=1", sweep="whole_number") == plain
@@ -280,7 +282,8 @@ def test_a_run_that_another_job_is_at_is_left_to_it(bench, records, files):
     weights = files("weights.safetensors")
     with FileLock(seed / ".lock"):
         said = bench("model=gan", "likelihood=gaussian", "rerun=true")
-    assert said.code == 0 and files("weights.safetensors") == weights
+    assert said.code == 1 and files("weights.safetensors") == weights
+    assert "1 runs are held by another process: when it has ended, repeat this command" in said.err
 
 
 def test_two_jobs_of_one_run_side_by_side_train_it_once(start, records):
@@ -304,9 +307,9 @@ def test_two_jobs_of_one_run_side_by_side_train_it_once(start, records):
 
 @pytest.mark.parametrize("turn", (1, -1))
 def test_a_seed_that_one_of_two_jobs_did_counts_as_done(turn):
-    left = [{0: "ok", 1: bench_run.ELSEWHERE}, {0: bench_run.ELSEWHERE, 1: "ok"}][::turn]
-    assert total([{"run": "gan", "seeds": seeds} for seeds in left]) == "2 runs: 2 ok"
-    assert total([{"run": "gan", "seeds": {0: bench_run.ELSEWHERE}}]) == f"1 runs: 1 {bench_run.ELSEWHERE}"
+    left = [{0: "ok", 1: store.ELSEWHERE}, {0: store.ELSEWHERE, 1: "ok"}][::turn]
+    assert total([{"sweep": "first", "run": "gan", "seeds": seeds} for seeds in left]) == "2 runs: 2 ok"
+    assert total([{"sweep": "first", "run": "gan", "seeds": {0: store.ELSEWHERE}}]) == f"1 runs: 1 {store.ELSEWHERE}"
 
 
 def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):

@@ -1,4 +1,4 @@
-"""A stack of K models: ownership, modes, gradients of each player alone, and the way there and back."""
+"""A stack of K models: ownership, modes, gradients of each player, stacking and unstacking."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.engine.train import check_ownership
 
 
 class Pair(Model):
-    """Two linear players in one turn: each one's loss also reads what the other owns."""
+    """Two linear players in one turn. The loss of each also depends on the parameters of the other."""
 
     players = (Player("left", ("left",)), Player("right", ("right",)))
 
@@ -46,16 +46,16 @@ OWNED = {"left": ["model.left.weight", "model.left.bias"], "right": ["model.righ
 def test_ownership_is_by_submodule():
     assert check_ownership(pairs(1)) == OWNED
     assert check_ownership(pairs(2)) == OWNED
-    assert pairs(1).names_of(Player("both", ("left", "right", "left"))) == OWNED["left"] + OWNED["right"]
-    assert pairs(1).names_of(Player("all")) == OWNED["left"] + OWNED["right"]
+    assert pairs(1).parameter_names(Player("both", ("left", "right", "left"))) == OWNED["left"] + OWNED["right"]
+    assert pairs(1).parameter_names(Player("all")) == OWNED["left"] + OWNED["right"]
 
 
-class Wrong(Pair):
-    """Whose players and phases a test sets."""
+class Invalid(Pair):
+    """A test sets its players and phases."""
 
 
 @pytest.mark.parametrize(
-    ("players", "phases", "said"),
+    ("players", "phases", "message"),
     [
         ((Player("all"), Player("typo", ("rihgt",))), (), "rihgt"),
         ((Player("all"), Player("half", ("lef",))), (), "lef"),
@@ -65,15 +65,15 @@ class Wrong(Pair):
     ],
 )
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_a_model_that_does_not_add_up_is_a_value_error(players, phases, said, seeds, monkeypatch):
-    monkeypatch.setattr(Wrong, "players", players)
-    monkeypatch.setattr(Wrong, "phases", phases)
-    with pytest.raises(ValueError, match=said):
-        check_ownership(Stack([Wrong(seed) for seed in range(seeds)], list(range(seeds))))
+def test_inconsistent_players_or_phases_are_a_value_error(players, phases, message, seeds, monkeypatch):
+    monkeypatch.setattr(Invalid, "players", players)
+    monkeypatch.setattr(Invalid, "phases", phases)
+    with pytest.raises(ValueError, match=message):
+        check_ownership(Stack([Invalid(seed) for seed in range(seeds)], list(range(seeds))))
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_a_loss_that_does_not_use_what_its_player_owns_raises(seeds):
+def test_a_loss_that_does_not_use_its_players_parameters_raises(seeds):
     stack = Stack([Pair(seed, uses_right=False) for seed in range(seeds)], list(range(seeds)))
     with pytest.raises(RuntimeError, match="not have been used"):
         stack.gradients(stack.losses(batch(seeds), ("k",), TURN), OWNED)
@@ -89,12 +89,12 @@ def test_each_player_gets_the_gradient_of_its_own_loss(seeds, float64):
         losses = alone.losses(one, ("k",), TURN).players
         for player, names in OWNED.items():
             expected = torch.autograd.grad(losses[player][0], [alone.parameters[n] for n in names], retain_graph=True)
-            for gradient, wanted in zip(gradients[player], expected, strict=True):
-                torch.testing.assert_close(gradient[k], wanted)
+            for actual, correct in zip(gradients[player], expected, strict=True):
+                torch.testing.assert_close(actual[k], correct)
     assert all(parameter.grad is None for parameter in stack.parameters.values())
 
 
-def test_views_share_the_stacks_memory():
+def test_views_share_memory_with_the_stack():
     stack = pairs(2)
     leaves = stack.views("model.left.weight")
     with torch.no_grad():
@@ -104,22 +104,22 @@ def test_views_share_the_stacks_memory():
     assert all(leaf.is_leaf and leaf.requires_grad for leaf in leaves)
 
 
-def test_over_speaks_to_every_seed():
+def test_map_applies_a_function_to_every_seed():
     stack = pairs(3)
     x = torch.arange(3.0)
 
-    def answer(model, draws, x):
+    def function(model, draws, x):
         return {"mean": x + model.left.bias.sum()}, (draws.normal("e", (2,)),)
 
-    stacked, (noise,) = stack.map(answer, ("k",), x)
+    stacked, (noise,) = stack.map(function, ("k",), x)
     for k in range(3):
-        alone, (alone_noise,) = Stack([Pair(k)], [k]).map(answer, ("k",), x[k : k + 1])
+        alone, (alone_noise,) = Stack([Pair(k)], [k]).map(function, ("k",), x[k : k + 1])
         torch.testing.assert_close(stacked["mean"][k], alone["mean"][0])
         assert torch.equal(noise[k], alone_noise[0])
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_a_mode_is_of_what_is_live(seeds):
+def test_only_active_players_are_in_training_mode(seeds):
     stack = pairs(seeds)
     stack.set_mode([Player("left", ("left",))])
     assert stack.model.left.training and not stack.model.right.training and not stack.model.norm.training
@@ -127,7 +127,7 @@ def test_a_mode_is_of_what_is_live(seeds):
     assert all(module.training for module in stack.model.modules())
 
 
-def test_unstacking_gives_each_seed_its_weights_and_statistics(float64):
+def test_unstacked_models_have_the_weights_and_statistics_of_their_seeds(float64):
     stack = pairs(3)
     stack.set_mode([Player("all")])
     stack.losses(batch(3), ("k",), TURN)

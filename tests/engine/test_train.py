@@ -1,4 +1,4 @@
-"""The training loop on toy models whose every step can be worked out by hand."""
+"""The training loop on toy models whose steps can be computed by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SGD = partial(torch.optim.SGD, lr=0.1)
 
 
 class Line(Model):
-    """Fits a linear map of the pixels to 1, from weights that its seed draws."""
+    """Fits a linear map of the pixels to 1. Its seed determines the initial weights."""
 
     def __init__(self, seed: int = 0, pixels: int = 4):
         super().__init__()
@@ -40,12 +40,12 @@ class Line(Model):
 
 
 def numbered(examples: int):
-    """Images of 2x2 whose pixels all say which example it is: i / examples."""
+    """2x2 images: every pixel of example i is i / examples."""
     return data_of((torch.arange(examples) / examples)[:, None, None, None].expand(-1, 1, 2, 2).clone())
 
 
 def run(stack, data, budget, corruption=None, make=SGD):
-    """All signs of life."""
+    """All progress reports."""
     optimizers = {player.name: make for player in stack.model.players}
     return list(train(stack, data, corruption or Identity(), optimizers, budget))
 
@@ -64,7 +64,7 @@ def lines(seeds, kind=Line) -> Stack:
     [
         (256, 128, [128, 128]),
         (300, 128, [128, 128, 44]),
-        (257, 128, [128, 129]),  # an example alone has no variance
+        (257, 128, [128, 129]),  # a single example has no variance
         (129, 128, [129]),
         (100, 128, [100]),
         (1, 128, [1]),
@@ -75,14 +75,14 @@ def test_batch_sizes(examples, size, expected):
     assert batch_sizes(examples, size) == expected
 
 
-def test_plans():
+def test_budget_plans():
     assert Budget(epochs=3, batch_size=128).plan(300) == (9, 3)
     assert Budget(epochs=3, batch_size=128, steps=4).plan(300) == (4, 3)
     assert Budget(epochs=3, steps=0).plan(300) == (0, 3)
     assert Budget(epochs=0).plan(300) == (0, 3)
 
 
-def test_the_loop_takes_as_many_steps_as_planned():
+def test_the_loop_takes_the_planned_number_of_steps():
     stack = lines([0])
     last = run(stack, numbered(10), Budget(epochs=3, batch_size=4))[-1]
     assert (last.step, last.steps) == (9, 9) and stack.model.calls == 9
@@ -92,17 +92,17 @@ def test_the_loop_takes_as_many_steps_as_planned():
     assert run(stack, numbered(10), Budget(epochs=0)) == [] and stack.model.calls == 0
 
 
-def test_signs_of_life_come_between_epochs_too():
-    signs = run(lines([0]), numbered(100), Budget(epochs=1, batch_size=2))
-    assert [sign.step for sign in signs] == [20, 40, 50]
-    assert [sign.row is None for sign in signs] == [True, True, False]
+def test_progress_is_also_reported_within_an_epoch():
+    reports = run(lines([0]), numbered(100), Budget(epochs=1, batch_size=2))
+    assert [report.step for report in reports] == [20, 40, 50]
+    assert [report.row is None for report in reports] == [True, True, False]
 
 
 # --- the order of the data
 
 
 def epochs_seen(seed: int, examples: int = 11, epochs: int = 3) -> list[list[list[int]]]:
-    """For each epoch its batches, as the numbers of the examples."""
+    """For each epoch its batches, as indices of examples."""
     seen: list[list[int]] = []
 
     def spy(x, draws):
@@ -114,11 +114,11 @@ def epochs_seen(seed: int, examples: int = 11, epochs: int = 3) -> list[list[lis
     return [seen[i * per_epoch : (i + 1) * per_epoch] for i in range(epochs)]
 
 
-def test_each_epoch_visits_every_example_once_in_an_order_of_its_own():
+def test_each_epoch_visits_every_example_once_in_a_new_order():
     orders = []
     for seed in (0, 1):
         for batches in epochs_seen(seed):
-            assert [len(batch) for batch in batches] == [5, 6]  # the eleventh joins the last batch
+            assert [len(batch) for batch in batches] == [5, 6]  # the eleventh example joins the last batch
             orders.append(tuple(sum(batches, [])))
             assert sorted(orders[-1]) == list(range(11))
     assert len(set(orders)) == 6
@@ -126,22 +126,21 @@ def test_each_epoch_visits_every_example_once_in_an_order_of_its_own():
 
 
 class Brightness(Line):
-    """Its loss is the batch's mean pixel, whatever its weights."""
+    """Its loss is the mean pixel of the batch and does not depend on its weights."""
 
     def cost(self, batch, draws):
         return batch.x.mean() + 0 * self.map(batch.x.flatten(1)).sum()
 
 
-def test_a_rows_loss_is_the_mean_over_examples(float64):
-    """So a smaller last batch weighs less: the mean over 4 + 4 + 2 examples is the data's."""
+def test_the_loss_in_a_row_is_the_mean_over_examples(float64):
+    """A smaller last batch weighs less: the mean over batches of 4, 4 and 2 examples is the mean over the data."""
     for seeds in ([0], [0, 1]):
-        signs = run(lines(seeds, Brightness), numbered(10), Budget(epochs=2, batch_size=4))
-        for sign in signs:
-            for row in sign.row:
+        for report in run(lines(seeds, Brightness), numbered(10), Budget(epochs=2, batch_size=4)):
+            for row in report.row:
                 assert row["loss/model"] == pytest.approx(4.5 / 10, abs=1e-12)
 
 
-def test_a_row_says_where_it_stands_and_how_fast():
+def test_a_row_has_step_epoch_and_speed():
     first, second = run(lines([3, 5]), numbered(10), Budget(epochs=2, batch_size=4))
     assert first.seeds == [3, 5] and len(first.row) == 2
     assert [row["step"] for row in second.row] == [6, 6] and second.row[0]["epoch"] == 2
@@ -153,7 +152,7 @@ def test_a_row_says_where_it_stands_and_how_fast():
 
 
 class TwoPhases(Model):
-    """The second player learns from what the first, by then frozen, makes of the batch."""
+    """The second player learns from the output of the first, which is frozen by then."""
 
     players = (Player("first", ("first",)), Player("second", ("second",)))
     phases = (Phase((("first",),), share=1), Phase((("second",),), share=3))
@@ -172,8 +171,8 @@ class TwoPhases(Model):
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1]])
-def test_what_is_in_no_turn_of_a_phase_is_frozen(seeds):
-    """Eight steps, two of them the first phase's: weights and normalisation statistics."""
+def test_players_in_no_turn_of_a_phase_are_frozen(seeds):
+    """Weights and normalisation statistics, over eight steps of which two are in the first phase."""
     stack = lines(seeds, TwoPhases)
     moved = []
     before = {name: value.clone() for name, value in {**stack.parameters, **stack.buffers}.items()}
@@ -183,21 +182,21 @@ def test_what_is_in_no_turn_of_a_phase_is_frozen(seeds):
         before = now
     assert len(moved) == 8
     for player, steps in (("first", moved[:2]), ("second", moved[2:])):
-        own = {name for name in before if name.startswith(f"model.{player}.")}
-        assert {f"model.{player}.1.running_mean", f"model.{player}.1.num_batches_tracked"} <= own
-        assert set.union(*steps) == own
+        state = {name for name in before if name.startswith(f"model.{player}.")}
+        assert {f"model.{player}.1.running_mean", f"model.{player}.1.num_batches_tracked"} <= state
+        assert set.union(*steps) == state
 
 
 @pytest.mark.parametrize(("shares", "expected"), [((1, 1), (4, 4)), ((0.5, 1.5), (2, 6)), ((0, 1), (0, 8))])
 def test_phases_share_the_budget(shares, expected, monkeypatch):
     phases = tuple(Phase(phase.turns, share) for phase, share in zip(TwoPhases.phases, shares, strict=True))
     monkeypatch.setattr(TwoPhases, "phases", phases)
-    signs = run(lines([0], TwoPhases), numbered(8), Budget(epochs=8, batch_size=8))
-    assert tuple(sum(f"loss/{player}" in sign.row[0] for sign in signs) for player in ("first", "second")) == expected
+    rows = [report.row[0] for report in run(lines([0], TwoPhases), numbered(8), Budget(epochs=8, batch_size=8))]
+    assert tuple(sum(f"loss/{player}" in row for row in rows) for player in ("first", "second")) == expected
 
 
-def test_gradients_of_a_turn_come_before_its_steps(float64):
-    """Two players on one product: each moves by the other's weight as it was before either moved."""
+def test_all_gradients_of_a_turn_are_computed_before_its_steps(float64):
+    """Two players share a product: each is updated by the weight that the other had before the turn."""
 
     class Product(Model):
         players = (Player("a", ("a",)), Player("b", ("b",)))
@@ -222,13 +221,13 @@ def test_gradients_of_a_turn_come_before_its_steps(float64):
 
 
 class Gated(Line):
-    """Learns only when a coin of its own says so."""
+    """Its gate is open with probability 1/2, independently for each seed."""
 
     def losses(self, batch, draws, turn):
         return Losses({"model": self.cost(batch, draws)}, gates={"model": draws.uniform("coin", ()) < 0.5})
 
 
-def test_a_closed_gate_leaves_a_seeds_weights_and_moments_alone():
+def test_a_closed_gate_changes_neither_weights_nor_moments_of_its_seed():
     stack = lines([0, 1])
     stepper = PlayerOptimizer(stack, list(stack.parameters), partial(torch.optim.Adam, lr=0.1, fused=True))
     gradients = [torch.ones_like(p) for p in stack.parameters.values()]
@@ -246,8 +245,8 @@ def test_a_closed_gate_leaves_a_seeds_weights_and_moments_alone():
     assert not any(torch.equal(a, b) for a, b in zip(opened[1:3], state(1)[1:3], strict=True))
 
 
-def test_gated_seeds_go_their_own_ways(float64):
-    """Stacked and gated, Adam's bias correction included, each seed is what it is alone: agreement to 1e-12."""
+def test_gated_seeds_train_as_if_alone(float64):
+    """Stacked and gated, each seed agrees with itself alone to 1e-12, including Adam's bias correction."""
     adam = partial(torch.optim.Adam, lr=0.1, fused=True)
     stack = lines([0, 1, 2], Gated)
     run(stack, numbered(10), Budget(epochs=4, batch_size=4), make=adam)
@@ -263,8 +262,8 @@ def test_gated_seeds_go_their_own_ways(float64):
 # --- divergence
 
 
-class Bursting(Line):
-    """Its third loss is infinite, the others are not; its weights stay finite."""
+class Diverging(Line):
+    """Only its third loss is infinite; its weights stay finite."""
 
     def cost(self, batch, draws):
         cost = super().cost(batch, draws)
@@ -272,35 +271,35 @@ class Bursting(Line):
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1]])
-def test_a_divergence_is_found_with_its_step_and_ends_training(seeds):
-    signs = run(lines(seeds, Bursting), numbered(8), Budget(epochs=50, batch_size=4))
-    assert [sign.diverged for sign in signs] == [[None] * len(seeds), [3] * len(seeds)]
-    assert signs[-1].step == 4 and signs[-1].row is not None
+def test_divergence_is_reported_with_its_step_and_ends_training(seeds):
+    reports = run(lines(seeds, Diverging), numbered(8), Budget(epochs=50, batch_size=4))
+    assert [report.diverged for report in reports] == [[None] * len(seeds), [3] * len(seeds)]
+    assert reports[-1].step == 4 and reports[-1].row is not None
 
 
-def test_a_seed_that_is_not_a_number_leaves_the_others_bit_identical():
-    def stack(broken):
-        made = lines([0, 1, 2])
+def test_a_nan_seed_leaves_the_others_bit_identical():
+    def make_stack(broken):
+        stack = lines([0, 1, 2])
         if broken:
             with torch.no_grad():
-                made.views("model.map.weight")[1].fill_(math.nan)
-        return made
+                stack.views("model.map.weight")[1].fill_(math.nan)
+        return stack
 
     adam = partial(torch.optim.Adam, lr=0.1, fused=True)
-    healthy, broken = stack(False), stack(True)
+    healthy, broken = make_stack(False), make_stack(True)
     run(healthy, numbered(10), Budget(epochs=5, batch_size=4), make=adam)
-    signs = run(broken, numbered(10), Budget(epochs=5, batch_size=4), make=adam)
-    assert signs[-1].diverged == [None, 1, None] and signs[-1].step == 15
+    last = run(broken, numbered(10), Budget(epochs=5, batch_size=4), make=adam)[-1]
+    assert last.diverged == [None, 1, None] and last.step == 15
     for k in (0, 2):
         assert torch.equal(*(s.parameters["model.map.weight"][k] for s in (healthy, broken)))
     assert broken.parameters["model.map.weight"][1].isnan().all()
 
 
-# --- the fused optimizer's trap
+# --- fused optimizers and strides
 
 
 def permuted_step(fused: bool) -> torch.Tensor:
-    """Weights after one Adam step on gradients whose strides are permuted, as vmap returns them."""
+    """Weights after one Adam step on gradients with permuted strides, as vmap returns them."""
     stack = lines([0, 1])
     (names, leaf) = ["model.map.weight"], stack.parameters["model.map.weight"]
     stepper = PlayerOptimizer(stack, names, partial(torch.optim.Adam, lr=0.1, eps=1.0, fused=fused))
@@ -310,15 +309,15 @@ def permuted_step(fused: bool) -> torch.Tensor:
     return leaf.detach().clone()
 
 
-def test_fused_adam_reads_permuted_gradients_right(monkeypatch):
-    """Without making them contiguous it does not: should that half fail, PyTorch has mended it."""
+def test_fused_adam_handles_permuted_gradients_correctly(monkeypatch):
+    """Without `contiguous` it does not. If the second assertion fails, PyTorch has fixed its bug."""
     expected = permuted_step(fused=False)
     torch.testing.assert_close(permuted_step(fused=True), expected)
     monkeypatch.setattr(torch.Tensor, "contiguous", lambda self: self)
     assert not torch.allclose(permuted_step(fused=True), expected)
 
 
-def test_a_stack_trained_with_fused_adam_is_that_of_plain_adam(float64):
+def test_fused_and_unfused_adam_train_a_stack_alike(float64):
     data, weights = small_data(), []
     for fused in (True, False):
         job = job_of("model=vae", "network.hidden=16", f"optimizer.fused={fused}")
@@ -328,14 +327,14 @@ def test_a_stack_trained_with_fused_adam_is_that_of_plain_adam(float64):
     torch.testing.assert_close(*weights, rtol=1e-8, atol=1e-10)
 
 
-def test_the_clock_stands_still_while_somebody_looks(monkeypatch):
-    """An hour between two signs of life is not training time."""
+def test_the_clock_stops_while_the_caller_handles_a_report(monkeypatch):
+    """An hour between two reports is not training time."""
     now = iter(range(10_000))
     waits = [0.0]
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(now) + waits[0]))
     seconds = []
-    for sign in train(lines([0]), numbered(8), Identity(), {"model": SGD}, Budget(epochs=3, batch_size=4)):
-        seconds.append(sign.row[0]["seconds"])
+    for report in train(lines([0]), numbered(8), Identity(), {"model": SGD}, Budget(epochs=3, batch_size=4)):
+        seconds.append(report.row[0]["seconds"])
         waits[0] += 3600
     assert seconds == [1, 2, 3]
 
@@ -343,24 +342,24 @@ def test_the_clock_stands_still_while_somebody_looks(monkeypatch):
 # --- gradients early in training
 
 
-def test_gradient_norms_are_of_the_first_and_the_last_weights():
+def test_gradient_norms_of_the_first_and_last_weights():
     gradients = [torch.full((2, 3), 9.0), torch.ones(2, 3, 4), torch.ones(2, 5, 5), 2 * torch.ones(2, 4, 1, 3, 3)]
     gradients[1][1] *= 3  # the second seed's
     norms = gradient_norms(gradients)
     torch.testing.assert_close(norms["gradient_norm/first"], torch.tensor([12**0.5, 3 * 12**0.5]))
     torch.testing.assert_close(norms["gradient_norm/last"], torch.tensor([12.0, 12.0]))
-    assert gradient_norms([torch.ones(2, 3)]) == {}  # biases alone
+    assert gradient_norms([torch.ones(2, 3)]) == {}  # only biases
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1]])
-def test_they_are_logged_in_the_first_twenty_steps_only(seeds, monkeypatch):
-    """And they are those of the loss: of (w x - 1)^2 before the first step."""
+def test_gradient_norms_are_logged_in_the_first_twenty_steps_only(seeds, monkeypatch):
+    """They are the norms of the gradients that the optimizer receives."""
     seen = []
     step = PlayerOptimizer.step
     spy = lambda self, gradients, gate: (seen.append(gradients[0]), step(self, gradients, gate))[1]  # noqa: E731
     monkeypatch.setattr(PlayerOptimizer, "step", spy)
-    signs = run(lines(seeds), numbered(40), Budget(epochs=2, batch_size=2))
-    first, second = [sign.row for sign in signs if sign.row is not None]
+    reports = run(lines(seeds), numbered(40), Budget(epochs=2, batch_size=2))
+    first, second = [report.row for report in reports if report.row is not None]
     for k in range(len(seeds)):
         norms = [gradient[k].norm().item() for gradient in seen[:20]]
         assert first[k]["gradient_norm/first"] == pytest.approx(sum(norms) / 20, rel=1e-5)
@@ -377,8 +376,8 @@ def test_gradients_vanish_through_eight_sigmoids_and_not_through_relus(activatio
     assert (ratio < 1e-6) == vanishes and ratio > 0
 
 
-def test_early_gradients_are_means_over_twenty_steps_however_long_an_epoch():
-    """Eleven steps an epoch: eleven of the first row, and nine of what the second logged."""
+def test_early_gradients_are_means_over_twenty_steps_for_any_length_of_an_epoch():
+    """With eleven steps per epoch: eleven from the first row and nine from the second."""
     rows = [{"step": 11 * i, "gradient_norm/first": f, "gradient_norm/last": 1.0} for i, f in ((1, 2.0), (2, 4.0))]
     assert early_gradients([*rows, {"step": 33}]) == {"first": pytest.approx((11 * 2 + 9 * 4) / 20), "last": 1.0}
     assert early_gradients(rows[:1]) == {"first": 2.0, "last": 1.0} and early_gradients([]) is None

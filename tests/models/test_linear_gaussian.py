@@ -1,4 +1,4 @@
-"""Linear-Gaussian models, in which everything has a closed form to be held against."""
+"""Linear-Gaussian models, compared with closed forms."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def affine(model: Model, latents: int) -> tuple[Tensor, Tensor]:
 
 
 def elbo(model: Model, x: Tensor, latents: int) -> Tensor:
-    """[B] nats, E_q[log p(x|z)] - KL(q || p) in closed form: the spread of z adds tr(W S W') / 2 sigma^2."""
+    """[B] nats: E_q[log p(x|z)] - KL(q || p) in closed form. The variance S of z adds tr(W S W') / 2 sigma^2."""
     q = model.encode(Batch(x, x))
-    spread = (affine(model, latents)[0].square().sum(0) * q.log_variance.exp()).sum(1)
+    variance = (affine(model, latents)[0].square().sum(0) * q.log_variance.exp()).sum(1)
     decoded = model.decode(q.mean)
-    expected = decoded.log_prob(x) - 0.5 * spread * torch.exp(-2 * decoded.log_sigma)
+    expected = decoded.log_prob(x) - 0.5 * variance * torch.exp(-2 * decoded.log_sigma)
     return expected - model.prior.kl(q, q.mean)
 
 
 def test_evidence_is_elbo_plus_divergence_from_the_true_posterior():
-    """log p(x) = ELBO + KL(q(z|x) || p(z|x)), to rounding: log p(x) by scipy, p(z|x) by Bayes' rule, q any other."""
+    """log p(x) = ELBO + KL(q(z|x) || p(z|x)) to rounding, for log p(x) by scipy, p(z|x) by Bayes' rule and any q."""
     model = build(job_of("model=vae", *LINEAR, "model.latent_dim=3", "likelihood.sigma=0.4").config, SHAPES, seed=0)
     x = torch.rand(6, *SHAPES.image)
     with torch.no_grad():
@@ -60,20 +60,20 @@ def test_evidence_is_elbo_plus_divergence_from_the_true_posterior():
     precision = weight.T @ weight / sigma2 + torch.eye(3)
     centre = (flat - mean) @ weight @ torch.linalg.inv(precision) / sigma2
     true = torch.distributions.MultivariateNormal(centre, precision_matrix=precision)
-    ours = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.log_variance.exp()))
-    divergence = torch.distributions.kl_divergence(ours, true)
+    approximate = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.log_variance.exp()))
+    divergence = torch.distributions.kl_divergence(approximate, true)
     assert divergence.min() > 0.1
     torch.testing.assert_close(bound + divergence, evidence)
 
 
-def test_the_loss_is_on_average_minus_the_closed_elbo():
-    """Within five standard errors of 20,000 draws, which are well under 0.1 nat."""
+def test_the_mean_loss_is_minus_the_closed_form_elbo():
+    """Within five standard errors of 20,000 draws, each below 0.1 nat."""
     stack = stack_of(job_of("model=vae", *LINEAR, "model.latent_dim=3"))
     model, x = stack.model, torch.rand(1, *SHAPES.image)
-    wide = x.expand(1, 20_000, *SHAPES.image)
-    loss = stack.losses(Batch(wide, wide), ("k",), ("model",)).players["model"].item()
-    z = model.encode(Batch(wide[0], wide[0])).sample(Draws(1))
-    error = model.decode(z).log_prob(wide[0]).std().item() / math.sqrt(20_000)
+    repeated = x.expand(1, 20_000, *SHAPES.image)
+    loss = stack.losses(Batch(repeated, repeated), ("k",), ("model",)).players["model"].item()
+    z = model.encode(Batch(repeated[0], repeated[0])).sample(Draws(1))
+    error = model.decode(z).log_prob(repeated[0]).std().item() / math.sqrt(20_000)
     assert error < 0.1
     assert abs(-loss - elbo(model, x, 3).item()) < 5 * error
 
@@ -86,8 +86,8 @@ def fitted() -> tuple[Model, Data, PCA]:
     return model, data, PCA(LATENTS).fit(data.train.x.flatten(1).numpy())
 
 
-def test_probabilistic_pcas_elbo_is_its_log_likelihood(fitted):
-    """Its posterior is exact, so that log p(x|z) + log p(z) - log q(z|x) is log p(x) at every z."""
+def test_the_elbo_of_probabilistic_pca_is_its_log_likelihood(fitted):
+    """Its posterior is exact, so log p(x|z) + log p(z) - log q(z|x) is log p(x) at every z."""
     model, data, pca = fitted
     x = data.train.x
     q = model.encode(Batch(x, x))
@@ -99,8 +99,8 @@ def test_probabilistic_pcas_elbo_is_its_log_likelihood(fitted):
     assert elbo(model, x, LATENTS).mean().item() == pytest.approx(pca.score(x.flatten(1).numpy()), abs=1e-3)
 
 
-def test_probabilistic_pcas_posterior_is_bayes_rule(fitted):
-    """Covariance (W'W / sigma^2 + I)^-1, which is diagonal, and mean covariance W'(x - mean) / sigma^2."""
+def test_the_posterior_of_probabilistic_pca_follows_bayes_rule(fitted):
+    """Covariance S = (W'W / sigma^2 + I)^-1, which is diagonal, and mean S W'(x - mean) / sigma^2."""
     model, data, pca = fitted
     weight, mean = affine(model, LATENTS)
     sigma2 = math.exp(2 * model.likelihood.log_sigma)
@@ -114,15 +114,15 @@ def test_probabilistic_pcas_posterior_is_bayes_rule(fitted):
 
 
 def test_probabilistic_pca_in_float32_is_within_a_thousandth_of_a_nat(fitted):
-    """As it is run; the mean over images is taken in float64."""
+    """In float32, as in a run; the mean over images is computed in float64."""
     model, data, pca = fitted
     torch.set_default_dtype(torch.float32)
     bound = elbo(model.float(), data.train.x.float(), LATENTS)
     assert bound.double().mean().item() == pytest.approx(pca.score(data.train.x.flatten(1).numpy()), abs=1e-3)
 
 
-def test_a_stack_of_probabilistic_pcas_keeps_what_was_fitted(tmp_path):
-    """A run of two seeds at once records for each what one alone does."""
+def test_a_stack_of_probabilistic_pcas_keeps_the_fitted_parameters(tmp_path):
+    """Two seeds in one stack have the same records as one by one."""
     torch.set_default_dtype(torch.float32)
     common = ("model=pca", "tracking=none", "metrics=fast", "device=cpu", "seeds=[0,1]", f"paths.results={tmp_path}")
     mse = {}
@@ -139,7 +139,7 @@ def test_more_latents_than_pixels_are_refused():
 
 
 def test_a_linear_vae_reaches_probabilistic_pca():
-    """Its optimum (Lucas et al. 2019, "Don't blame the ELBO!"): within 0.2 nat an image on the training set."""
+    """Its optimum is PCA (Lucas et al. 2019, "Don't blame the ELBO!"): within 0.2 nats per training image."""
     data = digits()
     x = data.train.x
     stack = None

@@ -1,6 +1,6 @@
-"""Contracts that every model found in conf/model keeps.
+"""Contracts of every model in conf/model.
 
-golden.json is written anew by `python -m tests.models.test_models`, run where the repository is.
+`python -m tests.models.test_models`, run in the root of the repository, rewrites golden.json.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from bench.core import Phase, UnavailableError
 from bench.data import Batch
 from bench.draws import Draws
 from bench.engine.train import Budget, check_ownership, phases_of
-from bench.runs.config import BESIDES, PARTS, build, optimizers
+from bench.runs.config import build, optimizers
+from bench.runs.targets import NOT_OPTIONS, PARTS
 from tests.conftest import (
     LATENTS,
     MODELS,
@@ -50,23 +51,23 @@ def test_models_are_found():
 
 
 @every_model
-def test_a_file_offers_every_option_of_its_model_and_no_other(name):
-    written = MODELS[name]
+def test_a_file_has_exactly_the_options_of_its_model(name):
+    config = MODELS[name]
     target = type(build(job_of(f"model={name}").config, SHAPES, seed=0))
     options = set(inspect.signature(target).parameters) - {*PARTS, "shapes"}
-    assert set(written) - {*BESIDES, "defaults"} == options
+    assert set(config) - {*NOT_OPTIONS, "defaults"} == options
     for option in options:
-        assert job_of(f"model={name}", f"model.{option}={written[option]}").config["model"][option] == written[option]
+        assert job_of(f"model={name}", f"model.{option}={config[option]}").config["model"][option] == config[option]
 
 
 @trained_model
-def test_each_player_has_an_optimizer_of_its_own(name):
+def test_each_player_has_a_separate_optimizer(name):
     job = job_of(f"model={name}")
     players = [player.name for player in build(job.config, SHAPES, seed=0).players]
     for player in players:
-        made = optimizers(job_of(f"model={name}", f"model.optimizers.{player}.lr=0.0625"))
-        assert list(made) == list(job.config["model"]["optimizers"]) and set(made) == set(players)
-        assert made[player]([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 0.0625
+        by_player = optimizers(job_of(f"model={name}", f"model.optimizers.{player}.lr=0.0625"))
+        assert list(by_player) == list(job.config["model"]["optimizers"]) and set(by_player) == set(players)
+        assert by_player[player]([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 0.0625
 
 
 # --- gradients and turns
@@ -74,11 +75,11 @@ def test_each_player_has_an_optimizer_of_its_own(name):
 
 @trained_model
 @any_network
-def test_every_parameter_hears_its_players(name, network):
-    """Within three steps, as a gate may be closed; finite, and nothing is left behind in a .grad."""
+def test_every_parameter_gets_a_gradient_from_each_of_its_players(name, network):
+    """Within three steps, because a gate may be closed. Gradients are finite, and no .grad is left behind."""
     job, data = small_job(name, network), small_data()
     stack = stack_of(job)
-    owned, heard, batch = check_ownership(stack), set(), batch_of(job, data)
+    owned, with_gradient, batch = check_ownership(stack), set(), batch_of(job, data)
     for step in range(3):
         for turn in turns_of(stack.model):
             losses = stack.losses(batch, ("k", step), turn)
@@ -86,33 +87,33 @@ def test_every_parameter_hears_its_players(name, network):
             for player, gradients in stack.gradients(losses, {p: owned[p] for p in turn}).items():
                 for parameter, gradient in zip(owned[player], gradients, strict=True):
                     assert gradient.isfinite().all(), (player, parameter)
-                    heard |= {(player, parameter)} if gradient.any() else set()
+                    with_gradient |= {(player, parameter)} if gradient.any() else set()
         assert all(parameter.grad is None for parameter in stack.parameters.values())
         trained(job, stack, data, Budget(steps=len(phases_of(stack.model)), batch_size=16))
         for parameter in stack.parameters.values():
             parameter.grad = None
-    assert heard == {(player, parameter) for player, names in owned.items() for parameter in names}
+    assert with_gradient == {(player, parameter) for player, names in owned.items() for parameter in names}
 
 
 @trained_model
 @any_network
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_a_turn_leaves_what_it_does_not_own_bit_identical(name, network, seeds):
+def test_a_turn_changes_the_parameters_of_its_players_only(name, network, seeds):
     job, data = small_job(name, network), small_data()
     for turn in turns_of(build(job.config, SHAPES, 0)):
         stack = stack_of(job, range(seeds))
         stack.model.phases = (Phase((turn,)),)
         owned, before = check_ownership(stack), snapshot(stack)
         trained(job, stack, data, Budget(steps=3, batch_size=16))
-        moved = {name for name, value in snapshot(stack).items() if not torch.equal(value, before[name])}
-        assert moved == {name for player in turn for name in owned[player]}
+        changed = {name for name, value in snapshot(stack).items() if not torch.equal(value, before[name])}
+        assert changed == {name for player in turn for name in owned[player]}
 
 
 @trained_model
 @any_network
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_a_small_step_against_the_gradient_lowers_a_players_loss(name, network, norm, float64):
-    """By step * |gradient|, to first order, on the same batch and draws: so the gradient is that of this loss."""
+def test_a_small_step_against_the_gradient_lowers_the_loss_of_its_player(name, network, norm, float64):
+    """By step * |gradient|, to first order, for the same batch and draws: so the gradient belongs to this loss."""
     job, step = small_job(name, network, norm), 1e-6
     stack = stack_of(job)
     owned, batch = check_ownership(stack), batch_of(job, small_data())
@@ -135,9 +136,9 @@ def test_a_small_step_against_the_gradient_lowers_a_players_loss(name, network, 
 @trained_model
 @any_network
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_stacked_seeds_are_those_of_each_alone(name, network, norm, float64):
-    """To 1e-9 after five steps in float64. Not by Adam: where a gradient is zero but for rounding, as that of a code's
-    bias before a decoder that normalises, its division makes steps of the rounding."""
+def test_stacked_seeds_train_as_each_alone(name, network, norm, float64):
+    """To 1e-9 after five steps of SGD in float64. Not Adam, which takes full steps for gradients that are zero up to
+    rounding, such as that of a code's bias before batch norm."""
     job = small_job(name, network, norm, "optimizer=sgd", "optimizer.lr=1e-3")
     data, budget = small_data(), Budget(steps=5, batch_size=16)
     stack = stack_of(job, [5, 0, 3])
@@ -152,7 +153,7 @@ def test_stacked_seeds_are_those_of_each_alone(name, network, norm, float64):
 
 
 @trained_model
-def test_the_same_seed_gives_the_same_weights_bit_for_bit(name):
+def test_the_same_seed_gives_bit_identical_weights(name):
     job, data = job_of(f"model={name}", "network.hidden=16"), small_data()
     states = []
     for seed in (1, 1, 2):
@@ -165,7 +166,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(name):
 
 
 def golden_losses(name: str) -> dict[str, float]:
-    """Each player's mean loss over 20 steps in float64, with the defaults but for the networks' size."""
+    """The mean loss of each player over 20 steps, with the default options except for smaller networks."""
     job = job_of(f"model={name}", "network.hidden=16")
     ((row,),) = trained(job, stack_of(job), small_data(320), Budget(steps=20, batch_size=16))
     return {key: value for key, value in row.items() if key.startswith("loss/")}
@@ -173,42 +174,42 @@ def golden_losses(name: str) -> dict[str, float]:
 
 @trained_model
 def test_golden_losses(name, float64):
-    """A change of these numbers must be wanted: then write them anew, as the top of this file says."""
+    """If a change of these numbers is intended, rewrite them with the command at the top of this file."""
     assert golden_losses(name) == pytest.approx(json.loads(GOLDEN.read_text())[name], rel=1e-4)
 
 
-# --- what a model answers
+# --- encode, decode and sample
 
 
 @every_model
 @any_network
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_a_model_answers_in_the_right_shapes_or_says_why_not(name, network, likelihood):
+def test_outputs_have_the_right_shapes_or_are_unavailable_with_a_reason(name, network, likelihood):
     job, data = small_job(name, network, "batch", f"likelihood={likelihood}"), small_data()
     model, draws = build(job.config, SHAPES, seed=0).eval(), Draws(0)
     model.fit(data, draws)
     n, batch = 5, Batch(data.train.x[:5], data.train.x[:5], data.train.label[:5])
     bounded = getattr(getattr(model, "likelihood", None), "mean_activation", "sigmoid") == "sigmoid"
 
-    def answer(question, *args):
+    def output(method, *args):
         try:
-            return question(*args)
+            return method(*args)
         except UnavailableError as reason:
             assert len(str(reason)) > 10
 
-    q = answer(model.encode, batch)
+    q = output(model.encode, batch)
     if q is not None:
         z = q.sample(draws)
         assert q.mean.shape == z.shape == (n, LATENTS[name])
-        density = answer(q.log_prob, z)
+        density = output(q.log_prob, z)
         assert density is None or (density.shape == (n,) and density.isfinite().all())
-    observation = answer(model.decode, torch.zeros(n, LATENTS[name]), batch)
+    observation = output(model.decode, torch.zeros(n, LATENTS[name]), batch)
     if observation is not None:
         assert observation.mean.shape == observation.sample(draws).shape == (n, *SHAPES.image)
-        density = answer(observation.log_prob, batch.x)
+        density = output(observation.log_prob, batch.x)
         assert density.shape == (n,) if density is not None else not hasattr(model, "likelihood")
         assert not bounded or 0 <= observation.mean.min() <= observation.mean.max() <= 1
-    images = answer(model.sample, n, draws.within("samples"), batch.label)
+    images = output(model.sample, n, draws.within("samples"), batch.label)
     if images is not None:
         assert images.shape == (n, *SHAPES.image) and images.isfinite().all()
         assert not bounded or 0 <= images.min() <= images.max() <= 1
@@ -218,33 +219,33 @@ def test_a_model_answers_in_the_right_shapes_or_says_why_not(name, network, like
 
 
 @every_model
-def test_a_conditional_model_reads_labels_and_no_other_does(name):
+def test_only_conditional_models_use_labels(name):
     job, data = small_job(name), small_data()
     model, batch = build(job.config, SHAPES, seed=0).eval(), batch_of(job, data)
     model.fit(data, Draws(0))
     x, zeros = batch.x[0], torch.zeros(16, dtype=torch.int64)
 
-    def answers(label: Tensor) -> dict[str, Tensor]:
-        given, found = Batch(x, x, label), {}
-        for part, question in {
-            "encode": lambda: model.encode(given).mean,
-            "decode": lambda: model.decode(torch.zeros(16, LATENTS[name]), given).mean,
+    def outputs(label: Tensor) -> dict[str, Tensor]:
+        batch, available = Batch(x, x, label), {}
+        for method, call in {
+            "encode": lambda: model.encode(batch).mean,
+            "decode": lambda: model.decode(torch.zeros(16, LATENTS[name]), batch).mean,
             "sample": lambda: model.sample(16, Draws(0), label),
         }.items():
             with suppress(UnavailableError):
-                found[part] = question()
-        return found
+                available[method] = call()
+        return available
 
-    one, other = answers(zeros), answers(zeros + 3)
-    assert one.keys() == other.keys()
-    for part in one:
-        reads = model.samples_by_label if part == "sample" else model.conditional
-        assert torch.equal(one[part], other[part]) == (not reads), part
+    first, second = outputs(zeros), outputs(zeros + 3)
+    assert first.keys() == second.keys()
+    for method in first:
+        uses_label = model.samples_by_label if method == "sample" else model.conditional
+        assert torch.equal(first[method], second[method]) == (not uses_label), method
 
 
 @every_model
-def test_samples_are_of_the_prior_codes_of_the_same_draws(name):
-    """What stands beside a sample as its code is the code it was made from."""
+def test_sample_decodes_the_prior_codes_of_the_same_draws(name):
+    """So the code that is shown for a sample is the code it was decoded from."""
     job, data = small_job(name), small_data()
     model, label = build(job.config, SHAPES, seed=0).eval(), torch.arange(6)
     model.fit(data, Draws(0))
@@ -254,26 +255,27 @@ def test_samples_are_of_the_prior_codes_of_the_same_draws(name):
         return
     blank = torch.zeros(6, *SHAPES.image)
     if hasattr(model, "generate"):
-        made = model.generate(codes, Draws(3, "k"))
+        decoded = model.generate(codes, Draws(3, "k"))
     elif hasattr(model, "generator"):
-        made = torch.sigmoid(model.generator(codes))
+        decoded = torch.sigmoid(model.generator(codes))
     else:
-        made = model.decode(codes, Batch(blank, blank, label)).mean
+        decoded = model.decode(codes, Batch(blank, blank, label)).mean
     assert codes.shape == (6, LATENTS[name])
-    torch.testing.assert_close(made, images)
+    torch.testing.assert_close(decoded, images)
 
 
 @every_model
-def test_an_encoder_reads_the_noisy_image(name):
-    """And nothing of the clean one, which is the target."""
+def test_an_encoder_uses_only_the_noisy_image(name):
+    """Not the clean image, which is the target."""
     job, data = small_job(name), small_data()
     model = build(job.config, SHAPES, seed=0).eval()
     model.fit(data, Draws(0))
     x, label = data.train.x[:4], data.train.label[:4]
     try:
-        both, noisy, clean = (model.encode(Batch(a, b, label)).mean for a, b in ((x, x), (0 * x, x), (x, 0 * x)))
+        pairs = ((x, x), (0 * x, x), (x, 0 * x))
+        both, noisy, clean = (model.encode(Batch(target, input, label)).mean for target, input in pairs)
     except UnavailableError:
-        pytest.skip(f"{name} has no encoder: there is nothing that could read an image")
+        pytest.skip(f"{name} has no encoder to test")
     assert torch.equal(both, noisy) and not torch.equal(both, clean)
 
 

@@ -1,4 +1,4 @@
-"""The objectives of the papers written out again, each from its equations, and whom each of them trains."""
+"""The objectives reimplemented from the equations of the papers, and which parameters each loss trains."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from tests.conftest import (
     trained,
 )
 
-SLOPE = 0.2  # of a critic's leaky units
+SLOPE = 0.2  # of the leaky ReLUs of a critic
 
 
-# --- the losses, written out: codes of noisy images, clean targets
+# --- the losses from their equations, with noisy inputs and clean targets
 
 
-def forward(part: nn.Module, x: Tensor, slope: float = 0.0) -> Tensor:
-    """A network of linear layers and (leaky) ReLUs from its weights alone."""
-    weights = [p for name, p in part.named_parameters() if "weight" in name]
-    biases = [p for name, p in part.named_parameters() if "bias" in name]
+def forward(network: nn.Module, x: Tensor, slope: float = 0.0) -> Tensor:
+    """The output of a network of linear layers and (leaky) ReLUs, computed from its weights."""
+    weights = [p for name, p in network.named_parameters() if "weight" in name]
+    biases = [p for name, p in network.named_parameters() if "bias" in name]
     x = x.flatten(1)
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         x = F.leaky_relu(x @ weight.T + bias, slope)
@@ -45,31 +45,31 @@ def forward(part: nn.Module, x: Tensor, slope: float = 0.0) -> Tensor:
 
 
 def features(critic: nn.Module, x: Tensor) -> Tensor:
-    """What a critic's last hidden layer makes of x, before its activation."""
+    """The last hidden layer of a critic, before its activation."""
     first, second = critic.layers
     hidden = F.leaky_relu(x.flatten(1) @ first.weight.T + first.bias, SLOPE)
     return hidden @ second.weight.T + second.bias
 
 
-def judged(critic: nn.Module, x: Tensor) -> Tensor:
+def logits(critic: nn.Module, x: Tensor) -> Tensor:
     return forward(critic, x, SLOPE)
 
 
-def gan_cost(logit: Tensor, target: float) -> Tensor:
+def gan_loss(logit: Tensor, target: float) -> Tensor:
     return nn.BCEWithLogitsLoss()(logit.squeeze(1), torch.full((len(logit),), target))
 
 
-def agree(stack, turn: tuple[str, ...], key: tuple, batch: Batch, expected: dict[str, Tensor]) -> None:
-    """Losses and each player's gradient equal those written out; a parameter unused there has gradient zero here."""
+def check_losses(stack, turn: tuple[str, ...], key: tuple, batch: Batch, expected: dict[str, Tensor]) -> None:
+    """Asserts that the loss of each player and its gradients equal the expected ones."""
     losses = stack.losses(batch, key, turn)
     owned = check_ownership(stack)
     assert set(losses.players) == set(expected)
     for player, gradients in stack.gradients(losses, {p: owned[p] for p in turn}).items():
         torch.testing.assert_close(losses.players[player][0], expected[player])
         parameters = [stack.parameters[name] for name in owned[player]]
-        wanted = torch.autograd.grad(expected[player], parameters, retain_graph=True)
-        for gradient, want in zip(gradients, wanted, strict=True):
-            torch.testing.assert_close(gradient[0], want)
+        correct = torch.autograd.grad(expected[player], parameters, retain_graph=True)
+        for actual, gradient in zip(gradients, correct, strict=True):
+            torch.testing.assert_close(actual[0], gradient)
 
 
 def sampled(model, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,12 +79,12 @@ def sampled(model, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Mean over the batch, summed over latents: Kingma & Welling 2014, appendix B."""
+    """Mean over the batch, sum over latents: Kingma & Welling 2014, appendix B."""
     return -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1).mean()
 
 
 @pytest.mark.parametrize(("beta", "samples"), [(1.0, 1), (4.0, 1), (1.0, 3), (0.0, 1)])
-def test_the_vaes_loss(beta, samples, float64):
+def test_vae_loss(beta, samples, float64):
     """Sum over pixels, mean over the batch, samples averaged outside the logarithm."""
     job = small_job("vae", "mlp", "none", "noise=gaussian", f"model.beta={beta}", f"model.samples={samples}")
     stack, batch, expected = stack_of(job), batch_of(job, small_data()), 0
@@ -93,26 +93,26 @@ def test_the_vaes_loss(beta, samples, float64):
         mean, log_variance, z = sampled(model, batch, Draws(0, "k").within(f"sample_{i}"))
         p = torch.sigmoid(forward(model.decoder, z))
         expected -= (x * p.log() + (1 - x) * (1 - p).log()).sum(1).mean() / samples
-    agree(stack, ("model",), ("k",), batch, {"model": expected + beta * kl(mean, log_variance)})
+    check_losses(stack, ("model",), ("k",), batch, {"model": expected + beta * kl(mean, log_variance)})
 
 
 @pytest.mark.parametrize("gamma", [0.01, 0.6])
-def test_vae_gans_three_losses_and_whom_each_trains(gamma, float64):
-    """The encoder hears no adversary, the decoder no KL, the discriminator no reconstruction."""
+def test_vae_gan_losses_and_what_they_train(gamma, float64):
+    """The encoder loss has no adversarial term, the decoder loss no KL, the discriminator loss no reconstruction."""
     job = small_job("vae_gan", "mlp", "none", "noise=gaussian", f"model.gamma={gamma}", "network.dropout=0")
     stack, batch, draws = stack_of(job), batch_of(job, small_data()), Draws(0, "k")
     model, x = stack.model, batch.x[0]
     mean, log_variance, z = sampled(model, batch, draws)
-    decoded, drawn = (torch.sigmoid(forward(model.decoder, code)) for code in (z, draws.normal("prior", z.shape)))
+    decoded, sample = (torch.sigmoid(forward(model.decoder, code)) for code in (z, draws.normal("prior", z.shape)))
     difference = features(model.discriminator, x) - features(model.discriminator, decoded)
     reconstruction = (difference**2).sum(1).mean() / 2
-    real, fake = judged(model.discriminator, x), judged(model.discriminator, torch.cat([decoded, drawn]))
+    real, fake = logits(model.discriminator, x), logits(model.discriminator, torch.cat([decoded, sample]))
     expected = {
         "encoder": kl(mean, log_variance) + reconstruction,
-        "decoder": gamma * reconstruction + (1 - gamma) * gan_cost(fake, 1.0),
-        "discriminator": (gan_cost(real, 1.0) + gan_cost(fake, 0.0)) / 2,
+        "decoder": gamma * reconstruction + (1 - gamma) * gan_loss(fake, 1.0),
+        "discriminator": (gan_loss(real, 1.0) + gan_loss(fake, 0.0)) / 2,
     }
-    agree(stack, tuple(expected), ("k",), batch, expected)
+    check_losses(stack, tuple(expected), ("k",), batch, expected)
 
     divergence = kl(mean, log_variance)
     assert not any(torch.autograd.grad(divergence, list(model.decoder.parameters()), allow_unused=True))
@@ -123,11 +123,11 @@ def test_vae_gans_three_losses_and_whom_each_trains(gamma, float64):
     [
         (0.68, {"decoder": True, "discriminator": True}),
         (0.30, {"decoder": False, "discriminator": True}),  # costs above 0.4: the discriminator is behind
-        (1.00, {"decoder": True, "discriminator": False}),  # costs below 0.9: it is ahead
+        (1.00, {"decoder": True, "discriminator": False}),  # costs below 0.9: the discriminator is ahead
     ],
 )
-def test_vae_gans_gates_follow_the_discriminators_costs(equilibrium, expected, float64):
-    """A discriminator that knows nothing pays log 2 = 0.69 for everything; the encoder never waits."""
+def test_vae_gan_gates_follow_the_costs_of_the_discriminator(equilibrium, expected, float64):
+    """A discriminator with logit 0 has a cost of log 2 = 0.69 for every example. The encoder has no gate."""
     gate = (f"adversarial.equilibrium={equilibrium}", "adversarial.margin=0.1")
     job = small_job("vae_gan", "mlp", "none", *gate)
     stack = stack_of(job)
@@ -138,35 +138,35 @@ def test_vae_gans_gates_follow_the_discriminators_costs(equilibrium, expected, f
     assert {name: gate.item() for name, gate in gates.items()} == expected
 
 
-def test_gans_losses(float64):
+def test_gan_losses(float64):
     job = small_job("gan", "mlp", "none", "network.dropout=0")
     stack, batch = stack_of(job), batch_of(job, small_data())
     model = stack.model
     generated = torch.sigmoid(forward(model.generator, Draws(0, "k").normal("prior", (16, 4))))
-    real, fake = judged(model.discriminator, batch.x[0]), judged(model.discriminator, generated)
-    cost = (gan_cost(real, 1.0) + gan_cost(fake, 0.0)) / 2
-    agree(stack, ("discriminator",), ("k",), batch, {"discriminator": cost})
-    agree(stack, ("generator",), ("k",), batch, {"generator": gan_cost(fake, 1.0)})
+    real, fake = logits(model.discriminator, batch.x[0]), logits(model.discriminator, generated)
+    discriminator = (gan_loss(real, 1.0) + gan_loss(fake, 0.0)) / 2
+    check_losses(stack, ("discriminator",), ("k",), batch, {"discriminator": discriminator})
+    check_losses(stack, ("generator",), ("k",), batch, {"generator": gan_loss(fake, 1.0)})
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
-def test_aaes_losses(weight, float64):
-    """Real are draws of the prior, generated are codes."""
+def test_aae_losses(weight, float64):
+    """Samples of the prior are real, codes are fake."""
     job = small_job("aae", "mlp", "none", "noise=gaussian", "network.dropout=0", f"model.adversarial_weight={weight}")
     stack, batch = stack_of(job), batch_of(job, small_data())
     model, x = stack.model, batch.x[0].flatten(1)
     z = forward(model.encoder, batch.input[0])
     nll = nn.BCEWithLogitsLoss(reduction="sum")(forward(model.decoder, z), x) / len(x)
-    real, fake = (judged(model.discriminator, codes) for codes in (Draws(0, "k").normal("prior", z.shape), z))
-    cost = (gan_cost(real, 1.0) + gan_cost(fake, 0.0)) / 2
-    agree(stack, ("autoencoder",), ("k",), batch, {"autoencoder": nll})
-    agree(stack, ("discriminator",), ("k",), batch, {"discriminator": cost})
-    agree(stack, ("generator",), ("k",), batch, {"generator": weight * gan_cost(fake, 1.0)})
+    real, fake = (logits(model.discriminator, codes) for codes in (Draws(0, "k").normal("prior", z.shape), z))
+    discriminator = (gan_loss(real, 1.0) + gan_loss(fake, 0.0)) / 2
+    check_losses(stack, ("autoencoder",), ("k",), batch, {"autoencoder": nll})
+    check_losses(stack, ("discriminator",), ("k",), batch, {"discriminator": discriminator})
+    check_losses(stack, ("generator",), ("k",), batch, {"generator": weight * gan_loss(fake, 1.0)})
 
 
 @pytest.mark.parametrize("k", [1, 4])
-def test_iwaes_loss(k, float64):
-    """-log of the mean of p(x|z) p(z) / q(z|x) over k draws, written out."""
+def test_iwae_loss(k, float64):
+    """-log of the mean of p(x|z) p(z) / q(z|x) over k draws."""
     job = small_job("iwae", "mlp", "none", "noise=gaussian", f"model.samples={k}")
     stack, batch, weights = stack_of(job), batch_of(job, small_data()), []
     model, x = stack.model, batch.x[0].flatten(1)
@@ -179,19 +179,19 @@ def test_iwaes_loss(k, float64):
         weights.append(log_px + log_pz - log_qz)
     highest = torch.stack(weights).max(0).values
     bound = highest + torch.stack([(w - highest).exp() for w in weights]).mean(0).log()
-    agree(stack, ("model",), ("k",), batch, {"model": -bound.mean()})
+    check_losses(stack, ("model",), ("k",), batch, {"model": -bound.mean()})
 
 
 def losses_over_draws(name: str, draws: int, *overrides: str) -> Tensor:
-    """A model's loss on one batch under many draws, its weights those of seed 0."""
+    """[draws]: the loss of a model with the initial weights of seed 0 on one batch, for different draws."""
     job = small_job(name, "mlp", "none", *overrides)
     stack, batch = stack_of(job), batch_of(job, small_data())
     with torch.no_grad():
         return torch.stack([stack.losses(batch, ("k", i), ("model",)).players["model"][0] for i in range(draws)])
 
 
-def test_iwae_with_one_sample_is_the_vae_on_average_and_its_bound_grows_with_k(float64):
-    """Of the same weights: within four standard errors; and no bound below that of fewer samples by more than that."""
+def test_iwae_with_one_sample_equals_the_vae_on_average_and_its_bound_grows_with_k(float64):
+    """With the same weights. All comparisons are within four standard errors."""
     vae, *iwae = (
         losses_over_draws(name, 400, *option)
         for name, option in (("vae", ()), *(("iwae", (f"model.samples={k}",)) for k in (1, 5, 50)))
@@ -203,49 +203,51 @@ def test_iwae_with_one_sample_is_the_vae_on_average_and_its_bound_grows_with_k(f
     assert iwae[2].mean() < iwae[0].mean() - 4 * error[1]  # a lower loss is a higher bound
 
 
-def test_wasserstein_autoencoders_loss(float64):
+def test_wae_loss(float64):
     job = small_job("wae_mmd", "mlp", "none", "noise=gaussian", "model.weight=7")
     stack, batch = stack_of(job), batch_of(job, small_data())
     model, x = stack.model, batch.x[0].flatten(1)
     z = forward(model.encoder, batch.input[0])
     nll = nn.BCEWithLogitsLoss(reduction="sum")(forward(model.decoder, z), x) / len(x)
     expected = nll + 7 * mmd(z, Draws(0, "k").normal("prior", z.shape))
-    agree(stack, ("model",), ("k",), batch, {"model": expected})
+    check_losses(stack, ("model",), ("k",), batch, {"model": expected})
 
 
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize("penalty", ["exact", "hutchinson", "stochastic"])
-def test_the_contractive_losses(penalty, relative, float64):
-    """The reconstruction, and how far codes move, over their variance or not; a stochastic one decodes clean codes."""
+def test_contractive_losses(penalty, relative, float64):
+    """Reconstruction plus penalty, divided by the variance of codes if relative; stochastic decodes clean codes."""
     options = (f"model.penalty={penalty}", f"model.relative={str(relative).lower()}", "model.weight=0.3")
     job = small_job("scae", "mlp", "none", *options, "network.activation=tanh")
     stack, batch = stack_of(job), batch_of(job, small_data())
     model, x, input = stack.model, batch.x[0], batch.input[0]
-    read = x if penalty == "stochastic" else input
-    h = model.encoder(read)
+    encoded = x if penalty == "stochastic" else input
+    h = model.encoder(encoded)
     if penalty == "stochastic":
-        moved = (h - model.encoder(input)).square().sum(1)
+        change = (h - model.encoder(input)).square().sum(1)
     else:
         jacobian = torch.stack(
-            [torch.autograd.functional.jacobian(model.encoder, one[None], create_graph=True)[0, :, 0] for one in read]
+            [
+                torch.autograd.functional.jacobian(model.encoder, one[None], create_graph=True)[0, :, 0]
+                for one in encoded
+            ]
         ).flatten(2)  # [B, latents, pixels]
         directions = Draws(0, "k").normal("direction", h.shape)
         rows = jacobian if penalty == "exact" else directions[:, None] @ jacobian
-        moved = rows.square().sum((1, 2))
-    logits = forward_tanh(model.decoder, h)
-    nll = nn.BCEWithLogitsLoss(reduction="sum")(logits, x.flatten(1)) / len(x)
+        change = rows.square().sum((1, 2))
+    nll = nn.BCEWithLogitsLoss(reduction="sum")(forward_tanh(model.decoder, h), x.flatten(1)) / len(x)
     spread = h.var(0).sum() if relative else 1
-    agree(stack, ("model",), ("k",), batch, {"model": nll + 0.3 * moved.mean() / spread})
+    check_losses(stack, ("model",), ("k",), batch, {"model": nll + 0.3 * change.mean() / spread})
 
 
-def forward_tanh(part: nn.Module, z: Tensor) -> Tensor:
-    first, second = (layer for layer in part.hidden if isinstance(layer, nn.Linear))
+def forward_tanh(network: nn.Module, z: Tensor) -> Tensor:
+    first, second = (layer for layer in network.hidden if isinstance(layer, nn.Linear))
     hidden = torch.tanh(torch.tanh(z @ first.weight.T + first.bias) @ second.weight.T + second.bias)
-    return hidden @ part.last.weight.T + part.last.bias
+    return hidden @ network.last.weight.T + network.last.bias
 
 
-def test_a_contractive_autoencoder_takes_the_cheapest_penalty_that_is_right(float64):
-    """One layer in closed form, few latents exactly, more by an estimate; the closed form equals the exact one."""
+def test_penalty_auto_chooses_the_cheapest_correct_penalty(float64):
+    """One layer in closed form, few latents exactly, more by an estimate; the closed form equals the exact penalty."""
     chosen = {
         "layer": ("network=linear", "model.code=sigmoid"),
         "exact": ("model.latent_dim=4",),
@@ -263,9 +265,9 @@ def test_a_contractive_autoencoder_takes_the_cheapest_penalty_that_is_right(floa
         build(job_of("model=cae", "model.penalty=layer").config, SHAPES, 0)
 
 
-def test_a_relative_contraction_does_not_reward_small_codes(float64):
-    """Codes a tenth as large, and a decoder that makes up for it: the plain penalty falls, the relative one stays."""
-    for relative, gain in ((True, 1.0), (False, 0.01)):
+def test_a_relative_penalty_does_not_reward_small_codes(float64):
+    """If codes shrink to a tenth and the decoder compensates, the relative penalty stays the same, the other falls."""
+    for relative, ratio in ((True, 1.0), (False, 0.01)):
         job = small_job("cae", "mlp", "none", f"model.relative={str(relative).lower()}", "model.penalty=exact")
         stack, batch = stack_of(job), batch_of(job, small_data())
         before = stack.losses(batch, ("k",), ("model",)).log
@@ -275,11 +277,11 @@ def test_a_relative_contraction_does_not_reward_small_codes(float64):
             stack.model.decoder.hidden[0].weight *= 10
         after = stack.losses(batch, ("k",), ("model",)).log
         torch.testing.assert_close(after["reconstruction"], before["reconstruction"])
-        assert (after["contraction"] / before["contraction"]).item() == pytest.approx(gain)
+        assert (after["contraction"] / before["contraction"]).item() == pytest.approx(ratio)
 
 
-def test_label_informed_aaes_losses(float64):
-    """The discriminator sees [z, one-hot of 11 classes]; real codes of a class come from its own component."""
+def test_label_informed_aae_losses(float64):
+    """The discriminator gets [z, one-hot of 11 classes]. Real codes of a class come from its component."""
     job = small_job("aae_conditional", "mlp", "none", "network.dropout=0", "model.labelled_fraction=0.5")
     stack, batch = stack_of(job), batch_of(job, small_data())
     model, x = stack.model, batch.x[0]
@@ -287,41 +289,43 @@ def test_label_informed_aaes_losses(float64):
     unlabelled = [i for i in range(16) if math.fmod(i * (math.sqrt(5) - 1) / 2, 1) >= 0.5]
     assert 4 < len(unlabelled) < 12
     label[unlabelled] = 10
-    told = F.one_hot(label, 11).double()
+    condition = F.one_hot(label, 11).double()
     z = forward(model.encoder, x)
-    drawn = model.prior.sample(z.shape, Draws(0, "k"), label)
-    real, fake = (judged(model.discriminator, torch.cat([codes, told], 1)) for codes in (drawn, z))
-    assert (model.prior.component(drawn) == label)[label < 10].double().mean() > 0.8
-    cost = (gan_cost(real, 1.0) + gan_cost(fake, 0.0)) / 2
-    agree(stack, ("discriminator",), ("k",), batch, {"discriminator": cost})
-    agree(stack, ("generator",), ("k",), batch, {"generator": gan_cost(fake, 1.0)})
+    prior_codes = model.prior.sample(z.shape, Draws(0, "k"), label)
+    real, fake = (logits(model.discriminator, torch.cat([codes, condition], 1)) for codes in (prior_codes, z))
+    assert (model.prior.component(prior_codes) == label)[label < 10].double().mean() > 0.8
+    discriminator = (gan_loss(real, 1.0) + gan_loss(fake, 0.0)) / 2
+    check_losses(stack, ("discriminator",), ("k",), batch, {"discriminator": discriminator})
+    check_losses(stack, ("generator",), ("k",), batch, {"generator": gan_loss(fake, 1.0)})
 
 
-def test_a_labelled_fraction_is_that_of_the_training_examples_and_stays():
-    """Whatever seed and step: an example is labelled or not."""
+def test_the_labelled_fraction_is_a_fixed_subset_of_the_training_examples():
+    """It does not depend on seed or step."""
     model = build(job_of("model=aae_conditional", "model.labelled_fraction=0.1").config, SHAPES, 0)
     example, zeros = torch.arange(55_000), torch.zeros(55_000, dtype=torch.int64)
-    known = model.known(Batch(torch.zeros(1), torch.zeros(1), zeros, example=example))
-    assert abs((known == 0).double().mean() - 0.1) < 1e-3 and set(known.tolist()) == {0, 10}
-    whole = build(job_of("model=aae_conditional").config, SHAPES, 0)
-    assert torch.equal(whole.known(Batch(torch.zeros(1), torch.zeros(1), zeros, example=example)), zeros)
+    visible = model.visible_label(Batch(torch.zeros(1), torch.zeros(1), zeros, example=example))
+    assert abs((visible == 0).double().mean() - 0.1) < 1e-3 and set(visible.tolist()) == {0, 10}
+    fully_labelled = build(job_of("model=aae_conditional").config, SHAPES, 0)
+    assert torch.equal(
+        fully_labelled.visible_label(Batch(torch.zeros(1), torch.zeros(1), zeros, example=example)), zeros
+    )
 
 
-def test_models_told_labels_refuse_data_without():
+def test_models_that_need_labels_refuse_data_without_labels():
     unlabelled = Shapes(SHAPES.image)
     for options in (("model=aae", "model.informed=true"), ("model=vae", "model.conditional=true")):
         with pytest.raises(SkipError, match="labels"):
             build(job_of(*options).config, unlabelled, 0)
 
 
-def test_a_stochastic_contraction_needs_noise():
+def test_a_stochastic_penalty_needs_noise():
     for overrides in (("model=scae",), ("model=cae", "model.penalty=stochastic")):
         with pytest.raises(SkipError, match="learns from noise"):
             check_combination(job_of(*overrides, "noise=none"), SHAPES)
         check_combination(job_of(*overrides, "noise=masking"), SHAPES)
 
 
-def test_each_class_needs_a_component_of_its_own():
+def test_each_class_needs_a_component_of_the_prior():
     with pytest.raises(SkipError, match="10 classes needs a component .* has 8: .*prior.components=10"):
         build(job_of("model=aae_conditional", "prior.components=8").config, SHAPES, 0)
     with pytest.raises(SkipError, match="has 0"):
@@ -329,8 +333,8 @@ def test_each_class_needs_a_component_of_its_own():
 
 
 @pytest.mark.parametrize("posterior", ["gaussian", "universal"])
-def test_an_aaes_posterior(posterior, float64):
-    """A Gaussian one has an ELBO; a universal one draws codes that no parameter of a density describes."""
+def test_stochastic_posteriors_of_an_aae(posterior, float64):
+    """A Gaussian posterior has a density, a universal one can only be sampled."""
     job = small_job("aae", "mlp", "none", f"model.posterior={posterior}")
     stack, data = stack_of(job), small_data()
     trained(job, stack, data, Budget(steps=3, batch_size=16))
@@ -345,27 +349,27 @@ def test_an_aaes_posterior(posterior, float64):
             q.log_prob(z)
 
 
-def test_manifold_gans_losses_and_whom_each_trains(float64):
-    """Phase one is a VAE; in phase two real pairs (x, z) stand against generated and mismatched ones."""
+def test_manifold_gan_losses_and_what_they_train(float64):
+    """Phase one is a VAE; in phase two generated and mismatched pairs (x, z) are fake."""
     job = small_job("manifold_gan", "mlp", "none", "network.dropout=0", "model.l1_weight=3", "model.noise_dim=5")
     stack, batch, draws = stack_of(job), batch_of(job, small_data()), Draws(0, "k")
     model, x = stack.model, batch.x[0].flatten(1)
     mean, log_variance, z = sampled(model, batch, draws)
     nll = nn.BCEWithLogitsLoss(reduction="sum")(forward(model.decoder, z), x) / len(x)
-    agree(stack, ("vae",), ("k",), batch, {"vae": nll + kl(mean, log_variance)})
+    check_losses(stack, ("vae",), ("k",), batch, {"vae": nll + kl(mean, log_variance)})
 
     detail = draws.normal("detail", (16, 5))
     generated = torch.sigmoid(forward(model.generator, torch.cat([z, detail], 1)))
     pairs = ((x, z), (generated, z), (x, z[[15, *range(15)]]))
-    real, fake, mismatched = (judged(model.discriminator, torch.cat(pair, 1)) for pair in pairs)
-    cost = gan_cost(real, 1.0) / 2 + (gan_cost(fake, 0.0) + gan_cost(mismatched, 0.0)) / 4
-    agree(stack, ("discriminator",), ("k",), batch, {"discriminator": cost})
-    generator = gan_cost(fake, 1.0) + 3 * (generated - x).abs().mean()
-    agree(stack, ("generator",), ("k",), batch, {"generator": generator})
+    real, fake, mismatched = (logits(model.discriminator, torch.cat(pair, 1)) for pair in pairs)
+    discriminator = gan_loss(real, 1.0) / 2 + (gan_loss(fake, 0.0) + gan_loss(mismatched, 0.0)) / 4
+    check_losses(stack, ("discriminator",), ("k",), batch, {"discriminator": discriminator})
+    generator = gan_loss(fake, 1.0) + 3 * (generated - x).abs().mean()
+    check_losses(stack, ("generator",), ("k",), batch, {"generator": generator})
     assert [phase.turns for phase in phases_of(model)] == [(("vae",),), (("discriminator",), ("generator",))]
 
 
-def test_a_manifold_gans_vae_is_frozen_in_its_second_phase():
+def test_the_vae_of_a_manifold_gan_is_frozen_in_the_second_phase():
     job = small_job("manifold_gan", "mlp", "batch")
     stacks = [stack_of(job), stack_of(job)]
     for stack, budget in zip(stacks, (Budget(steps=4, batch_size=16), Budget(steps=8, batch_size=16)), strict=True):
@@ -373,15 +377,15 @@ def test_a_manifold_gans_vae_is_frozen_in_its_second_phase():
         trained(job, stack, small_data(), budget)
     alone, both = (stack.model.state_dict() for stack in stacks)
     for name in alone:
-        own = name.startswith(("encoder", "decoder"))
-        assert torch.equal(alone[name], both[name]) == own or "prior" in name or "likelihood" in name, name
+        is_vae = name.startswith(("encoder", "decoder"))
+        assert torch.equal(alone[name], both[name]) == is_vae or "prior" in name or "likelihood" in name, name
 
 
 # --- samples of a model without a prior
 
 
 @pytest.mark.parametrize("name", ["ae", "dae"])
-def test_an_ex_post_mixture_gives_an_autoencoder_samples(name):
+def test_an_autoencoder_with_an_ex_post_mixture_has_samples(name):
     job, data = small_job(name, "mlp", "none", "model.ex_post=gmm"), small_data(200)
     model, plain = build(job.config, SHAPES, 0).eval(), build(small_job(name, "mlp", "none").config, SHAPES, 0).eval()
     assert set(model.state_dict()) - set(plain.state_dict()) == {
@@ -389,19 +393,19 @@ def test_an_ex_post_mixture_gives_an_autoencoder_samples(name):
     }
     with torch.no_grad():
         model.fit_after(data, Draws(0))
-        codes, drawn = model.encoder(data.train.x), model.prior_codes(20_000, Draws(0))
-    torch.testing.assert_close(drawn.mean(0), codes.mean(0), atol=0.05 * codes.std().item(), rtol=0)
-    torch.testing.assert_close(drawn.T.cov(), codes.T.cov(), atol=0.1 * codes.var().item(), rtol=0)
+        codes, samples = model.encoder(data.train.x), model.prior_codes(20_000, Draws(0))
+    torch.testing.assert_close(samples.mean(0), codes.mean(0), atol=0.05 * codes.std().item(), rtol=0)
+    torch.testing.assert_close(samples.T.cov(), codes.T.cov(), atol=0.1 * codes.var().item(), rtol=0)
     assert model.sample(3, Draws(0)).shape == (3, *SHAPES.image)
     assert "fitted to the training codes" in model.notes["prior"]
     plain.fit_after(data, Draws(0))
     with pytest.raises(UnavailableError, match="model.ex_post=gmm"):
         plain.sample(3, Draws(0))
     with pytest.raises(InputError, match="10 Gaussians to the codes of 9 training images"):
-        model.fit(small_data(9), Draws(0))  # before anything is trained
+        model.fit(small_data(9), Draws(0))  # before training
 
 
-def test_a_vae_gan_is_only_judged_under_its_likelihood():
+def test_the_likelihood_of_a_vae_gan_does_not_affect_its_training():
     weights = []
     for likelihood in ("bernoulli", "gaussian"):
         job = small_job("vae_gan", "mlp", "batch", f"likelihood={likelihood}")
@@ -412,8 +416,8 @@ def test_a_vae_gan_is_only_judged_under_its_likelihood():
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_a_vae_learns_the_sigma_of_its_own_error():
-    """Where its loss is least, sigma^2 is the mean squared error on training data at sampled z: within 1 %."""
+def test_a_vae_learns_sigma_as_its_root_mean_squared_error():
+    """At the minimum of its loss, sigma^2 is the mean squared error on training data at sampled z: within 1 %."""
     x = (torch.from_numpy(load_digits().images).float() / 16)[:, None]
     job = job_of("model=vae", "likelihood=gaussian_learned", "network.hidden=64", "network.norm=none")
     stack, batch = stack_of(job), Batch(x, x)
@@ -423,4 +427,4 @@ def test_a_vae_learns_the_sigma_of_its_own_error():
         decoded = [model.decode(model.encode(batch).sample(Draws(0, i))) for i in range(20)]
         error = torch.stack([(observation.mean - x).square().mean() for observation in decoded]).mean().sqrt()
         assert decoded[0].log_sigma.exp().item() == pytest.approx(error.item(), rel=0.01)
-    assert error < 0.25  # it began at 1
+    assert error < 0.25  # sigma is 1 at first

@@ -1,4 +1,4 @@
-"""The VAE's loss against that of Pythae (Chadebec et al. 2022), on the same weights, images and noise."""
+"""The loss of the VAE against Pythae (Chadebec et al. 2022) with the same weights, images and noise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from pythae.models import VAE as TheirVAE
+from pythae.models import VAE as PythaeVAE
 from pythae.models import VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -18,7 +18,7 @@ from tests.conftest import LATENTS, SHAPES, batch_of, small_data, small_job
 PIXELS = math.prod(SHAPES.image)
 
 
-class TheirEncoder(BaseEncoder):
+class PythaeEncoder(BaseEncoder):
     def __init__(self, network):
         super().__init__()
         self.network = network
@@ -28,7 +28,7 @@ class TheirEncoder(BaseEncoder):
         return ModelOutput(embedding=mean, log_covariance=log_variance)
 
 
-class TheirDecoder(BaseDecoder):
+class PythaeDecoder(BaseDecoder):
     def __init__(self, network):
         super().__init__()
         self.network = network
@@ -38,25 +38,25 @@ class TheirDecoder(BaseDecoder):
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "theirs", "constant"),
+    ("likelihood", "reconstruction_loss", "constant"),
     [
         ("bernoulli", "bce", 0.0),
-        # Their squared error is a Gaussian's of sigma = 1 without its normalising constant.
+        # Pythae's squared error is a Gaussian with sigma = 1 without its normalising constant.
         ("gaussian", "mse", PIXELS / 2 * math.log(2 * math.pi)),
     ],
 )
-def test_losses_differ_by_a_known_constant(monkeypatch, likelihood, theirs, constant):
+def test_losses_differ_by_a_known_constant(monkeypatch, likelihood, reconstruction_loss, constant):
     job, data = small_job("vae", "mlp", "none", f"likelihood={likelihood}"), small_data()
     model, batch = build(job.config, SHAPES, seed=0), batch_of(job, data)
-    batch = type(batch)(*(part if part is None else part[0] for part in batch))
-    ours = model.losses(batch, Draws(0), ("model",))
+    batch = type(batch)(*(field if field is None else field[0] for field in batch))
+    losses = model.losses(batch, Draws(0), ("model",))
 
-    config = VAEConfig(input_dim=SHAPES.image, latent_dim=LATENTS["vae"], reconstruction_loss=theirs)
-    other = TheirVAE(config, TheirEncoder(model.encoder), TheirDecoder(model.decoder))
+    config = VAEConfig(input_dim=SHAPES.image, latent_dim=LATENTS["vae"], reconstruction_loss=reconstruction_loss)
+    pythae = PythaeVAE(config, PythaeEncoder(model.encoder), PythaeDecoder(model.decoder))
     epsilon = Draws(0).within("sample_0").normal("epsilon", (len(batch.x), LATENTS["vae"]))
-    monkeypatch.setattr(other, "_sample_gauss", lambda mean, sigma: (mean + sigma * epsilon, epsilon))
-    found = other({"data": batch.x})
+    monkeypatch.setattr(pythae, "_sample_gauss", lambda mean, sigma: (mean + sigma * epsilon, epsilon))
+    expected = pythae({"data": batch.x})
 
-    assert ours.players["model"].item() == pytest.approx(found.loss.item() + constant, rel=1e-5)
-    assert ours.log["kl"].item() == pytest.approx(found.reg_loss.item(), rel=1e-5)
-    assert ours.log["reconstruction"].item() == pytest.approx(found.recon_loss.item() + constant, rel=1e-5)
+    assert losses.players["model"].item() == pytest.approx(expected.loss.item() + constant, rel=1e-5)
+    assert losses.log["kl"].item() == pytest.approx(expected.reg_loss.item(), rel=1e-5)
+    assert losses.log["reconstruction"].item() == pytest.approx(expected.recon_loss.item() + constant, rel=1e-5)

@@ -1,4 +1,4 @@
-"""What the noise group does to an image, and that it stays away from the target."""
+"""The corruptions of the noise group, and that they leave the target clean."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.conftest import batch_of, job_of, small_data, stack_of, trained
 
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(CONF, "noise").glob("*.yaml"))}
 NOISY = [name for name in FILES if name != "none"]
-DETERMINISTIC = {"blur"}  # draws do not matter
-RATES = {"masking", "salt_and_pepper", "blocks"}  # the level is at most 1
+DETERMINISTIC = {"blur"}  # independent of the draws
+RATES = {"masking", "salt_and_pepper", "blocks"}  # with a level of at most 1
 
 every_noise = pytest.mark.parametrize("name", NOISY)
 
@@ -34,7 +34,7 @@ def grey(n: int = 400, channels: int = 3) -> torch.Tensor:
     return torch.full((n, channels, 10, 10), 0.5)
 
 
-def test_gaussian_noise_has_its_sigma_no_bias_and_is_not_clipped():
+def test_gaussian_noise_has_the_right_sigma_no_bias_and_is_not_clipped():
     x = grey()
     noise = Gaussian(0.5)(x, Draws(0)) - x
     assert abs(noise.mean()) < 5 * 0.5 / math.sqrt(x.numel())
@@ -46,60 +46,60 @@ def test_gaussian_noise_has_its_sigma_no_bias_and_is_not_clipped():
 
 
 @pytest.mark.parametrize("level", [0.1, 0.25, 1.0])
-def test_masking_loses_whole_pixels_at_its_rate(level):
+def test_masking_sets_pixels_to_0_in_all_channels_at_its_rate(level):
     x = grey()
     noisy = Masking(level)(x, Draws(0))
-    lost = noisy == 0
-    assert torch.equal(noisy[~lost], x[~lost])
-    assert torch.equal(lost, lost[:, :1].expand_as(lost))
-    pixels = lost[:, 0].float()
+    masked = noisy == 0
+    assert torch.equal(noisy[~masked], x[~masked])
+    assert torch.equal(masked, masked[:, :1].expand_as(masked))
+    pixels = masked[:, 0].float()
     assert abs(pixels.mean() - level) <= 5 * math.sqrt(level * (1 - level) / pixels.numel())
 
 
 @pytest.mark.parametrize("level", [0.1, 0.25, 1.0])
-def test_salt_and_pepper_halve_the_rate(level):
+def test_salt_and_pepper_each_have_half_the_rate(level):
     x = grey()
     noisy = SaltAndPepper(level)(x, Draws(0))
     error = 5 * math.sqrt(level / 2 * (1 - level / 2) / x[:, 0].numel())
     for value in (0.0, 1.0):
-        hit = noisy == value
-        assert torch.equal(hit, hit[:, :1].expand_as(hit))
-        assert abs(hit[:, 0].float().mean() - level / 2) < error
+        replaced = noisy == value
+        assert torch.equal(replaced, replaced[:, :1].expand_as(replaced))
+        assert abs(replaced[:, 0].float().mean() - level / 2) < error
     assert set(noisy.unique().tolist()) <= {0.0, 0.5, 1.0}
 
 
 def covered(noisy: torch.Tensor) -> list[tuple[int, int, int, int]]:
-    """(top, left, height, width) of what is 0 in each image: the same in all channels, and a full rectangle."""
-    lost = noisy == 0
-    assert torch.equal(lost, lost[:, :1].expand_as(lost))
-    found = []
-    for image in lost[:, 0]:
+    """(top, left, height, width) of the zeros in each image, which must be a rectangle and equal in all channels."""
+    masked = noisy == 0
+    assert torch.equal(masked, masked[:, :1].expand_as(masked))
+    rectangles = []
+    for image in masked[:, 0]:
         rows, columns = image.any(1).nonzero().flatten(), image.any(0).nonzero().flatten()
         top, left, height, width = int(rows[0]), int(columns[0]), len(rows), len(columns)
         assert image[top : top + height, left : left + width].all() and image.sum() == height * width
-        found.append((top, left, height, width))
-    return found
+        rectangles.append((top, left, height, width))
+    return rectangles
 
 
 @pytest.mark.parametrize("level", [0.01, 0.1, 0.25, 0.7, 1.0])
 @pytest.mark.parametrize("image", [(3, 10, 10), (1, 28, 28), (2, 6, 9), (1, 1, 2)])
-def test_blocks_are_rectangles_of_their_share_inside_the_image(level, image):
+def test_blocks_are_rectangles_inside_the_image_with_the_right_area(level, image):
     x = torch.full((200, *image), 0.5)
     noisy = Blocks(level)(x, Draws(0))
     sides = tuple(max(1, round(math.sqrt(level) * side)) for side in image[1:])
-    assert {place[2:] for place in covered(noisy)} == {sides}
+    assert {rectangle[2:] for rectangle in covered(noisy)} == {sides}
     assert set(noisy.unique().tolist()) <= {0.0, 0.5}
 
 
-def test_blocks_are_anywhere_evenly():
-    """A chi-square of the 6 x 6 places, and by that of the two axes' independence."""
-    places = [place[:2] for place in covered(Blocks(0.25)(grey(7200), Draws(0)))]
-    counts = np.bincount([6 * top + left for top, left in places], minlength=36)
+def test_positions_of_blocks_are_uniform():
+    """Chi-square test over the 6 x 6 positions, which includes the independence of the two axes."""
+    positions = [rectangle[:2] for rectangle in covered(Blocks(0.25)(grey(7200), Draws(0)))]
+    counts = np.bincount([6 * top + left for top, left in positions], minlength=36)
     assert len(counts) == 36
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_blur_is_scipys_gaussian_filter_away_from_the_border():
+def test_blur_equals_scipys_gaussian_filter_away_from_the_border():
     x = torch.rand(2, 3, 40, 50, generator=torch.Generator().manual_seed(0))
     for sigma in (0.5, 1.0, 2.0):
         expected = scipy.ndimage.gaussian_filter(x.numpy(), sigma, axes=(2, 3))
@@ -112,7 +112,7 @@ def test_blur_keeps_a_constant_image(level):
     torch.testing.assert_close(Blur(level)(grey(2), Draws(0)), grey(2))
 
 
-def test_blur_spreads_a_point_without_loss_and_the_further_the_higher_its_level():
+def test_blur_spreads_a_point_with_the_variance_of_its_level_and_keeps_the_sum():
     x = torch.zeros(1, 1, 41, 31)
     x[..., 20, 15] = 1
     rows, columns = torch.arange(41) - 20.0, torch.arange(31) - 15.0
@@ -122,12 +122,12 @@ def test_blur_spreads_a_point_without_loss_and_the_further_the_higher_its_level(
         assert spread.sum().item() == pytest.approx(1, abs=1e-5)
         assert spread[20, 15] == spread.max() < last
         last = spread.max()
-        if level >= 1:  # below, a sampled Gaussian's variance is not quite its own
+        if level >= 1:  # below, the variance of a sampled Gaussian deviates from level^2
             assert (spread.sum(1) @ rows**2).item() == pytest.approx(level**2, rel=1e-3)
             assert (spread.sum(0) @ columns**2).item() == pytest.approx(level**2, rel=1e-3)
 
 
-def test_blur_leaves_less_variance_the_higher_its_level():
+def test_a_higher_level_of_blur_leaves_less_variance():
     x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     spreads = [Blur(level)(x, Draws(0)).var().item() for level in (0.0, 0.3, 0.5, 1.0, 2.0, 4.0)]
     assert spreads == sorted(spreads, reverse=True) and len(set(spreads)) == len(spreads)
@@ -140,8 +140,8 @@ def test_blur_of_two_pixels_is_a_weighted_mean():
 
 @pytest.mark.parametrize("level", [0.05, 0.1, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("value", [0.0, 0.2, 1.0])
-def test_poisson_noise_is_scipys(level, value):
-    """Mean, variance and a chi-square of the counts, the rare ones together."""
+def test_poisson_noise_has_the_distribution_of_scipy(level, value):
+    """Mean, variance, and a chi-square test of the counts with the tails pooled."""
     n, photons = 40_000, 1 / level**2
     noisy = Poisson(level)(torch.full((n, 1, 1, 1), value), Draws(0)).double().flatten()
     counts = (noisy * photons).round()
@@ -151,61 +151,61 @@ def test_poisson_noise_is_scipys(level, value):
         return
     variance = value * level**2
     assert abs(noisy.mean() - value) < 5 * math.sqrt(variance / n)
-    fourth = variance**2 * (3 + 1 / (value * photons))  # central moment
-    assert abs(noisy.var() - variance) < 5 * math.sqrt((fourth - variance**2) / n)
+    fourth_moment = variance**2 * (3 + 1 / (value * photons))  # central
+    assert abs(noisy.var() - variance) < 5 * math.sqrt((fourth_moment - variance**2) / n)
 
-    chance = scipy.stats.poisson(value * photons)
-    low, high = (int(chance.ppf(tail)) for tail in (1e-3, 1 - 1e-3))
-    expected = np.array([chance.cdf(low), *chance.pmf(range(low + 1, high)), chance.sf(high - 1)])
+    poisson = scipy.stats.poisson(value * photons)
+    low, high = (int(poisson.ppf(tail)) for tail in (1e-3, 1 - 1e-3))
+    expected = np.array([poisson.cdf(low), *poisson.pmf(range(low + 1, high)), poisson.sf(high - 1)])
     observed = np.bincount(counts.clamp(low, high).int().numpy() - low, minlength=len(expected))
     assert scipy.stats.chisquare(observed, n * expected).pvalue > 1e-3
 
 
-def test_poisson_noise_is_not_clipped_and_each_channel_has_its_own():
+def test_poisson_noise_is_not_clipped_and_independent_between_channels():
     noise = Poisson(0.5)(grey(), Draws(0)) - 0.5
     assert noise.max() > 0.5
     channels = noise.transpose(0, 1).flatten(1)
     assert (torch.corrcoef(channels) - torch.eye(3)).abs().max() < 5 / math.sqrt(channels.shape[1])
 
 
-def test_poisson_noise_of_less_than_black_is_black():
+def test_poisson_noise_maps_negative_pixels_to_0():
     assert not Poisson(0.5)(torch.full((4, 1, 8, 8), -0.1), Draws(0)).any()
 
 
-class Ends(Draws):
-    """Uniform numbers that are the least and the greatest there are."""
+class ExtremeDraws(Draws):
+    """The smallest and the largest possible uniform number."""
 
     def uniform(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
         return torch.tensor([0.0, 1 - 2**-24]).view(2, 1, 1, 1).expand(shape)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.5])
-def test_the_rarest_photon_counts_are_those_of_their_chance(level):
-    """A draw of 0 is one of 2^24: at 400 photons it is a count near 300, not 0."""
+def test_extreme_draws_give_the_photon_counts_of_their_quantiles(level):
+    """A draw of 0 has probability 2^-24: for a mean of 400 photons it is a count near 300, not 0."""
     photons = 1 / level**2
-    counts = Poisson(level)(torch.ones(2, 1, 1, 1), Ends(0)).flatten() * photons
+    counts = Poisson(level)(torch.ones(2, 1, 1, 1), ExtremeDraws(0)).flatten() * photons
     expected = scipy.stats.poisson(photons).ppf([2**-25, 1 - 2**-25])
     assert counts.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 @pytest.mark.parametrize("level", [0.001, 0.0499])
-def test_more_photons_than_can_be_counted_are_refused(level):
+def test_poisson_levels_with_too_many_photons_are_refused(level):
     with pytest.raises(InputError, match=f"noise.level={level}.*photons.*noise=gaussian"):
         job_of("noise=poisson", f"noise.level={level}")
 
 
 @pytest.mark.parametrize("level", [1e-30, 1e-4, 1e30])
-def test_extreme_levels_of_blur_are_its_limits(level):
+def test_extreme_levels_of_blur_reach_its_limits(level):
     x = torch.rand(5, 3, 4, 6)
     limit = x if level < 1 else x.mean((2, 3), keepdim=True).expand_as(x)
     torch.testing.assert_close(Blur(level)(x, Draws(0)), limit)
 
 
-def test_level_1_of_blocks_is_black():
+def test_blocks_of_level_1_cover_the_image():
     assert not Blocks(1.0)(grey(), Draws(0)).any()
 
 
-# --- of every file in conf/noise
+# --- every file in conf/noise
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -216,7 +216,7 @@ def test_level_0_is_the_identity(name, image):
 
 
 @every_noise
-def test_the_input_is_left_as_it_was_and_draws_decide(name):
+def test_the_image_is_not_modified_in_place_and_draws_determine_the_result(name):
     corrupt, x = corruption(job_of(f"noise={name}")), torch.rand(5, 1, 8, 8)
     before = x.clone()
     noisy = corrupt(x, Draws(0))
@@ -228,34 +228,34 @@ def test_the_input_is_left_as_it_was_and_draws_decide(name):
 
 @every_noise
 @pytest.mark.parametrize("image", [(3, 8, 6), (1, 1, 2)])
-def test_noise_stacked_is_noise_alone(name, image):
-    """Images of each seed's own, and the same ones for all, as the engine has them."""
+def test_stacked_noise_equals_noise_alone(name, image):
+    """For images that differ between seeds and for shared images, both of which the engine uses."""
     corrupt, seeds = corruption(job_of(f"noise={name}")), [3, 1, 4]
-    own = torch.rand(3, 20, *image)
-    for x, dim in ((own, 0), (own[0], None)):
+    images = torch.rand(3, 20, *image)
+    for x, dim in ((images, 0), (images[0], None)):
         noisy = vmap(lambda x, seed: corrupt(x, Draws(seed, "k")), (dim, 0), randomness="error")
         stacked = noisy(x, torch.tensor(seeds))
         for k, seed in enumerate(seeds):
             alone = corrupt(x if dim is None else x[k], Draws(seed, "k"))
-            torch.testing.assert_close(stacked[k], alone, rtol=0, atol=1e-6)  # Blur's products may sum in another order
+            torch.testing.assert_close(stacked[k], alone, rtol=0, atol=1e-6)  # Blur may sum in another order
 
 
 @every_noise
-def test_a_model_reads_the_noisy_image_and_its_target_is_clean(name, monkeypatch):
+def test_training_uses_noisy_inputs_and_clean_targets(name, monkeypatch):
     job, data = job_of("model=ae", f"noise={name}", "network.hidden=16"), small_data()
     stack = stack_of(job)
-    seen: list[Batch] = []
+    batches: list[Batch] = []
     losses = stack.model.losses
-    monkeypatch.setattr(stack.model, "losses", lambda batch, *rest: (seen.append(batch), losses(batch, *rest))[1])
+    monkeypatch.setattr(stack.model, "losses", lambda batch, *rest: (batches.append(batch), losses(batch, *rest))[1])
     trained(job, stack, data, Budget(epochs=1, batch_size=20))
     clean = {tuple(x.flatten().tolist()) for x in data.train.x}
-    assert {tuple(x.flatten().tolist()) for batch in seen for x in batch.x} == clean
-    assert not clean & {tuple(x.flatten().tolist()) for batch in seen for x in batch.input}
+    assert {tuple(x.flatten().tolist()) for batch in batches for x in batch.x} == clean
+    assert not clean & {tuple(x.flatten().tolist()) for batch in batches for x in batch.input}
 
 
 @every_noise
 def test_the_loss_compares_with_the_clean_target(name, float64):
-    """The encoder's answer to x~ against x: written out, and another number than with x~ as the target."""
+    """The loss is -log p(x | encoder(x~)), and differs from the loss with x~ as the target."""
     job = job_of("model=dae", f"noise={name}", "network.hidden=16", "network.norm=none")
     data, stack = small_data(), stack_of(job)
     batch = batch_of(job, data)
@@ -283,5 +283,5 @@ def test_a_rate_above_1_is_refused(name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_level_is_all_that_a_noise_takes(name):
+def test_the_only_option_of_a_noise_is_its_level(name):
     assert set(FILES[name]) == {"_target_", "level"}

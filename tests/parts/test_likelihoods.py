@@ -1,4 +1,4 @@
-"""Densities that integrate to one, constants included; gradients that are those of MSE and cross-entropy."""
+"""Densities integrate to one with all constants, and gradients equal those of squared error and cross-entropy."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ every_likelihood = pytest.mark.parametrize("name", FILES)
 
 
 def images(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Raw decoder outputs and images in [0, 1]."""
+    """(raw decoder outputs, images in [0, 1])."""
     draws = Draws(0)
     return draws.normal("raw", shape), draws.uniform("x", shape)
 
 
-def made(name: str) -> Likelihood:
-    """The likelihood of a file in conf, built as a run builds it."""
+def likelihood_of(name: str) -> Likelihood:
+    """The likelihood of a file in conf/likelihood, built as in a run."""
     return build(job_of("model=vae", f"likelihood={name}").config, SHAPES, seed=0).likelihood
 
 
 def gauss_legendre(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points [200, 1, 1, 1] in [0, 1] and their weights: exact to rounding for e^(l x), |l| up to 100."""
+    """Points [200, 1, 1, 1] in [0, 1] and weights [200]: exact to rounding for e^(l x), |l| up to 100."""
     points, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(200))
     return (0.5 * (points + 1)).to(dtype).view(-1, 1, 1, 1), 0.5 * weights
 
@@ -56,7 +56,7 @@ def continuous_bernoulli(logit: float, dtype: torch.dtype = torch.float64):
 @pytest.mark.parametrize("sigma", [0.1, 1.0, 3.0])
 @pytest.mark.parametrize("activation", ["sigmoid", "identity"])
 def test_a_gaussian_pixel_integrates_to_one(sigma, activation):
-    """The trapezoidal rule over 12 sigma either way, exact to rounding for a Gaussian."""
+    """By the trapezoidal rule over +-12 sigma, which is exact to rounding for a Gaussian."""
     observation = Gaussian(sigma, mean_activation=activation)(torch.tensor([[[[0.7]]]]))
     grid = observation.mean.item() + sigma * torch.linspace(-12, 12, 2001)
     density = observation.log_prob(grid.view(-1, 1, 1, 1)).exp()
@@ -64,15 +64,15 @@ def test_a_gaussian_pixel_integrates_to_one(sigma, activation):
 
 
 def test_bernoulli_images_sum_to_one():
-    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6))).view(-1, 1, 2, 3)
-    observation = Bernoulli()(images(1, 1, 2, 3)[0].expand_as(every))
-    assert observation.log_prob(every).exp().sum().item() == pytest.approx(1, abs=1e-12)
+    all_images = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6))).view(-1, 1, 2, 3)
+    observation = Bernoulli()(images(1, 1, 2, 3)[0].expand_as(all_images))
+    assert observation.log_prob(all_images).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0])
 @pytest.mark.parametrize("activation", ["sigmoid", "identity"])
 def test_a_laplace_pixel_integrates_to_one(scale, activation):
-    """The trapezoidal rule over 30 scales either way, with the kink on a point of the grid."""
+    """By the trapezoidal rule over +-30 scales, with the kink on a grid point."""
     observation = Laplace(scale, mean_activation=activation)(torch.tensor([[[[0.7]]]]))
     grid = observation.mean.item() + scale * torch.linspace(-30, 30, 60_001)
     density = observation.log_prob(grid.view(-1, 1, 1, 1)).exp()
@@ -80,7 +80,7 @@ def test_a_laplace_pixel_integrates_to_one(scale, activation):
 
 
 @pytest.mark.parametrize("raw_sigma", [-200.0, -1.0, 0.0, 2.0])
-def test_a_pixel_with_its_own_sigma_integrates_to_one(raw_sigma):
+def test_a_pixelwise_gaussian_integrates_to_one(raw_sigma):
     observation = GaussianPixelwise()(torch.tensor([0.7, raw_sigma]).view(1, 2, 1, 1))
     grid = observation.mean.item() + (0.01 + math.log1p(math.exp(raw_sigma))) * torch.linspace(-12, 12, 2001)
     density = observation.log_prob(grid.view(-1, 1, 1, 1)).exp()
@@ -89,8 +89,8 @@ def test_a_pixel_with_its_own_sigma_integrates_to_one(raw_sigma):
 
 @pytest.mark.parametrize("logit", LOGITS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_a_continuous_bernoulli_pixel_integrates_to_one_and_has_its_mean(logit, dtype, tolerance):
-    """In float32 the two terms of 50 whose difference a log density is, for a logit of 100, are rounded by 4e-6."""
+def test_a_continuous_bernoulli_integrates_to_one_and_has_the_right_mean(logit, dtype, tolerance):
+    """In float32, for a logit of 100, a log density is a difference of two terms of 50, each rounded by 4e-6."""
     x, weights = gauss_legendre(dtype)
     observation = continuous_bernoulli(logit, dtype)
     density = observation.log_prob(x).double().exp()
@@ -100,8 +100,8 @@ def test_a_continuous_bernoulli_pixel_integrates_to_one_and_has_its_mean(logit, 
 
 
 @pytest.mark.parametrize("logit", [0.2, 0.24, 0.26, 1.0, -3.0])
-def test_a_continuous_bernoulli_is_the_papers_formula(logit):
-    """In lambda, away from where it cancels (Loaiza-Ganem & Cunningham 2019)."""
+def test_a_continuous_bernoulli_equals_the_formula_of_the_paper(logit):
+    """The formula in lambda, where it does not cancel (Loaiza-Ganem & Cunningham 2019)."""
     p = 1 / (1 + math.exp(-logit))
     constant = 2 * math.atanh(1 - 2 * p) / (1 - 2 * p)
     log_p = math.log(constant) + 0.3 * math.log(p) + 0.7 * math.log(1 - p)
@@ -111,8 +111,8 @@ def test_a_continuous_bernoulli_is_the_papers_formula(logit):
     assert observation.mean[0].item() == pytest.approx(mean, abs=1e-10)
 
 
-def test_a_continuous_bernoulli_does_not_show_where_its_series_ends():
-    """Value, gradient and mean on either side, 2e-12 apart."""
+def test_a_continuous_bernoulli_is_continuous_where_its_series_ends():
+    """Log density, gradient and mean at two logits 2e-12 apart."""
     for switch in (0.25, -0.25):
         logits = torch.tensor([switch - 1e-12, switch + 1e-12]).view(2, 1, 1, 1).requires_grad_()
         observation = ContinuousBernoulli()(logits)
@@ -122,8 +122,9 @@ def test_a_continuous_bernoulli_does_not_show_where_its_series_ends():
             assert abs(pair[0] - pair[1]).item() < 1e-9
 
 
-def test_a_continuous_bernoullis_gradients():
-    """At 0, around the switch and far out: x minus the mean, finite differences, and finite in float32 too."""
+def test_the_gradients_of_a_continuous_bernoulli():
+    """Near 0, around the end of the series and for large logits they equal x minus the mean and finite differences;
+    in float32 they are finite."""
     logits = torch.tensor([*LOGITS, 0.25, -0.25]).view(-1, 1, 1, 1).requires_grad_()
     x = torch.full_like(logits, 0.9)
 
@@ -137,18 +138,18 @@ def test_a_continuous_bernoullis_gradients():
         differences = (log_prob(logits + step) - log_prob(logits - step)) / (2 * step)
     torch.testing.assert_close(gradient.flatten(), differences, atol=1e-8, rtol=0)
 
-    coarse = logits.detach().float().requires_grad_()
-    (coarse_gradient,) = torch.autograd.grad(ContinuousBernoulli()(coarse).log_prob(x.float()).sum(), coarse)
-    assert coarse_gradient.dtype == torch.float32
-    torch.testing.assert_close(coarse_gradient.double(), gradient, atol=1e-5, rtol=0)
-    torch.testing.assert_close(log_prob(coarse).double(), log_prob(logits), atol=1e-5, rtol=0)
-    far = torch.tensor([1e20, -1e20], dtype=torch.float32).view(2, 1, 1, 1).requires_grad_()
-    observation = ContinuousBernoulli()(far)
+    logits32 = logits.detach().float().requires_grad_()
+    (gradient32,) = torch.autograd.grad(ContinuousBernoulli()(logits32).log_prob(x.float()).sum(), logits32)
+    assert gradient32.dtype == torch.float32
+    torch.testing.assert_close(gradient32.double(), gradient, atol=1e-5, rtol=0)
+    torch.testing.assert_close(log_prob(logits32).double(), log_prob(logits), atol=1e-5, rtol=0)
+    huge = torch.tensor([1e20, -1e20], dtype=torch.float32).view(2, 1, 1, 1).requires_grad_()
+    observation = ContinuousBernoulli()(huge)
     loss = observation.log_prob(torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)).sum() + observation.mean.sum()
-    assert torch.autograd.grad(loss, far)[0].isfinite().all()
+    assert torch.autograd.grad(loss, huge)[0].isfinite().all()
 
 
-def test_log_probabilities_are_scipys_summed_over_the_image():
+def test_log_prob_equals_scipy_summed_over_the_image():
     raw, x = images(4, 3, 5, 2)
     mean = torch.sigmoid(raw)
     gaussian = torch.from_numpy(scipy.stats.norm.logpdf(x, mean, 0.3)).sum((1, 2, 3))
@@ -163,12 +164,12 @@ def test_log_probabilities_are_scipys_summed_over_the_image():
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "identity"])
-def test_a_sigma_a_pixel_is_scipys_and_never_below_its_floor(activation):
+def test_a_pixelwise_gaussian_equals_scipy_with_sigma_above_its_floor(activation):
     raw, _ = images(4, 6, 5, 2)
-    raw[:, 3:] *= 300  # so far down that softplus is 0
+    raw[:, 3:] *= 300  # so small that softplus is 0
     x = images(4, 3, 5, 2)[1]
     likelihood = GaussianPixelwise(0.05, mean_activation=activation)
-    assert likelihood.raw((3, 5, 2)) == (6, 5, 2)
+    assert likelihood.raw_shape((3, 5, 2)) == (6, 5, 2)
     assert not list(likelihood.parameters())
     observation = likelihood(raw)
     sigma = observation.log_sigma.exp()
@@ -180,7 +181,7 @@ def test_a_sigma_a_pixel_is_scipys_and_never_below_its_floor(activation):
     torch.testing.assert_close(observation.log_prob(x), expected)
 
 
-def test_sigma_1_is_half_the_squared_error_plus_a_constant():
+def test_a_gaussian_with_sigma_1_is_half_the_squared_error_plus_a_constant():
     raw, x = images(4, 1, 5, 2)
     raw.requires_grad_()
     nll, half_squared_error = -Gaussian()(raw).log_prob(x).sum(), 0.5 * F.mse_loss(raw.sigmoid(), x, reduction="sum")
@@ -188,16 +189,16 @@ def test_sigma_1_is_half_the_squared_error_plus_a_constant():
     torch.testing.assert_close(torch.autograd.grad(nll, raw), torch.autograd.grad(half_squared_error, raw))
 
 
-def test_bernoulli_is_cross_entropy_and_its_last_layers_error_is_prediction_minus_target():
+def test_bernoulli_is_cross_entropy_with_gradient_prediction_minus_target():
     raw, x = images(4, 1, 5, 2)
     raw.requires_grad_()
     nll = -Bernoulli()(raw).log_prob(x).sum()
     torch.testing.assert_close(nll, F.binary_cross_entropy(raw.sigmoid(), x, reduction="sum"))
-    (error,) = torch.autograd.grad(nll, raw)
-    torch.testing.assert_close(error, torch.sigmoid(raw.detach()) - x)
+    (gradient,) = torch.autograd.grad(nll, raw)
+    torch.testing.assert_close(gradient, torch.sigmoid(raw.detach()) - x)
 
 
-def test_the_best_learned_sigma_is_the_root_mean_squared_error():
+def test_the_optimal_learned_sigma_is_the_root_mean_squared_error():
     raw, x = images(8, 1, 5, 2)
     rmse = (raw.sigmoid() - x).square().mean().sqrt().item()
     likelihood = Gaussian(rmse, learned=True)
@@ -207,56 +208,56 @@ def test_the_best_learned_sigma_is_the_root_mean_squared_error():
     assert not list(Gaussian(rmse).parameters())
 
 
-def test_samples_have_the_mean_and_the_spread_they_should():
+def test_samples_have_the_right_mean_and_standard_deviation():
     """Within five standard errors of 40,000 samples, for each pixel."""
     n = 40_000
     raw = torch.tensor([-2.0, 0.0, 1.0]).view(1, 1, 1, 3).expand(n, -1, -1, -1)
     mean = torch.sigmoid(raw[:1])
-    drawn = Gaussian(0.3)(raw).sample(Draws(0))
-    assert ((drawn.mean(0) - mean).abs() < 5 * 0.3 / math.sqrt(n)).all()
-    assert ((drawn.std(0) / 0.3 - 1).abs() < 5 / math.sqrt(2 * n)).all()
-    drawn = Bernoulli()(raw).sample(Draws(0))
-    assert set(drawn.unique().tolist()) == {0.0, 1.0}
-    assert ((drawn.mean(0) - mean).abs() < 5 * 0.5 / math.sqrt(n)).all()
-    own = torch.cat([raw, torch.tensor([-3.0, 0.0, 1.0]).expand_as(raw)], dim=1)
-    drawn, sigma = GaussianPixelwise()(own).sample(Draws(0)), 0.01 + F.softplus(own[0, 1])
-    assert ((drawn.mean(0) - mean).abs() < 5 * sigma / math.sqrt(n)).all()
-    assert ((drawn.std(0) / sigma - 1).abs() < 5 / math.sqrt(2 * n)).all()
+    samples = Gaussian(0.3)(raw).sample(Draws(0))
+    assert ((samples.mean(0) - mean).abs() < 5 * 0.3 / math.sqrt(n)).all()
+    assert ((samples.std(0) / 0.3 - 1).abs() < 5 / math.sqrt(2 * n)).all()
+    samples = Bernoulli()(raw).sample(Draws(0))
+    assert set(samples.unique().tolist()) == {0.0, 1.0}
+    assert ((samples.mean(0) - mean).abs() < 5 * 0.5 / math.sqrt(n)).all()
+    pixelwise = torch.cat([raw, torch.tensor([-3.0, 0.0, 1.0]).expand_as(raw)], dim=1)
+    samples, sigma = GaussianPixelwise()(pixelwise).sample(Draws(0)), 0.01 + F.softplus(pixelwise[0, 1])
+    assert ((samples.mean(0) - mean).abs() < 5 * sigma / math.sqrt(n)).all()
+    assert ((samples.std(0) / sigma - 1).abs() < 5 / math.sqrt(2 * n)).all()
 
 
-def test_laplace_samples_are_scipys():
-    drawn = Laplace(0.3)(torch.zeros(40_000, 1, 1, 1)).sample(Draws(0)).flatten()
-    assert scipy.stats.kstest(drawn, scipy.stats.laplace(0.5, 0.3).cdf).pvalue > 1e-3
-    assert abs(drawn.mean() - 0.5) < 5 * 0.3 * math.sqrt(2 / len(drawn))
+def test_laplace_samples_have_the_distribution_of_scipy():
+    samples = Laplace(0.3)(torch.zeros(40_000, 1, 1, 1)).sample(Draws(0)).flatten()
+    assert scipy.stats.kstest(samples, scipy.stats.laplace(0.5, 0.3).cdf).pvalue > 1e-3
+    assert abs(samples.mean() - 0.5) < 5 * 0.3 * math.sqrt(2 / len(samples))
 
 
 @pytest.mark.parametrize("logit", [0.0, 1e-4, -0.01, 0.3, -1.0, 5.0, -30.0, 100.0])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_continuous_bernoulli_samples_have_their_distribution(logit, dtype):
+def test_continuous_bernoulli_samples_have_the_right_distribution(logit, dtype):
     n = 40_000
     raw = torch.full((n, 1, 1, 1), logit, dtype=dtype)
-    drawn = ContinuousBernoulli()(raw).sample(Draws(0)).double().flatten()
-    assert drawn.min() >= 0 and drawn.max() <= 1
-    steep, rising = max(abs(logit), 1e-9), logit > 0
-    ends = scipy.stats.truncexpon(steep, scale=1 / steep)  # the falling one on [0, 1]
-    assert scipy.stats.kstest(1 - drawn if rising else drawn, ends.cdf).pvalue > 1e-3
+    samples = ContinuousBernoulli()(raw).sample(Draws(0)).double().flatten()
+    assert samples.min() >= 0 and samples.max() <= 1
+    steepness, is_rising = max(abs(logit), 1e-9), logit > 0
+    falling = scipy.stats.truncexpon(steepness, scale=1 / steepness)  # on [0, 1]
+    assert scipy.stats.kstest(1 - samples if is_rising else samples, falling.cdf).pvalue > 1e-3
     mean = ContinuousBernoulli()(torch.tensor([[[[logit]]]])).mean.item()
-    assert abs(drawn.mean().item() - mean) < 5 * drawn.std().item() / math.sqrt(n)
+    assert abs(samples.mean().item() - mean) < 5 * samples.std().item() / math.sqrt(n)
 
 
-class AtTheEnd(Draws):
-    """Uniform numbers that are the least or the greatest there are."""
+class ExtremeDraws(Draws):
+    """The smallest and the largest possible uniform number."""
 
     def uniform(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
         return torch.tensor([0.0, 1 - 2**-24], dtype=torch.float32).view(2, 1, 1, 1).expand(shape)
 
 
 @pytest.mark.parametrize("logit", LOGITS)
-def test_the_rarest_draws_are_finite_samples(logit):
+def test_extreme_draws_give_finite_samples(logit):
     raw = torch.full((2, 1, 1, 1), logit, dtype=torch.float32)
-    drawn = ContinuousBernoulli()(raw).sample(AtTheEnd(0))
-    assert drawn.min() >= 0 and drawn.max() <= 1
-    assert Laplace(mean_activation="identity")(raw).sample(AtTheEnd(0)).isfinite().all()
+    samples = ContinuousBernoulli()(raw).sample(ExtremeDraws(0))
+    assert samples.min() >= 0 and samples.max() <= 1
+    assert Laplace(mean_activation="identity")(raw).sample(ExtremeDraws(0)).isfinite().all()
 
 
 def test_means():
@@ -275,20 +276,20 @@ def test_measures():
         assert {density.measure(binary) for binary in (True, False)} == {"density"}
 
 
-def test_which_have_a_sigma_to_learn():
+def test_which_likelihoods_learn_a_sigma():
     assert Gaussian(learned=True).learned and GaussianPixelwise().learned
     assert not any(fixed.learned for fixed in (Bernoulli(), ContinuousBernoulli(), Gaussian(), Laplace()))
 
 
-def test_a_bernoullis_grey_pixels_do_not_integrate_to_one():
-    """Why its measure on grey pixels is "unnormalised"."""
+def test_a_bernoulli_of_grey_pixels_does_not_integrate_to_one():
+    """This is why its measure for grey pixels is "unnormalised"."""
     grid = torch.linspace(0, 1, 1001)
     density = Bernoulli()(torch.full((1001, 1, 1, 1), 0.7)).log_prob(grid.view(-1, 1, 1, 1)).exp()
     assert torch.trapezoid(density, grid).item() < 0.9
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (("likelihood=bernoulli", "likelihood.mean_activation=identity"), "likelihood.mean_activation"),
         (("likelihood=continuous_bernoulli", "likelihood.mean_activation=identity"), "likelihood.mean_activation"),
@@ -300,38 +301,38 @@ def test_a_bernoullis_grey_pixels_do_not_integrate_to_one():
         (("likelihood=laplace", "likelihood.scale=0"), "likelihood.scale"),
     ],
 )
-def test_a_bad_likelihood_is_refused(overrides, said):
-    with pytest.raises(InputError, match=said):
+def test_invalid_options_of_a_likelihood_are_refused(overrides, message):
+    with pytest.raises(InputError, match=message):
         build(job_of(*overrides).config, SHAPES, seed=0)
 
 
-def test_what_the_configuration_offers():
-    built = {name: job_of(f"likelihood={name}").config["likelihood"] for name in ("gaussian", "gaussian_learned")}
-    assert not built["gaussian"]["learned"] and built["gaussian_learned"]["learned"]
-    assert built["gaussian"]["sigma"] == 1
+def test_the_two_gaussian_files():
+    options = {name: job_of(f"likelihood={name}").config["likelihood"] for name in ("gaussian", "gaussian_learned")}
+    assert not options["gaussian"]["learned"] and options["gaussian_learned"]["learned"]
+    assert options["gaussian"]["sigma"] == 1
 
 
-# --- contracts of every likelihood found in conf/likelihood
+# --- contracts of every likelihood in conf/likelihood
 
 
 def test_every_likelihood_has_a_file():
-    """A class of ours, and the files of those that are one class with other values."""
-    ours = {kind.__name__ for kind in Likelihood.__subclasses__() if kind.__module__ == Likelihood.__module__}
-    assert set(TARGETS.values()) == ours
+    """Several files may configure one class."""
+    classes = {kind.__name__ for kind in Likelihood.__subclasses__() if kind.__module__ == Likelihood.__module__}
+    assert set(TARGETS.values()) == classes
 
 
 @every_likelihood
-def test_a_file_offers_every_option_of_its_likelihood_and_no_other(name):
-    written = yaml.safe_load(FILES[name].read_text())
-    assert set(written) - {"_target_"} == set(inspect.signature(type(made(name))).parameters)
+def test_a_file_has_exactly_the_options_of_its_likelihood(name):
+    options = yaml.safe_load(FILES[name].read_text())
+    assert set(options) - {"_target_"} == set(inspect.signature(type(likelihood_of(name))).parameters)
 
 
 @every_likelihood
 @pytest.mark.parametrize("image", [(1, 8, 8), (3, 5, 4), (1, 1, 2)])
-def test_a_likelihood_answers_in_the_shapes_it_promises(name, image):
-    likelihood = made(name)
+def test_the_shapes_of_a_likelihoods_outputs(name, image):
+    likelihood = likelihood_of(name)
     x = (images(7, *image)[1] > 0.5).double()
-    raw = images(7, *likelihood.raw(image))[0].requires_grad_()
+    raw = images(7, *likelihood.raw_shape(image))[0].requires_grad_()
     observation = likelihood(raw)
     assert observation.log_prob(x).shape == (7,) and observation.log_prob(x).isfinite().all()
     assert observation.mean.shape == observation.sample(Draws(0)).shape == (7, *image)
@@ -342,20 +343,20 @@ def test_a_likelihood_answers_in_the_shapes_it_promises(name, image):
 
 
 @every_likelihood
-def test_a_likelihood_answers_stacked_as_alone(name):
-    likelihood, image, seeds = made(name), (3, 5, 4), [3, 1, 4]
-    raw, (_, x) = images(3, 7, *likelihood.raw(image))[0], images(3, 7, *image)
-    raw[:, :2] = 0  # where a series or a kink may be
+def test_a_stacked_likelihood_equals_that_of_each_seed_alone(name):
+    likelihood, image, seeds = likelihood_of(name), (3, 5, 4), [3, 1, 4]
+    raw, (_, x) = images(3, 7, *likelihood.raw_shape(image))[0], images(3, 7, *image)
+    raw[:, :2] = 0  # a likelihood may use a series or have a kink here
 
-    def answers(raw, x, seed):
+    def outputs(raw, x, seed):
         observation = likelihood(raw)
         return observation.log_prob(x), observation.mean, observation.sample(Draws(seed, "k"))
 
     raw.requires_grad_()
-    stacked = vmap(answers, randomness="error")(raw, x, torch.tensor(seeds))
+    stacked = vmap(outputs, randomness="error")(raw, x, torch.tensor(seeds))
     (gradient,) = torch.autograd.grad(stacked[0].sum(), raw)
     for k, seed in enumerate(seeds):
-        alone = answers(raw[k], x[k], seed)
-        for one, many in zip(alone, stacked, strict=True):
-            torch.testing.assert_close(many[k], one)
+        alone = outputs(raw[k], x[k], seed)
+        for expected, actual in zip(alone, stacked, strict=True):
+            torch.testing.assert_close(actual[k], expected)
         torch.testing.assert_close(gradient[k], torch.autograd.grad(alone[0].sum(), raw)[0][k])

@@ -1,4 +1,4 @@
-"""Priors and posteriors: densities against scipy and quadrature, divergences against Monte Carlo, who takes which."""
+"""Priors and posteriors: densities against scipy and quadrature, KL against Monte Carlo, and which model uses which."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from bench.core import SkipError, UnavailableError
 from bench.draws import Draws
 from bench.engine.train import Budget
 from bench.parts.posteriors import Deterministic, DiagonalGaussian, Universal
-from bench.parts.priors import GaussianMixture, Normal, Prior, SwissRoll, Uniform, petals, unfitted
+from bench.parts.priors import GaussianMixture, Normal, Prior, SwissRoll, Uniform, petals, unfitted_mixture
 from bench.paths import CONF
-from bench.runs.config import _make, build
+from bench.runs.config import build
+from bench.runs.targets import make
 from tests.conftest import SHAPES, job_of, small_data, stack_of, trained
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -32,7 +33,7 @@ def gaussian(rows: int = 3, latent: int = 2) -> DiagonalGaussian:
 
 @dataclass(frozen=True)
 class Laplace:
-    """A posterior with no closed-form KL."""
+    """A posterior without a closed-form KL."""
 
     mean: Tensor
 
@@ -44,20 +45,20 @@ class Laplace:
         return (-(z - self.mean).abs() - math.log(2)).sum(-1)
 
 
-def test_log_densities_are_scipys():
+def test_log_densities_equal_scipy():
     q, z = gaussian(), Draws(0).normal("z", (3, 2))
     expected = scipy.stats.norm.logpdf(z, q.mean, torch.exp(q.log_variance / 2)).sum(-1)
     torch.testing.assert_close(q.log_prob(z), torch.from_numpy(expected))
     torch.testing.assert_close(Normal().log_prob(z), torch.from_numpy(scipy.stats.norm.logpdf(z).sum(-1)))
 
 
-def test_a_sample_is_mean_plus_sigma_epsilon():
+def test_a_posterior_sample_is_mean_plus_sigma_epsilon():
     q = gaussian()
     epsilon = Draws(0, "k").normal("epsilon", (3, 2))
     torch.testing.assert_close(q.sample(Draws(0, "k")), q.mean + torch.sqrt(torch.exp(q.log_variance)) * epsilon)
 
 
-def test_the_gradient_of_a_sample_is_the_reparameterised_one():
+def test_samples_have_the_gradients_of_the_reparameterisation():
     mean, log_variance = torch.zeros(1, 2, requires_grad=True), torch.ones(1, 2, requires_grad=True)
     z = DiagonalGaussian(mean, log_variance).sample(Draws(0))
     by_mean, by_log_variance = torch.autograd.grad(z.sum(), (mean, log_variance))
@@ -66,25 +67,25 @@ def test_the_gradient_of_a_sample_is_the_reparameterised_one():
 
 
 def test_the_closed_form_kl_agrees_with_monte_carlo():
-    """Within five standard errors, which are below 2 % of it."""
+    """Within five standard errors, which are less than 2 % each."""
     q, n = gaussian(), 200_000
-    wide = DiagonalGaussian(q.mean.repeat(n, 1), q.log_variance.repeat(n, 1))
-    z = wide.sample(Draws(0))
-    ratio = (wide.log_prob(z) - Normal().log_prob(z)).view(n, 3)
+    repeated = DiagonalGaussian(q.mean.repeat(n, 1), q.log_variance.repeat(n, 1))
+    z = repeated.sample(Draws(0))
+    ratio = (repeated.log_prob(z) - Normal().log_prob(z)).view(n, 3)
     error = ratio.std(0) / math.sqrt(n)
     kl = Normal().kl(q, q.mean)
     assert ((ratio.mean(0) - kl).abs() < 5 * error).all()
     assert (error < 0.02 * kl).all()
 
 
-def test_the_kl_is_zero_at_the_prior_and_only_there():
+def test_the_kl_is_zero_only_at_the_prior():
     zero = torch.zeros(4, 2)
     assert torch.equal(Normal().kl(DiagonalGaussian(zero, zero), zero), torch.zeros(4))
     assert (Normal().kl(gaussian(), zero[:3]) > 0).all()
 
 
-def test_another_posterior_is_estimated_at_its_sample():
-    """KL(Laplace(m) || N(0, 1)) = (m^2 + 2 + log(2 pi)) / 2 - 1 - log 2 a dimension."""
+def test_the_kl_of_another_posterior_is_estimated_from_one_sample():
+    """KL(Laplace(m) || N(0, 1)) = (m^2 + 2 + log(2 pi)) / 2 - 1 - log 2 per dimension."""
     mean = torch.tensor([[0.3, -1.0]])
     n = 200_000
     q = Laplace(mean.expand(n, -1))
@@ -95,35 +96,35 @@ def test_another_posterior_is_estimated_at_its_sample():
     assert abs(estimate.mean() - exact) < 5 * estimate.std() / math.sqrt(n)
 
 
-def test_the_prior_samples_what_its_density_says():
+def test_samples_of_the_normal_prior_have_its_distribution():
     z = Normal().sample((50_000, 2), Draws(0))
     assert z.shape == (50_000, 2)
     assert scipy.stats.kstest(z.flatten(), "norm").pvalue > 1e-3
 
 
-def test_a_deterministic_code_has_no_density():
+def test_a_deterministic_posterior_has_no_density():
     q = Deterministic(torch.ones(2, 3))
     assert torch.equal(q.sample(Draws(0)), q.mean)
     with pytest.raises(UnavailableError, match="deterministic"):
         q.log_prob(q.mean)
 
 
-# --- priors that live in few dimensions, or not everywhere
+# --- every prior in conf/prior
 
 
 FILES = sorted(path.stem for path in Path(CONF, "prior").glob("*.yaml"))
 
 
 def prior_of(name: str) -> Prior:
-    return _make("prior", job_of("model=aae", f"prior={name}", "model.latent_dim=2").config["prior"])
+    return make("prior", job_of("model=aae", f"prior={name}", "model.latent_dim=2").config["prior"])
 
 
 every_prior = pytest.mark.parametrize("name", FILES)
 
 
 @every_prior
-def test_a_density_integrates_to_one_or_is_refused(name):
-    """Over a square of side 12 in steps of 0.02; the uniform's edges fall between two steps."""
+def test_a_density_integrates_to_one_or_is_unavailable(name):
+    """Over a square of side 12 in steps of 0.02; the edges of the uniform prior lie between two steps."""
     prior, side = prior_of(name), torch.arange(-6, 6, 0.02) + 0.01
     z = torch.cartesian_prod(side, side)
     if name == "swiss_roll":
@@ -134,12 +135,12 @@ def test_a_density_integrates_to_one_or_is_refused(name):
 
 
 @every_prior
-def test_draws_follow_the_density(name):
-    """The share of draws in each cell of a grid against the integral there, within five standard errors."""
+def test_samples_follow_the_density(name):
+    """The share of samples in each cell of a grid equals the integral of the density, within five standard errors."""
     prior, n = prior_of(name), 200_000
     z = prior.sample((n, 2), Draws(0))
     assert z.shape == (n, 2) and torch.equal(z, prior.sample((n, 2), Draws(0)))
-    if name == "swiss_roll":  # a tenth of the draws in each stretch; the curve's own equation
+    if name == "swiss_roll":  # a tenth of the samples in each component, all on the curve
         counts = prior.component(z[:20_000]).bincount(minlength=10)
         assert (counts / 20_000 - 0.1).abs().max() < 5 * math.sqrt(0.09 / 20_000)
         radius = z.norm(dim=1)
@@ -149,58 +150,58 @@ def test_draws_follow_the_density(name):
         return
     fine = torch.arange(-3, 3, 0.02) + 0.01
     mass = prior.log_prob(torch.cartesian_prod(fine, fine)).exp().view(12, 25, 12, 25).sum((1, 3)) * 0.02**2
-    found = np.histogram2d(*z.T.numpy(), bins=np.linspace(-3, 3, 13))[0] / n
+    share = np.histogram2d(*z.T.numpy(), bins=np.linspace(-3, 3, 13))[0] / n
     error = (mass * (1 - mass) / n).sqrt() + 1e-4
-    assert ((torch.from_numpy(found) - mass).abs() < 5 * error).all()
+    assert ((torch.from_numpy(share) - mass).abs() < 5 * error).all()
 
 
 @pytest.mark.parametrize("name", ["gaussian_mixture", "swiss_roll"])
-def test_a_label_names_a_component_and_one_more_stands_for_any(name):
+def test_labels_select_components_and_one_more_label_means_any(name):
     prior, n = prior_of(name), 20_000
     label = torch.arange(n) % 10
-    own = prior.component(prior.sample((n, 2), Draws(0), label)) == label
-    assert own.double().mean() > (0.98 if name == "gaussian_mixture" else 0.999)
+    is_correct = prior.component(prior.sample((n, 2), Draws(0), label)) == label
+    assert is_correct.double().mean() > (0.98 if name == "gaussian_mixture" else 0.999)
     unknown = torch.full((n,), 10)
     assert torch.equal(prior.sample((n, 2), Draws(0), unknown), prior.sample((n, 2), Draws(0)))
     assert prior.component(prior.sample((n, 2), Draws(0), unknown)).unique().tolist() == list(range(10))
 
 
-def test_petals_stand_around_a_circle_and_point_outwards():
+def test_petals_lie_on_a_circle_and_point_outwards():
     prior = petals(components=8, radius=2.0, along=0.3, across=0.05)
     z = prior.sample((40_000, 2), Draws(0), torch.full((40_000,), 2))  # the third of eight is straight up
     torch.testing.assert_close(z.mean(0), torch.tensor([0.0, 2.0]), atol=0.01, rtol=0)
     torch.testing.assert_close(z.std(0), torch.tensor([0.05, 0.3]), atol=0.01, rtol=0)
 
 
-def test_a_mixtures_density_is_scipys():
+def test_the_density_of_a_mixture_equals_scipy():
     prior, z = petals(), Draws(0).normal("z", (50, 2))
-    parts = [
+    densities = [
         scipy.stats.multivariate_normal(mean, factor @ factor.T).pdf(z)
         for mean, factor in zip(prior.mean.numpy(), prior.factor.numpy(), strict=True)
     ]
-    torch.testing.assert_close(prior.log_prob(z).exp(), torch.from_numpy(sum(parts) / 10))
+    torch.testing.assert_close(prior.log_prob(z).exp(), torch.from_numpy(sum(densities) / 10))
 
 
-def test_a_mixture_is_fitted_to_codes():
-    """Three clusters far apart: their means, shapes and shares are found again, and so is their density."""
+def test_fitting_a_mixture_to_codes():
+    """The fit recovers means, covariances, weights and the density of three distant clusters."""
     true = GaussianMixture(
         torch.tensor([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0], [0.0, 9.0, 9.0]]),
         torch.linalg.cholesky(torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 0.25]])).repeat(3, 1, 1),
         torch.tensor([0.5, 0.3, 0.2]),
     )
     codes = true.sample((20_000, 3), Draws(0))
-    found = unfitted(3, 3)
-    found.fit(codes, Draws(0))
-    order = found.weight.argsort(descending=True)
-    torch.testing.assert_close(found.weight[order], true.weight, atol=0.02, rtol=0)
-    torch.testing.assert_close(found.mean[order], true.mean, atol=0.1, rtol=0)
-    torch.testing.assert_close(found.factor @ found.inverse, torch.eye(3).repeat(3, 1, 1))
-    assert abs(found.log_prob(codes).mean() - true.log_prob(codes).mean()) < 0.01
+    fitted = unfitted_mixture(3, 3)
+    fitted.fit(codes, Draws(0))
+    order = fitted.weight.argsort(descending=True)
+    torch.testing.assert_close(fitted.weight[order], true.weight, atol=0.02, rtol=0)
+    torch.testing.assert_close(fitted.mean[order], true.mean, atol=0.1, rtol=0)
+    torch.testing.assert_close(fitted.factor @ fitted.inverse, torch.eye(3).repeat(3, 1, 1))
+    assert abs(fitted.log_prob(codes).mean() - true.log_prob(codes).mean()) < 0.01
 
 
 @pytest.mark.parametrize("model", ["vae", "iwae", "vae_gan", "manifold_gan"])
 @every_prior
-def test_a_model_with_a_kl_takes_priors_with_full_support_and_refuses_the_others(model, name):
+def test_a_model_with_a_kl_accepts_only_priors_with_full_support(model, name):
     job = job_of(f"model={model}", f"prior={name}", "model.latent_dim=2", "network.hidden=8")
     if name in ("uniform", "swiss_roll"):
         with pytest.raises(SkipError, match="infinite: choose prior=normal"):
@@ -213,7 +214,7 @@ def test_a_model_with_a_kl_takes_priors_with_full_support_and_refuses_the_others
 
 @pytest.mark.parametrize("model", ["aae", "wae_mmd", "gan"])
 @every_prior
-def test_a_model_of_samples_takes_every_prior_stacked_too(model, name, float64):
+def test_a_model_that_needs_samples_only_accepts_every_prior_stacked_and_alone(model, name, float64):
     job = job_of(f"model={model}", f"prior={name}", "model.latent_dim=2", "network.hidden=8", "network.norm=none")
     budget = Budget(steps=3, batch_size=16)
     rows = trained(job, stack_of(job, [4, 7]), small_data(), budget)[-1]
@@ -224,13 +225,13 @@ def test_a_model_of_samples_takes_every_prior_stacked_too(model, name, float64):
 
 
 @pytest.mark.parametrize("name", ["gaussian_mixture", "swiss_roll"])
-def test_a_prior_in_two_dimensions_says_so(name):
-    with pytest.raises(SkipError, match="lives in 2 dimensions, and model.latent_dim is 16: set model.latent_dim=2"):
+def test_a_prior_in_two_dimensions_needs_two_latents(name):
+    with pytest.raises(SkipError, match="has 2 dimensions, but model.latent_dim is 16: set model.latent_dim=2"):
         build(job_of("model=aae", f"prior={name}").config, SHAPES, 0)
 
 
-def test_a_kl_by_one_sample_is_right_on_average():
-    """KL(N(m, s^2) || petals) by quadrature, and the mean of one-sample estimates within five standard errors."""
+def test_one_sample_estimates_of_the_kl_are_unbiased():
+    """Their mean equals KL(N(m, s^2) || petals) by quadrature, within five standard errors."""
     prior, n = petals(), 200_000
     q = DiagonalGaussian(torch.tensor([[0.8, 0.3]]).expand(n, -1), torch.tensor([[-1.0, -2.0]]).expand(n, -1))
     estimates = prior.kl(q, q.sample(Draws(0)))
@@ -241,13 +242,13 @@ def test_a_kl_by_one_sample_is_right_on_average():
     assert abs(estimates.mean().item() - exact) < 5 * estimates.std().item() / math.sqrt(n)
 
 
-def test_kls_to_a_prior_that_is_zero_somewhere_are_not_available():
+def test_the_kl_to_a_prior_without_full_support_is_unavailable():
     for prior in (Uniform(), SwissRoll()):
         with pytest.raises(UnavailableError, match="infinite"):
             prior.kl(gaussian(), torch.zeros(3, 2))
 
 
-def test_a_universal_posterior_is_noise_pushed_through_the_encoder():
+def test_a_universal_posterior_is_noise_transformed_by_the_encoder():
     weight = Draws(0).normal("w", (4, 2))
     q = Universal(lambda eta: torch.tanh(eta @ weight) + 1, torch.zeros(3, 4))
     assert torch.equal(q.mean, torch.ones(3, 2))

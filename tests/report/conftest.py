@@ -1,15 +1,22 @@
-"""Sweeps on disk, as `bench` leaves them, with numbers that a test chooses."""
+"""Sweeps on disk, as `bench` leaves them, with numbers that a test chooses; and bench-report in this process."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
+import os
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+
+from bench.report.command import command
 
 BETTER = {
     "elbo": ("higher", None),
@@ -22,6 +29,7 @@ BETTER = {
         ["denoising_gain_db", *(f"denoising_gain_db@{level}" for level in (0.1, 0.25, 0.5))], ("higher", None)
     ),
     "mmd_to_prior": ("lower", 0.0),
+    "frechet_distance": ("lower", 0.0),
 }
 
 
@@ -41,7 +49,10 @@ class Results:
         self.started = 0
 
     def run(self, name: str, seed: int = 0, sweep: str = "first", metrics: dict[str, Any] | None = None, **given: Any):
-        """metrics: {name: value, or the reason of n/a}; choices and settings are merged into the usual ones."""
+        """metrics: {name: value, or the reason of n/a, or fields of the entry}.
+
+        choices and settings are merged into the usual ones, as is what else a record has.
+        """
         choices = {"model": name, "likelihood": "bernoulli", "dataset": "digits", "noise": "none", "prior": "normal"}
         choices |= {"adversarial": None, "network": "mlp", "optimizer": "adam", "budget": "default"}
         choices |= given.pop("choices", {})
@@ -89,9 +100,18 @@ class Results:
         } | given
         for metric, value in (metrics or {}).items():
             better, ideal = BETTER.get(metric, (None, None))
-            told = {"value": None, "reason": value} if isinstance(value, str) else {"value": value, "reason": None}
-            record["metrics"][metric] = {"better": better, "ideal": ideal, "se": None, "n": 360, "floor": None} | told
-        folder = self.path / sweep / f"{record['name']}-{id_}" / f"seed-{seed}"
+            fields = value if isinstance(value, dict) else {"reason" if isinstance(value, str) else "value": value}
+            entry = {
+                "better": better,
+                "ideal": ideal,
+                "se": None,
+                "n": 360,
+                "floor": None,
+                "value": None,
+                "reason": None,
+            }
+            record["metrics"][metric] = entry | fields
+        folder = self.path / sweep / f"{record['name']}-{record['id']}" / f"seed-{seed}"
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(json.dumps(record))
         return folder
@@ -157,3 +177,22 @@ class Results:
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
     return Results(tmp_path / "results")
+
+
+class Done(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run_command(*arguments: str) -> Done:
+    """bench-report with these arguments."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    argv = patch.object(sys, "argv", ["bench-report", *arguments])
+    with argv, patch.dict(os.environ), redirect_stdout(out), redirect_stderr(err):
+        try:
+            command()
+        except SystemExit as exit:  # with a message, Python prints it and ends with 1
+            code = exit.code if isinstance(exit.code, int) else 1
+            err.write("" if isinstance(exit.code, int) else f"{exit.code}\n")
+    return Done(code, out.getvalue(), err.getvalue())

@@ -33,7 +33,7 @@ def chromium(path: str | None, required: bool) -> str:
     return path
 
 
-def test_a_missing_browser_is_told_and_fails_in_ci():
+def test_a_missing_browser_is_reported_and_fails_in_ci():
     with pytest.raises(pytest.skip.Exception, match="Debian's package `chromium`"):
         chromium(None, required=False)
     with pytest.raises(pytest.fail.Exception, match="Debian's package `chromium`"):
@@ -135,25 +135,25 @@ def test_sorting_by_mouse_and_by_keyboard(page, address):
 def test_a_table_is_filtered_by_text_and_by_axis(page, address):
     page.goto(address)
     table, bar = page.locator("table").first, page.locator(".filters").first
-    text, told = bar.get_by_role("searchbox"), bar.get_by_role("status")
+    text, status = bar.get_by_role("searchbox"), bar.get_by_role("status")
     assert column(table, "model") == [*["vae"] * 3, *["cvae"] * 3, *["vae_gan"] * 3, "gan", "ae"]
-    expect(told).to_have_text("11 rows")
+    expect(status).to_have_text("11 rows")
     text.fill("vae")
     assert column(table, "model") == ["vae"] * 3
-    expect(told).to_have_text("3 of 11 rows")
+    expect(status).to_have_text("3 of 11 rows")
     text.fill("va")
     assert column(table, "model") == ["vae"] * 3 + ["vae_gan"] * 3
     text.fill("failed")
     assert column(table, "model") == ["ae"]
     text.press("Escape")
     expect(text).to_have_value("")
-    expect(told).to_have_text("11 rows")
+    expect(status).to_have_text("11 rows")
     bar.get_by_label("noise").select_option("gaussian")
     heading(table, "reconstruction_").click()
     assert column(table, MSE) == ["9.005", "10.005", "30.005"]
     bar.get_by_label("model,").select_option("cvae")
     assert column(table, "model") == ["cvae"]
-    expect(told).to_have_text("1 of 11 rows")
+    expect(status).to_have_text("1 of 11 rows")
     bar.get_by_label("model,").press("Escape")
     bar.get_by_label("noise").press("Escape")
     assert column(table, MSE) == [*SORTED, "n/a", "failed"]
@@ -169,12 +169,12 @@ def words_shown(page: Page) -> set[str]:
 def test_one_filter_leaves_the_same_runs_of_tables_charts_and_pictures(page, address):
     page.goto(address)
     box, table = page.get_by_label("Filter runs"), page.locator("table").first
-    told = page.get_by_role("navigation").get_by_role("status")
+    status = page.get_by_role("navigation").get_by_role("status")
     runs = {f"{model} {noise}" for model in ("vae", "cvae", "vae_gan") for noise in ("none", "gaussian")}
     assert words_shown(page) == runs
-    expect(told).to_have_text("12 runs")
+    expect(status).to_have_text("12 runs")
     box.fill("vae gaussian")
-    expect(told).to_have_text("1 of 12 runs")
+    expect(status).to_have_text("1 of 12 runs")
     assert words_shown(page) == {"vae gaussian"}
     assert column(table, "model") == ["vae"] and column(table, "noise") == ["gaussian"]
     expect(page.locator(".filters").first.get_by_role("status")).to_have_text("1 of 11 rows")
@@ -274,15 +274,15 @@ def test_a_page_of_500_runs_is_made_loads_and_reacts_fast(page, tmp_path):
     results = Results(tmp_path)
     results.many()
     start = perf_counter()
-    write(results.path, ["many"], Console(file=io.StringIO()))
+    write(results.path, ["many"], printed=())
     made = perf_counter() - start
     index = Path(results.path / "many/report/index.html")
     start = perf_counter()
     page.goto(index.as_uri())
     page.evaluate(PAINTED)
     loaded = perf_counter() - start
-    asked = "document.getElementById('filter').value = '{}'; filterAll()"
-    filtered = [seconds(page, asked.format(text)) for text in ("m", "model1", "model1 latent_dim=3", "")]
+    script = "document.getElementById('filter').value = '{}'; filterAll()"
+    filtered = [seconds(page, script.format(text)) for text in ("m", "model1", "model1 latent_dim=3", "")]
     ordered = seconds(page, "document.querySelectorAll('th button')[5].click()")
     expect(page.get_by_role("navigation").get_by_role("status")).to_have_text("500 runs")
     page.get_by_label("Filter runs").fill("model1")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.report import charts, svg
-from bench.report.charts import Named
+from bench.report.charts import LabelledRun
 from bench.report.runs import load
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -28,8 +28,8 @@ def marks(drawn: str) -> dict[str, str]:
     return {group.attrib["data-words"]: group.find(SVG + "title").text for group in groups}
 
 
-def named(results) -> list[Named]:
-    return [Named(run, f"{run.label('model')}", run.label("model")) for run in load(results.path, ["first"])]
+def named(results) -> list[LabelledRun]:
+    return [LabelledRun(run, f"{run.label('model')}", run.label("model")) for run in load(results.path, ["first"])]
 
 
 @pytest.mark.parametrize(
@@ -66,22 +66,22 @@ def test_a_metric_is_drawn_against_the_level_for_each_kind_of_noise(results):
             metrics = {f"denoising_gain_db@{level}": 10 * level + off for level in (0.1, 0.5)}
             results.run(model, seed, metrics=metrics, choices={"noise": noise})
     results.run("gan", metrics=dict.fromkeys(["denoising_gain_db@0.1", "denoising_gain_db@0.5"], "it has no encoder"))
-    gaussian, masking = charts.levels(named(results))
+    gaussian, masking = charts.noise_levels(named(results))
     half = (
         12.706 * math.sqrt(2) / math.sqrt(2)
     )  # Student's t of one degree of freedom, the deviation over the root of n
-    told = f"0.1: 1 ± {half:.0f}; 0.5: 5 ± {half:.0f}"
-    assert marks(gaussian.drawn) == {"vae": f"vae: {told}", "dae": f"dae: {told}"}
-    assert marks(masking.drawn) == {"mae": f"mae: {told}"}
-    assert {"denoising_gain_db ↑", "level of gaussian noise"} <= set(texts(gaussian.drawn))
-    assert gaussian.caption == "Left out: gan (denoising_gain_db@0.1 is n/a: it has no encoder)."
+    numbers = f"0.1: 1 ± {half:.0f}; 0.5: 5 ± {half:.0f}"
+    assert marks(gaussian.svg) == {"vae": f"vae: {numbers}", "dae": f"dae: {numbers}"}
+    assert marks(masking.svg) == {"mae": f"mae: {numbers}"}
+    assert {"denoising_gain_db ↑", "level of gaussian noise"} <= set(texts(gaussian.svg))
+    assert gaussian.caption == "Not shown: gan (denoising_gain_db@0.1 is n/a: it has no encoder)."
     assert masking.caption == ""
 
 
 def test_a_line_runs_through_its_means(results):
     results.run("vae", metrics={"latent_drift@0.1": 1.0, "latent_drift@0.2": 2.0, "latent_drift@0.3": 5.0})
-    (chart,) = charts.levels(named(results))
-    (group,) = (g for g in parsed(chart.drawn).iter(SVG + "g") if "data-words" in g.attrib)
+    (chart,) = charts.noise_levels(named(results))
+    (group,) = (g for g in parsed(chart.svg).iter(SVG + "g") if "data-words" in g.attrib)
     x, y = np.array(re.findall(r"[\d.]+", group.find(SVG + "path").attrib["d"]), float).reshape(3, 2).T
     assert x[2] - x[1] == pytest.approx(x[1] - x[0], abs=0.11)  # a tenth of a pixel is what is written
     assert (y[1] - y[2]) / (y[0] - y[1]) == pytest.approx(3, abs=0.02)
@@ -95,27 +95,27 @@ def test_trade_offs_say_what_is_left_out_and_why(results):
     results.run("gan", metrics={"sharpness_samples": 0.8, "reconstruction_mse": "it has no encoder"})
     results.run("aae", status="failed", reason="out of memory")
     reconstructions, samples = charts.trade_off(named(results))
-    assert marks(reconstructions.drawn) == {
+    assert marks(reconstructions.svg) == {
         "vae": "vae: reconstruction_mse 0.0100, sharpness_reconstructions 0.5000, knn_accuracy 0.9000",
         "ae": "ae: reconstruction_mse 0.2000, sharpness_reconstructions 0.5000, knn_accuracy 0.9000",
         "cae": "cae: reconstruction_mse 0.1000, sharpness_reconstructions 0.5000",
     }
     no_number = "gan (reconstruction_mse is n/a: it has no encoder); aae (failed: out of memory)."
     hollow = "Hollow: cae (knn_accuracy is n/a: there are no labels)."
-    assert reconstructions.caption == f"Left out: {no_number} {hollow}"
-    assert samples.caption == (f"Left out: ae (sharpness_samples is n/a: it has no prior); {no_number} {hollow}")
-    found = texts(reconstructions.drawn)
+    assert reconstructions.caption == f"Not shown: {no_number} {hollow}"
+    assert samples.caption == (f"Not shown: ae (sharpness_samples is n/a: it has no prior); {no_number} {hollow}")
+    found = texts(reconstructions.svg)
     assert "reconstruction_mse ↓, logarithmic" in found and {"vae", "ae", "cae"} <= set(found)
-    assert "reconstruction_mse ↓" in texts(samples.drawn)  # without the AE it does not span over a decade
+    assert "reconstruction_mse ↓" in texts(samples.svg)  # without the AE it does not span over a decade
 
 
 def test_no_mark_has_a_label_where_there_are_many(results):
-    for i in range(charts.LABELLED + 1):
+    for i in range(charts.MAX_LABELS + 1):
         metrics = {"reconstruction_mse": 0.01 + i / 1000, "sharpness_reconstructions": i / 10}
         results.run(f"model{i}", metrics=metrics)
     (chart,) = charts.trade_off(named(results))
-    assert len(marks(chart.drawn)) == charts.LABELLED + 1
-    assert not [text for text in texts(chart.drawn) if text.startswith("model")]
+    assert len(marks(chart.svg)) == charts.MAX_LABELS + 1
+    assert not [text for text in texts(chart.svg) if text.startswith("model")]
 
 
 def test_labels_do_not_stand_on_one_another(results):
@@ -123,8 +123,8 @@ def test_labels_do_not_stand_on_one_another(results):
         results.run(f"model{i}", metrics={"reconstruction_mse": 0.01 + i / 1e5, "sharpness_reconstructions": 0.5})
     results.run("far", metrics={"reconstruction_mse": 0.05, "sharpness_reconstructions": 0.9})
     (chart,) = charts.trade_off(named(results))
-    places = [e for e in parsed(chart.drawn).iter(SVG + "text") if e.text.startswith("model")]
-    boxes = [(float(e.attrib["x"]), float(e.attrib["y"]), svg.wide(e.text)) for e in places]
+    places = [e for e in parsed(chart.svg).iter(SVG + "text") if e.text.startswith("model")]
+    boxes = [(float(e.attrib["x"]), float(e.attrib["y"]), svg.text_width(e.text)) for e in places]
     assert len(boxes) == 6
     for i, (x, y, width) in enumerate(boxes):
         assert not [b for b in boxes[:i] if abs(b[1] - y) < 10 and b[0] < x + width and x < b[0] + b[2]]
@@ -171,10 +171,14 @@ def test_texts_of_records_are_escaped(results):
     label = "<b>&\"'"
     results.run("vae", metrics={"reconstruction_mse": 0.1, "sharpness_reconstructions": 0.5, "latent_drift@0.1": 1.0})
     (run,) = load(results.path, ["first"])
-    runs = [Named(run, label, label)]
-    for drawn in (charts.trade_off(runs)[0].drawn, charts.levels(runs)[0].drawn, charts.codes(np.eye(2), None, label)):
+    runs = [LabelledRun(run, label, label)]
+    for drawn in (
+        charts.trade_off(runs)[0].svg,
+        charts.noise_levels(runs)[0].svg,
+        charts.codes(np.eye(2), None, label),
+    ):
         assert "<b>" not in drawn and parsed(drawn) is not None
-    assert list(marks(charts.levels(runs)[0].drawn)) == [label]
+    assert list(marks(charts.noise_levels(runs)[0].svg)) == [label]
 
 
 def test_points_that_are_not_finite_are_left_out():
@@ -182,4 +186,4 @@ def test_points_that_are_not_finite_are_left_out():
     drawn = charts.codes(points, np.array([0, 1, 2, 3]), "codes")
     assert drawn.count("h0") == charts.codes(points[[0, 3]], np.array([0, 3]), "codes").count("h0")
     assert "no code is finite" in charts.codes(points[1:2], None, "codes")
-    assert charts.cloud(points[[0, 3]], points, "cloud").count("h0") == 4
+    assert charts.points(points[[0, 3]], points, "cloud").count("h0") == 4

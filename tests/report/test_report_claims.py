@@ -1,4 +1,4 @@
-"""Claims: what decides them, and how their verdicts are told."""
+"""Claims: what decides them, and how their verdicts are message."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from scipy import stats
 
 from bench.core import InputError
 from bench.report import claims, write
-from bench.report.claims import Claim, Comparison, judged, whole
+from bench.report.claims import Claim, Comparison, decisive, evaluate
 from bench.report.runs import load
-from bench.report.statistics import holm, one_sided
+from bench.report.statistics import holm, one_sided_t_tests
 
 SEEDS = range(10)
 
@@ -33,8 +33,8 @@ def filled(results, metric="reconstruction_mse", **values):
     return load(results.path, ["first"])
 
 
-def verdict(runs, asked):
-    (found,) = judged(runs, asked)
+def verdict(runs, selected):
+    (found,) = evaluate(runs, selected)
     return found
 
 
@@ -46,36 +46,36 @@ def noisy(mean, spread=0.1, n=10, seed=0):
 def test_one_sided_is_scipys(bound):
     values = noisy(0.05)
     expected = [stats.ttest_1samp(values, bound, alternative=a).pvalue for a in ("greater", "less")]
-    assert one_sided(values, bound) == pytest.approx(expected)
+    assert one_sided_t_tests(values, bound) == pytest.approx(expected)
 
 
 def test_of_equal_values_p_is_0_or_1():
-    assert one_sided([2.0, 2.0], 1.0) == (0.0, 1.0) and one_sided([1.0, 1.0], 1.0) == (1.0, 1.0)
+    assert one_sided_t_tests([2.0, 2.0], 1.0) == (0.0, 1.0) and one_sided_t_tests([1.0, 1.0], 1.0) == (1.0, 1.0)
 
 
 def test_a_difference_is_a_paired_test(results):
     a, b = noisy(1.0), noisy(0.6, seed=1)
     runs = filled(results, vae=a, ae=b)
     found = verdict(runs, claim(metric="reconstruction_mse", of="ae", against="vae", expected="below"))
-    assert found.text == "holds" and found.effect.mean == pytest.approx(np.mean(b) - np.mean(a))
-    assert found.p == pytest.approx(stats.ttest_rel(a, b).pvalue) and found.corrected == found.p
+    assert found.outcome == "holds" and found.effect.mean == pytest.approx(np.mean(b) - np.mean(a))
+    assert found.p == pytest.approx(stats.ttest_rel(a, b).pvalue) and found.p_corrected == found.p
     difference = np.subtract(b, a)
-    assert found.size == pytest.approx(difference.mean() / difference.std(ddof=1))
+    assert found.effect_size == pytest.approx(difference.mean() / difference.std(ddof=1))
     contrary = verdict(runs, claim(metric="reconstruction_mse", of="ae", against="vae", expected="above"))
-    assert contrary.text == "does not hold" and contrary.p == found.p
+    assert contrary.outcome == "does not hold" and contrary.p == found.p
 
 
 def test_what_chance_explains_is_not_decided(results):
     runs = filled(results, vae=noisy(1.0), ae=noisy(1.0, seed=1))
     found = verdict(runs, claim(metric="reconstruction_mse", of="ae", against="vae", expected="below"))
-    assert found.text == "not decided at 10 seeds" and found.p > 0.05
+    assert found.outcome == "not decided at 10 seeds" and found.p > 0.05
 
 
 def test_a_ratio_is_tested_on_logarithms(results):
     a, b = noisy(1.0), noisy(0.6, seed=1)
     runs = filled(results, vae=a, ae=b)
-    asked = claim(metric="reconstruction_mse", of="ae", against="vae", scale="ratio", expected="below", bound=0.9)
-    found = verdict(runs, asked)
+    selected = claim(metric="reconstruction_mse", of="ae", against="vae", scale="ratio", expected="below", bound=0.9)
+    found = verdict(runs, selected)
     logs = np.log(b) - np.log(a)
     assert np.exp(found.effect.mean) == pytest.approx(stats.gmean(b) / stats.gmean(a))
     assert found.p == pytest.approx(stats.ttest_1samp(logs, np.log(0.9)).pvalue)
@@ -84,14 +84,14 @@ def test_a_ratio_is_tested_on_logarithms(results):
 def test_a_ratio_of_numbers_below_0_is_na(results):
     runs = filled(results, vae=noisy(1.0), ae=[-0.1, *noisy(1.0, n=9)])
     found = verdict(runs, claim(metric="reconstruction_mse", of="ae", against="vae", scale="ratio", expected="below"))
-    assert found.text == "n/a" and "not above 0" in found.remarks[-1] and found.p is None
+    assert found.outcome == "n/a" and "not above 0" in found.remarks[-1] and found.p is None
 
 
 def test_a_distance_is_to_the_ideal(results):
     """1.2 on one seed and 0.8 on the next are 0.2 from 1, whatever their mean is."""
     runs = filled(results, "sharpness_samples", vae=[0.5] * 10, ae=[0.8, 1.2] * 5)
     found = verdict(runs, claim(metric="sharpness_samples", of="ae", against="vae", scale="distance", expected="below"))
-    assert found.text == "holds" and found.effect.mean == pytest.approx(-0.3)
+    assert found.outcome == "holds" and found.effect.mean == pytest.approx(-0.3)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_within_is_an_equivalence_test(results, mean, text):
     values = list(np.array(values) - np.mean(values) + 1 + mean)
     runs = filled(results, vae=values, ae=noisy(0.0))
     found = verdict(runs, claim(metric="reconstruction_mse", of="vae", against=1.0, expected="within", bound=0.2))
-    assert found.text == text
+    assert found.outcome == text
     if mean == 0:
         upper = stats.ttest_1samp(values, 1.2, alternative="less").pvalue
         lower = stats.ttest_1samp(values, 0.8, alternative="greater").pvalue
@@ -117,16 +117,16 @@ def test_two_metrics_of_one_run(results):
         load(results.path, ["first"]),
         claim(metric="reconstruction_mse", of="ae", against_metric="kl", expected="below"),
     )
-    assert found.text == "holds" and found.effect.mean == pytest.approx(-0.955)
+    assert found.outcome == "holds" and found.effect.mean == pytest.approx(-0.955)
 
 
 def test_few_seeds_decide_nothing(results):
     runs = filled(results, vae=[1.0, 1.01, 1.02, 1.03], ae=[0.5, 0.51, 0.52, 0.53])
     found = verdict(runs, claim(metric="reconstruction_mse", of="ae", against="vae", expected="below"))
-    assert found.text == "not decided at 4 seeds, fewer than 5" and found.corrected < 1e-3
+    assert found.outcome == "not decided at 4 seeds, fewer than 5" and found.p_corrected < 1e-3
 
 
-def test_only_common_seeds_count_and_how_others_ended_is_told(results):
+def test_only_common_seeds_count_and_how_others_ended_is_reported(results):
     for seed in SEEDS:
         results.run("vae", seed, metrics={"reconstruction_mse": 1.0 + seed / 100})
         if seed:
@@ -135,21 +135,21 @@ def test_only_common_seeds_count_and_how_others_ended_is_told(results):
     found = verdict(
         load(results.path, ["first"]), claim(metric="reconstruction_mse", of="ae", against="vae", expected="below")
     )
-    assert found.effect.n == 9 and found.text == "holds"
+    assert found.effect.n == 9 and found.outcome == "holds"
     ours, theirs = found.remarks
     assert ours.endswith("of ae-bernoulli-digits-none without seed 0: seed 0: diverged: a loss was not finite")
     assert theirs == "reconstruction_mse of vae-bernoulli-digits-none without seed 0: the other run lacks it"
 
 
 def test_what_is_missing_says_why(results):
-    asked = claim(metric="kl", of="ae", against="vae", expected="below")
+    selected = claim(metric="kl", of="ae", against="vae", expected="below")
     runs = filled(results, vae=noisy(1.0))
-    found = verdict(runs, asked)
-    assert found.text == "not run" and "no run has model=ae: bench experiment=claims/one" in found.remarks
+    found = verdict(runs, selected)
+    assert found.outcome == "not run" and "no run has model=ae: bench experiment=claims/one" in found.remarks
     for seed in SEEDS:
         results.run("ae", seed, metrics={"kl": "an autoencoder has no prior"})
-    found = verdict(load(results.path, ["first"]), asked)
-    assert found.text == "n/a" and found.remarks == ("kl is n/a: an autoencoder has no prior",)
+    found = verdict(load(results.path, ["first"]), selected)
+    assert found.outcome == "n/a" and found.remarks == ("kl is n/a: an autoencoder has no prior",)
 
 
 def test_a_name_that_two_runs_have_is_unclear(results):
@@ -159,10 +159,10 @@ def test_a_name_that_two_runs_have_is_unclear(results):
     found = verdict(
         load(results.path, ["first"]), claim(metric="reconstruction_mse", of="ae", against=0.5, expected="above")
     )
-    assert found.text == "unclear" and found.remarks == ("2 runs have model=ae, and differ in likelihood",)
+    assert found.outcome == "unclear" and found.remarks == ("2 runs have model=ae, and differ in likelihood",)
 
 
-def test_seeds_without_a_number_are_told_with_the_reason(results):
+def test_seeds_without_a_number_are_reported_with_the_reason(results):
     for seed in SEEDS:
         results.run("vae", seed, metrics={"kl": 1.0 + seed / 100})
         results.run("ae", seed, metrics={"kl": "it was in no mood" if seed < 4 else 0.5 + seed / 90})
@@ -184,19 +184,19 @@ def test_what_no_table_ranks_is_not_compared(results, metric, given):
         results.run("vae", seed, metrics={metric: 1.0 + seed / 100})
         results.run("ae", seed, metrics={metric: 0.5}, **given)
     found = verdict(load(results.path, ["first"]), claim(metric=metric, of="ae", against="vae", expected="below"))
-    assert found.text == "n/a" and found.p is None and f"{metric}: ae minus vae below 0: " in found.remarks[-1]
+    assert found.outcome == "n/a" and found.p is None and f"{metric}: ae minus vae below 0: " in found.remarks[-1]
 
 
 def test_a_metric_without_an_ideal_has_no_distance(results):
     runs = filled(results, "elbo", vae=noisy(1.0), ae=noisy(2.0))
     found = verdict(runs, claim(metric="elbo", of="ae", against="vae", scale="distance", expected="below"))
-    assert found.text == "n/a" and "no ideal" in found.remarks[-1]
+    assert found.outcome == "n/a" and "no ideal" in found.remarks[-1]
 
 
 def test_a_constant_is_called_one(results):
     runs = filled(results, vae=[0.4] * 10)
     found = verdict(runs, claim(metric="reconstruction_mse", of="vae", against=0.5, expected="below"))
-    assert found.p == 0 and "the same on every seed" in found.remarks[-1] and found.size is None
+    assert found.p == 0 and "the same on every seed" in found.remarks[-1] and found.effect_size is None
 
 
 def test_claims_of_which_no_run_is_there_are_named_below(results):
@@ -205,11 +205,11 @@ def test_claims_of_which_no_run_is_there_are_named_below(results):
     of_claims, compared = made.tables
     assert of_claims.notes[-1].startswith("Not run: any_prior, blur,") and made.files[-1] == "claims.csv"
     assert len(of_claims.rows) < len(claims.claims()) and all(row.cells[0].text != "not run" for row in compared.rows)
-    with pytest.raises(InputError, match="leave average out"):
+    with pytest.raises(InputError, match="leave out average"):
         write(results.path, ["first"], Console(file=io.StringIO()), claims="all", average="noise")
 
 
-def test_unequal_budgets_are_told(results):
+def test_unequal_budgets_are_reported(results):
     for seed in SEEDS:
         results.run("vae", seed, metrics={"reconstruction_mse": 1.0 + seed})
         results.run("ae", seed, metrics={"reconstruction_mse": 0.5}, settings={"budget.epochs": 40})
@@ -224,17 +224,17 @@ def test_p_values_are_corrected_over_all_comparisons_and_one_decides(results):
     tests = [
         Comparison(metric="reconstruction_mse", of="ae", against=against, expected="below") for against in ("vae", 1.0)
     ]
-    asked = {"one": Claim(says="A", runs={"vae": {"model": "vae"}, "ae": {"model": "ae"}}, tests=tuple(tests))}
-    found = judged(runs, asked)
+    selected = {"one": Claim(says="A", runs={"vae": {"model": "vae"}, "ae": {"model": "ae"}}, tests=tuple(tests))}
+    found = evaluate(runs, selected)
     corrected = holm({i: v.p for i, v in enumerate(found)})
-    assert [v.corrected for v in found] == [corrected[i] for i in range(2)]
-    assert whole(found).corrected == max(v.corrected for v in found)
+    assert [v.p_corrected for v in found] == [corrected[i] for i in range(2)]
+    assert decisive(found).p_corrected == max(v.p_corrected for v in found)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
-        ({"expected": "below"}, "held against nothing"),
+        ({"expected": "below"}, "compared with nothing"),
         ({"expected": "within", "against": "vae"}, "within a bound above 0: give one"),
         ({"expected": "below", "against": "nobody"}, "nobody is not among runs"),
         ({"expected": "below", "against": "vae", "scale": "ratio", "bound": 0.0}, "a ratio is above 0"),
@@ -247,11 +247,11 @@ def test_p_values_are_corrected_over_all_comparisons_and_one_decides(results):
         ({"expected": "beneath", "against": "vae"}, "'above', 'below' or 'within'"),
     ],
 )
-def test_a_claim_that_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, told):
+def test_a_claim_that_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, message):
     written = {"says": "A", "runs": {"vae": {"model": "vae"}}, "tests": [{"metric": "kl", "of": "vae"} | wrong]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"claim": written}))
     monkeypatch.setattr(claims, "FOLDER", tmp_path)
-    with pytest.raises(InputError, match=told) as raised:
+    with pytest.raises(InputError, match=message) as raised:
         claims.claims()
     assert "mine.yaml: claim" in str(raised.value) and "\n" not in str(raised.value)
 

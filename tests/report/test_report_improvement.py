@@ -17,9 +17,9 @@ def report(results, **options):
     return (made.folder / "table.md").read_text(), out.getvalue()
 
 
-def cells(said, name):
+def cells(output, name):
     (line,) = [
-        line for line in said.split("probability of improvement")[1].splitlines() if line.startswith(f"| {name}")
+        line for line in output.split("probability of improvement")[1].splitlines() if line.startswith(f"| {name}")
     ]
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
@@ -29,11 +29,11 @@ def test_rows_are_compared_with_one_another_over_all_pairs_of_seeds(results):
         results.run("ae", seed, metrics={"reconstruction_mse": ae})
         results.run("vae", seed, metrics={"reconstruction_mse": vae})
     results.run("gan", metrics={"reconstruction_mse": "no encoder"})
-    written, said = report(results, improvement="reconstruction_mse")
+    written, output = report(results, improvement="reconstruction_mse")
     # Lower is better: 0.1 beats all three, 0.4 one, 0.6 none.
     assert cells(written, "ae") == ["ae", "3", "", "0.44"] and cells(written, "vae") == ["vae", "3", "0.56", ""]
     assert "gan" not in written.split("probability of improvement")[1]
-    assert "probability of improvement" in said
+    assert "probability of improvement" in output
     assert "probability of improvement" not in report(results)[0]
 
 

@@ -15,6 +15,8 @@ from bench.report import figures, page, write
 from bench.report.runs import load
 from bench.report.tables import Cell, Column, Layout, Row, Table
 
+from .conftest import run_command
+
 LAYOUT = Layout(("model",), (), ())
 
 
@@ -74,14 +76,14 @@ def test_pictures_are_there_and_named(site, results):
         "noisy test images": 2,
         "noisy images denoised by": 2,
         "samples of": 2,
-        "between two test images, above through the codes, below through the pixels": 6,
+        "interpolations between two test images, through codes above and through pixels below": 6,
         "manifold of vae": 1,
     }
     for start, count in starts.items():
         assert len([attrs for attrs in images if attrs["alt"].startswith(start)]) == count, start
     assert len(images) == sum(starts.values())
-    told = [attrs["aria-label"] for attrs in charts]
-    assert sorted(told) == ["codes of test images by vae · none"] + sorted(
+    labels = [attrs["aria-label"] for attrs in charts]
+    assert sorted(labels) == ["codes of test images by vae · none"] + sorted(
         f"loss of {player}, {run}" for run in ("vae · none", "ae · masking") for player in ("model", "critic")
     )
     for attrs in images:
@@ -128,14 +130,14 @@ def test_cells_of_text_have_a_class_of_their_own(results):
     columns = (Column("verdict", "", None, None), Column("remark", "", None, None))
     table = Table("", "claims", "", ("claim",), columns, [Row(("blur",), (), "5", tuple(cells))])
     tags = Tags(written(results, [table]))
-    assert [attrs["class"].split() for attrs in tags.of("td")[1:]] == [["said", "is-does-not-hold"], ["said", "long"]]
+    assert [attrs["class"].split() for attrs in tags.of("td")[1:]] == [["text", "is-does-not-hold"], ["text", "long"]]
     # No run is named by its axis, so the filter of runs leaves its rows.
     assert [attrs for attrs in tags.of("tr") if "data-words" in attrs] == []
 
 
 def test_what_filters_find_a_run_by():
     labels = [("model", "VAE_GAN"), ("model.latent_dim", "2"), ("network.hidden", "(500, 20)")]
-    assert page.words(labels, "mnist, binarize=static").split() == [
+    assert page.filter_words(labels, "mnist, binarize=static").split() == [
         *("mnist", "binarize=static"),
         *("vae_gan", "model=vae_gan"),
         *("2", "model.latent_dim=2", "latent_dim=2"),
@@ -172,7 +174,7 @@ def test_diverged_seeds_are_named_and_do_not_hide_the_others(results):
 def test_many_runs_are_shown_with_less_of_each(results, monkeypatch):
     results.pictures(results.run("vae"), latents=3)
     full = written(results)
-    monkeypatch.setattr(page, "MANY", 0)
+    monkeypatch.setattr(page, "MAX_FULL", 0)
     brief = written(results)
     assert "fewer and smaller pictures" in brief and "fewer and smaller pictures" not in full
     widths = [
@@ -196,20 +198,17 @@ def test_small_images_are_repeated_and_large_ones_reduced():
     assert large.shape == (64, 64) and (large == 7).all()
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "bench.report", *arguments], capture_output=True, text=True)
-
-
 def test_the_command_writes_a_report(results):
     results.run("vae", metrics={"knn_accuracy": 0.9, "elbo": -1.0})
-    done = command("sweep=first", f"paths.results={results.path}", "metrics=[elbo,knn_accuracy]", "figures=false")
+    arguments = ["sweep=first", f"paths.results={results.path}", "metrics=[elbo,knn_accuracy]", "figures=false"]
+    done = subprocess.run([sys.executable, "-m", "bench.report", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "0.9000" in done.stdout and "-1.000" in done.stdout
     assert {p.name for p in (results.path / "first/report").iterdir()} == {"table.md", "table.tex", "table.csv"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["sweep=third"], "first"),
         (["sweep=empty"], "'empty' in"),
@@ -219,15 +218,29 @@ def test_the_command_writes_a_report(results):
         (["sweep=first", "report=nope"], "nope"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_1(results, arguments, told):
+def test_bad_input_is_one_line_and_exit_code_1(results, arguments, message):
     results.run("vae", metrics={"elbo": -1.0})
     (results.path / "empty").mkdir()
     torn = results.run("vae", sweep="torn") / "record.json"
     torn.write_text(torn.read_text()[:100])
-    done = command(f"paths.results={results.path}", *arguments)
-    assert done.returncode == 1 and done.stdout == ""
+    done = run_command(f"paths.results={results.path}", *arguments)
+    assert done.code == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert told in line
+    assert message in line
+
+
+def test_the_command_exports_a_sweep(results):
+    for model in ("ae", "vae"):
+        results.run(model, metrics={"knn_accuracy": 0.9})
+    shared = results.path.parent / "shared"
+    done = run_command("sweep=first", f"paths.results={results.path}", f"export={shared / 'first'}", "only={model: ae}")
+    assert done == (0, f"1 record written to {shared / 'first' / 'records.jsonl'}\n", "")
+    assert not (results.path / "first" / "report").exists()
+    done = run_command("sweep=first", f"paths.results={shared}", "figures=false")
+    assert done.code == 0 and "0.9000" in done.stdout
+    (shared / "first" / "records.jsonl").write_text('{"a": 1}\n')
+    done = run_command("sweep=first", f"paths.results={shared}")
+    assert done.code == 1 and "records.jsonl, line 1, has schema None" in done.stderr
 
 
 def test_a_report_starts_without_torch(results):

@@ -30,19 +30,19 @@ def on_data_sets(results, values):
             results.run(model, metrics={"reconstruction_mse": value}, choices={"dataset": f"set{i}"})
 
 
-def lines(said):
-    return [line for line in said.split("Ranks in reconstruction_mse")[1].splitlines() if line.startswith("| ")][1:]
+def lines(output):
+    return [line for line in output.split("Ranks in reconstruction_mse")[1].splitlines() if line.startswith("| ")][1:]
 
 
 def test_mean_ranks_friedman_and_nemenyi(results):
     values = [[1.0, 2.0, 3.0, 4.0]] * 13 + [[2.0, 1.0, 3.0, 4.0]]
     on_data_sets(results, values)
-    written, said = report(results, ranks="reconstruction_mse")
+    written, output = report(results, ranks="reconstruction_mse")
     assert [line.split("|")[1].strip() for line in lines(written)] == ["ae", "vae", "aae", "gan"]
     assert "**1.07**" in lines(written)[0] and "**1.93**" in lines(written)[1] and "3.00" in lines(written)[2]
     assert "**" not in "".join(lines(written)[2:])
     # Demsar 2006, section 3.2.4: four classifiers on 14 data sets have a critical difference of 1.25.
-    assert "1.25, of the first" in written and "Ranks in" in said
+    assert "1.25, of the first" in written and "Ranks in" in output
     p = stats.friedmanchisquare(*zip(*values, strict=True)).pvalue
     assert f"p = {p:.2g}" in written
 
@@ -50,7 +50,7 @@ def test_mean_ranks_friedman_and_nemenyi(results):
 def test_where_friedman_tells_nothing_apart_nothing_is_bold(results):
     on_data_sets(results, [[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]] * 3)
     written, _ = report(results, ranks="reconstruction_mse")
-    assert "not refuted" in written and "**" not in "".join(lines(written))
+    assert "does not reject" in written and "**" not in "".join(lines(written))
 
 
 def test_too_few_data_sets_or_rows_are_refused_with_the_reason(results):
@@ -60,7 +60,7 @@ def test_too_few_data_sets_or_rows_are_refused_with_the_reason(results):
     results.run("ae", metrics={"reconstruction_mse": 1.0}, choices={"dataset": "set9"})
     assert "Refused: 1 rows have a number" in report(results, ranks="reconstruction_mse")[0]
     results.run("ae", metrics={"kl": 1.0}, choices={"dataset": "set8"})
-    assert "Refused: neither way is better in kl" in report(results, ranks="kl")[0]
+    assert "Refused: neither direction is better in kl" in report(results, ranks="kl")[0]
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -71,7 +71,7 @@ def test_seeds_are_no_blocks(results, seeds):
     assert "Refused: 1 data sets" in report(results, ranks="reconstruction_mse")[0]
 
 
-def test_groups_are_the_largest_in_which_none_are_told_apart():
+def test_groups_are_the_largest_in_which_none_are_reported_apart():
     def groups(ranks, critical, friedman=0.001):
         return Ranks({(f"m{i}",): rank for i, rank in enumerate(ranks)}, 8, friedman, critical).groups
 

@@ -6,39 +6,37 @@ import shlex
 import shutil
 from pathlib import Path
 
-import pytest
-
-from .test_report_page import command
+from .conftest import run_command
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-TABLES = sorted(REFERENCE.glob("*/*/table.md"))
-MADE = ("table.*", "claims.csv")
+RECORDS = "records.jsonl"
 
 
-def said_command(readme: Path) -> list[str]:
-    """The arguments of the one line of it that calls bench-report on the committed records."""
+def documented_command(readme: Path) -> list[str]:
+    """The arguments of the one line that calls bench-report on the committed records."""
     (line,) = [line for line in readme.read_text().splitlines() if line.startswith("    bench-report ")]
     arguments = shlex.split(line)[1:]
     arguments.remove("paths.results=results/reference")
     return arguments
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    copied = tmp_path_factory.mktemp("results") / "reference"
-    shutil.copytree(REFERENCE, copied, ignore=shutil.ignore_patterns(*MADE))
-    return copied
+def test_committed_tables_are_those_of_the_committed_records(tmp_path):
+    sweeps = [path.parent for path in REFERENCE.glob(f"*/{RECORDS}")]
+    for sweep in sweeps:
+        (tmp_path / sweep.name).mkdir()
+        shutil.copy(sweep / RECORDS, tmp_path / sweep.name)
+    made = set()
+    for sweep in sweeps:
+        done = run_command(*documented_command(sweep / "README.md"), f"paths.results={tmp_path}")
+        assert done.code == 0, done.stderr
+        for path in (tmp_path / sweep.name).glob("*/*"):
+            committed = REFERENCE / path.relative_to(tmp_path)
+            assert committed.read_text() == path.read_text(), committed
+            made.add(committed)
+    assert made == {path for sweep in sweeps for path in sweep.glob("*/*")} and made
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda path: path.relative_to(REFERENCE).as_posix())
-def test_committed_tables_are_those_of_the_committed_records(table, records):
-    sweep, folder = table.parent.parent, table.parent.name
-    done = command(*said_command(sweep / "README.md"), f"paths.results={records}")
-    assert done.returncode == 0, done.stderr
-    for path in table.parent.iterdir():
-        assert (records / sweep.name / folder / path.name).read_text() == path.read_text(), path.name
-
-
-def test_there_are_committed_records_without_weights():
-    assert TABLES and list(REFERENCE.rglob("record.json"))
-    assert not [*REFERENCE.rglob("*.safetensors"), *REFERENCE.rglob("*.npz")]
+def test_every_committed_sweep_has_its_records_in_one_file():
+    tables = {path.parent.parent for path in REFERENCE.glob("*/*/table.md")}
+    assert tables == {path.parent for path in REFERENCE.glob(f"*/{RECORDS}")}
+    assert not [*REFERENCE.rglob("record.json"), *REFERENCE.rglob("*.safetensors"), *REFERENCE.rglob("*.npz")]

@@ -36,8 +36,8 @@ def vae(results, seeds=(0,), **settings):
 
 def test_published_numbers_stand_beside_ours_with_what_differs(results):
     vae(results, (0, 1), **{"model.latent_dim": 50, "model.samples": 5})
-    said = report(results)
-    (row,) = [line for line in said.splitlines() if "-86.5" in line]  # of k = 5, with the digits that ours have
+    output = report(results)
+    (row,) = [line for line in output.splitlines() if "-86.5" in line]  # of k = 5, with the digits that ours have
     assert "Burda et al. 2016" in row and "-87.5 ± 6.4" in row and "-1.0" in row
     assert "budget.epochs: 3280, here 20" in row and "budget.batch_size: 20, here 128" in row
     assert "model.latent_dim" not in row and "network.hidden" not in row and "dataset.binarize" not in row

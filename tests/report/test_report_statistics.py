@@ -6,15 +6,15 @@ from scipy import stats
 
 from bench.report.statistics import (
     Estimate,
-    best,
+    best_group,
+    best_means,
     decimals,
     estimate,
+    format_estimate,
+    format_number,
     holm,
-    number,
-    paired,
+    paired_t_test,
     probability_of_improvement,
-    text,
-    winning,
 )
 
 
@@ -40,14 +40,14 @@ def test_one_value_has_no_interval():
     ("better", "ideal", "winner"), [("lower", 0.0, "a"), ("higher", None, "c"), ("closest", 1.0, "b")]
 )
 def test_the_best_mean(better, ideal, winner):
-    assert best({"a": 0.2, "b": 1.1, "c": 1.9}, better, ideal) == {winner}
+    assert best_means({"a": 0.2, "b": 1.1, "c": 1.9}, better, ideal) == {winner}
 
 
 def test_what_is_not_ranked_has_no_best():
-    assert best({"a": 1.0, "b": 2.0}, None) == set()
-    assert best({"a": 1.0}, "lower") == set()
-    assert best({"a": 1.0, "b": 1.0}, "lower") == set()
-    assert best({"a": 1.0, "b": 2.0, "c": 1.0}, "lower") == {"a", "c"}
+    assert best_means({"a": 1.0, "b": 2.0}, None) == set()
+    assert best_means({"a": 1.0}, "lower") == set()
+    assert best_means({"a": 1.0, "b": 1.0}, "lower") == set()
+    assert best_means({"a": 1.0, "b": 2.0, "c": 1.0}, "lower") == {"a", "c"}
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_what_is_not_ranked_has_no_best():
     ],
 )
 def test_numbers_are_shown_with_the_digits_they_have(made, shown):
-    assert text(made, decimals([made])) == shown
+    assert format_estimate(made, decimals([made])) == shown
 
 
 def test_a_small_number_is_never_shown_as_zero():
-    assert number(0.004, 2) == "4.0e-03"
-    assert number(0.0, 2) == "0.00"
+    assert format_number(0.004, 2) == "4.0e-03"
+    assert format_number(0.0, 2) == "0.00"
 
 
 # --- comparisons
@@ -86,12 +86,12 @@ def test_the_interquartile_mean_is_scipys_trimmed_mean(n):
 
 def test_the_paired_test_is_scipys_on_common_seeds():
     a, b = DRAWN[0], DRAWN[0] + 0.3 * DRAWN[1] + 0.2
-    assert paired(by_seed(a), by_seed(b)) == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-9)
+    assert paired_t_test(by_seed(a), by_seed(b)) == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-9)
     # Seeds that only one of them has do not count, whatever their values.
     shifted = by_seed(b[4:], 4) | {99: 1e6}
-    assert paired(by_seed(a), shifted) == pytest.approx(stats.ttest_rel(a[4:], b[4:]).pvalue, rel=1e-9)
-    assert paired(by_seed(a), by_seed(a)) == 1.0
-    assert paired({0: 1.0, 1: 2.0}, {0: 2.0, 1: 3.0}) == 0.0
+    assert paired_t_test(by_seed(a), shifted) == pytest.approx(stats.ttest_rel(a[4:], b[4:]).pvalue, rel=1e-9)
+    assert paired_t_test(by_seed(a), by_seed(a)) == 1.0
+    assert paired_t_test({0: 1.0, 1: 2.0}, {0: 2.0, 1: 3.0}) == 0.0
 
 
 def test_holms_correction_of_an_example_by_hand():
@@ -105,13 +105,13 @@ def test_holms_correction_of_an_example_by_hand():
 def test_bold_is_the_best_and_what_cannot_be_told_from_it():
     base, noise = DRAWN[0], 0.1 * (DRAWN[1] - DRAWN[1].mean())
     values = {"best": by_seed(base), "level": by_seed(base + 0.01 + noise), "worse": by_seed(base + 1 + noise)}
-    assert winning(values, "lower") == {"best", "level"}
+    assert best_group(values, "lower") == {"best", "level"}
     negated = {key: {s: -v for s, v in found.items()} for key, found in values.items()}
-    assert winning(negated, "higher") == {"best", "level"}
-    assert winning(values, None) == set()
+    assert best_group(negated, "higher") == {"best", "level"}
+    assert best_group(values, None) == set()
     four = {key: dict(list(found.items())[:4]) for key, found in values.items()}
-    assert len(winning(four, "lower")) == 1  # too few seeds to test
-    assert winning(values | {"other seeds": by_seed(base + 2, 100)}, "lower") == {"best"}
+    assert len(best_group(four, "lower")) == 1  # too few seeds to test
+    assert best_group(values | {"other seeds": by_seed(base + 2, 100)}, "lower") == {"best"}
 
 
 def test_closest_compares_distances_to_the_ideal():
@@ -119,16 +119,16 @@ def test_closest_compares_distances_to_the_ideal():
     sides = np.where(np.arange(12) % 2, 1.0, -1.0)
     values = {"near": by_seed(1 + 0.9 * off), "both sides": by_seed(1 + 3 * off * sides)}
     # Means of both are near 1, and the second's is nearer: its runs are not.
-    assert winning(values, "closest", 1.0) != {"near", "both sides"}
+    assert best_group(values, "closest", 1.0) != {"near", "both sides"}
 
 
 def test_without_a_correction_chance_would_be_bold_less_often():
     """Of twenty rows that are all alike, the uncorrected test tells some from the best; Holm's none of them."""
     drawn = np.random.default_rng(3).normal(size=(20, 8))
     values = {i: by_seed(row) for i, row in enumerate(drawn)}
-    (first,) = best({i: row.mean() for i, row in enumerate(drawn)}, "lower")
-    raw = [paired(values[i], values[first]) for i in values if i != first]
-    assert min(raw) < 0.05 and winning(values, "lower") == set(values)
+    (first,) = best_means({i: row.mean() for i, row in enumerate(drawn)}, "lower")
+    raw = [paired_t_test(values[i], values[first]) for i in values if i != first]
+    assert min(raw) < 0.05 and best_group(values, "lower") == set(values)
 
 
 def test_the_probability_of_improvement_is_mann_whitneys():

@@ -56,7 +56,7 @@ def test_likelihoods_stand_in_blocks_and_the_rest_side_by_side(results):
     assert [[row.labels[1] for row in block.rows] for block in blocks] == [["bernoulli"] * 2, ["gaussian"] * 2]
     for block in blocks:
         assert [row.labels[0] for row in block.rows if row.cells[0].best] == ["vae"]
-        assert "not normalised have different units" in block.why
+        assert "not normalised have different units" in block.caption
     assert "Bernoulli on grey pixels, not normalised" in printed and "density of grey pixels" in printed
 
 
@@ -92,7 +92,7 @@ def test_how_a_run_ended_stands_in_the_table(results, status):
     results.run("vae", status=status, reason=f"because of {status}", data=None, likelihood_key=None)
     made, printed = report(results)
     found = cell(made.tables[0], "vae", "knn_accuracy")
-    assert (found.status, found.text) == (status, status) and found.marks
+    assert (found.status, found.text) == (status, status) and found.footnotes
     folder = results.path / "first/report"
     for text in (printed, *((folder / name).read_text() for name in ("table.md", "table.tex", "table.csv"))):
         assert f"{status}: because of {status}" in text
@@ -203,8 +203,8 @@ def test_times_that_do_not_compare_are_pointed_out(results):
     for seed in (0, 1):
         gpu = {"device": "a GPU", "threads": 2}
         results.run("ae", seed, metrics={"seconds": 1.2}, seeds_stacked=[0, 1], hardware=gpu)
-    for said in ("share one measured time", "different machines"):
-        assert said in report(results)[1] and said not in alone
+    for output in ("share one measured time", "different machines"):
+        assert output in report(results)[1] and output not in alone
 
 
 def test_notes_and_warnings_stand_below(results):
@@ -222,6 +222,15 @@ def test_a_run_that_two_sweeps_hold_is_counted_once(results):
     results.run("vae", metrics={"knn_accuracy": 0.8}, sweep="second")
     (table,) = report(results, sweeps=("first", "second"))[0].tables
     assert [(row.labels[0], row.cells[0].estimate.n) for row in table.rows] == [("ae", 1), ("vae", 1)]
+
+
+def test_printed_are_the_runs_in_these_folders(results):
+    """A folder keeps its name where the same data come under another one."""
+    for model in ("ae", "vae"):
+        run = results.run(model, metrics={"knn_accuracy": 0.9}).parent
+        run.rename(run.with_name(f"renamed-{model}"))
+    _, output = report(results, printed={"renamed-vae"})
+    assert "vae" in output and "ae " not in output.replace("vae ", "")
 
 
 def test_csv_comes_back(results):
@@ -293,7 +302,7 @@ def test_a_wide_table_goes_on_in_another(results):
 
 
 def test_a_terminal_shows_the_first_rows_of_many(results, monkeypatch):
-    monkeypatch.setattr(formats, "ROWS", 2)
+    monkeypatch.setattr(formats, "MAX_ROWS", 2)
     for model in ("ae", "vae", "aae"):
         results.run(model, metrics={"knn_accuracy": 0.9})
     _, printed = report(results)
@@ -310,16 +319,16 @@ def test_the_terminal_shows_all_columns_however_narrow(results):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"metrics": "knn"}, "metrics=knn is not known: these runs record knn_accuracy, elbo"),
         ({"rows": "modle"}, "rows=modle is not known: these runs have model, likelihood"),
         ({"columns": ["noise.strength"]}, "columns=noise.strength is not known"),
     ],
 )
-def test_unknown_names_are_told_with_the_known_ones(results, options, told):
+def test_unknown_names_are_reported_with_the_known_ones(results, options, message):
     results.run("ae", metrics={"knn_accuracy": 0.9, "elbo": -1.0})
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         report(results, **options)
 
 
@@ -329,9 +338,9 @@ def test_numbers_of_different_sizes_are_not_ranked_together(results):
         entry = json.loads((folder / "record.json").read_text())
         entry["metrics"]["sharpness_samples"]["settings"] = {"samples": samples}
         (folder / "record.json").write_text(json.dumps(entry))
-    made, said = report(results)
+    made, output = report(results)
     assert [row.cells[0].best for row in made.tables[0].rows] == [True, False, False]
-    assert "taken with samples 2000 or with samples 500" in " ".join(said.split())
+    assert "was measured with samples 2000, but with samples 500 in gan" in " ".join(output.split())
 
 
 def test_only_some_runs(results):
@@ -347,7 +356,7 @@ def test_only_some_runs(results):
         models(modle="vae")
     with pytest.raises(InputError, match="only={model: pca}: no run has that, there is vae, aae, gan"):
         models(model=["vae", "pca"])
-    with pytest.raises(InputError, match="no run has all"):
+    with pytest.raises(InputError, match="no run has all of them"):
         models(model="aae", likelihood="gaussian")
     with pytest.raises(InputError, match="only=5 is not a mapping"):
         report(results, only=5)

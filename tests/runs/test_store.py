@@ -15,10 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from bench.core import InputError
-from bench.runs import store
+from bench.paths import CONF
+from bench.runs import lifecycle, store
+from bench.runs.environment import environment
 
 CONFIG = {
     "model": {"_target_": "bench.models.vae.VAE", "beta": 1.0, "optimizers": {"model": {"lr": 1e-3}}},
@@ -49,6 +52,7 @@ def sample(**changes) -> dict:
         "config": store.identified(CONFIG),
         "data": {
             "fingerprint": "f00d",
+            "range": [0.0, 255.0],
             "train": 9,
             "validation": 1,
             "test": 2,
@@ -56,7 +60,7 @@ def sample(**changes) -> dict:
             "classes": 10,
         },
         "likelihood_key": None,
-        **store.environment("cpu", 1),
+        **environment("cpu", 1),
         "seeds_stacked": [0],
         "steps": 10,
         "seconds": 1.5,
@@ -93,14 +97,14 @@ def test_the_sample_has_the_fields_of_the_schema():
 
 
 def test_identity_is_ten_hex_characters_and_known():
-    assert len(store.identity(CONFIG)) == 10
-    assert int(store.identity(CONFIG), 16) >= 0
+    assert len(store.identity(CONFIG, "f00d")) == 10
+    assert int(store.identity(CONFIG, "f00d"), 16) >= 0
     # Of an empty config, written out: it must not change between versions, or finished runs are not found again.
     by_hand = (
-        '{"adversarial":null,"budget":null,"dataset":null,"likelihood":null,"model":null,'
+        '{"adversarial":null,"budget":null,"data":"f00d","dataset":null,"likelihood":null,"model":null,'
         '"network":null,"noise":null,"optimizer":null,"prior":null}'
     )
-    assert store.identity({}) == hashlib.blake2b(by_hand.encode(), digest_size=5).hexdigest() == "a034b106f3"
+    assert store.identity({}, "f00d") == hashlib.blake2b(by_hand.encode(), digest_size=5).hexdigest() == "af9dc4e9ee"
 
 
 def reversed_keys(value):
@@ -110,7 +114,7 @@ def reversed_keys(value):
 def test_identity_ignores_the_order_of_keys():
     other = reversed_keys(CONFIG)
     assert list(other) != list(CONFIG)
-    assert store.identity(other) == store.identity(CONFIG)
+    assert store.identity(other, "f00d") == store.identity(CONFIG, "f00d")
 
 
 @pytest.mark.parametrize("one", [1, 1.0])
@@ -119,27 +123,59 @@ def test_identity_takes_equal_numbers_as_equal_but_not_true_as_one(one):
     changed["model"]["beta"] = one
     changed["budget"]["epochs"] = 20.0
     changed["network"]["hidden"] = (500.0, 500)
-    assert store.identity(changed) == store.identity(CONFIG)
+    assert store.identity(changed, "f00d") == store.identity(CONFIG, "f00d")
     changed["model"]["beta"] = True
-    assert store.identity(changed) != store.identity(CONFIG)
+    assert store.identity(changed, "f00d") != store.identity(CONFIG, "f00d")
 
 
 @pytest.mark.parametrize("group", store.IDENTITY)
 def test_identity_changes_with_each_group(group):
     changed = copy.deepcopy(CONFIG)
     changed[group] = (changed[group] or {}) | {"another": 1}
-    assert store.identity(changed) != store.identity(CONFIG)
+    assert store.identity(changed, "f00d") != store.identity(CONFIG, "f00d")
 
 
 def test_identity_ignores_where_the_data_lie_and_everything_that_decides_no_weights():
     changed = copy.deepcopy(CONFIG) | {"sweep": "x", "seeds": [7], "device": "cuda", "metrics": {"k": 3}}
-    changed["dataset"] |= {"root": "/elsewhere", "path": "x.npz"}
-    assert store.identity(changed) == store.identity(CONFIG)
+    changed["dataset"] |= {"root": "/elsewhere", "path": "x.npz", "name": "cells"}
+    assert store.identity(changed, "f00d") == store.identity(CONFIG, "f00d")
     changed["dataset"]["binarize"] = "static"
-    assert store.identity(changed) != store.identity(CONFIG)
+    assert store.identity(changed, "f00d") != store.identity(CONFIG, "f00d")
+
+
+def test_identity_changes_with_the_data():
+    assert store.identity(CONFIG, "beef") != store.identity(CONFIG, "f00d")
+
+
+def test_identity_ignores_in_which_module_of_the_package_a_class_is_defined():
+    changed = copy.deepcopy(CONFIG)
+    changed["model"]["_target_"] = "bench.models.elsewhere.VAE"
+    assert store.identity(changed, "f00d") == store.identity(CONFIG, "f00d")
+    changed["model"]["_target_"] = "bench.models.elsewhere.WAE"
+    assert store.identity(changed, "f00d") != store.identity(CONFIG, "f00d")
+    changed["model"]["_target_"] = "my_package.models.VAE"
+    mine = store.identity(changed, "f00d")
+    changed["model"]["_target_"] = "my_package.others.VAE"
+    assert len({mine, store.identity(changed, "f00d"), store.identity(CONFIG, "f00d")}) == 3
+
+
+def test_no_two_classes_of_a_group_differ_in_their_module_alone():
+    targets = {}
+    for path in Path(CONF).glob("*/*.yaml"):
+        if target := yaml.safe_load(path.read_text()).get("_target_"):
+            targets.setdefault((path.parent.name, target.rpartition(".")[2]), set()).add(target)
+    assert len(targets) > 30 and all(len(found) == 1 for found in targets.values()), targets
 
 
 # Folders
+
+
+def test_the_folder_of_a_run_is_found_by_its_id(tmp_path):
+    first = store.run_folder(tmp_path, "first", "vae-cells", "0123456789")
+    assert first == tmp_path / "first" / "vae-cells-0123456789"
+    first.mkdir(parents=True)
+    assert store.run_folder(tmp_path, "first", "vae-moved", "0123456789") == first
+    assert store.run_folder(tmp_path, "first", "vae-cells", "1123456789") != first
 
 
 def test_folders():
@@ -226,7 +262,7 @@ def test_a_crash_leaves_no_record_and_no_half_file(tmp_path, monkeypatch, file, 
     with pytest.raises(Crash):
         store.write(tmp_path, sample(), **ALL)
     assert not (tmp_path / "record.json").exists()
-    assert store.done(tmp_path) is None
+    assert lifecycle.finished(tmp_path) is None
     assert names(tmp_path) == set(FILES[:3] if older else FILES[: FILES.index(file)])
 
 
@@ -268,10 +304,10 @@ def test_a_torn_record(tmp_path, content):
     (tmp_path / "record.json").write_bytes(content)
     with pytest.raises(InputError, match=r"record\.json is torn.*delete it"):
         store.read(tmp_path)
-    assert store.done(tmp_path) is None
+    assert lifecycle.finished(tmp_path) is None
 
 
-@pytest.mark.parametrize("read", [store.read, store.done])
+@pytest.mark.parametrize("read", [store.read, lifecycle.finished])
 def test_a_record_of_another_schema_is_neither_read_nor_run_over(tmp_path, read):
     (tmp_path / "record.json").write_text(json.dumps(sample() | {"schema": 1}))
     with pytest.raises(InputError, match=r"record\.json has schema 1"):
@@ -286,8 +322,9 @@ def test_a_folder_without_record(tmp_path):
 def test_find_sorts_by_name_and_seed(tmp_path):
     expected = [("ae", 0), ("ae", 2), ("ae", 10), ("vae", 1)]
     for name, seed in reversed(expected):
-        folder = store.seed_folder(store.run_folder(tmp_path, "first", name, "0123456789"), seed)
-        store.write(folder, sample(name=name, seed=seed))
+        id = {"ae": "0123456789", "vae": "abcdef0123"}[name]
+        folder = store.seed_folder(store.run_folder(tmp_path, "first", name, id), seed)
+        store.write(folder, sample(name=name, id=id, seed=seed))
     found = store.find(tmp_path, "first")
     assert [(one["name"], one["seed"]) for one in found] == expected
     assert found[1]["folder"] == tmp_path / "first" / "ae-0123456789" / "seed-2"
@@ -309,49 +346,86 @@ def test_find_names_what_there_is(tmp_path):
         store.find(tmp_path, "third")
 
 
-# What need not run again
+# A sweep in one file
+
+
+def sweep_of(results: Path, *records: dict, name: str = "first") -> list[dict]:
+    for record in records:
+        store.write(
+            store.seed_folder(store.run_folder(results, name, record["name"], record["id"]), record["seed"]), record
+        )
+    return store.find(results, name)
+
+
+def without_folders(records: list[dict]) -> list[dict]:
+    return [{key: value for key, value in record.items() if key != "folder"} for record in records]
+
+
+def test_an_exported_sweep_is_read_like_its_folders_to_the_last_digit(tmp_path):
+    numbers = {"value": 0.1 + 0.2, "se": 1e-300, "n": 2**53 + 1, "floor": -1.2345678901234567e-5, "ideal": 1.0}
+    ids = {"vae": "abcdef0123", "ae": "0123456789"}
+    metrics = {"elbo": numbers}
+    records = [sample(name=name, id=ids[name], seed=seed, metrics=metrics) for name in ids for seed in (10, 2)]
+    found = sweep_of(tmp_path, *records)
+    path = store.export(reversed(found), tmp_path / "committed" / "first")
+    assert path == tmp_path / "committed" / "first" / "records.jsonl"
+    lines = path.read_text().splitlines()
+    places = [(one["name"], one["seed"]) for one in map(json.loads, lines)]
+    assert places == [("ae", 2), ("ae", 10), ("vae", 2), ("vae", 10)]
+    back = store.find(tmp_path / "committed", "first")
+    assert without_folders(back) == without_folders(found)
+    assert repr(back[0]["metrics"]) == repr(found[0]["metrics"])
+    assert back[0]["folder"] == tmp_path / "committed" / "first" / "ae-0123456789" / "seed-2"
+    store.export(back, tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == path.read_bytes()
+
+
+def test_a_sweep_may_have_folders_and_a_file_and_folders_win(tmp_path):
+    sweep_of(tmp_path, sample(seed=0), sample(seed=1))
+    store.export(store.find(tmp_path, "first"), tmp_path / "second")
+    found = sweep_of(tmp_path, sample(seed=1, steps=99), sample(seed=2), name="second")
+    assert [(one["seed"], one["steps"]) for one in found] == [(0, 10), (1, 99), (2, 10)]
 
 
 @pytest.mark.parametrize(
-    ("status", "is_done"),
-    [("ok", True), ("diverged", True), ("skipped", True), ("failed", False), ("interrupted", False)],
+    ("line", "message"),
+    [
+        (b'{"schema": 2, "na', "is torn"),
+        (b"", "is torn"),
+        (b"\xff\xfe", "is torn"),
+        (b"[1]", "is torn"),
+        (b'{"schema": 1}', "has schema 1"),
+        (b'{"elbo": 1.0}', "has schema None"),
+        (b'{"schema": 2, "name": "vae"}', "is not a record, it has no id and no seed"),
+    ],
 )
-def test_done(tmp_path, status, is_done):
-    store.write(tmp_path, sample(status=status))
-    found = store.done(tmp_path, "f00d")
-    assert found == (store.read(tmp_path) if is_done else None)
+def test_a_torn_or_foreign_line_is_named(tmp_path, line, message):
+    path = store.export(sweep_of(tmp_path, sample()), tmp_path / "one")
+    whole = path.read_bytes()
+    path.write_bytes(whole + line + b"\n" + whole)
+    with pytest.raises(InputError, match=rf"records\.jsonl, line 2, {message}") as caught:
+        store.find(tmp_path, "one")
+    assert "\n" not in str(caught.value)
 
 
-def test_done_without_a_record(tmp_path):
-    assert store.done(tmp_path / "nothing") is None
+def test_an_older_schema_is_found_and_not_continued(tmp_path):
+    folder = store.seed_folder(store.run_folder(tmp_path, "first", "vae", "0123456789"), 0)
+    for schema in store.READABLE:
+        store.write(folder, sample())
+        (folder / "record.json").write_text(json.dumps(store.parse(folder / "record.json") | {"schema": schema}))
+        assert [one["schema"] for one in store.find(tmp_path, "first")] == [schema]
+        if schema != store.SCHEMA:
+            with pytest.raises(InputError, match=f"has schema {schema}"):
+                store.read(folder)
+    (folder / "record.json").write_text(json.dumps(sample() | {"schema": 1}))
+    with pytest.raises(InputError, match="reads schema 2 and 3"):
+        store.find(tmp_path, "first")
 
 
-def test_done_on_other_data(tmp_path):
-    store.write(tmp_path, sample())
-    assert store.done(tmp_path)
-    with pytest.raises(InputError, match=r"dataset\.root.*rerun=true"):
-        store.done(tmp_path, "beef")
-    store.write(tmp_path, sample(status="failed"))
-    assert store.done(tmp_path, "beef") is None
-    store.write(tmp_path, sample(status="skipped", data=None))
-    assert store.done(tmp_path, "beef")
-
-
-# The environment
-
-
-def test_environment_is_json_and_says_what_ran():
-    environment = store.environment("cpu", 2)
-    assert json.loads(json.dumps(environment)) == environment
-    assert environment["libraries"]["torch"] == torch.__version__
-    assert environment["hardware"]["threads"] == 2
-    assert environment["hardware"]["memory_gib"] > 0.1
-    assert environment is store.environment("cpu", 2)
-
-
-def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "bench" / "runs" / "store.py"))
-    assert store._git("rev-parse", "HEAD") is None
+def test_an_export_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="cannot write .*taken"):
+        store.export(sweep_of(tmp_path, sample()), tmp_path / "taken" / "first")
 
 
 def test_reading_records_does_not_import_torch(tmp_path):

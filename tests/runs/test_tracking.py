@@ -1,4 +1,4 @@
-"""Listeners: what Weights & Biases recorded is read back; the terminal stays readable; neither can lose a run."""
+"""Trackers: what Weights & Biases recorded is read back; the terminal stays readable; neither can lose a run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ CONF = Path(__file__).parents[2] / "conf" / "tracking"
 OPTIONS = {"mode": "offline", "project": "latentbench", "entity": None, "images": True}
 NAME, ID = "vae-bernoulli-digits-none", "0123456789"
 CONFIG = {"model": {"beta": 1.0, "latent_dim": 16}, "noise": None}
+CHOICES = {"model": "vae", "dataset": "cells", "noise": None}
+
+
+def starting(*seeds: int) -> list[dict]:
+    """What a record says of each seed before it is trained."""
+    common = {"name": NAME, "id": ID, "config": CONFIG, "choices": CHOICES, "data": {"fingerprint": "f00d"}}
+    return [common | {"seed": seed} for seed in seeds]
 
 
 class Event(NamedTuple):
@@ -68,7 +75,7 @@ def inspect(folder: Path) -> dict:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    monkeypatch.setattr(tracking.WandB, "lost", False)
+    monkeypatch.setattr(tracking.WandB, "failed", False)
     tracking._online_or_offline.cache_clear()
 
 
@@ -80,14 +87,14 @@ def folders(results: Path) -> dict[int, Path]:
 def offline(tmp_path_factory) -> tuple[Path, dict[int, dict]]:
     """Three seeds alive together: 0 ends well, 1 fails, 2 is interrupted."""
     results = tmp_path_factory.mktemp("results")
-    listener = tracking.WandB(OPTIONS, results, "first")
-    listener.started(NAME, ID, CONFIG, [0, 1, 2], 20)
-    listener.advanced(Event(5, 20, [0, 1, 2], None))
-    listener.advanced(Event(10, 20, [0, 1, 2], [row(10, 1.0), row(10, 2.0), row(10, 3.0)]))
-    listener.advanced(Event(20, 20, [0, 1, 2], [row(20, 0.5), row(20, math.nan), row(20, 2.5)]))
-    listener.finished(0, ended(0), pictures(0))
-    listener.finished(1, ended(1, "failed", "out of memory"), None)
-    listener.closed()
+    tracker = tracking.WandB(OPTIONS, results, "first")
+    tracker.started(starting(0, 1, 2), 20)
+    tracker.advanced(Event(5, 20, [0, 1, 2], None))
+    tracker.advanced(Event(10, 20, [0, 1, 2], [row(10, 1.0), row(10, 2.0), row(10, 3.0)]))
+    tracker.advanced(Event(20, 20, [0, 1, 2], [row(20, 0.5), row(20, math.nan), row(20, 2.5)]))
+    tracker.finished(0, ended(0), pictures(0))
+    tracker.finished(1, ended(1, "failed", "out of memory"), None)
+    tracker.closed()
     return results, {seed: inspect(folder) for seed, folder in folders(results).items()}
 
 
@@ -101,7 +108,8 @@ def test_wandb_has_one_run_a_seed_grouped_by_sweep_with_its_config(offline):
         assert run["project"] == "latentbench"
         assert run["run_id"].startswith(f"{ID}-") and run["run_id"].endswith(f"-{seed}")
         config = {key: value for key, value in run["config"]["update"].items() if key != "_wandb"}
-        assert config == CONFIG | {"seed": seed}
+        values = {"model.beta": 1.0, "model.latent_dim": 16}
+        assert config == CHOICES | values | {"seed": seed, "data": "f00d"}
 
 
 def test_wandb_keeps_the_rows_of_seeds_apart(offline):
@@ -135,11 +143,11 @@ def test_wandb_pictures_are_the_grids(offline):
 
 
 def test_wandb_says_nothing(tmp_path, capfd):
-    listener = tracking.WandB(OPTIONS | {"images": False}, tmp_path, "first")
-    listener.started(NAME, ID, CONFIG, [0], 20)
-    listener.advanced(Event(10, 20, [0], [row(10, 1.0)]))
-    listener.finished(0, ended(0), pictures(0))
-    listener.closed()
+    tracker = tracking.WandB(OPTIONS | {"images": False}, tmp_path, "first")
+    tracker.started(starting(0), 20)
+    tracker.advanced(Event(10, 20, [0], [row(10, 1.0)]))
+    tracker.finished(0, ended(0), pictures(0))
+    tracker.closed()
     assert capfd.readouterr() == ("", "")
     assert not list(folders(tmp_path)[0].rglob("*.png"))
 
@@ -171,12 +179,12 @@ def test_a_wandb_that_fails_is_said_once_and_loses_nothing(tmp_path, monkeypatch
 
     monkeypatch.setattr(wandb, "init", Run)
     for sweep in ("first", "second"):
-        listener = tracking.WandB(OPTIONS, tmp_path, sweep)
-        listener.started(NAME, ID, CONFIG, [0, 1], 20)
-        listener.advanced(Event(10, 20, [0, 1], [row(10, 1.0), row(10, 2.0)]))
-        listener.finished(0, ended(0), pictures(0))
-        listener.finished(1, ended(1), pictures(1))
-        listener.closed()
+        tracker = tracking.WandB(OPTIONS, tmp_path, sweep)
+        tracker.started(starting(0, 1), 20)
+        tracker.advanced(Event(10, 20, [0, 1], [row(10, 1.0), row(10, 2.0)]))
+        tracker.finished(0, ended(0), pictures(0))
+        tracker.finished(1, ended(1), pictures(1))
+        tracker.closed()
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "no route to host" in lines[0]
@@ -190,7 +198,7 @@ def test_a_keyboard_interrupt_is_not_taken_for_a_failure_of_wandb(tmp_path, monk
 
     monkeypatch.setattr(wandb, "init", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        tracking.WandB(OPTIONS, tmp_path, "first").started(NAME, ID, CONFIG, [0], 20)
+        tracking.WandB(OPTIONS, tmp_path, "first").started(starting(0), 20)
 
 
 def test_online_without_a_valid_key_says_one_line_and_is_offline(tmp_path):
@@ -223,11 +231,11 @@ def test_online_without_a_valid_key_says_one_line_and_is_offline(tmp_path):
 # The group of the config
 
 
-def test_listeners_of_the_config(tmp_path, monkeypatch):
+def test_trackers_of_the_config(tmp_path, monkeypatch):
     def kinds(name: str) -> list[type]:
         options = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"), resolve=True)
         assert set(options) == set(OPTIONS)
-        return [type(listener) for listener in tracking.listeners(options, tmp_path, "first")]
+        return [type(tracker) for tracker in tracking.trackers(options, tmp_path, "first")._all]
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
     assert kinds("wandb") == [tracking.Terminal, tracking.WandB]
@@ -242,7 +250,7 @@ def test_listeners_of_the_config(tmp_path, monkeypatch):
 def test_disabled_does_not_import_wandb():
     code = (
         "import sys, pathlib; from bench.runs import tracking;"
-        "tracking.listeners({'mode': 'disabled'}, pathlib.Path(), 'first'); print('wandb' in sys.modules)"
+        "tracking.trackers({'mode': 'disabled'}, pathlib.Path(), 'first'); print('wandb' in sys.modules)"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=CONF.parents[1], capture_output=True, text=True, check=True
@@ -285,7 +293,7 @@ def run_on(screen: Screen, monkeypatch, clock: list[float]) -> str:
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(tracking, "time", type("time", (), {"monotonic": staticmethod(lambda: clock[0])}))
     terminal = tracking.Terminal()
-    terminal.started(NAME, ID, CONFIG, [0, 1], 40)
+    terminal.started(starting(0, 1), 40)
     for step in range(10, 41, 10):
         clock[0] += 6.0
         terminal.advanced(Event(step, 40, [0, 1], [row(step, 1.0), row(step, 2.0)]))
@@ -326,7 +334,7 @@ def test_several_players_are_shown_by_name(monkeypatch):
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(tracking, "PLAIN_INTERVAL", 0.0)
     terminal = tracking.Terminal()
-    terminal.started(NAME, ID, CONFIG, [0], 40)
+    terminal.started(starting(0), 40)
     losses = {"loss/generator": 0.7, "loss/discriminator": 1.3, "samples_per_second": 5.0}
     terminal.advanced(Event(10, 40, [0], [losses]))
     terminal.advanced(Event(20, 40, [0], None))

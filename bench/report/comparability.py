@@ -1,0 +1,94 @@
+"""Which numbers may be pooled, ranked or tested against one another, and what differs where they may not."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.report.runs import Run
+
+# Numbers of p(x|z): comparable within one likelihood key only. The rest is comparable within a data set.
+LIKELIHOOD_METRICS = ("elbo", "kl", "reconstruction_nll", "bits_per_dim", "log_likelihood", "bdmc_gap", "ais_minus_iw")
+SHARED = "_shared"  # ends the names of log-likelihoods under one observation model for all
+NOISE_METRICS = ("denoising", "latent_drift")  # beginnings of the names of metrics on corrupted images
+PRIOR_METRICS = ("mmd_to_prior", "mmd_to_prior_normal", "sliced_wasserstein_to_prior")
+
+# How a number was measured: settings such as the number of samples, and the feature classifier; sorted by name.
+Evaluation = tuple[tuple[str, Any], ...]
+CLASSIFIER = "feature classifier"
+
+
+def evaluation_of(entry: Mapping[str, Any]) -> Evaluation:
+    """How a metric's entry in a record was measured.
+
+    A classifier is identified by its hash and its accuracy, as records of schema 2 have one hash for classifiers that
+    were trained on different machines.
+    """
+    details = entry.get("details", {})
+    used = dict(entry.get("settings", {}))
+    if "features" in details:
+        accuracy = details.get("features_accuracy")
+        used[CLASSIFIER] = details["features"] + ("" if accuracy is None else f" (accuracy {accuracy})")
+    return tuple(sorted(used.items()))
+
+
+def describe_evaluations(groups: Sequence[Mapping[str, Evaluation]]) -> list[str]:
+    """In what the evaluations of each group, given by metric, differ from those of the others, as "samples 500".
+
+    No two groups that measured a metric in two ways have the same text; a single group has none.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}  # setting: of each group, its value by metric
+    for i, group in enumerate(groups):
+        for metric, evaluation in group.items():
+            for name, value in evaluation:
+                found.setdefault(name, [{} for _ in groups])[i][metric] = value
+    texts: list[list[str]] = [[] for _ in groups]
+    for name, by_group in found.items():
+        metrics = dict.fromkeys(metric for values in by_group for metric in values)
+        differing = [
+            metric
+            for metric in metrics
+            if len({v.get(metric) for v, group in zip(by_group, groups, strict=True) if metric in group}) > 1
+        ]
+        for text, values, group in zip(texts, by_group, groups, strict=True):
+            used = {metric: values.get(metric, "none") for metric in differing if metric in group}
+            if len(set(used.values())) == 1:
+                text.append(f"{name} {next(iter(used.values()))}")
+            else:
+                text += [f"{name} of {metric} {value}" for metric, value in used.items()]
+    return [", ".join(text) for text in texts]
+
+
+def is_likelihood_metric(metric: str) -> bool:
+    return metric.startswith(LIKELIHOOD_METRICS) and not metric.endswith(SHARED)
+
+
+def ranking_key(run: Run, metric: str) -> dict[str, Hashable]:
+    """What must be equal for two runs to be ranked in a metric, by the name that a message gives it."""
+    key: dict[str, Hashable] = {"data sets": (run.dataset, run.fingerprint)}
+    evaluation = dict(run.evaluation(metric))
+    key["feature classifiers"] = evaluation.pop(CLASSIFIER, None)
+    key["evaluation settings"] = tuple(evaluation.items())
+    if is_likelihood_metric(metric):
+        key["likelihoods"] = tuple(sorted((run.first("likelihood_key") or {}).items()))
+    if metric.endswith(SHARED):
+        key["conditions"] = bool((run.first("likelihood_key") or {}).get("conditional"))
+    if metric.startswith(NOISE_METRICS):  # measured under the run's own noise, and Gaussian noise of 0.5 without one
+        has_noise = run.value("noise") not in (None, "none")
+        key["kinds of noise"] = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)
+    if metric in PRIOR_METRICS:  # distances in units of the prior's own width
+        settings = sorted((name, value) for name, value in run.settings.items() if name.startswith("prior."))
+        ex_post = run.value("model.ex_post") not in (None, "none") and run.key  # a density of the run's own codes
+        key["priors"] = run.value("prior"), run.value("model.latent_dim"), tuple(settings), ex_post
+    return key
+
+
+def differences(a: Mapping[str, Hashable], b: Mapping[str, Hashable]) -> list[str]:
+    """The names of the parts in which two ranking keys differ."""
+    return [name for name in dict.fromkeys([*a, *b]) if a.get(name) != b.get(name)]
+
+
+def group_key(run: Run, metric: str) -> Hashable:
+    """ranking_key as a key of a dictionary."""
+    return tuple(ranking_key(run, metric).items())

@@ -1,0 +1,101 @@
+"""The classes and functions that a configuration names by `_target_`: which ones are allowed, and their options."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from bench.core import InputError, UnusedIf
+
+# Where the classes and functions of a group are defined. Those of all other groups are in PARTS_PACKAGE.
+PACKAGES = {"model": "bench.models", "dataset": "bench.datasets", "optimizer": "torch.optim"}
+PARTS_PACKAGE = "bench.parts"
+
+PARTS = ("network", "likelihood", "prior", "adversarial")  # the constructor of a model takes them by name
+NOT_OPTIONS = ("_target_", "optimizers", "requires")  # keys of a group that its constructor does not take
+
+
+def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) -> Callable[..., Any]:
+    """The class or function that `_target_` names. allow: packages or dotted names besides those of this package.
+
+    Raises InputError, before anything is imported, for a name that is not allowed; also for a name that leads to an
+    object of another package, as bench.parts.networks.torch.save does.
+    """
+    name = str(options.get("_target_"))
+    package = PACKAGES.get(group, PARTS_PACKAGE)
+    if not any(f"{name}.".startswith(f"{allowed}.") for allowed in (package, *allow)):
+        top = name.partition(".")[0]
+        raise InputError(
+            f"{group}._target_={name!r} is not in {package}, so it is not imported. If it is your own code, allow its "
+            f"package: allow=[{top}] on the command line, bench.load(..., allow=[{top!r}]) in Python"
+        )
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{group}._target_={name!r} cannot be imported: {error}") from error
+    is_defined_there = str(getattr(found, "__module__", None)).partition(".")[0] == name.partition(".")[0]
+    if not (inspect.isclass(found) or inspect.isfunction(found)) or not is_defined_there:
+        raise InputError(f"{group}._target_={name!r} is not a class or function that this package defines")
+    return found
+
+
+def checked_options(group: str, options: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, Any]:
+    """The options of a group, each checked against its annotation in the target. Raises InputError."""
+    hints = _hints(target)
+    known = [name for name in inspect.signature(target).parameters if name not in (*PARTS, "shapes")]
+    values = {name: value for name, value in options.items() if name not in NOT_OPTIONS}
+    for name in values:
+        if name not in known:
+            raise InputError(f"{group}.{name} is not an option of {options['_target_']}, which takes {known}")
+    return {name: checked(f"{group}.{name}", hints.get(name, Any), value) for name, value in values.items()}
+
+
+def make(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
+    """What the target of a group returns for its options."""
+    target = locate(group, options, allow)
+    return target(**checked_options(group, options, target))
+
+
+def unused_options(group: str, options: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, str]:
+    """{option: the others beside which it has no effect, as text; "" if it never has one}. See `UnusedIf`."""
+    unused = {}
+    for name, hint in _hints(target).items():
+        for condition in (item for item in getattr(hint, "__metadata__", ()) if isinstance(item, UnusedIf)):
+            if name in options and condition.holds(options):
+                unused[name] = " with ".join(f"{group}.{other}={_text(options[other])}" for other in condition.options)
+    return unused
+
+
+def checked(where: str, annotation: Any, value: Any) -> Any:
+    """The value, converted to its annotation. where: the key that the message names. Raises InputError."""
+    fields = get_type_hints(annotation) if is_dataclass(annotation) else None
+    if fields and (unknown := sorted(value.keys() - fields.keys())):
+        key = ".".join(filter(None, [where, unknown[0]]))
+        raise InputError(f"{key} is not an option: there are {list(fields)}")
+    try:
+        return _adapter(annotation).validate_python(value)
+    except ValidationError as error:
+        first, *others = error.errors()
+        # A dataclass's field and indices locate the value. The other words are pydantic's, for the members of a union.
+        place = [part for i, part in enumerate(first["loc"]) if isinstance(part, int) or (fields and i == 0)]
+        key = ".".join(str(part) for part in [where, *place] if part != "")
+        messages = [first["msg"], *(other["msg"] for other in others if other["input"] is first["input"])]
+        raise InputError(f"{key}={first['input']!r}: {', or '.join(dict.fromkeys(messages))}") from error
+
+
+_adapter = functools.cache(TypeAdapter)  # building one takes a millisecond
+
+
+@functools.cache
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(target.__init__ if isinstance(target, type) else target, include_extras=True)  # type: ignore[misc]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

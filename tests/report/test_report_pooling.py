@@ -1,0 +1,342 @@
+"""What is never pooled or ranked together, whatever ids say: other data, schemas, evaluations and classifiers."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from bench.core import InputError
+from bench.report import export, write
+from bench.report.claims import Claim, Comparison, evaluate
+from bench.report.runs import load
+
+FOLDER = {"fingerprint": "aaaaaaaa01", "train": 90, "validation": 10, "test": 20, "image": [1, 8, 8], "classes": 0}
+GROWN = FOLDER | {"fingerprint": "bbbbbbbb02", "train": 95}
+
+
+def report(results, *sweeps, **options):
+    console = Console(file=io.StringIO(), width=200)
+    made = write(results.path, list(sweeps or ("first",)), console, figures=False, **options)
+    return made.tables, (made.folder / "table.md").read_text()
+
+
+def labels(table):
+    return [row.labels for row in table.rows]
+
+
+def measured(value, classifier="c0ffee", accuracy=0.994, **settings):
+    """A number in the features of a classifier."""
+    return {"value": value, "details": {"features": classifier, "features_accuracy": accuracy}, "settings": settings}
+
+
+# Data
+
+
+def two_folders(results, **given):
+    """One configuration, and so one id in schema 2, on two data sets behind dataset.path."""
+    for i, (sweep, data) in enumerate([("first", FOLDER), ("second", GROWN)]):
+        for seed in (0, 1):
+            results.run("ae", seed, sweep, {"knn_accuracy": 0.5 + 0.4 * i + seed / 100}, data=data, id="f00d", **given)
+
+
+def test_two_data_sets_of_one_id_are_not_seeds_of_one_run(results):
+    two_folders(results)
+    tables, text = report(results, "first", "second")
+    assert [table.title for table in tables] == ["digits (images aaaaaaaa)", "digits (images bbbbbbbb)"]
+    assert [table.rows[0].cells[0].values for table in tables] == [{0: 0.5, 1: 0.51}, {0: 0.9, 1: 0.91}]
+    assert all(table.axes == ("model",) for table in tables), "the title names the data set, and no row does"
+    assert text.count("Several data sets have the name digits") == 2, "once for each"
+    assert "90 training" in text and "95 training" in text
+
+
+def test_two_data_sets_of_one_name_are_two_columns(results):
+    two_folders(results)
+    ((table,), _) = report(results, "first", "second", columns="dataset")
+    assert [column.pivot for column in table.columns] == ["digits (images aaaaaaaa)", "digits (images bbbbbbbb)"]
+    assert [cell.estimate.mean for cell in table.rows[0].cells] == pytest.approx([0.505, 0.905])
+
+
+def test_two_data_sets_of_one_name_are_selected_by_name_or_by_label(results):
+    two_folders(results)
+    for dataset, count in (("digits", 2), ("digits (images bbbbbbbb)", 1)):
+        assert len(report(results, "first", "second", only={"dataset": dataset})[0]) == count
+
+
+def test_averages_do_not_pool_two_data_sets(results):
+    two_folders(results)
+    two_folders(results, choices={"noise": "gaussian"}, settings={"noise.level": 0.5})
+    tables, _ = report(results, "first", "second", average="noise")
+    assert [len(table.rows) for table in tables] == [1, 1]
+
+
+def test_runs_of_one_id_have_pictures_of_their_own(results):
+    for sweep, data in (("first", FOLDER), ("second", GROWN)):
+        results.pictures(results.run("ae", 0, sweep, data=data, id="f00d"), latents=3)
+    made = write(results.path, ["first", "second"], printed=())
+    assert len(list((made.folder / "pictures").glob("ae-*-samples.png"))) == 2
+
+
+def test_six_own_data_sets_are_ranked_over(results):
+    """Behind one option and without names of their own, as in schema 2, and with names, as in schema 3."""
+    for schema in (2, 3):
+        for i in range(6):
+            for model, value in (("ae", 1.0), ("vae", 2.0), ("aae", 3.0)):
+                name = {"name": f"cells{i}"} if schema == 3 else {}
+                data = FOLDER | {"fingerprint": f"{i}{schema}3456789"} | name
+                given = {"choices": {"dataset": "arrays"}, "schema": schema, "id": f"{model}-{i}", "data": data}
+                results.run(model, 0, f"schema{schema}", {"reconstruction_mse": value}, **given)
+        for columns in (None, "dataset"):
+            _, text = report(results, f"schema{schema}", ranks="reconstruction_mse", columns=columns)
+            (best,) = [line for line in text.split("Ranks in")[1].splitlines() if line.startswith("| ae ")]
+            assert "6 data sets" in best and "**1.00**" in best
+
+
+def test_a_data_set_has_the_name_that_its_record_says(results):
+    for name in ("cells", "leaves"):
+        data = FOLDER | {"name": name, "fingerprint": name, "range": [0, 16]}
+        results.run("ae", metrics={"knn_accuracy": 0.9}, choices={"dataset": "arrays"}, schema=3, id=name, data=data)
+    tables, text = report(results)
+    assert [table.title for table in tables] == ["cells", "leaves"]
+    assert "with stored values from 0 to 16, scaled to 0 to 1" in tables[0].caption
+    assert "arrays" not in text
+    assert len(report(results, only={"dataset": "leaves"})[0]) == 1
+    with pytest.raises(InputError, match="there is cells, leaves"):
+        report(results, only={"dataset": "arrays"})
+
+
+def test_older_records_have_no_range_and_no_name(results):
+    results.run("ae", metrics={"knn_accuracy": 0.9}, data=FOLDER)
+    ((table,), _) = report(results)
+    assert table.title == "digits"
+    assert table.caption.startswith("90 training, 10 validation and 20 test images of 1 × 8 × 8; metrics")
+
+
+def test_warnings_about_the_data_appear_once_below_its_tables(results):
+    data_warning, own_warning = "12 test images are duplicates", "trained on a 16-bit device"
+    for model in ("ae", "vae"):
+        for seed in (0, 1):
+            warnings = [data_warning, *([own_warning] if model == "vae" else [])]
+            results.run(model, seed, metrics={"knn_accuracy": 0.9, "elbo": -1.0}, warnings=warnings)
+    results.run("aae", status="failed", reason="no memory", data=None, likelihood_key=None)
+    tables, text = report(results)
+    assert len(tables) == 2 and text.count(data_warning) == 1 and data_warning in tables[0].notes
+    assert [row.footnotes for row in tables[0].rows] == [(), (1,), (2,)]
+    assert tables[0].footnotes[0] == own_warning
+
+
+def test_a_run_that_ended_before_it_saw_data_belongs_to_the_only_data_there_are(results):
+    results.run("ae", 0, metrics={"knn_accuracy": 0.5}, data=FOLDER, id="f00d")
+    results.run("ae", 1, status="failed", reason="no memory", data=None, id="f00d")
+    ((table,), text) = report(results)
+    assert table.rows[0].seeds == "1 of 2" and "seed 1: failed: no memory" in text
+    results.run("ae", 0, "second", {"knn_accuracy": 0.9}, data=GROWN, id="f00d")
+    tables, _ = report(results, "first", "second")
+    assert sorted((table.title, table.rows[0].seeds) for table in tables) == [
+        ("digits", "0 of 1"),
+        ("digits (images aaaaaaaa)", "1"),
+        ("digits (images bbbbbbbb)", "1"),
+    ]
+
+
+# Schema and evaluation
+
+
+def test_records_of_two_schemas_are_two_rows(results):
+    for schema, value in ((2, 0.5), (3, 0.9)):
+        results.run("ae", schema, metrics={"knn_accuracy": value}, schema=schema, id="f00d")
+    ((table,), text) = report(results)
+    assert table.axes == ("schema",) and labels(table) == [("2",), ("3",)]
+    assert [row.cells[0].values for row in table.rows] == [{2: 0.5}, {3: 0.9}]
+    assert "records of schema 2 and 3" in text
+
+
+def test_a_schema_is_an_axis_only_where_nothing_else_differs(results):
+    """A key that came with schema 3 is no difference between data sets either."""
+    results.run("ae", metrics={"knn_accuracy": 0.5}, schema=2)
+    results.run("vae", metrics={"knn_accuracy": 0.5}, schema=3, settings={"dataset.range": "auto"})
+    ((table,), _) = report(results)
+    assert table.title == "digits" and labels(table) == [("ae",), ("vae",)]
+
+
+def test_the_report_does_not_depend_on_where_code_lies(results):
+    tables = []
+    for sweep, module in (("first", "bench.likelihoods"), ("second", "bench.parts.likelihoods")):
+        for model in ("ae", "vae"):
+            settings = {"likelihood._target_": f"{module}.Bernoulli", "dataset._target_": f"{module}.digits"}
+            results.run(model, 0, sweep, {"knn_accuracy": 0.9, "elbo": -1.0}, settings=settings)
+        tables.append(report(results, sweep)[1])
+    assert tables[0] == tables[1]
+    both, _ = report(results, "first", "second")
+    assert both[0].axes == ("model", "id"), "two ids are two runs, even if nothing in their settings differs"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ({"settings": {"samples": 500}}, {"settings": {"samples": 2000}}, ("samples 500", "samples 2000")),
+        (
+            measured(0.1),
+            measured(0.1, accuracy=0.9935),
+            ("feature classifier c0ffee (accuracy 0.994)", "feature classifier c0ffee (accuracy 0.9935)"),
+        ),
+        (
+            measured(0.1, samples=500),
+            measured(0.1, "beef", 0.994, samples=500),
+            ("feature classifier c0ffee (accuracy 0.994)", "feature classifier beef (accuracy 0.994)"),
+        ),
+        ({"settings": {"samples": 500}}, {"settings": {"samples": 500, "k": 5}}, ("k none", "k 5")),
+    ],
+)
+def test_seeds_that_were_evaluated_differently_are_two_rows(results, one, other, expected):
+    for seed, (entry, value) in enumerate([(one, 1.0), (one, 2.0), (other, 3.0)]):
+        results.run("ae", seed, metrics={"frechet_distance": entry | {"value": value}, "knn_accuracy": 0.9})
+    ((table,), text) = report(results)
+    assert table.axes == ("evaluation",) and labels(table) == [(expected[0],), (expected[1],)]
+    assert [row.cells[-1].values for row in table.rows] == [{0: 1.0, 1: 2.0}, {2: 3.0}]
+    assert "Seeds that were evaluated differently are separate rows" in text
+
+
+def test_one_seed_that_two_sweeps_evaluated_differently_is_two_rows(results):
+    for sweep, samples in (("first", 500), ("second", 2000)):
+        entry = {"value": samples / 1000, "settings": {"samples": samples}}
+        results.run("ae", 0, sweep, {"frechet_distance": entry})
+    ((table,), _) = report(results, "first", "second")
+    assert [row.cells[0].estimate.mean for row in table.rows] == [0.5, 2.0]
+
+
+def test_metrics_that_only_some_seeds_have_are_no_other_evaluation(results):
+    results.run("ae", 0, metrics={"knn_accuracy": 0.9, "frechet_distance": measured(1.0)})
+    results.run("ae", 1, metrics={"knn_accuracy": 0.9, "frechet_distance": "out of memory"})
+    results.run("ae", 2, metrics={"knn_accuracy": 0.9})
+    ((table,), _) = report(results)
+    assert table.rows[0].seeds == "3"
+
+
+def test_an_average_takes_no_mean_of_two_evaluations(results):
+    for noise, accuracy in (("none", 0.994), ("gaussian", 0.9935)):
+        results.run("ae", metrics={"frechet_distance": measured(1.0, accuracy=accuracy)}, choices={"noise": noise})
+    ((table,), text) = report(results, average="noise")
+    assert table.rows[0].cells[0].text == "n/a" and "different settings or feature classifiers" in text
+
+
+def test_an_average_over_some_of_the_values_says_so(results):
+    for model, noises in (("ae", ("none", "gaussian")), ("vae", ("none",)), ("gan", (None,))):
+        for noise in noises:
+            results.run(model, metrics={"sharpness_samples": 0.5}, choices={"noise": noise})
+    ((table,), _) = report(results, average="noise")
+    assert table.footnotes == ["averaged over noise=none only"]
+    assert [row.footnotes for row in table.rows] == [(), (1,), ()]
+
+
+def test_an_average_over_some_of_the_levels_says_so(results):
+    for model, levels in (("ae", (0.1, 0.5)), ("vae", (0.5,))):
+        for level in levels:
+            given = {"choices": {"noise": "gaussian"}, "settings": {"noise.level": level}}
+            results.run(model, metrics={"sharpness_samples": 0.5}, **given)
+    ((table,), _) = report(results, average="noise")
+    assert table.footnotes == ["averaged over noise.level=0.5 only"] and labels(table) == [("ae",), ("vae",)]
+
+
+# Ranking
+
+
+def two_classifiers(results, values, seed=0, **given):
+    """values: by model, the Frechet distance and the accuracy of the classifier it was measured with."""
+    for model, (value, accuracy) in values.items():
+        results.run(model, seed, metrics={"frechet_distance": measured(value, accuracy=accuracy)}, **given)
+
+
+def test_numbers_of_two_classifiers_are_not_ranked_together(results):
+    two_classifiers(results, {"vae": (3.0, 0.994), "aae": (2.0, 0.994), "gan": (1.0, 0.9935)})
+    ((table,), text) = report(results, improvement="frechet_distance")
+    assert [row.labels[0] for row in table.rows if row.cells[0].best] == ["aae"]
+    note = "frechet_distance was measured with feature classifier c0ffee (accuracy 0.994), but with feature classifier "
+    assert f"{note}c0ffee (accuracy 0.9935) in gan: only rows" in text
+    (line,) = [line for line in text.split("probability of improvement")[1].splitlines() if line.startswith("| gan")]
+    assert [cell.strip() for cell in line.split("|")[3:-1]] == ["not ranked", "not ranked", ""]
+
+
+def test_ranks_over_data_sets_refuse_two_classifiers(results):
+    for i in range(6):
+        last = 0.9935 if i == 5 else 0.994
+        values = {"vae": (3.0, 0.994), "aae": (2.0, 0.994), "gan": (1.0, last)}
+        two_classifiers(results, values, choices={"dataset": f"set{i}"})
+    _, text = report(results, ranks="frechet_distance")
+    assert "Refused: on set5, rows have different feature classifiers in frechet_distance." in text
+
+
+def test_likelihoods_of_two_kinds_are_neither_ranked_nor_improved_upon(results):
+    for i in range(6):
+        for likelihood, measure in (("bernoulli", "unnormalised"), ("gaussian", "density"), ("laplace", "density")):
+            key = results.KEY | {"measure": measure, "dataset": f"set{i}"}
+            choices = {"likelihood": likelihood, "dataset": f"set{i}"}
+            results.run("vae", metrics={"elbo": -1.0}, likelihood_key=key, choices=choices)
+    _, text = report(results, ranks="elbo", improvement="elbo")
+    assert "Refused: on set0, rows have different likelihoods in elbo." in text
+    (line,) = [line for line in text.split("set0: prob")[1].split("##")[0].splitlines() if line.startswith("| gauss")]
+    assert [cell.strip() for cell in line.split("|")[3:-1]] == ["not ranked", "", "0.50"]
+
+
+def verdicts(results, **test):
+    runs = {"vae": {"model": "vae"}, "gan": {"model": "gan"}}
+    claim = Claim(says="Something", runs=runs, tests=(Comparison(of="gan", expected="below", **test),))
+    return evaluate(load(results.path, ["first"]), {"one": claim})
+
+
+@pytest.mark.parametrize("metric", [None, "interpolation_gap"])
+@pytest.mark.parametrize(("accuracy", "outcome"), [(0.994, "holds"), (0.9935, "n/a")])
+def test_claims_refuse_two_classifiers(results, metric, accuracy, outcome):
+    for seed in range(6):
+        noise = seed / 100
+        results.run("gan", seed, metrics={"frechet_distance": measured(1.0 - noise)})
+        name = metric or "frechet_distance"
+        settings = {"samples": 9} if metric else {}  # two metrics need not have these in common
+        results.run("vae", seed, metrics={name: measured(2.0 + noise, accuracy=accuracy, **settings)})
+    (found,) = verdicts(results, metric="frechet_distance", against="vae", against_metric=metric)
+    assert found.outcome == outcome
+    assert (outcome == "n/a") == any("different feature classifiers" in remark for remark in found.remarks)
+
+
+def test_claims_refuse_two_classifiers_of_one_run(results):
+    for seed in range(6):
+        metrics = {"frechet_distance": measured(1.0), "interpolation_gap": measured(2.0, accuracy=0.9935)}
+        results.run("gan", seed, metrics=metrics)
+    (found,) = verdicts(results, metric="frechet_distance", against_metric="interpolation_gap")
+    assert found.outcome == "n/a" and "different feature classifiers" in found.remarks[-1]
+
+
+def test_labels_of_close_numbers_differ(results):
+    for i, lr in enumerate((0.1234567, 0.12345678)):
+        results.run("ae", metrics={"knn_accuracy": 0.5 + i / 10}, settings={"optimizer.lr": lr})
+    ((table,), _) = report(results)
+    assert labels(table) == [("0.1234567",), ("0.12345678",)]
+
+
+# Sweeps in one file
+
+
+def test_an_exported_sweep_makes_the_same_tables(results):
+    for model in ("ae", "vae"):
+        for seed in (0, 1):
+            results.run(model, seed, metrics={"knn_accuracy": 0.9 + seed / 7, "elbo": -1 / 3})
+    _, text = report(results)
+    path, count = export(results.path, ["first"], results.path / "committed" / "first")
+    assert count == 4 and [p.name for p in path.parent.iterdir()] == ["records.jsonl"]
+    write(results.path / "committed", ["first"], Console(file=io.StringIO()), figures=False)
+    assert (path.parent / "report" / "table.md").read_text() == text
+
+
+def test_only_some_runs_are_exported(results):
+    two_folders(results)
+    results.run("vae", metrics={"knn_accuracy": 0.9})
+    path, count = export(results.path, ["first", "second"], results.path / "ae.jsonl", only={"model": "ae"})
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert count == 4 and sorted((r["data"]["fingerprint"], r["seed"]) for r in found) == [
+        ("aaaaaaaa01", 0), ("aaaaaaaa01", 1), ("bbbbbbbb02", 0), ("bbbbbbbb02", 1),
+    ]  # fmt: skip
+    (results.path / "joined").mkdir()
+    path.rename(results.path / "joined" / "records.jsonl")
+    assert len(report(results, "joined")[0]) == 2, "two records of one id and seed are both there"

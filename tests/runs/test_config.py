@@ -1,0 +1,250 @@
+"""Every setting has an effect, or is refused: every key of every option, changed once."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pytest
+import torch
+import yaml
+
+from bench.core import InputError, SkipError, UnavailableError
+from bench.data import Batch
+from bench.draws import Draws
+from bench.engine.train import Budget
+from bench.paths import CONF
+from bench.runs.config import HYPERPARAMETERS, Job, build, check, corruption, optimizers
+from bench.runs.store import identity
+from bench.runs.targets import NOT_OPTIONS, _hints, checked, locate
+from tests.conftest import MODELS, SHAPES, config_of, small_data, turns_of
+
+# A command line for each option of each group: the model in it uses the group.
+MODEL_OF = {
+    "likelihood": ("model=vae",),
+    "prior": ("model=aae", "model.latent_dim=2"),
+    "network": ("model=aae",),
+    "noise": ("model=ae",),
+    "optimizer": ("model=vae",),
+    "budget": ("model=vae",),
+    "adversarial": ("model=gan",),
+}
+OPTIONS = {group: sorted(path.stem for path in Path(CONF, group).glob("*.yaml")) for group in MODEL_OF}
+LINES = [("model", (f"model={name}",)) for name in MODELS]
+LINES += [(group, (*MODEL_OF[group], f"{group}={option}")) for group in MODEL_OF for option in OPTIONS[group]]
+LINES += [("adversarial", ("model=gan", f"adversarial.balance={policy}")) for policy in ("every", "accuracy", "margin")]
+LINES += [("adversarial", (f"model={name}",)) for name in ("vae_gan", "vae_features")]
+LINES += [("adversarial", ("model=vae_gan", "adversarial=hinge")), ("network", ("model=vae",))]
+LINES += [("optimizer", ("model=gan",)), ("optimizer", ("model=aae",)), ("budget", ("model=vae", "budget.steps=10"))]
+SMALL = ("network.hidden=4", "model.latent_dim=2", "device=cpu")
+
+
+def line_of(words: tuple[str, ...]) -> tuple[str, ...]:
+    keys = {word.partition("=")[0] for word in words}
+    return (*words, *(word for word in SMALL if word.partition("=")[0] not in keys))
+
+
+def keys_of(group: str, line: tuple[str, ...]) -> dict[str, Any]:
+    """The settings of a group in the configuration of a command line."""
+    return {name: value for name, value in config_of(*line)[group].items() if name not in NOT_OPTIONS}
+
+
+def others(group: str, line: tuple[str, ...], name: str, value: Any) -> Iterator[Any]:
+    """Other values that the type of a setting allows."""
+    if group == "optimizer":
+        hint = HYPERPARAMETERS.get(name, bool)
+    else:
+        hint = _hints(Budget if group == "budget" else locate(group, config_of(*line)[group])).get(name, Any)
+    candidates: list[Any] = [not value] if isinstance(value, bool) else list(_literals(hint))
+    if isinstance(value, list):
+        candidates = [[item / 2 for item in value]]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        candidates += [value + 1, value * 2, value / 2, value / 5, value / 10, value / 50, 0.25, 2.5]
+    elif value is None:
+        candidates += [3]
+    for candidate in candidates:
+        try:
+            checked("", hint, candidate)
+        except InputError:
+            continue
+        if candidate != value and (value, candidate) != ("own", "always"):  # which are the same for most models
+            yield candidate
+
+
+def _literals(hint: Any) -> Iterator[Any]:
+    if get_origin(hint) is Literal:
+        yield from get_args(hint)
+    elif hasattr(hint, "__metadata__") or get_origin(hint) in (Union, types.UnionType):
+        for part in get_args(hint):
+            yield from _literals(part)
+
+
+def changed(line: tuple[str, ...], group: str, name: str, value: Any) -> dict[str, Any]:
+    """The configuration of a command line that also sets group.name."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    override = f"{group}.{name}={text}"
+    if group == "optimizer":  # models take values from it
+        config = config_of(*line, override)
+    else:  # composing takes a while
+        config = config_of(*line)
+        config = config | {group: config[group] | {name: value}}
+    return config | {"overrides": [override]}
+
+
+def name_of(case: Any) -> str:
+    return case if isinstance(case, str) else " ".join(case)
+
+
+@pytest.mark.parametrize(("group", "words"), LINES, ids=name_of)
+def test_a_changed_setting_changes_the_run_or_is_refused_by_name(group, words):
+    line = line_of(words)
+    before = identity(check(config_of(*line)).config, "")
+    for name, value in keys_of(group, line).items():
+        found = list(others(group, line, name, value))
+        assert found, f"no other value of {group}.{name}={value} is known to this test"
+        config = changed(line, group, name, found[0])
+        try:
+            job = check(config, in_sweep=False)
+        except InputError as error:
+            assert f"{group}.{name}" in str(error), error
+        else:
+            assert identity(job.config, "") != before, f"{config['overrides']} has no effect, and nothing says so"
+
+
+@pytest.mark.parametrize(("group", "words"), LINES, ids=name_of)
+def test_every_setting_of_a_run_is_used(group, words):
+    """Some other value of it gives another model, loss, sample, noise, optimizer or number of steps, or is refused."""
+    line = line_of(words)
+    job = check(config_of(*line))
+    before = behaviour(job)
+    for name in job.config[group].keys() & keys_of(group, line).keys():
+        if group == "noise" and words[-1] == "noise=none":
+            continue  # its level is always 0
+        if (value := job.config[group][name]) is None:
+            continue  # as budget.epochs is where budget.steps replaces it
+        assert any(
+            behaviour(check(changed(line, group, name, other))) != before for other in others(group, line, name, value)
+        ), f"{group}.{name} is part of the identity of a run and changes nothing"
+
+
+def behaviour(job: Job) -> list[Any]:
+    """What a job trains with, as far as three batches show; a refusal is one of a kind."""
+    found: list[Any] = [job.budget.plan(1000), job.budget.batch_size]
+    try:
+        model = build(job.config, SHAPES, seed=0, allow=job.settings.allow)
+    except InputError as error:
+        return [str(error)]
+    data = small_data(16)
+    x, label = data.train.x, data.train.label
+    noisy = corruption(job)(x, Draws(0, "noise"))
+    found += [noisy, *model.state_dict().values(), model.phases, model.notes]
+    found += [make([torch.zeros(1, requires_grad=True)]).defaults for make in optimizers(job).values()]
+    for step in (0, 3, 5):
+        batch = Batch(x, noisy, label, example=torch.arange(16), step=torch.tensor(step))
+        for turn in turns_of(model) if model.players else ():
+            losses = model.train().losses(batch, Draws(0, "train", step), turn)
+            found += [value for part in losses for name, value in sorted(part.items())]
+        with torch.no_grad():  # adversaries far from equilibrium too
+            for parameter in model.parameters():
+                parameter.mul_(1.5)
+    prior = getattr(model, "prior", None)
+    for question in (
+        lambda: model.eval().sample(4, Draws(0, "sample"), label[:4]),
+        lambda: model.decode(torch.zeros(4, model.latent_dim), batch).log_prob(x[:4]),
+        lambda: prior and prior.component(prior.sample((16, model.latent_dim), Draws(0, "codes"))),
+    ):
+        try:
+            found.append(question())
+        except (UnavailableError, RuntimeError):  # a conditional model's 16 labels do not fit 4 codes
+            found.append(None)
+    return [item.tolist() if isinstance(item, torch.Tensor) else item for item in found]
+
+
+def test_a_player_has_every_option_that_its_optimizer_has_and_no_other():
+    """Also one that the optimizer group does not set."""
+    line = ("model=aae", "+model.optimizers.discriminator.eps=1e-3")
+    job = check(config_of(*line) | {"overrides": list(line)}, in_sweep=False)
+    found = {player: make([torch.zeros(1, requires_grad=True)]).defaults for player, make in optimizers(job).items()}
+    assert found["discriminator"]["eps"] == 1e-3 and found["generator"]["eps"] == 1e-8
+    line = ("model=aae", "optimizer=sgd", "model.optimizers.discriminator.betas=[0.3,0.9]")
+    with pytest.raises(InputError, match=r"discriminator\.betas.* has no effect: SGD has no betas"):
+        check(config_of(*line) | {"overrides": list(line)}, in_sweep=False)
+    assert "betas" not in check(config_of("model=aae", "optimizer=sgd")).config["model"]["optimizers"]["discriminator"]
+
+
+def of_command(*words: str, in_sweep: bool = True) -> Job:
+    return check(config_of(*words) | {"overrides": list(words)}, in_sweep)
+
+
+def test_a_rate_that_does_not_reach_every_player_is_said_and_does_not_stop():
+    (line,) = of_command("model=aae", "optimizer.lr=0.01", in_sweep=False).warnings
+    assert "optimizer.lr=0.01" in line and "generator" in line and "model.optimizers" in line
+    assert "discriminator" not in line
+    assert of_command("model=vae", "optimizer.lr=0.01").warnings == ()
+    job = of_command("model=gan", "optimizer.lr=0.01")  # it reaches nobody
+    assert job.warnings == () and "optimizer.lr=0.01 has no effect" in job.ignored[0]
+    assert identity(job.config, "") == identity(check(config_of("model=gan")).config, "")
+    with pytest.raises(InputError, match="discriminator, generator"):
+        of_command("model=gan", "optimizer.lr=0.01", in_sweep=False)
+    (line,) = of_command("model=aae", "optimizer=sgd").warnings
+    assert line.startswith("optimizer=sgd: lr does not reach generator")
+
+
+def test_a_default_without_effect_is_never_an_error():
+    for name in MODELS:
+        config = config_of(*line_of((f"model={name}",))) | {"overrides": [f"model={name}"]}
+        assert check(config, in_sweep=False).ignored == ()
+
+
+def test_in_a_sweep_a_setting_without_effect_is_named_and_the_run_is_that_without_it():
+    every = of_command("model=gan", "adversarial.balance=every", "adversarial.every=3")
+    margin = of_command("model=gan", "adversarial.balance=margin", "adversarial.every=3")
+    assert every.ignored == () and every.config["adversarial"]["every"] == 3
+    assert margin.ignored == ("adversarial.every=3 has no effect: adversarial.balance=margin does not use it",)
+    assert margin.config == of_command("model=gan", "adversarial.balance=margin").config
+
+
+def test_an_unused_group_is_named_by_its_settings_and_alone_by_its_choice():
+    words = ("model=gan", "likelihood=gaussian", "likelihood.sigma=2")
+    assert of_command(*words).ignored == ("likelihood.sigma=2 has no effect: model=gan does not use it",)
+    alone = of_command(*words, in_sweep=False).ignored
+    assert alone[0] == "likelihood=gaussian has no effect: model=gan does not use it" and len(alone) == 2
+
+
+@pytest.mark.parametrize("group", [None, "paths", "tracking", "metrics", "budget"])
+def test_a_key_that_nothing_reads_is_refused(group):
+    config = config_of("model=vae")
+    wrong = config | ({"seed": 3} if group is None else {group: config[group] | {"seed": 3}})
+    with pytest.raises(InputError, match="seed"):
+        check(wrong)
+
+
+@pytest.mark.parametrize(
+    ("choice", "folder"),
+    [("sub/mine", "sub_mine"), ("../../x", "_.._x"), ("my model", "my_model"), ("v1.2", "v1.2"), (".hidden", "hidden")],
+)
+def test_the_name_of_a_run_is_one_plain_folder_name(choice, folder):
+    config = config_of("model=pca")
+    job = check(config | {"choices": config["choices"] | {"model": choice}})
+    assert job.name == f"{folder}-digits" and job.choices["model"] == choice
+
+
+def test_own_balance_is_what_the_model_makes_of_it():
+    """Two names of one game are one run."""
+    for name in ("gan", "aae", "manifold_gan", "vae_features"):
+        line = line_of((f"model={name}",))
+        assert check(config_of(*line)).config == check(changed(line, "adversarial", "balance", "always")).config
+    line = line_of(("model=vae_gan",))
+    own, margin = check(config_of(*line)), check(changed(line, "adversarial", "balance", "margin"))
+    assert own.config["adversarial"] == margin.config["adversarial"] | {"balance": "own"}
+    with pytest.raises(SkipError):
+        build(check(config_of("model=gan", "adversarial=hinge", "adversarial.balance=margin")).config, SHAPES, 0)
+
+
+def test_every_option_of_every_model_is_written_in_its_yaml():
+    """Or it could be set by + only, and no table would show it."""
+    for name, path in ((p.stem, p) for p in Path(CONF, "model").glob("*.yaml")):
+        written = yaml.safe_load(path.read_text())
+        assert keys_of("model", line_of((f"model={name}",))).keys() == written.keys() - {*NOT_OPTIONS, "defaults"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -82,7 +83,11 @@ class OnDisk:
 
     def __getitem__(self, rows: Any) -> Tensor:
         rows = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
-        return torch.from_numpy(np.take(self.file, self.index[rows], axis=0)).to(self.device)
+        images = torch.from_numpy(np.take(np.asarray(self.file), self.index[rows], axis=0)).to(self.device)
+        if isinstance(self.file, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            # What was read stays in the system's cache of files, but is no longer counted as this process's memory.
+            self.file._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+        return images
 
     def rows(self, index: Any) -> OnDisk:
         """The images at index, still on disk."""

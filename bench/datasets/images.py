@@ -202,7 +202,7 @@ def _stored_range(root: str, ends: list[tuple[float, float, float]]) -> Range:
                 f"{root} has pictures with values from {low:g} to {high:g}, in files that can hold {white:g}: set "
                 f"dataset.range=[0,{high:g}] if {high:g} is white, or dataset.range=[0,{white:g}] if they are dark"
             )
-    return (0.0, ends[0][0]) if len(ends) == 1 else BYTES
+    return (0.0, float(ends[0][0])) if len(ends) == 1 else BYTES
 
 
 def _warnings(listing: Listing, files: list[str], answer: dict[str, Any], background: str) -> list[str]:

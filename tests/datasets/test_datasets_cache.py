@@ -19,6 +19,7 @@ from bench.core import InputError
 from bench.data import OnDisk
 from bench.datasets import cache, decoding, images, load, prepare
 from bench.datasets.cache import kept, mapped, write_rows
+from bench.draws import Draws
 from bench.engine.train import Budget
 from tests.conftest import job_of, stack_of, trained
 
@@ -250,23 +251,35 @@ def test_training_from_disk_has_the_losses_of_training_from_memory(picture_folde
     assert losses[0] == losses[1]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="anonymous memory is read from /proc")
+def test_pca_is_fitted_to_images_on_disk_too(picture_folder, tmp_path, monkeypatch):
+    job = job_of("model=pca", "model.latent_dim=1")
+    means = []
+    for most in (images.IN_MEMORY, 0):
+        monkeypatch.setattr(images, "IN_MEMORY", most)
+        data = prepare(read(picture_folder, tmp_path / "cache"))
+        model = stack_of(job, shapes=data.shapes).model
+        model.fit(data, Draws(0))
+        means.append(model.mean)
+    assert torch.equal(*means)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
 def test_a_large_folder_is_decoded_and_read_in_little_memory(tmp_path, monkeypatch):
-    """200 MB of pixels; memory-mapped pages of a file are the system's to take back, and do not count."""
+    """200 MB of pixels, of which at most a part is in this process at any time, mapped or not."""
     monkeypatch.setattr(images, "IN_MEMORY", 2**20)
     side, count = 1024, 64
     for i in range(count):
         Image.new("RGB", (side, side), (255, 4 * i, 0)).save(tmp_path / f"{i:02}.png", compress_level=1)
 
-    def anonymous() -> int:
+    def resident() -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
-    is_over, most, before = threading.Event(), [0], anonymous()
+    is_over, most, before = threading.Event(), [0], resident()
 
     def watch() -> None:
         while not is_over.wait(0.005):
-            most[0] = max(most[0], anonymous())
+            most[0] = max(most[0], resident())
 
     watcher = threading.Thread(target=watch)
     watcher.start()

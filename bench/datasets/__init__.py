@@ -49,8 +49,8 @@ def _load(options_json: str, device: str, cache: Path | None, files: tuple[Any, 
     own = _parameters(read)
     common = {key: options[key] for key in (_parameters(prepare) - own) & options.keys()}
     elsewhere = (common.keys() | {"name"}) - own
-    kept = {"cache": cache} if "cache" in own else {}
-    source = _call(read, **{key: value for key, value in options.items() if key not in elsewhere}, **kept)
+    place = {"cache": cache} if "cache" in own else {}
+    source = _call(read, **{key: value for key, value in options.items() if key not in elsewhere}, **place)
     data = _call(prepare, source=source, **common)
     moved = {name: getattr(data, name).map(lambda part: part.to(device)) for name in ("train", "validation", "test")}
     return replace(data, **moved)

@@ -75,7 +75,9 @@ def find(root: str) -> Listing:
     _check_classes(root, found)
     beside = {folder: sum(1 for _ in walk(root, f"{folder}/")) for folder in folders if folder not in named}
     warnings = [f"{folder}/ is no split and was not read: {count} files" for folder, count in beside.items() if count]
-    if loose := _parted(files)[0]:
+    loose, others = _parted(files)
+    unread.update(others)
+    if loose:
         warnings.append(f"{len(loose)} pictures outside {_listed(named)} were not read: {loose[0]}, ...")
     return Listing(True, {named[folder]: split for folder, split in found.items()}, unread, warnings)
 

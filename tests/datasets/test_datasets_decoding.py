@@ -167,6 +167,31 @@ def test_white_that_is_stored_as_0_is_white(tmp_path):
     assert values(tmp_path) == {round(40_000 / 257)}
 
 
+def tiff_of_12_bits(value: int) -> bytes:
+    """4 x 4 pixels of one value, two in three bytes."""
+    body = bytes([value >> 4, (value & 15) << 4 | value >> 8, value & 255]) * 8
+    entries = [(256, 4), (257, 4), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 4), (279, len(body))]
+    directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, number, 0) for tag, number in entries)
+    header = b"II*\0" + struct.pack("<I", 8 + len(body))
+    return header + body + struct.pack("<H", len(entries)) + directory + bytes(4)
+
+
+def test_12_bits_reach_up_to_4095(tmp_path):
+    for i in range(12):
+        (tmp_path / f"{i:02}.tif").write_bytes(tiff_of_12_bits(3000))
+    assert values(tmp_path) == {round(3000 / 4095 * 255)}
+
+
+def test_signed_counts_of_an_instrument_have_no_known_range(tmp_path):
+    cards = ("SIMPLE  = T", "BITPIX  = 16", "NAXIS   = 2", "NAXIS1  = 4", "NAXIS2  = 4", "END")
+    header = "".join(card.ljust(80) for card in cards).ljust(2880).encode()
+    for i in range(12):
+        (tmp_path / f"{i:02}.fits").write_bytes(header + np.full(1440, 300, ">i2").tobytes())
+    with pytest.raises(InputError, match=r"00\.fits has values from 300 to 300 of more than 8 bits"):
+        images(str(tmp_path), size=4)
+    assert values(tmp_path, range=(-200, 800)) == {128}
+
+
 def test_colour_becomes_grey_and_grey_becomes_colour(tmp_path):
     saved(tmp_path, Image.new("RGB", (4, 4), (0, 0, 255)))
     assert values(tmp_path, channels=1) == {29}  # ITU-R 601-2 luma

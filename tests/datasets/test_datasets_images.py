@@ -178,9 +178,11 @@ def test_hidden_files_and_what_macos_packs_along_are_no_part_of_a_folder(picture
 def test_what_lies_beside_the_split_folders_is_said(picture_folder):
     draw(picture_folder / "unlabelled", 7)
     draw(picture_folder, 2)
+    (picture_folder / "labels.csv").touch()
     assert images(str(picture_folder), size=4).warnings == (
         "unlabelled/ is no split and was not read: 7 files",
         "2 pictures outside test/ and train/ were not read: 000.png, ...",
+        "1 of 85 files were not read: 1 .csv",
     )
 
 

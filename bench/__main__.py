@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench.paths import CONF
 from bench.runs.store import ELSEWHERE
 
+PATHS = {"paths": ("results", "cache"), "dataset": ("root", "path")}  # the settings that are paths
 OUTCOMES = "BENCH_OUTCOMES"  # the folder in which each job leaves its outcome, in whatever process a launcher runs it
 
 
@@ -67,7 +68,8 @@ def values_of(config: DictConfig) -> dict[str, Any]:
         raise InputError(f"{min(added)} cannot be set: choose an option by its group, as in model=vae")
     overrides = list(hydra_config.overrides.task)
     swept = {name.lstrip("+") for name in hydra_config.sweeper.get("params") or {}}
-    if ignored := sorted(swept - {word.lstrip("+").partition("=")[0] for word in overrides}):
+    # The command line's own experiment= replaces a sweep over experiments.
+    if ignored := sorted(swept - ({word.lstrip("+").partition("=")[0] for word in overrides} - {"experiment"})):
         raise InputError(
             f"this experiment sweeps {', '.join(ignored)}, and here it would run one job of that sweep: "
             "add -m, and name experiments only as experiment=a,b"
@@ -77,10 +79,10 @@ def values_of(config: DictConfig) -> dict[str, Any]:
         sources = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
         values["allow"] += targets_of(Path(source) for source in sources if source != CONF)
     start = Path(hydra_config.runtime.cwd)
-    if Path.cwd() != start:  # hydra.job.chdir
-        for group, keys in {"paths": ("results", "cache"), "dataset": ("root", "path")}.items():
-            found = {key: value for key in keys if (value := values[group].get(key))}
-            values[group] |= {key: str(start / Path(value).expanduser()) for key, value in found.items()}
+    if Path.cwd() != start:  # under hydra.job.chdir=true
+        for group, keys in PATHS.items():
+            for key in [key for key in keys if values[group].get(key)]:
+                values[group][key] = str(start / Path(values[group][key]).expanduser())
     return values
 
 

@@ -82,7 +82,7 @@ class OnDisk:
 
     def __getitem__(self, rows: Any) -> Tensor:
         rows = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
-        return torch.from_numpy(np.array(self.file[self.index[rows]])).to(self.device)
+        return torch.from_numpy(np.take(self.file, self.index[rows], axis=0)).to(self.device)
 
     def rows(self, index: Any) -> OnDisk:
         """The images at index, still on disk."""
@@ -100,7 +100,7 @@ class OnDisk:
         return self.to("cpu")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # caches know it by identity
 class Data:
     """A data set as it is trained and tested on: split, checked, and binarised where that is done once.
 
@@ -120,8 +120,9 @@ class Data:
     range: tuple[float, float] = (0, 255)  # the stored values that are black and white: 0 and 1 in what a model sees
     warnings: tuple[str, ...] = ()  # a line each: what was not read, and what is odd about the data
 
-    def observe(self, x: Tensor, draws: Draws) -> Tensor:
+    def observe(self, x: Tensor | OnDisk, draws: Draws) -> Tensor:
         """Stored images to what a model sees: float in [0, 1], [B, C, H, W]."""
+        x = x[:] if isinstance(x, OnDisk) else x
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         if self.binarize == "dynamic":
             return (draws.uniform("binarize", x.shape) < x).to(x.dtype)

@@ -127,13 +127,15 @@ def _split(
 
 def _layout(name: str, x: np.ndarray, channels: Literal["first", "last"] | None) -> np.ndarray:
     """[N, C, H, W]."""
+    if channels is not None and x.ndim != 4:
+        raise InputError(f"dataset.channels={channels} has no effect: {name} has shape {x.shape}; leave it out")
     if x.ndim == 2 and (side := math.isqrt(x.shape[1])) ** 2 == x.shape[1]:
         return x.reshape(len(x), 1, side, side)
     if x.ndim == 3:
         return x[:, np.newaxis]
     if x.ndim == 4:
         fits = {where: x.shape[axis] in CHANNELS for where, axis in (("first", 1), ("last", 3))}
-        if channels is None and all(fits.values()):
+        if channels is None and all(fits.values()) and max(x.shape[1:]) > 1:
             raise InputError(
                 f"{name} has shape {x.shape}, whose channels may be first or last: set dataset.channels=first or last"
             )

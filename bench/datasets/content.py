@@ -10,7 +10,7 @@ from bench.core import InputError
 from bench.data import OnDisk, Split
 from bench.datasets.ranges import Images, chunks
 
-NEIGHBOURS = 5  # that precision, coverage and their like look at around each test image
+NEIGHBOURS = 5  # of each test image, in precision, coverage and similar metrics
 
 
 def row_hashes(x: Images) -> np.ndarray:
@@ -26,7 +26,7 @@ def row_hashes(x: Images) -> np.ndarray:
 
 
 def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray]) -> str:
-    """16 hexadecimal digits that every pixel, label, factor and group decides, in their order, and nothing else.
+    """16 hexadecimal digits: a hash of every pixel, label, factor and group of every split, in order.
 
     splits: in the form that `prepare` gives them, so that it does not matter how they were stored.
     """
@@ -44,9 +44,9 @@ def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray]) -> str:
 
 
 def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: int) -> list[str]:
-    """A line for each thing that makes numbers doubtful. hashes: [N] of each split's images.
+    """A line for each thing that makes metrics doubtful. hashes: [N] of each split's images.
 
-    Raises InputError if all training images are the same. Constant images are not looked for on disk.
+    Constant images are counted in memory only. Raises InputError if all training images are the same.
     """
     train, validation, test = (hashes[name] for name in ("train", "validation", "test"))
     if len(np.unique(train)) == 1:
@@ -63,14 +63,14 @@ def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: i
     note(int(np.isin(validation, train).sum()), "validation", "are training images too")
     note(int(np.isin(test, validation).sum()), "test", "are validation images too")
     for name, split in splits.items():
-        note(_constant(split.x), name, "are of one value all over")
+        note(_constant(split.x), name, "are constant")
     if distinct <= NEIGHBOURS:
         lines.append(
-            f"there are {distinct} different test images: precision, coverage and their like look at {NEIGHBOURS} "
-            "neighbours of each"
+            f"there are only {distinct} different test images: precision, coverage and similar metrics need more than "
+            f"{NEIGHBOURS}"
         )
     if classes == 1:
-        lines.append("all labels are the same: nothing that compares classes says anything")
+        lines.append("all labels are the same: metrics that compare classes mean nothing")
     elif classes:
         members = np.bincount(np.asarray(splits["train"].label), minlength=classes)
         for count, text in ((0, "no training images"), (1, "one training image each")):

@@ -10,13 +10,13 @@ import numpy as np
 
 from bench.core import InputError
 
-FEW = 5  # values that a message shows
+FEW = 5  # how many values a message lists
 
 
 def flat(name: str, values: Any, count: int) -> np.ndarray:
-    """[N] integers or strings, which sort as a person sorts them, of one label for each image.
+    """Labels or groups as [N] integers or strings, one for each image.
 
-    Read are integers, booleans, whole floats and strings, [N] or [N, 1], and one-hot rows [N, K]. Strings that are all
+    Accepts integers, booleans, whole floats and strings, [N] or [N, 1], and one-hot rows [N, K]. Strings that are all
     whole numbers become integers, so that 10 comes after 9. Raises InputError for anything else.
     """
     y = np.asarray(values)
@@ -31,8 +31,9 @@ def flat(name: str, values: Any, count: int) -> np.ndarray:
     if y.dtype.kind in "iu":
         return y
     if y.dtype.kind == "f":
-        if not np.array_equal(y, np.rint(y)) or not np.isfinite(y).all():
-            raise InputError(f"{name} holds values that are not whole numbers: expected classes, by number or by name")
+        y = y.astype(np.float64)
+        if not np.array_equal(y, np.rint(y)) or np.abs(y).max(initial=0) >= 2**53:
+            raise InputError(f"{name} holds values that are not whole numbers: expected whole numbers or strings")
         return y.astype(np.int64)
     if y.dtype.kind in "SUO":
         return _texts(name, y)
@@ -56,35 +57,37 @@ def _texts(name: str, y: np.ndarray) -> np.ndarray:
         raise InputError(
             f"{name} mixes {', '.join(sorted(kind.__name__ for kind in kinds))}: expected one kind of label"
         )
-    text = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y.astype(str)
+    text = np.char.decode(y, "utf-8", "backslashreplace") if y.dtype.kind == "S" else y.astype(str)
     try:
         number = text.astype(np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         return text
     return number if np.array_equal(number.astype(str), text) else text
 
 
-def numbered(names: Sequence[str], labels: Sequence[np.ndarray | None], classes: Sequence[Any] | None) -> Any:
-    """The labels [N] of the splits as class numbers, int64, and how many classes there are.
+def alike(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All parts as strings if one of them is: a split may hold only those names that look like numbers."""
+    has_text = any(part.dtype.kind == "U" for part in parts.values())
+    return {name: part.astype(str) for name, part in parts.items()} if has_text else parts
 
-    The classes are the sorted values of the first split, which is train, or those given. Raises InputError if another
-    split has a label that is none of them.
+
+def numbered(labels: dict[str, np.ndarray], classes: Sequence[Any] | None) -> tuple[dict[str, np.ndarray], int]:
+    """The labels [N] of each split as class numbers, int64, and how many classes there are.
+
+    The classes are those given, or the sorted labels of train. Raises InputError for a label that is none of them.
     """
-    if labels[0] is None:
-        return list(labels), 0
-    known = np.unique(labels[0] if classes is None else np.asarray(classes))
-    for name, y in zip(names, labels, strict=True):
-        if y is None:
-            continue
-        comparable = (y.dtype.kind == "U") == (known.dtype.kind == "U")
-        strange = ~np.isin(y, known) if comparable else np.ones(len(y), bool)
+    given = {} if classes is None else {"classes": flat("classes", classes, len(classes))}
+    labels = alike(labels | given)
+    known = np.unique(labels.pop("classes", labels["train"]))
+    for name, y in labels.items():
+        strange = ~np.isin(y, known)
         if strange.any():
-            where = f"{names[0]} has not" if classes is None else "are none of the classes"
+            where = "y_train has not" if classes is None else "are none of the classes"
             raise InputError(
-                f"{name} has {strange.sum()} labels that {where}: {listed(np.unique(y[strange]))}; expected "
+                f"y_{name} has {strange.sum()} labels that {where}: {listed(np.unique(y[strange]))}; expected "
                 f"{listed(known)}: leave these examples out, or give training examples of these classes"
             )
-    return [None if y is None else np.searchsorted(known, y).astype(np.int64) for y in labels], len(known)
+    return {name: np.searchsorted(known, y).astype(np.int64) for name, y in labels.items()}, len(known)
 
 
 def listed(values: np.ndarray) -> str:

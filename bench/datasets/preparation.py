@@ -27,7 +27,7 @@ from bench.datasets.ranges import (
     grey_levels_of,
     to_pixels,
 )
-from bench.datasets.source import MINIMUM, Seed, Source, set_apart
+from bench.datasets.source import MINIMUM, Seed, Source, limited, set_apart
 from bench.draws import Draws
 
 Splits = dict[str, Split]
@@ -61,7 +61,7 @@ def prepare(
     _check_modes(source, splits["train"].x.shape[1:])
     splits = _known(splits)
     if limit is not None:
-        splits = {name: split.rows(_first(split, limit)) for name, split in splits.items()}
+        splits = {name: limited(split, limit) for name, split in splits.items()}
     for name, split in splits.items():
         if len(split.x) < MINIMUM[name]:
             raise InputError(f"x_{name} has {len(split.x)} images: expected at least {MINIMUM[name]}")
@@ -205,18 +205,6 @@ def _check_modes(source: Source, image: tuple[int, ...]) -> None:
         raise InputError(f"modes must be finite, and mode_sigma={sigma} finite and over 0")
 
 
-def _first(split: Split, limit: int) -> np.ndarray:
-    """The rows of the first `limit` examples of each class, or of all without labels, in the split's order."""
-    if split.label is None:
-        return np.arange(min(limit, len(split.x)))
-    _, numbers = np.unique(split.label, return_inverse=True)
-    order = np.argsort(numbers, kind="stable")
-    starts = np.searchsorted(numbers[order], np.arange(numbers.max() + 1))
-    place = np.empty(len(order), int)  # of each example within its class
-    place[order] = np.arange(len(order)) - starts[numbers[order]]
-    return np.flatnonzero(place < limit)
-
-
 def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range) -> tuple[Range, list[str]]:
     """The range of the stored values, which holds for all splits, and a line if it is doubtful."""
     x = splits["train"].x
@@ -259,15 +247,17 @@ def _check_grid(splits: Splits, grey_levels: int) -> None:
 
 def _numbered(splits: Splits, classes: Any) -> tuple[Splits, int]:
     """Class numbers and group numbers in place of their names, and how many classes there are."""
-    names = [f"y_{name}" for name in splits]
-    numbers, count = labels.numbered(names, [split.label for split in splits.values()], classes)
-    splits = {name: split._replace(label=y) for (name, split), y in zip(splits.items(), numbers, strict=True)}
-    groups = {name: split.group for name, split in splits.items() if split.group is not None}
-    if groups:
-        labels.check_disjoint(groups)
-        values = np.unique(np.concatenate(list(groups.values())))
-        splits |= {name: splits[name]._replace(group=np.searchsorted(values, group)) for name, group in groups.items()}
-    return splits, count
+    classified = {name: split.label for name, split in splits.items() if split.label is not None}
+    numbers, count = labels.numbered(classified, classes) if classified else ({}, 0)
+    groups = labels.alike({name: split.group for name, split in splits.items() if split.group is not None})
+    labels.check_disjoint(groups)
+    values = np.unique(np.concatenate(list(groups.values()))) if groups else None
+    return {
+        name: split._replace(
+            label=numbers.get(name), group=None if values is None else np.searchsorted(values, groups[name])
+        )
+        for name, split in splits.items()
+    }, count
 
 
 def _tensor(part: np.ndarray | OnDisk) -> Tensor | OnDisk:

@@ -15,7 +15,7 @@ Range = tuple[float, float]
 UNIT, BYTES = (0.0, 1.0), (0.0, 255.0)
 ROUNDING = 3e-7  # of float32 in [0, 1]: a value this near to a level of 8 bits is that level
 CHUNK = 2**22  # numbers that are converted at once, so that float64 copies stay small
-HALF = 127  # what is said to be 8 bits wide must use more than half of them
+HALF = 127  # values that are taken for 8 bits must reach beyond half of them
 
 
 def chunks(x: Images) -> Iterator[tuple[int, np.ndarray]]:
@@ -35,7 +35,7 @@ def extremes(x: Images) -> tuple[np.ndarray, np.ndarray]:
 
 
 def grey_levels_of(x: Images, ends: Range) -> int:
-    """As many as there are whole numbers in the range, where all values of x are whole; else those of 8 bits."""
+    """The whole numbers of the range, if x holds nothing else; otherwise 256."""
     is_float = not isinstance(x, OnDisk) and x.dtype.kind == "f"
     if is_float and any(not np.array_equal(part, np.rint(part)) for _, part in chunks(x)):
         return 256
@@ -46,10 +46,12 @@ def grey_levels_of(x: Images, ends: Range) -> int:
 def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Range:
     """The range of the training images x, whose values reach from lowest [N] to highest [N] in each image.
 
-    {0, 1} and [0, 1] are read as they are, [0, 255] and, for floats, [-1, 1] if more than half of it is used. Raises
-    InputError for anything else, which can mean anything.
+    It is {0, 1} or [0, 1]; or, if the values reach beyond its half, [0, 255] or, for floats, [-1, 1]. Raises InputError
+    for anything else, whose meaning cannot be known.
     """
     low, high = float(lowest.min()), float(highest.max())
+    if low == high:
+        raise InputError(f"{name} holds the value {low:g} only: there is nothing to learn")
     if low >= 0 and high <= 1:
         return UNIT
     if x.dtype.kind == "f" and -1 <= low < -0.5 and high <= 1:

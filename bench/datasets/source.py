@@ -54,6 +54,17 @@ def hold_out(whole: Split, **known: Any) -> Source:
     return Source(whole.rows(train), whole.rows(test), **known)
 
 
+def limited(split: Split, limit: int) -> Split:
+    """The first `limit` examples of each class, or of all without labels, in order; label: [N] of one kind."""
+    if split.label is None:
+        return split.rows(slice(limit))
+    _, numbers, members = np.unique(split.label, return_inverse=True, return_counts=True)
+    order = np.argsort(numbers, kind="stable")
+    place = np.empty(len(order), int)  # of each example within its class
+    place[order] = np.arange(len(order)) - np.repeat(np.cumsum(members) - members, members)
+    return split.rows(np.flatnonzero(place < limit))
+
+
 def set_apart(
     count: int, size: int, labels: np.ndarray | None, groups: np.ndarray | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:

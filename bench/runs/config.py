@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
@@ -118,6 +119,7 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
     tracking = checked("tracking", TrackingSettings, config["tracking"])
 
     model = _model_class(config, settings.allow)
+    locate("dataset", config["dataset"], settings.allow)
     effects = Effects(dict.fromkeys(_unused(model), f"model={config['choices']['model']} does not use it"))
     groups: dict[str, Any] = {group: None if group in effects.groups else dict(config[group]) for group in IDENTITY}
     choices = {group: None if group in effects.groups else config["choices"][group] for group in IDENTITY}
@@ -227,7 +229,6 @@ def _check_options(
             options["balance"] = "own" if policy == "margin" else policy  # whether a margin applies depends on the loss
         for name, condition in unused_options(group, options, target).items():
             effects.unused[f"{group}.{name}"] = f"{condition or f'{group}={choices[group]}'} does not use it"
-    locate("dataset", groups["dataset"], allow)
     unused_by_model = [setting for setting in model.unused_settings if groups[setting.partition(".")[0]] is not None]
     effects.unused |= dict.fromkeys(unused_by_model, f"model={choices['model']} does not use it")
     for setting in effects.unused:
@@ -291,6 +292,7 @@ def _check_optimizers(groups: dict[str, Any], model: type[Model], allow: Sequenc
     groups["model"]["optimizers"] = used
 
 
+@functools.cache
 def _optimizer_options() -> set[str]:
     """Every option of every optimizer in torch: a model may set some that the chosen one lacks, but no others."""
     kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]

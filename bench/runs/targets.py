@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +39,7 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{group}._target_={name!r} cannot be imported: {error}") from error
-    is_defined_there = getattr(found, "__module__", "").partition(".")[0] == name.partition(".")[0]
+    is_defined_there = str(getattr(found, "__module__", None)).partition(".")[0] == name.partition(".")[0]
     if not (inspect.isclass(found) or inspect.isfunction(found)) or not is_defined_there:
         raise InputError(f"{group}._target_={name!r} is not a class or function that this package defines")
     return found
@@ -78,7 +79,7 @@ def checked(where: str, annotation: Any, value: Any) -> Any:
         key = ".".join(filter(None, [where, unknown[0]]))
         raise InputError(f"{key} is not an option: there are {list(fields)}")
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        return _adapter(annotation).validate_python(value)
     except ValidationError as error:
         first, *others = error.errors()
         # A dataclass's field and indices locate the value. The other words are pydantic's, for the members of a union.
@@ -88,6 +89,10 @@ def checked(where: str, annotation: Any, value: Any) -> Any:
         raise InputError(f"{key}={first['input']!r}: {', or '.join(dict.fromkeys(messages))}") from error
 
 
+_adapter = functools.cache(TypeAdapter)  # building one takes a millisecond
+
+
+@functools.cache
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(target.__init__ if isinstance(target, type) else target, include_extras=True)  # type: ignore[misc]
 

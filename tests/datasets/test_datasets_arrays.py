@@ -33,6 +33,7 @@ def renamed(content: dict[str, np.ndarray], images: str, labels: str) -> dict[st
         ((14, 36), (1, 6, 6), None),
         ((14, 1, 6, 4), (1, 6, 4), None),
         ((14, 3, 6, 4), (3, 6, 4), None),
+        ((14, 1, 1, 1), (1, 1, 1), None),
         ((14, 6, 4, 1), (1, 6, 4), (0, 3, 1, 2)),
         ((14, 6, 4, 3), (3, 6, 4), (0, 3, 1, 2)),
     ],
@@ -60,6 +61,9 @@ def test_channels_that_are_not_where_they_are_said_to_be_are_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"dataset\.channels=first: .*x_train has shape \(8, 6, 4, 3\); expected 1 or 3"
     ):
+        arrays(path, channels="first")
+    path = saved(tmp_path, {"x_train": np.zeros((8, 6, 4)), "x_test": np.zeros((8, 6, 4))})
+    with pytest.raises(InputError, match=r"dataset\.channels=first has no effect: .*x_train has shape \(8, 6, 4\)"):
         arrays(path, channels="first")
 
 
@@ -118,9 +122,13 @@ def test_medmnist_as_it_is_published(tmp_path):
 
 
 @pytest.mark.parametrize(("images", "labels"), [("x", "y"), ("X", "y"), ("images", "labels"), ("data", "target")])
-def test_a_set_without_a_test_set_holds_a_fifth_out(tmp_path, images, labels):
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_a_set_without_a_test_set_holds_a_fifth_out(tmp_path, images, labels, kind):
     x, y = pixels(60, 6, 4), np.array(["a", "b"] * 30)
-    source = arrays(saved(tmp_path, {images: x, labels: y}))
+    if kind == "npy":
+        np.save(tmp_path / f"{images}.npy", x)
+        np.save(tmp_path / f"{labels}.npy", y)
+    source = arrays(saved(tmp_path, {images: x, labels: y}) if kind == "npz" else str(tmp_path))
     assert (len(source.train.x), len(source.test.x)) == (48, 12)
     assert sorted(source.test.label) == ["a"] * 6 + ["b"] * 6
     label_of = {row.tobytes(): label for row, label in zip(x, y, strict=True)}

@@ -35,15 +35,15 @@ OWN = {"x_train": BYTES[:270], "y_train": LABELS[:270], "y_validation": LABELS[2
         (source(replaced({307: BYTES[271]}), **OWN, x_validation=BYTES[270:300]), [
             "1 of 100 test images are validation images too"
         ]),
-        (source(replaced({310: 3, 311: 9})), ["2 of 100 test images are of one value all over"]),
-        (source(BYTES, y=np.zeros(400, int)), ["all labels are the same: nothing that compares classes says anything"]),
+        (source(replaced({310: 3, 311: 9})), ["2 of 100 test images are constant"]),
+        (source(BYTES, y=np.zeros(400, int)), ["all labels are the same: metrics that compare classes mean nothing"]),
         (source(BYTES, y=np.r_[0, 2, np.ones(398, int)]), ["2 of 3 classes have one training image each"]),
         (source(BYTES, y=None, x_test=BYTES[300:304]), [
-            "there are 4 different test images: precision, coverage and their like look at 5 neighbours of each"
+            "there are only 4 different test images: precision, coverage and similar metrics need more than 5"
         ]),
         (source(BYTES, y=None, x_test=BYTES[[300, 301] * 50]), [
             "98 of 100 test images repeat another test image",
-            "there are 2 different test images: precision, coverage and their like look at 5 neighbours of each",
+            "there are only 2 different test images: precision, coverage and similar metrics need more than 5",
         ]),
         (source(BYTES, warnings=("one file was not read",)), ["one file was not read"]),
     ],
@@ -61,6 +61,9 @@ def test_images_of_one_pixel_are_not_called_constant():
 def test_training_images_that_are_all_the_same_are_refused():
     with pytest.raises(InputError, match="all training images are the same: there is nothing to learn"):
         prepare(source(BYTES, x_train=BYTES[[3] * 300]))
+    for value in (0, 7, 255):
+        with pytest.raises(InputError, match=f"x_train holds the value {value} only: there is nothing to learn"):
+            prepare(source(BYTES, x_train=np.full_like(BYTES[:300], value)))
 
 
 def test_hashes_are_those_of_the_rows_wherever_they_lie():

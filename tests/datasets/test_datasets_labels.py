@@ -46,12 +46,21 @@ def test_strings_that_only_look_like_equal_numbers_stay_apart():
     assert data.shapes.classes == 4
 
 
+@pytest.mark.parametrize("names", [["1", "2", "3", "x"], [b"1", b"2", b"3", b"\xff"], ["1", "2", "3", "9" * 30]])
+def test_a_split_that_has_only_the_names_that_are_numbers_is_of_the_same_classes(names):
+    y = np.array(names)[LABELS]
+    few = y[300:][LABELS[300:] < 3]
+    data = prepare(source(y_train=y[:300], x_test=GREY[300:][LABELS[300:] < 3], y_test=few))
+    assert data.shapes.classes == 4 and data.test.label.tolist() == LABELS[300:][LABELS[300:] < 3].tolist()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"y_train": LABELS[:299]}, r"y_train has shape \(299,\), but there are 300 images"),
         ({"y_train": LABELS[:300] + 0.5}, "y_train holds values that are not whole numbers"),
         ({"y_train": np.full(300, np.nan)}, "y_train holds values that are not whole numbers"),
+        ({"y_train": np.full(300, 1e300)}, "y_train holds values that are not whole numbers"),
         ({"y_train": np.tile([[1, 0, 1]], (300, 1))}, r"y_train has shape \(300, 3\), and its rows are not one-hot"),
         ({"y_train": np.zeros((300, 3))}, "its rows are not one-hot"),
         ({"y_train": np.zeros((300, 2, 2))}, r"y_train has shape \(300, 2, 2\)"),
@@ -136,5 +145,10 @@ def test_a_group_on_both_sides_of_ones_own_split_is_refused():
     message = r"dataset\.groups: 2 groups are in both train and test \(66 and 50 examples\): 7, 8; each group must"
     with pytest.raises(InputError, match=message):
         prepare(source(**people))
+    people["group_train"] = people["group_train"].astype(str)
+    with pytest.raises(InputError, match=message):
+        prepare(source(**people))
+    with pytest.raises(InputError, match=message):
+        prepare(source(**people | {"group_test": np.repeat(["7", "8", "a", "b"], 25)}))
     train, validation, test = groups_of(prepare(source(**people | {"group_test": np.repeat([9, 10], 50)})))
     assert train | validation == set(range(9)) and not train & validation and test == {9, 10}

@@ -89,7 +89,7 @@ def test_with_validation_images_of_ones_own_no_option_cuts_others(option):
     ((name, value),) = option.items()
     with pytest.raises(InputError, match=rf"dataset\.{name}={value} has no effect: .* its own validation images"):
         prepare(source(BYTES, **OWN), **option)
-    one, two = (prepare(source(**OWN), split_seed=seed, binarize="static") for seed in (0, 1))
+    one, two = (prepare(source(BYTES, **OWN), split_seed=seed, binarize="static") for seed in (0, 1))
     assert not torch.equal(one.test.x, two.test.x)
 
 
@@ -271,6 +271,7 @@ def test_images_on_disk_are_split_and_read_like_those_in_memory(on_disk):
         assert isinstance(lazy, OnDisk) and lazy.shape == tensor.shape and lazy.dtype == tensor.dtype
         assert torch.equal(lazy[:], tensor) and torch.equal(torch.cat(list(lazy.split(7))), tensor)
         index = torch.tensor([[3, 1, 1], [0, 9, 2]])
+        assert torch.equal(there.observe(lazy, None), here.observe(tensor, None)) and torch.equal(lazy[3], tensor[3])
         assert torch.equal(lazy[index], tensor[index]) and torch.equal(lazy.cpu()[4:6], tensor[4:6])
 
 

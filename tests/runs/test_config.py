@@ -61,7 +61,7 @@ def others(group: str, line: tuple[str, ...], name: str, value: Any) -> Iterator
     if isinstance(value, list):
         candidates = [[item / 2 for item in value]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        candidates += [value + 1, value * 2, value / 2, value / 1000, 0.25, 2.5]
+        candidates += [value + 1, value * 2, value / 2, value / 5, value / 10, value / 50, 0.25, 2.5]
     elif value is None:
         candidates += [3]
     for candidate in candidates:
@@ -130,7 +130,7 @@ def test_every_setting_of_a_run_is_used(group, words):
 
 
 def behaviour(job: Job) -> list[Any]:
-    """What a job trains with, as far as two steps of it show; a refusal is one of a kind."""
+    """What a job trains with, as far as three batches show; a refusal is one of a kind."""
     found: list[Any] = [job.budget.plan(1000), job.budget.batch_size]
     try:
         model = build(job.config, SHAPES, seed=0, allow=job.settings.allow)
@@ -141,11 +141,14 @@ def behaviour(job: Job) -> list[Any]:
     noisy = corruption(job)(x, Draws(0, "noise"))
     found += [noisy, *model.state_dict().values(), model.phases, model.notes]
     found += [make([torch.zeros(1, requires_grad=True)]).defaults for make in optimizers(job).values()]
-    for step in range(2):
+    for step in (0, 3, 5):
         batch = Batch(x, noisy, label, example=torch.arange(16), step=torch.tensor(step))
         for turn in turns_of(model) if model.players else ():
             losses = model.train().losses(batch, Draws(0, "train", step), turn)
             found += [value for part in losses for name, value in sorted(part.items())]
+        with torch.no_grad():  # adversaries far from equilibrium too
+            for parameter in model.parameters():
+                parameter.mul_(1.5)
     prior = getattr(model, "prior", None)
     for question in (
         lambda: model.eval().sample(4, Draws(0, "sample"), label[:4]),
@@ -191,7 +194,8 @@ def test_a_rate_that_does_not_reach_every_player_is_said_and_does_not_stop():
 
 def test_a_default_without_effect_is_never_an_error():
     for name in MODELS:
-        assert of_command(f"model={name}", in_sweep=False).ignored == ()
+        config = config_of(*line_of((f"model={name}",))) | {"overrides": [f"model={name}"]}
+        assert check(config, in_sweep=False).ignored == ()
 
 
 def test_in_a_sweep_a_setting_without_effect_is_named_and_the_run_is_that_without_it():
@@ -230,9 +234,10 @@ def test_the_name_of_a_run_is_one_plain_folder_name(choice, folder):
 def test_own_balance_is_what_the_model_makes_of_it():
     """Two names of one game are one run."""
     for name in ("gan", "aae", "manifold_gan", "vae_features"):
-        own, always = (check(config_of(f"model={name}", *more)) for more in ((), ("adversarial.balance=always",)))
-        assert own.config == always.config
-    own, margin = (check(config_of("model=vae_gan", *more)) for more in ((), ("adversarial.balance=margin",)))
+        line = line_of((f"model={name}",))
+        assert check(config_of(*line)).config == check(changed(line, "adversarial", "balance", "always")).config
+    line = line_of(("model=vae_gan",))
+    own, margin = check(config_of(*line)), check(changed(line, "adversarial", "balance", "margin"))
     assert own.config["adversarial"] == margin.config["adversarial"] | {"balance": "own"}
     with pytest.raises(SkipError):
         build(check(config_of("model=gan", "adversarial=hinge", "adversarial.balance=margin")).config, SHAPES, 0)
@@ -242,4 +247,4 @@ def test_every_option_of_every_model_is_written_in_its_yaml():
     """Or it could be set by + only, and no table would show it."""
     for name, path in ((p.stem, p) for p in Path(CONF, "model").glob("*.yaml")):
         written = yaml.safe_load(path.read_text())
-        assert keys_of("model", (f"model={name}",)).keys() == written.keys() - {*NOT_OPTIONS, "defaults"}
+        assert keys_of("model", line_of((f"model={name}",))).keys() == written.keys() - {*NOT_OPTIONS, "defaults"}

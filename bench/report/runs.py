@@ -12,7 +12,7 @@ from bench.report.comparability import Evaluation, describe_evaluations, evaluat
 from bench.runs import store
 
 Record = dict[str, Any]
-DATA_LOCATION = {"dataset.root", "dataset.path", "dataset.name"}
+DATA_LOCATION = {"dataset.root", "dataset.path", "dataset.prefix", "dataset.name"}
 # Axes that a table has only if choices and settings do not tell runs apart.
 RECORD_AXES = ("schema", "evaluation", "id")
 

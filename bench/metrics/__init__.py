@@ -31,7 +31,7 @@ class Value:
 
 
 class Metric(Protocol):
-    """A function with the `metric` decorator. better: which direction is better; "closest" is to `ideal`; None: neither."""
+    """A function with the `metric` decorator. better: the better direction, "closest" to `ideal`, or None for neither."""
 
     __name__: str
     better: Better | None

@@ -155,7 +155,7 @@ def sap(train_codes: Tensor, train_factors: Tensor, test_codes: Tensor, test_fac
 
 
 def _concentration(importance: np.ndarray) -> np.ndarray:
-    """How concentrated each row of [n, k] is, [n]: 1 - the entropy of its shares to the base k; 0 for a row of zeros."""
+    """The concentration of each row of [n, k], [n]: 1 - the entropy of its shares to the base k; 0 for a row of 0."""
     share = _ratio(importance, importance.sum(1, keepdims=True))
     entropy = entr(share).sum(1) / np.log(max(importance.shape[1], 2))
     return np.where(importance.any(1), 1 - entropy, 0.0)
@@ -216,7 +216,9 @@ def dci_disentanglement(train_codes: Tensor, train_factors: Tensor, test_codes: 
     P_i: shares of latent i's importance for the F factors; H_F: entropy to the base F. The mean is weighted by the
     latent's share of all importance. Importance is that of a random forest on the codes of training images.
     """
-    return disentanglement(_dci(train_codes, train_factors, test_codes, test_factors)[0])
+    importance = _dci(train_codes, train_factors, test_codes, test_factors)[0]
+    check_count(importance.shape[1], 2, "factors that vary", "disentanglement")
+    return disentanglement(importance)
 
 
 @metric(better="higher", ideal=1.0)

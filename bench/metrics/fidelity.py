@@ -49,8 +49,8 @@ def _frechet(one: Tensor, other: Tensor) -> float:
 def frechet_distance(test_features: Tensor, sample_features: Tensor, train_features: Tensor) -> Value:
     """|m - w|^2 + tr(S + T - 2 (S T)^1/2) of the means and covariances of both (Heusel et al. 2017, eq. 6).
 
-    The squared Frechet or 2-Wasserstein distance of Gaussians fitted to them. Covariances are unbiased, but the distance
-    is not: it falls with the number of samples, and so does its floor. The published FID is `fid`.
+    The squared Frechet or 2-Wasserstein distance of Gaussians fitted to them. Covariances are unbiased, the distance is
+    not: it falls with the number of samples, and so does its floor. The published FID is `fid`.
     """
     _check_pairs(test_features, sample_features, "a covariance")
     n = len(sample_features)
@@ -110,7 +110,7 @@ def kernel_distance(test_features: Tensor, sample_features: Tensor, train_featur
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """[len(a), len(b)] float64, from differences: the distance of copies is 0, and the order of rows changes nothing."""
+    """[len(a), len(b)] float64, from differences: copies are exactly 0 apart, and the order of rows changes nothing."""
     return torch.cdist(a.double(), b.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 

@@ -1,7 +1,7 @@
 """What do gradients do?
 
-Gradient norms are means over the first 20 steps, for the player that is updated first: all of an autoencoder or VAE, the
-discriminator of a GAN, the encoder of a VAE/GAN. The other metrics are taken at the trained weights.
+Gradient norms are means over the first 20 steps, for the player that is updated first: all of an autoencoder or VAE,
+the discriminator of a GAN, the encoder of a VAE/GAN. The other metrics are taken at the trained weights.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _as_predicted(step: Any) -> Value:
 
 @metric(better="closest", ideal=1.0)
 def first_order_ratio(small_step: Any) -> Value:
-    """The decrease of the loss in a step of gradient descent, over the decrease that the first-order expansion predicts.
+    """The decrease of the loss in a step of gradient descent, over the one that the first-order expansion predicts.
 
     L(w) - L(w - s g) over s |g|^2, g the gradient of the model's own loss L on test images at the trained weights w
     (Nocedal & Wright 2006, theorem 2.1); s is such that the prediction is |L| / 10,000.
@@ -62,7 +62,7 @@ def first_order_ratio_large(large_step: Any) -> Value:
 def output_signal(output_gradient: Tensor, output_error: Tensor) -> Value:
     """The gradient at the decoder's output relative to the image's error: |d(-log p(x|z)) / d raw| over |x - mean|.
 
-    raw is the likelihood's input, z the posterior mean; both are sums over an image, [S]. It is 1 for a Bernoulli, whose
+    raw is the likelihood's input, z the posterior mean; both are sums over an image, [S]. For a Bernoulli it is 1: the
     logarithm cancels the sigmoid's slope m (1 - m) (Bishop 2006, section 5.2). For a Gaussian of sigma = 1 around a
     sigmoid m it is the mean of m (1 - m) weighted by the error, at most 1/4.
     """

@@ -40,7 +40,7 @@ def nearest_in_blocks(blocks: Iterable[Tensor], test: Tensor, k: int) -> Tensor:
             found = [torch.from_numpy(part) for part in index.kneighbors(test.numpy())]
             distances = torch.cat([distances, found[0].double()], 1)
             rows = torch.cat([rows, start + found[1]], 1)
-            distances, best = distances.sort(1, stable=True)
+            distances, best = distances.sort(dim=1, stable=True)
             distances, rows = distances[:, :k], rows.gather(1, best)[:, :k]
         start += len(block)
     return rows if finite else torch.full((len(test), min(k, start)), -1)
@@ -89,7 +89,9 @@ def check_neighbourhoods(distance: Tensor, points: Tensor, items: str) -> None:
     """Raises if the K-th nearest other, at the distance [N], is a copy for more than the share COPIES of points [N]."""
     copied = int(are_copies(distance, points).sum())
     if copied > COPIES * len(distance):
-        raise UnavailableError(f"{copied} of {len(distance)} {items} have {K} or more copies: their neighbours are arbitrary")
+        raise UnavailableError(
+            f"{copied} of {len(distance)} {items} have {K} or more copies: their neighbours are arbitrary"
+        )
 
 
 # --- the classes of neighbours

@@ -23,8 +23,8 @@ from bench.engine.seeds import Stack
 from bench.engine.train import EARLY_STEPS, check_ownership, train
 from bench.evaluation.evaluate import evaluate, missing, requested
 from bench.evaluation.evidence import images_of
-from bench.evaluation.evidence.densities import Watch
 from bench.evaluation.pictures import pictures
+from bench.evaluation.progress import Progress
 from bench.runs import store, tracking
 from bench.runs.config import Job, build, check, check_combination, corruption, optimizers
 from bench.runs.estimate import estimated_seconds
@@ -85,7 +85,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
         return outcome
     for seed, entry in found.items():
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
-        if not _lacking(job, entry):
+        if not _lacking(job, data, entry):
             continue
         with ExitStack() as locks:
             if not _locked(locks, entry["folder"]):
@@ -221,22 +221,22 @@ def early_gradients(history: list[dict[str, float]]) -> dict[str, float] | None:
     return {end: total / steps for end, total in sums.items()} if steps else None
 
 
-def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any], watch: Watch) -> dict[str, Any]:
+def judge(job: Job, model: Model, data: Data, seed: int, entry: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """The job's metrics of a trained model. entry: its record."""
     facts = {"parameters": entry["parameters"]["total"]} | {key: entry[key] for key in PACE}
     facts |= {f"gradient_norm_{end}": (entry.get("gradient_norms") or {}).get(end) for end in ("first", "last")}
     images = images_of(data, job.cache)
-    return evaluate(model, images, job.metrics, corruption=corruption(job), seed=seed, facts=facts, watch=watch)
+    return evaluate(model, images, job.metrics, corruption=corruption(job), seed=seed, facts=facts, progress=progress)
 
 
-def _lacking(job: Job, found: dict[str, Any]) -> list[str]:
+def _lacking(job: Job, data: Data, found: dict[str, Any]) -> list[str]:
     """The metrics asked for that a finished run's record does not hold, or not in these sizes."""
-    return missing(found["metrics"], job.metrics, job.device) if found["status"] == "ok" else []
+    return missing(found["metrics"], job.metrics, images_of(data, job.cache)) if found["status"] == "ok" else []
 
 
 def add_metrics(job: Job, data: Data, found: dict[str, Any]) -> None:
     """What a finished run's record lacks of the metrics asked for, from its saved weights."""
-    if names := _lacking(job, found):
+    if names := _lacking(job, data, found):
         job = replace(job, metrics=replace(job.metrics, names=names))
         watch = tracking.Terminal(f"{job.name} seed {found['seed']}").watch
         entries = judge(job, restored(found).to(job.device), data, found["seed"], found, watch)

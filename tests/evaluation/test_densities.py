@@ -45,8 +45,8 @@ def simulated(model=None, n=60):
 
 
 def measured(model, data, names=NAMES, **sizes):
-    asked = EvaluationSettings(list(names), [], **(SIZES | sizes))
-    return evaluate(model, images_of(data), asked, corruption=Identity(), seed=0, facts=FACTS)
+    settings = EvaluationSettings(list(names), [], **(SIZES | sizes))
+    return evaluate(model, images_of(data), settings, corruption=Identity(), seed=0, facts=FACTS)
 
 
 def densities(model, data, **sizes):

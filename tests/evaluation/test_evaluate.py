@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from pydoc import locate
 
 import numpy as np
 import pytest
@@ -17,13 +16,12 @@ import bench.metrics.neighbours
 from bench.core import InputError
 from bench.data import Batch, Split
 from bench.evaluation.evaluate import evaluate
-from bench.evaluation.evidence import ASKS, Answers, CorruptedAnswers, Densities
 from bench.evaluation.settings import EvaluationSettings
 from bench.metrics import discover
 from bench.parts.corruptions import Gaussian, Identity, Masking
 from bench.parts.priors import petals
 from bench.runs import store
-from tests.conftest import CACHE, MODELS
+from tests.conftest import CACHE
 from tests.evaluation.answering import SIGMA, Coder, Conditional, Generator, KLAtOneCode, LinearGaussian, digits
 
 ALL = sorted(discover())
@@ -31,14 +29,14 @@ FACTS = {"parameters": 12, "seconds": 1.5, "samples_per_second": 800.0}
 FACTS |= {"gradient_norm_first": 0.5, "gradient_norm_last": 2.0}
 # Of a model or of data without what they ask for.
 SMALL = {"iw_images": 30, "iw_samples": 20, "ais_images": 4, "ais_chains": 2, "ais_temperatures": 10}
-NOT_ASKED = {"component_accuracy", "high_quality_samples", "mode_coverage", "class_consistency", "fid"}
-NOT_ASKED |= {"first_order_ratio", "first_order_ratio_large", "output_signal", "cross_entropy_gap"}
-NOT_ASKED |= {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"}
+NOT_AVAILABLE = {"component_accuracy", "high_quality_samples", "mode_coverage", "class_consistency", "fid"}
+NOT_AVAILABLE |= {"first_order_ratio", "first_order_ratio_large", "output_signal", "cross_entropy_gap"}
+NOT_AVAILABLE |= {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"}
 
 
 def measured(model, data, names=ALL, *, levels=(), corruption=None, samples=200, seed=0, facts=FACTS):
-    asked = EvaluationSettings(list(names), list(levels), samples, **SMALL)
-    return evaluate(model, images_of(data), asked, corruption=corruption or Identity(), seed=seed, facts=facts)
+    settings = EvaluationSettings(list(names), list(levels), samples, **SMALL)
+    return evaluate(model, images_of(data), settings, corruption=corruption or Identity(), seed=seed, facts=facts)
 
 
 def images_of(data):
@@ -108,10 +106,10 @@ def test_the_size_of_a_chunk_changes_nothing(monkeypatch, data, chunk):
     data = replace(data, **few)
     whole = measured(LinearGaussian(), data, names, samples=40)
     monkeypatch.setattr(bench.evaluation.evidence.answers, "CHUNK", chunk)
-    not_asked = NOT_ASKED | (set() if data.dequantize else {"bits_per_dim"})
+    not_available = NOT_AVAILABLE | (set() if data.dequantize else {"bits_per_dim"})
     for name, entry in measured(LinearGaussian(), data, names, samples=40).items():
-        assert (entry["value"] is None) == (name in not_asked), (name, entry["reason"])
-        assert name in not_asked or entry["value"] == pytest.approx(whole[name]["value"], rel=1e-5), name
+        assert (entry["value"] is None) == (name in not_available), (name, entry["reason"])
+        assert name in not_available or entry["value"] == pytest.approx(whole[name]["value"], rel=1e-5), name
 
 
 def test_a_draw_that_is_not_one_an_example_is_refused():
@@ -242,7 +240,7 @@ def test_a_model_that_answers_nan_has_no_value():
             "relative_contrast_prior",
             "mmd_to_prior_normal",
         }
-        if name not in {*FACTS, *of_data, *NOT_ASKED, "gradient_ratio"}:
+        if name not in {*FACTS, *of_data, *NOT_AVAILABLE, "gradient_ratio"}:
             assert entry["value"] is None and "not a finite number" in entry["reason"], name
 
 
@@ -304,18 +302,7 @@ def test_only_a_label_informed_model_has_components_of_its_own():
         assert "component" in measured(model, data, ["component_accuracy"])["component_accuracy"]["reason"]
 
 
-# --- what is said beside numbers
-
-
-def test_every_piece_that_asks_a_model_something_is_known_to():
-    """So that a model's notes stand beside all metrics that they are about."""
-    of_model = set().union(*map(bench.evaluation.evidence.evidence_names, (Answers, CorruptedAnswers, Densities)))
-    only_data = {"label", "sampled_label", "asked_class", "directions", "log2_levels", "probed_x"}
-    only_data |= {"subset_normal_codes"}
-    assert of_model - only_data == set().union(*ASKS.values())
-    for path in MODELS.values():
-        model = locate(path["_target_"])
-        assert model.notes.keys() <= ASKS.keys()
+# --- notes beside numbers
 
 
 def test_notes_stand_beside_what_they_are_about_and_join_others():

@@ -348,7 +348,7 @@ def test_fid_is_asked_of_bytes_in_three_channels(channels, monkeypatch):
     torch.testing.assert_close(real[4].float() / 255, x[4].expand(3, -1, -1), rtol=0, atol=0.5001 / 255)
 
 
-def test_fid_of_samples_that_are_not_finite_is_not_asked(monkeypatch):
+def test_fid_of_samples_that_are_not_finite_is_not_available(monkeypatch):
     asked = stand_in(monkeypatch)
     assert math.isnan(fid(x=torch.rand(4, 1, 4, 4), samples=torch.full((4, 1, 4, 4), torch.nan)).value)
     assert not asked

@@ -149,28 +149,33 @@ def _neighbours(test: Tensor, others: Tensor, n: int) -> _Neighbours:
     return _Neighbours(balls, torch.cat(in_ball).double(), torch.cat(holds).double(), test_radii, radii)
 
 
-def _summary(test: Tensor, samples: Tensor, train: Tensor, answer: Callable[[_Neighbours], Tensor]) -> Value:
-    """The mean answer over samples or test images; its se takes the other set as given."""
-    purpose = f"a radius of {K} neighbours"
+def _summary(
+    test: Tensor, samples: Tensor, train: Tensor, answer: Callable[[_Neighbours], Tensor], balls: str = "test images"
+) -> Value:
+    """The mean answer over samples or test images; its se takes the other set as given.
+
+    balls: what the answer's balls are around, test images or samples. Copies of test images leave theirs empty, so that
+    the answer would be 0. Samples that are all the same have empty balls too, and then 0 is the answer.
+    """
+    n, purpose = len(samples), f"a radius of {K} neighbours"
     check_count(len(test), K + 1, "test images", purpose)
-    check_count(len(samples), K + 1, "samples", purpose)
-    value = summarise(answer(_neighbours(test, samples, len(samples))))
+    check_count(n, K + 1, "samples", purpose)
+    found = _neighbours(test, samples, n)
+    if balls == "test images":
+        check_neighbourhoods(found.test_radii, test, "test images")
+    value = summarise(answer(found))
     if len(train) <= K:
         return value
-    return replace(value, floor=summarise(answer(_neighbours(test, train, len(samples)))).value)
-
-
-def _of_test_balls(test: Tensor, samples: Tensor, train: Tensor, answer: Callable[[_Neighbours], Tensor]) -> Value:
-    """`_summary` of what depends on the balls around test images, which copies of test images leave empty."""
-    value = _summary(test, samples, train, answer)
-    check_neighbourhoods(_neighbours(test, samples, len(samples)).test_radii, test, "test images")
-    return value
+    reference = _neighbours(test, train, n)
+    if balls == "samples" and are_copies(reference.radii, train[:n]).double().mean() > COPIES:
+        return value
+    return replace(value, floor=summarise(answer(reference)).value)
 
 
 @metric(better="higher", ideal=1.0)
 def precision(test_features: Tensor, sample_features: Tensor, train_features: Tensor) -> Value:
     """The share of samples that are nearer to a test image than its 5th neighbour (Kynkaanniemi et al. 2019, eq. 2)."""
-    return _of_test_balls(test_features, sample_features, train_features, lambda found: found.balls.clamp(max=1))
+    return _summary(test_features, sample_features, train_features, lambda found: found.balls.clamp(max=1))
 
 
 @metric(better="higher", ideal=1.0)
@@ -179,12 +184,7 @@ def recall(test_features: Tensor, sample_features: Tensor, train_features: Tenso
 
     n and se count test images. It is 0 for samples that are all the same.
     """
-    value = _summary(test_features, sample_features, train_features, lambda found: found.in_ball)
-    if value.floor is None:
-        return value
-    n = len(sample_features)
-    copied = are_copies(_neighbours(test_features, train_features, n).radii, train_features[:n])
-    return replace(value, floor=None) if copied.double().mean() > COPIES else value
+    return _summary(test_features, sample_features, train_features, lambda found: found.in_ball, balls="samples")
 
 
 @metric(better="closest", ideal=1.0)
@@ -194,7 +194,7 @@ def density(test_features: Tensor, sample_features: Tensor, train_features: Tens
     It is 1 in expectation if the distributions agree, and above 1 if samples crowd where the data are densest. In many
     dimensions, samples at the centre of the data lie in every ball, so more is not better.
     """
-    return _of_test_balls(test_features, sample_features, train_features, lambda found: found.balls / K)
+    return _summary(test_features, sample_features, train_features, lambda found: found.balls / K)
 
 
 @metric(better="higher", ideal=1.0)
@@ -205,7 +205,7 @@ def coverage(test_features: Tensor, sample_features: Tensor, train_features: Ten
     samples. In many dimensions, samples at the centre of the data cover most of it, which only recall shows. n and se
     count test images.
     """
-    return _of_test_balls(test_features, sample_features, train_features, lambda found: found.holds)
+    return _summary(test_features, sample_features, train_features, lambda found: found.holds)
 
 
 @metric(better="closest", ideal=1.0)

@@ -244,14 +244,14 @@ def test_a_sigma_at_its_floor_is_said_beside_the_density():
         assert entries["kl"]["reason"] is None
 
 
-def test_what_is_watched_is_counted():
+def test_progress_is_shown_for_the_long_loops():
     seen = []
 
-    def watch(numbers, what):
-        seen.append((what, len(numbers)))
-        return numbers
+    def progress(steps, description):
+        seen.append((description, len(steps)))
+        return steps
 
     data = simulated()
-    asked = EvaluationSettings(NAMES, [], **(SIZES | {"ais_temperatures": 7}))
-    evaluate(Loose(), images_of(data), asked, corruption=Identity(), seed=0, facts=FACTS, watch=watch)
+    settings = EvaluationSettings(NAMES, [], **(SIZES | {"ais_temperatures": 7}))
+    evaluate(Loose(), images_of(data), settings, corruption=Identity(), seed=0, facts=FACTS, progress=progress)
     assert ("importance sampling", 500) in seen and ("annealed: test images", 7) in seen

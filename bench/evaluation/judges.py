@@ -91,14 +91,16 @@ def features_of(data: Data, cache: Path) -> Features:
     """The features for a data set, from the folder `cache`; trained and saved there if they are missing.
 
     The training depends on the data only: not on the device, nor on other random numbers. Jobs that run side by side
-    train once. Raises UnavailableError for training images of fewer than two classes, and InputError if the folder
-    cannot be written.
+    train once. Raises UnavailableError for training images that are of one class or all the same, and InputError if
+    the folder cannot be written.
     """
     label = data.train.label
     if label is None or data.test.label is None:
         raise UnavailableError("the data set has no labels to train the features' classifier on")
     if len(label.unique()) < 2:
         raise UnavailableError("the training images are all of one class, and the features' classifier needs two")
+    if all_equal(data.train.x):
+        raise UnavailableError("all training images are the same: the features' classifier has nothing to learn from")
     path = _path(data, cache)
     return cached_features(data, cache) or _loaded_files.setdefault(path, _trained_once(path, data))
 
@@ -115,6 +117,11 @@ def pooled(x: Tensor) -> Tensor:
     """Images [B, C, H, W] averaged down to at most SIDE pixels a side."""
     kernel = [ceil(side / SIDE) for side in x.shape[2:]]
     return x if kernel == [1, 1] else F.avg_pool2d(x, kernel, ceil_mode=True)
+
+
+def all_equal(x: Tensor) -> bool:
+    """Whether all images are the same. Reads them in chunks, and rarely more than the first."""
+    return all(bool((part == x[:1]).all()) for part in x.split(CHUNK))
 
 
 def _path(data: Data, cache: Path) -> Path:

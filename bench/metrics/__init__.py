@@ -31,7 +31,7 @@ class Value:
 
 
 class Metric(Protocol):
-    """A function with the `metric` decorator. better: the better direction, "closest" to `ideal`, or None for neither."""
+    """A function with the `metric` decorator. better: the better direction, "closest" to `ideal`, or None."""
 
     __name__: str
     better: Better | None

@@ -8,6 +8,7 @@ latents that do not vary carry no information.
 from __future__ import annotations
 
 import math
+import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -123,7 +124,8 @@ def _threshold_accuracy(train: np.ndarray, train_label: np.ndarray, test: np.nda
     """Balanced test accuracy of K classes from one latent, [M, 1] and [N, 1], by K - 1 thresholds."""
     leaves = max(2, len(np.unique(train_label)))
     tree = DecisionTreeClassifier(max_leaf_nodes=leaves, class_weight="balanced", random_state=SEED)
-    return balanced_accuracy_score(test_label, tree.fit(train, train_label).predict(test))
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # a class may be missing in the test images
+        return balanced_accuracy_score(test_label, tree.fit(train, train_label).predict(test))
 
 
 @metric(better="higher", ideal=1.0)
@@ -136,6 +138,7 @@ def sap(train_codes: Tensor, train_factors: Tensor, test_codes: Tensor, test_fac
 
     Locatello et al. 2019 use a linear SVM with C = 0.01 instead, whose accuracy depends on the codes' scale.
     """
+    check_count(len(test_codes), BINS, "test images", f"a factor of up to {BINS} values")
     train_factors, test_factors = _varying(train_factors, test_factors)
     if not (train_codes.isfinite().all() and test_codes.isfinite().all()):
         return math.nan
@@ -203,6 +206,7 @@ def _fit(*arrays: tuple[bytes, tuple[int, ...]]) -> tuple[np.ndarray, Value]:
 def _dci(*arrays: Tensor) -> tuple[np.ndarray, Value]:
     """`_fit`, computed once for the three metrics: the cache is keyed by the contents of the arrays."""
     train_codes, train_factors, test_codes, test_factors = arrays
+    check_count(len(test_codes), BINS, "test images", f"a factor of up to {BINS} values")
     check_count(len(train_codes), 2 * LEAF, "training images", f"a forest with {LEAF} images a leaf")
     train_factors, test_factors = _varying(train_factors, test_factors)
     arrays = (train_codes, train_factors, test_codes, test_factors)

@@ -72,6 +72,7 @@ def active_units(test_codes: Tensor, x: Tensor) -> Value:
     Burda et al. 2016, section 5.2 and appendix C. Made for priors of unit variance. A count does not say what the
     latents encode, so neither direction is better. n/a if all test images x are the same.
     """
+    check_count(len(test_codes), 2, "test images", "a variance")
     check_differ(x, "test images")
     variance = test_codes.double().var(0, correction=0)
     active = (variance > ACTIVE).sum().item() if variance.isfinite().all() else torch.nan
@@ -82,6 +83,7 @@ def active_units(test_codes: Tensor, x: Tensor) -> Value:
 
 def _spread(codes: Tensor) -> Tensor:
     """The root of the codes' variance, summed over latents: the unit of distances; 0-dim."""
+    check_count(len(codes), 2, "test images", "a spread")
     check_varies(codes, "codes of test images")
     return codes.double().var(0).sum().sqrt()
 

@@ -54,6 +54,11 @@ def distance_to_nearest(train: Tensor, test: Tensor) -> Tensor:
     return distance.where(found >= 0, torch.nan)
 
 
+def _variance(values: Tensor) -> Tensor:
+    """The unbiased variance, 0-dim; nan for a single value."""
+    return values.var() if len(values) > 1 else values.new_tensor(torch.nan)
+
+
 def ratio_of_means(above: Tensor, below: Tensor, zero: str) -> Value:
     """Mean of above [P] over mean of below [N], which are independent; n = P.
 
@@ -63,7 +68,7 @@ def ratio_of_means(above: Tensor, below: Tensor, zero: str) -> Value:
     if below.mean() == 0:
         raise UnavailableError(zero)
     ratio = above.mean() / below.mean()
-    error = (above.var() / len(above) + ratio.square() * below.var() / len(below)).sqrt() / below.mean()
+    error = (_variance(above) / len(above) + ratio.square() * _variance(below) / len(below)).sqrt() / below.mean()
     return Value(ratio.item(), error.item(), len(above))
 
 
@@ -76,7 +81,7 @@ def ratio_of_pairs(above: Tensor, below: Tensor, zero: str) -> Value:
     if below.mean() == 0:
         raise UnavailableError(zero)
     ratio = above.mean() / below.mean()
-    error = (above - ratio * below).std() / len(above) ** 0.5 / below.mean()
+    error = (_variance(above - ratio * below) / len(above)).sqrt() / below.mean()
     return Value(ratio.item(), error.item(), len(above))
 
 

@@ -24,10 +24,12 @@ from bench.runs import store
 from tests.conftest import CACHE
 from tests.evaluation.answering import SIGMA, Coder, Conditional, Generator, KLAtOneCode, LinearGaussian, digits
 
+pytestmark = pytest.mark.usefixtures("short_pilot")
+
 ALL = sorted(discover())
 FACTS = {"parameters": 12, "seconds": 1.5, "samples_per_second": 800.0}
 FACTS |= {"gradient_norm_first": 0.5, "gradient_norm_last": 2.0}
-# Of a model or of data without what they ask for.
+# Metrics that need what these models or data do not have.
 SMALL = {"iw_images": 30, "iw_samples": 20, "ais_images": 4, "ais_chains": 2, "ais_temperatures": 10}
 NOT_AVAILABLE = {"component_accuracy", "high_quality_samples", "mode_coverage", "class_consistency", "fid"}
 NOT_AVAILABLE |= {"first_order_ratio", "first_order_ratio_large", "output_signal", "cross_entropy_gap"}

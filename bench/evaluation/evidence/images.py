@@ -14,7 +14,7 @@ from bench.core import Corruption, UnavailableError
 from bench.data import Data, Split
 from bench.draws import Draws
 from bench.evaluation.evidence.decorator import evidence
-from bench.evaluation.judges import Features, cached_features, features_of
+from bench.evaluation.judges import Features, all_equal, cached_features, features_of
 from bench.metrics import Value
 from bench.metrics.neighbours import distance_to_nearest, nearest_in_blocks
 from bench.parts.corruptions import Blocks
@@ -135,8 +135,7 @@ class Images:
     @evidence()
     def pixel_neighbours(self) -> Tensor:
         """The training images nearest to each test image, [N, PIXEL_NEIGHBOURS] rows, nearest first."""
-        first = self.data.train.x[:1].flatten(1)
-        if all((part.flatten(1) == first).all() for part in self.data.train.x.split(BLOCK)):
+        if all_equal(self.data.train.x):
             raise UnavailableError("all training images are the same: none is nearest")
         return nearest_in_blocks((x for x, _ in self.blocks("train")), self.x, PIXEL_NEIGHBOURS)
 

@@ -110,11 +110,13 @@ def test_exactly_as_many_draws_are_taken_as_were_asked_for():
     assert model.drawn == 37 * 11
 
 
-def test_the_shared_sigma_is_the_one_that_validation_images_have():
+def test_the_shared_sigma_is_the_one_that_validation_images_have(monkeypatch):
     model, data = Loose(), simulated()
-    chosen = densities(model, data, ais_temperatures=1).annealed_shared
-    assert chosen.sigma == pytest.approx(SIGMA, rel=0.05)
-    # Under the true sigma, set by hand, it is the model's own likelihood.
+    assert densities(model, data)._validation_sigma == pytest.approx(SIGMA, rel=0.05)
+    chosen = densities(model, data, ais_images=1, ais_chains=1, ais_temperatures=1)
+    assert chosen.annealed_shared.sigma == chosen._validation_sigma
+    # With the true sigma as a setting, it is the model's own likelihood.
+    monkeypatch.setattr("bench.evaluation.annealing.PILOT_TEMPERATURES", 50)
     found = measured(model, data, ["log_likelihood_ais", "log_likelihood_ais_shared"], ais_sigma=SIGMA)
     own, shared = found.values()
     assert shared["value"] == pytest.approx(own["value"], abs=1)

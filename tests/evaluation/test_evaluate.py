@@ -15,7 +15,10 @@ import bench.evaluation.evidence
 import bench.metrics.neighbours
 from bench.core import InputError
 from bench.data import Batch, Split
-from bench.evaluation.evaluate import evaluate
+from bench.evaluation import judges
+from bench.evaluation.evaluate import evaluate, missing, settings_of
+from bench.evaluation.evidence import Images
+from bench.evaluation.judges import features_of
 from bench.evaluation.settings import EvaluationSettings
 from bench.metrics import discover
 from bench.parts.corruptions import Gaussian, Identity, Masking
@@ -316,3 +319,97 @@ def test_notes_stand_beside_what_they_are_about_and_join_others():
     assert found["elbo"]["reason"] == "told; blurred"
     assert found["log_likelihood_ais"]["reason"].endswith("around the decoder's mean; blurred")
     assert "told" not in found["parzen"]["reason"]
+
+
+# --- what is missing from a record
+
+
+def hashed(monkeypatch, hash: str | None):
+    """The cache holds a classifier with this hash, or none."""
+    monkeypatch.setattr(Images, "cached_features", lambda self: hash)
+
+
+def entries_of(*names: str, features: str | None = None, **settings) -> dict:
+    """A record's entries, as far as `missing` reads them."""
+    known, given = discover(), EvaluationSettings([], [], **settings)
+    details = {name: {"features": features, "features_accuracy": 0.99} if features else {} for name in names}
+    return {
+        name: {"reason": None, "settings": settings_of(known[name], given), "details": details[name]} for name in names
+    }
+
+
+OF_FEATURES = ("frechet_distance", "precision", "class_coverage")
+
+
+@pytest.mark.parametrize("cached", [None, "a"])
+def test_a_record_that_has_everything_misses_nothing(cached, monkeypatch):
+    hashed(monkeypatch, cached)
+    entries = entries_of(*OF_FEATURES, features="a") | entries_of("psnr")
+    assert missing(entries, EvaluationSettings([*OF_FEATURES, "psnr"], []), images_of(digits())) == []
+    fewer = EvaluationSettings(["precision"], [], samples=500)
+    assert missing(entries, fewer, images_of(digits())) == []
+    more = EvaluationSettings(["psnr", "ssim"], [])
+    assert missing(entries, more, images_of(digits())) == ["ssim"], "no features, so no classifier is needed"
+
+
+def test_a_record_never_mixes_two_classifiers(monkeypatch):
+    """Numbers in the features of another classifier are computed again, together, also those that are not named."""
+    entries = entries_of(*OF_FEATURES, features="a") | entries_of("psnr")
+    named = EvaluationSettings(["psnr", "recall"], [])
+    hashed(monkeypatch, "a")
+    assert missing(entries, named, images_of(digits())) == ["recall"]
+    hashed(monkeypatch, "b")
+    assert set(missing(entries, named, images_of(digits()))) == {"recall", *OF_FEATURES}
+    assert set(missing(entries, EvaluationSettings(["psnr"], []), images_of(digits()))) == set(OF_FEATURES)
+    hashed(monkeypatch, None)  # one will be trained, and may be another
+    assert set(missing(entries, named, images_of(digits()))) == {"recall", *OF_FEATURES}
+    entries["precision"]["settings"]["samples"] = 10  # too few
+    assert set(missing(entries, EvaluationSettings(["precision"], []), images_of(digits()))) == set(OF_FEATURES)
+
+
+def test_evaluated_entries_name_their_classifier_and_the_next_one_replaces_them(tmp_path, monkeypatch):
+    data, names = digits(), ["frechet_distance", "recall", "psnr", "precision"]
+    settings = EvaluationSettings(names, [], 20)
+
+    def evaluated(cache: str, names: list[str]) -> dict:
+        given = Images(data, tmp_path / cache)
+        return evaluate(
+            LinearGaussian(), given, replace(settings, names=names), corruption=Identity(), seed=0, facts=FACTS
+        )
+
+    monkeypatch.setattr(judges, "_loaded_files", {})
+    monkeypatch.setattr(judges, "EPOCHS", 1)
+    record = evaluated("one", names[:3])
+    monkeypatch.setattr(judges, "EPOCHS", 2)  # as if another machine trained it
+    features_of(data, tmp_path / "two")
+    again = missing(record, settings, Images(data, tmp_path / "two"))
+    assert set(again) == {"frechet_distance", "recall", "precision"}
+    record |= evaluated("two", again)
+    hashes = {entry["details"].get("features") for entry in record.values()}
+    assert hashes == {None, features_of(data, tmp_path / "two").hash}
+    assert missing(record, settings, Images(data, tmp_path / "two")) == []
+
+
+# --- a part of a split
+
+
+def test_selected_images_are_those_of_the_whole_split():
+    data = digits("dynamic")
+    whole = torch.cat([x for x, _ in images_of(data).blocks("train")])
+    rows = torch.tensor([1199, 0, 5, 1000, 999, 0])
+    assert images_of(data).select("train", rows).equal(whole[rows])
+
+
+def test_neighbours_in_pixels_hold_one_block_of_the_training_set(monkeypatch):
+    """And are those of the whole training set at once."""
+    data = replace(digits(), train=Split(torch.rand(3500, 1, 8, 8), torch.arange(3500) % 10))
+    largest, nearest = [], NearestNeighbors.fit
+
+    def fit(self, x):
+        largest.append(len(x))
+        return nearest(self, x)
+
+    monkeypatch.setattr(NearestNeighbors, "fit", fit)
+    found = Images(data, CACHE).pixel_neighbours
+    assert largest == [1000, 1000, 1000, 500]
+    assert found.equal(bench.metrics.neighbours.nearest(data.train.x, data.test.x, 5))

@@ -173,12 +173,12 @@ def test_all_models_descend_or_say_why_and_stay_as_they_are(name):
     model = stack_of(small_job(name, "mlp", "batch")).model.train()
     modes = {path: module.training for path, module in model.named_modules()}
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    asked = Answers(model, images_of(small_data()), samples=10, seed=0)
+    answers = Answers(model, images_of(small_data()), samples=10, seed=0)
     if len(model.players) != 1:
         with pytest.raises(UnavailableError, match="several players|nothing is trained"):
-            _ = asked.small_step
+            _ = answers.small_step
     else:
-        small, large = asked.small_step, asked.large_step
+        small, large = answers.small_step, answers.large_step
         assert first_order_ratio(small_step=small).value == pytest.approx(1, abs=0.2)
         assert large.predicted.item() == pytest.approx(small.predicted.item() / SMALL)
         assert large.actual.isfinite()

@@ -188,5 +188,5 @@ def _order_of(label: Tensor, codes: Tensor) -> Tensor:
 
 
 def test_every_piece_of_evidence_is_here():
-    asked = {piece for name in HERE for piece in inspect.signature(METRICS[name]).parameters}
-    assert asked == GOOD.keys()
+    requested = {piece for name in HERE for piece in inspect.signature(METRICS[name]).parameters}
+    assert requested == GOOD.keys()

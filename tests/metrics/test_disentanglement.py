@@ -52,8 +52,8 @@ def split(codes: torch.Tensor, factors: torch.Tensor = FACTORS, m: int = M) -> d
 
 
 def score(name: str, evidence: dict[str, torch.Tensor]) -> float:
-    asked = {piece: array for piece, array in evidence.items() if name != "mig" or piece.startswith("test")}
-    return summarise(SCORES[name](**asked)).value
+    requested = {piece: array for piece, array in evidence.items() if name != "mig" or piece.startswith("test")}
+    return summarise(SCORES[name](**requested)).value
 
 
 def scores(codes: torch.Tensor, factors: torch.Tensor = FACTORS, m: int = M) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Arrays of one's own: an .npz file, or a folder of .npy files, with images and, if there are any, labels."""
+"""Your own arrays: an .npz file, or a folder of .npy files, with images and, if there are any, labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ CHANNELS = (1, 3)
 IMAGES = ("x", "images", "imgs", "data")
 LABELS = ("y", "labels", "label", "targets", "target")
 PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
-EXPECTED = "x_train, x_test and, if any, y_train, y_test, x_val, y_val; or x and, if any, y"
+EXPECTED = (
+    "x_train and x_test (or train_images, ...), with labels y_train and y_test if there are any; or x and y alone"
+)
 
 
 class Arrays:

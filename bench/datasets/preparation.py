@@ -80,6 +80,10 @@ def prepare(
         size = min(validation, len(whole.x) // 10)
         kept, apart = set_apart(len(whole.x), size, whole.label, whole.group, split_seed)
         splits["train"], splits["validation"] = whole.rows(kept), whole.rows(apart)
+    else:
+        splits |= {name: splits[name].rows(np.arange(len(splits[name].x))) for name in ("train", "validation")}
+    # Indexing gives every split the same memory layout; in another one convolutions round differently.
+    splits["test"] = splits["test"].rows(np.arange(len(splits["test"].x)))
     splits = {name: splits[name] for name in given}
     hashes = {name: row_hashes(split.x) for name, split in splits.items()}
     notes += oddities(splits, hashes, classes)

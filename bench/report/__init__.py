@@ -13,7 +13,16 @@ from rich.console import Console
 from bench.paths import CONF
 from bench.report import formats, improvement, notes, ranks, references
 from bench.report.averages import averaged
-from bench.report.runs import Run, check_axes, check_metrics, input_error, load, select, varying_axes
+from bench.report.runs import (
+    Run,
+    check_axes,
+    check_metrics,
+    distinguish_datasets,
+    input_error,
+    load,
+    select,
+    varying_axes,
+)
 from bench.report.tables import Layout, Table, build, known_metrics
 from bench.runs import store
 
@@ -111,7 +120,7 @@ def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list
 def _tables_of(runs: Sequence[Run], folders: Collection[str], chosen: dict[str, Any]) -> list[Table]:
     """The tables of the runs in these folders, with the axes in which they differ."""
     axes = _names(chosen["average"])
-    selected = [run for run in runs if any(r["folder"].parent.name in folders for r in run.records)]
+    selected = distinguish_datasets([r for r in runs if any(s["folder"].parent.name in folders for s in r.records)])
     pooled = averaged(selected, axes)
     return build(pooled, _layout(pooled, chosen), notes.average_note(selected, axes)) if selected else []
 

@@ -34,11 +34,11 @@ def evaluation_of(entry: Mapping[str, Any]) -> Evaluation:
 
 
 def describe_evaluations(groups: Sequence[Mapping[str, Evaluation]]) -> list[str]:
-    """In what the evaluations of each group, given by metric, differ from those of the others, as "samples 500".
+    """How each group was evaluated, as far as groups differ, as "samples 500"; "" for a single group.
 
-    No two groups that measured a metric in two ways have the same text; a single group has none.
+    groups: the evaluations of each, by metric. Groups that measured a metric in two ways have different texts.
     """
-    found: dict[str, list[dict[str, Any]]] = {}  # setting: of each group, its value by metric
+    found: dict[str, list[dict[str, Any]]] = {}  # by setting: the values of each group, by metric
     for i, group in enumerate(groups):
         for metric, evaluation in group.items():
             for name, value in evaluation:

@@ -12,7 +12,7 @@ from bench.report.comparability import Evaluation, describe_evaluations, evaluat
 from bench.runs import store
 
 Record = dict[str, Any]
-DATA_LOCATION = {"dataset.root", "dataset.path", "dataset.name"}
+DATA_LOCATION = {"dataset.root", "dataset.path", "dataset.prefix", "dataset.name"}
 # Axes that a table has only if choices and settings do not tell runs apart.
 RECORD_AXES = ("schema", "evaluation", "id")
 
@@ -127,7 +127,7 @@ def load(results: Path, sweeps: Sequence[str]) -> list[Run]:
         for record in store.find(results, sweep):
             by_id.setdefault(record["id"], []).append(record)
     runs = [run for records in by_id.values() for run in _runs_of_id(records)]
-    return _distinguish_datasets(sorted(runs, key=lambda run: min(r["started"] for r in run.records)))
+    return distinguish_datasets(sorted(runs, key=lambda run: min(r["started"] for r in run.records)))
 
 
 def _runs_of_id(records: Sequence[Record]) -> list[Run]:
@@ -181,26 +181,22 @@ def _one_per_seed(records: Sequence[Record]) -> tuple[Record, ...]:
     return tuple(by_seed[seed] for seed in sorted(by_seed))
 
 
-def _distinguish_datasets(runs: Sequence[Run]) -> list[Run]:
-    """Adds the first digits of the fingerprint to the names of data sets that have the same name and options."""
-    by_name: dict[Any, list[str]] = {}
-    names = [(run.dataset, tuple(sorted(_dataset_settings(run).items(), key=str))) for run in runs]
-    for run, name in zip(runs, names, strict=True):
-        if run.fingerprint and run.fingerprint not in by_name.setdefault(name, []):
-            by_name[name].append(run.fingerprint)
+def distinguish_datasets(runs: Sequence[Run]) -> list[Run]:
+    """Adds the first digits of the fingerprint to the labels of data sets that these runs would not tell apart."""
+    axes = ["dataset", *(axis for axis in varying_axes(runs) if axis.startswith("dataset."))]
+    by_name: dict[tuple[Any, ...], dict[str, None]] = {}
+    for run in runs:
+        if run.fingerprint:
+            by_name.setdefault(tuple(run.value(axis) for axis in axes), {})[run.fingerprint] = None
     made = []
-    for run, name in zip(runs, names, strict=True):
-        prints = by_name.get(name, [])
-        if len(prints) > 1 and run.fingerprint:
+    for run in runs:
+        prints = by_name.get(tuple(run.value(axis) for axis in axes), {})
+        if run.fingerprint and len(prints) > 1:
             digits = next(n for n in range(8, 1000) if len({p[:n] for p in prints}) == len(prints))
             label = f"{run.dataset} (images {run.fingerprint[:digits]})"
             run = replace(run, distinctions={"dataset": label, **run.distinctions})
         made.append(run)
     return made
-
-
-def _dataset_settings(run: Run) -> dict[str, Any]:
-    return {k: v for k, v in run.settings.items() if k.startswith("dataset.") and k not in DATA_LOCATION}
 
 
 def input_error(message: str) -> Exception:
@@ -265,7 +261,7 @@ def select(runs: Sequence[Run], only: Any) -> list[Run]:
         selected = [run for run in selected if run.value(axis) is None or any(run.has(axis, one) for one in values)]
     if not selected:
         raise input_error(f"only={dict(only)} selects no run: each value is there, but no run has all of them")
-    return selected
+    return distinguish_datasets(selected)
 
 
 def check_metrics(runs: Sequence[Run], names: Sequence[str], known: Sequence[str]) -> None:

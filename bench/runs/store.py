@@ -41,7 +41,7 @@ IDENTITY = (
     "budget",
 )
 # Keys of a data set that say where it lies and what it is called, not what it holds.
-_LOCATION = ("root", "path", "name", "openml")
+_LOCATION = ("root", "path", "prefix", "name", "openml")
 
 Status = Literal[
     "ok",

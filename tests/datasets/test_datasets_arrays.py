@@ -204,7 +204,7 @@ def test_a_path_that_is_not_set_or_not_there(tmp_path):
         arrays()
     with pytest.raises(InputError, match=r"^dataset\.path: nowhere\.npz is not a file, nor a folder"):
         arrays("nowhere.npz")
-    with pytest.raises(InputError, match=r"has no array x_train: expected x_train, x_test .*; there are none"):
+    with pytest.raises(InputError, match=r"has no array x_train: expected x_train and x_test .*; there are none"):
         arrays(str(tmp_path))
 
 

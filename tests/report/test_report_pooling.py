@@ -65,6 +65,23 @@ def test_two_data_sets_of_one_name_are_selected_by_name_or_by_label(results):
         assert len(report(results, "first", "second", only={"dataset": dataset})[0]) == count
 
 
+def test_options_that_make_no_axis_do_not_hide_that_the_data_differ(results):
+    """A model each, on parts of the data: then the size of the part is no axis, as nothing else is equal."""
+    folders = {}
+    for model, limit, data in (("vae", 100, FOLDER), ("vae", 200, GROWN), ("ae", 200, GROWN), ("gan", 100, FOLDER)):
+        folder = results.run(model, metrics={"knn_accuracy": 0.9}, settings={"dataset.limit": limit}, data=data)
+        folders[model, limit] = folder.parent.name
+    tables, _ = report(results)
+    assert [table.title for table in tables] == ["digits, limit=100", "digits, limit=200"]
+    tables, _ = report(results, only={"model": ["ae", "gan"]})
+    apart = ["digits (images bbbbbbbb)", "digits (images aaaaaaaa)"]
+    assert [table.title for table in tables] == apart
+    out = io.StringIO()
+    printed = {folders["ae", 200], folders["gan", 100]}
+    write(results.path, ["first"], Console(file=out), printed=printed, figures=False)
+    assert all(title in out.getvalue() for title in apart)
+
+
 def test_averages_do_not_pool_two_data_sets(results):
     two_folders(results)
     two_folders(results, choices={"noise": "gaussian"}, settings={"noise.level": 0.5})

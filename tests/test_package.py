@@ -284,7 +284,10 @@ def test_help_names_the_groups_and_their_options(installed):
 
 
 def test_one_run_outside_the_checkout_ends_in_its_row(installed):
-    bench, options = installed.folder / "bin" / "bench", ["tracking=none", "metrics=fast", "metrics.names=[psnr]", "device=cpu"]
+    bench, options = (
+        installed.folder / "bin" / "bench",
+        ["tracking=none", "metrics=fast", "metrics.names=[psnr]", "device=cpu"],
+    )
     printed = installed.run(bench, "model=vae", "budget.epochs=1", "paths.results=out", *options)
     (path,) = (installed.elsewhere / "out").glob("default/*/seed-0/record.json")
     assert json.loads(path.read_text())["status"] == "ok"

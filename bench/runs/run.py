@@ -97,7 +97,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     keep_freed_memory()
     job = check(config, in_sweep)
     requested(job.metrics)
-    data = datasets.load(job.config["dataset"], job.device)
+    data = datasets.load(job.config["dataset"], job.device, job.cache)
 
     id = store.identity(job.config, data.fingerprint)
     folder = store.run_folder(job.results, job.settings.sweep, job.name, id)

@@ -12,12 +12,14 @@ from bench.core import InputError
 class Effects:
     """What a job does not use, each with the reason.
 
-    groups: that the model does not use; unused: settings, as network.dropout, without effect; partial: settings of the
-    optimizer that do not reach every player.
+    groups: that the model does not use; unused: settings, as network.dropout, without effect; unneeded: the same of
+    metrics and tracking, which are not part of a run's identity; partial: settings of the optimizer that do not reach
+    every player.
     """
 
     groups: dict[str, str] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
+    unneeded: dict[str, str] = field(default_factory=dict)
     partial: dict[str, str] = field(default_factory=dict)
 
 
@@ -41,21 +43,22 @@ class Overrides:
 def ignored(words: Sequence[str], effects: Effects, in_sweep: bool) -> list[str]:
     """A line for each override without effect.
 
-    In a single run, raises InputError for a setting without effect. In a sweep it may have an effect on other jobs. The
-    option of a group that a model does not use is never an error, and in a sweep, whose table shows "-" there, no line.
+    In a single run, raises InputError for an unused setting. In a sweep it may have an effect on other jobs. The option
+    of a group that a model does not use is never an error, and in a sweep, whose table shows "-" there, no line.
     """
     overrides = Overrides(words)
-    lines = [
-        f"{override} has no effect: {reason}"
-        for setting, reason in effects.unused.items()
-        if (override := overrides.of(setting))
-    ]
+
+    def overridden(settings: dict[str, str]) -> list[str]:
+        found = ((overrides.of(setting), reason) for setting, reason in settings.items())
+        return [f"{override} has no effect: {reason}" for override, reason in found if override]
+
+    lines = overridden(effects.unused)
     if lines and not in_sweep:
         raise InputError(f"{lines[0]}. Leave it out, or change what it depends on")
     for group, reason in effects.groups.items():
         choice = [f"{group}={overrides.values[group]}"] if group in overrides.values and not in_sweep else []
         lines += [f"{override} has no effect: {reason}" for override in choice + overrides.within(group)]
-    return lines
+    return lines + overridden(effects.unneeded)
 
 
 def partial(words: Sequence[str], effects: Effects) -> list[str]:

@@ -34,7 +34,7 @@ def load(options: dict[str, Any], device: torch.device | str = "cpu") -> Data:
     return _load(json.dumps(options, sort_keys=True), str(device), _files(options))
 
 
-@lru_cache(maxsize=4)  # the jobs of a sweep run in one process and mostly ask for the same few sets
+@lru_cache(maxsize=4)  # the jobs of a sweep run in one process and mostly use the same few data sets
 def _load(options_json: str, device: str, files: tuple[Any, ...]) -> Data:
     options = json.loads(options_json)
     target = options.pop("_target_")
@@ -51,7 +51,7 @@ def _load(options_json: str, device: str, files: tuple[Any, ...]) -> Data:
 
 
 def _files(options: dict[str, Any]) -> tuple[Any, ...]:
-    """The files that the options point at, with size and time: what changes in a session is read again."""
+    """The files that the options name, with sizes and times, so that a changed file is read again."""
     places = [options.get("path"), options.get("root")]
     if (shared := os.environ.get("BENCH_DATA")) and (name := options.get("name")):
         places.append(os.path.join(shared, name))
@@ -73,7 +73,7 @@ def _parameters(function: Callable) -> set[str]:
 
 
 def _call(function: Callable, **options: Any) -> Any:
-    """The function's answer, its options checked against its annotations first."""
+    """Calls the function, after checking the options against its annotations."""
     checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
     try:
         return checked(**options)

@@ -51,13 +51,13 @@ def test_it_is_read(read, content, options):
             ["dataset.groups=person", "cells.npz has no array person", "x, y"],
         ),
         ({"x": X[:, :3, :, None].repeat(3, 3)}, [], ["channels may be first or last", "dataset.channels"]),
-        ({"x_train": X, "x_test": X, "y_train": Y, "y_test": Y + 1}, [], ["20 labels that y_train has not: 3"]),
+        ({"x_train": X, "x_test": X, "y_train": Y, "y_test": Y + 1}, [], ["20 labels that are not in y_train: 3"]),
         (
             {"x_train": X, "x_val": X[:9], "x_test": X},
             ["dataset.validation=7"],
             ["dataset.validation=7 has no effect", "its own validation images"],
         ),
-        ({"bilder": X}, [], ["cells.npz has no array x_train", "there are bilder"]),
+        ({"bilder": X}, [], ["cells.npz has no array x_train", "found bilder"]),
     ],
 )
 def test_it_is_refused_in_one_line(read, content, options, words):

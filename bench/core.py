@@ -114,7 +114,7 @@ class Model(nn.Module, ABC):
     conditional: bool = False  # whether encoder and decoder use labels
     samples_by_label: bool = False  # whether `sample` uses its label
     reads_noise: ClassVar[bool] = True  # whether training uses batch.input
-    unused_settings: ClassVar[tuple[str, ...]] = ()  # settings of its parts without effect, such as network.dropout
+    unused_settings: ClassVar[tuple[str, ...]] = ()  # settings of its parts without effect; not inherited
     needs_noise: bool = False  # whether the loss is meaningless without noise
     # Caveats to show with metrics, keyed by what the metric uses: mean (of the posterior), encode, posterior (its
     # density), decode, likelihood, prior, sample.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -57,6 +58,7 @@ class OnDisk:
     """
 
     dtype = torch.uint8
+    READ_AT_ONCE = 64  # images: the system maps up to 2 MB around each
 
     def __init__(
         self,
@@ -81,8 +83,16 @@ class OnDisk:
         return None if self._hashes is None else self._hashes[self.index]
 
     def __getitem__(self, rows: Any) -> Tensor:
-        rows = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
-        return torch.from_numpy(np.take(self.file, self.index[rows], axis=0)).to(self.device)
+        index = self.index[rows.cpu().numpy() if isinstance(rows, Tensor) else rows]
+        flat, file = index.ravel(), np.asarray(self.file)
+        images = np.empty((len(flat), *file.shape[1:]), file.dtype)
+        for start in range(0, len(flat), self.READ_AT_ONCE):
+            part = slice(start, start + self.READ_AT_ONCE)
+            images[part] = file[flat[part]]
+            if isinstance(self.file, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):  # Windows has none
+                # What was read stays in the system's cache of files, but is no longer counted as this process's memory.
+                self.file._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+        return torch.from_numpy(images.reshape(*index.shape, *file.shape[1:])).to(self.device)
 
     def rows(self, index: Any) -> OnDisk:
         """The images at index, still on disk."""

@@ -18,33 +18,39 @@ from pydantic import ConfigDict, ValidationError, validate_call
 from bench.core import InputError
 from bench.data import Data, OnDisk, Split
 from bench.datasets.content import row_hashes
+from bench.datasets.folders import walk
 from bench.datasets.preparation import prepare
 from bench.datasets.source import Seed, Source, hold_out
 
 __all__ = ["Data", "OnDisk", "Seed", "Source", "Split", "hold_out", "load", "prepare", "row_hashes"]
 
 
-def load(options: dict[str, Any], device: torch.device | str = "cpu") -> Data:
-    """The data set that a resolved `conf/dataset` file describes; the same options and files give the same object.
+def load(options: dict[str, Any], device: torch.device | str = "cpu", cache: Path | None = None) -> Data:
+    """The data set of a resolved `conf/dataset` file. The same options and files give the same object.
 
-    `_target_` is the dotted path of a source function. Each option goes to the source function, to `prepare`, or to
-    both, wherever there is a parameter of its name; `name` may be read by neither, being what tables call the data set.
-    Raises InputError for a target that is not there, and for unknown or ill-typed options.
+    `_target_` is the dotted path of a source function. An option is passed to it if it has a parameter of that name,
+    else to `prepare`. `name`, which tables show, may be passed to neither. cache: a folder for sources that have such a
+    parameter and keep results that are slow to compute. Raises InputError for a target that cannot be imported, and
+    for unknown options or options of a wrong type.
     """
-    return _load(json.dumps(options, sort_keys=True), str(device), _files(options))
+    return _load(json.dumps(options, sort_keys=True), str(device), cache, _files(options))
 
 
 @lru_cache(maxsize=4)  # the jobs of a sweep run in one process and mostly use the same few data sets
-def _load(options_json: str, device: str, files: tuple[Any, ...]) -> Data:
+def _load(options_json: str, device: str, cache: Path | None, files: tuple[Any, ...]) -> Data:
     options = json.loads(options_json)
     target = options.pop("_target_")
     try:
         read = pkgutil.resolve_name(target)
     except (ImportError, AttributeError) as error:
         raise InputError(f"dataset._target_={target} cannot be imported: {error}") from error
-    common = {key: options[key] for key in _parameters(prepare) & options.keys()}
-    elsewhere = (common.keys() | {"name"}) - _parameters(read)
-    source = _call(read, **{key: value for key, value in options.items() if key not in elsewhere})
+    if "cache" in options:
+        raise InputError("dataset.cache is not an option: set paths.cache")
+    own = _parameters(read)
+    common = {key: options[key] for key in (_parameters(prepare) - own) & options.keys()}
+    elsewhere = (common.keys() | {"name"}) - own
+    place = {"cache": cache} if "cache" in own else {}
+    source = _call(read, **{key: value for key, value in options.items() if key not in elsewhere}, **place)
     data = _call(prepare, source=source, **common)
     moved = {name: getattr(data, name).map(lambda part: part.to(device)) for name in ("train", "validation", "test")}
     return replace(data, **moved)
@@ -59,13 +65,13 @@ def _files(options: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(stamp for path in paths if path.exists() for stamp in _stamps(path))
 
 
-def _stamps(place: Path | os.DirEntry[str]) -> Iterator[tuple[str, int, int]]:
-    if place.is_dir():
-        for entry in os.scandir(place.path if isinstance(place, os.DirEntry) else place):
-            yield from _stamps(entry)
-    elif os.path.exists(place):  # a link may lead nowhere
-        stat = place.stat()
-        yield os.fspath(place), stat.st_size, stat.st_mtime_ns
+def _stamps(place: Path) -> Iterator[tuple[str, int, int]]:
+    for file in [f"{place}/{inner}" for inner in walk(f"{place}/")] if place.is_dir() else [str(place)]:
+        try:
+            status = os.stat(file)
+        except OSError:  # a link may lead nowhere
+            continue
+        yield file, status.st_size, status.st_mtime_ns
 
 
 def _parameters(function: Callable) -> set[str]:

@@ -1,100 +1,219 @@
-"""A folder of pictures: one folder a class, optionally under train/ and test/; or pictures alone, without labels."""
+"""A folder of pictures: class folders or pictures alone, directly or in train/, val/ and test/."""
 
 from __future__ import annotations
 
-import struct
-import zlib
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+import PIL
 
 from bench.core import Count, InputError
-from bench.data import Split
+from bench.data import OnDisk, Split
 from bench.datasets import Source, hold_out
+from bench.datasets.cache import kept, mapped
+from bench.datasets.decoding import Form, colour, decode_all
+from bench.datasets.folders import LAYOUTS, Listing, find, kinds
+from bench.datasets.ranges import BYTES, UNIT, Range
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-MODES = {1: "L", 3: "RGB"}  # by the number of channels
-DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "F"})  # more than 8 bits a channel: pillow would clip them to 255
-THREADS = 4  # pillow lets go of the interpreter while it decodes
+VERSION = 1  # of what is kept in the cache: raised whenever pictures are decoded otherwise
+IN_MEMORY = 2**28  # bytes of decoded pictures that are read into memory; more of them stay on disk
+DAMAGED = 0.1  # of the pictures at most; with more of them, the folder itself is broken
+NOTICE = 2000  # pictures whose decoding takes long enough to be announced
 
 
 def images(
-    root: str | None = None, size: Count = 32, channels: Literal[1, 3] = 3, limit: Count | None = None
+    root: str | None = None,
+    size: Count | tuple[Count, Count] = 32,
+    channels: Literal[1, 3] = 3,
+    background: str = "black",
+    range: Literal["auto"] | tuple[float, float] = "auto",
+    limit: Count | None = None,
+    groups: str | None = None,
+    cache: Path | None = None,
 ) -> Source:
-    """x: [N, channels, size, size] uint8, each picture cropped around its centre to a square and resized (bicubic).
+    """x: [N, channels, height, width] uint8, each picture cropped around its centre and resized (bicubic).
 
-    Classes are numbered in the order of their names, limit is the most pictures of a class (in each of train and
-    test, by name), and a folder without train/ and test/ gives a fixed fifth of its pictures for testing. Raises
-    InputError for a folder that is missing, empty or mixed, and for a broken picture, naming it.
+    size: height and width, or one number for both; background: the colour behind what is transparent; range: the stored
+    values that are black and white, by default 0 and the largest that a file of the kind can hold; limit: the most
+    pictures of a class in each split, the first ones by path; groups: a regular expression whose capture group names
+    what pictures have in common, searched in their paths below root. Classes are numbered in the order of their names.
+    Without test/, a fixed fifth of the training pictures becomes the test set. The decoded pictures are kept in the
+    folder `cache` and, unless there are few, stay there; without a cache all are in memory. Raises InputError for a
+    folder that is missing, empty or ambiguous and for pictures that cannot be read, naming the place.
     """
     if root is None:
-        raise InputError(
-            "dataset.root is not set: expected a folder of class folders, optionally under train/ and test/"
-        )
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"dataset.root: {folder} is not a folder")
-    read = partial(_read_all, size=size, channels=channels)
-    parts = folder / "train", folder / "test"
-    if not all(part.is_dir() for part in parts):
-        files, labels, _ = _find(folder, limit)
-        return hold_out(Split(read(files), labels), range=(0, 255))
+        raise InputError(f"dataset.root is not set: {LAYOUTS}")
+    if not Path(root).expanduser().is_dir():
+        raise InputError(f"dataset.root: {root} is not a folder")
+    place = f"{Path(root).expanduser()}/"
+    height, width = (size, size) if isinstance(size, int) else size
+    ends = None if range == "auto" else (float(range[0]), float(range[1]))
+    if ends is not None and not -np.inf < ends[0] < ends[1] < np.inf:
+        raise InputError(f"dataset.range={list(ends)}: expected two finite numbers, the smaller one first")
+    form = Form(height, width, channels, colour(background), ends)
 
-    (train, y_train, names), (test, y_test, test_names) = (_find(part, limit) for part in parts)
-    if names != test_names:
-        odd = ", ".join(sorted(set(names) ^ set(test_names)))
-        raise InputError(f"{folder}: train/ and test/ must hold the same classes; only one of them has: {odd}")
-    # Sorted by class, the first pictures would be all of one kind, and first pictures are what gets looked at.
-    order = np.random.RandomState(0).permutation(len(test))
-    return Source(Split(read(train), y_train), Split(read(test), y_test).rows(order), range=(0, 255))
+    listing = find(place)
+    source, files = _planned(listing, limit, _grouping(groups))
+    if cache is None:
+        with TemporaryDirectory() as temporary:
+            pixels, answer = _pixels(Path(temporary) / "images", place, files, form, most=np.inf)
+    else:
+        pixels, answer = _pixels(cache / "images" / _key(place, files, form), place, files, form, most=IN_MEMORY)
 
+    rows = np.full(len(files), -1)  # of the decoded pictures, by the number of the file
+    rows[np.delete(np.arange(len(files)), answer["damaged"])] = np.arange(len(pixels))
 
-def _find(folder: Path, limit: int | None) -> tuple[list[Path], np.ndarray | None, list[str]]:
-    """Picture files, their labels (None without class folders) and the classes' names, all in sorted order."""
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    loose = _pictures(folder)
-    if classes and loose:
-        raise InputError(f"{folder} holds folders and loose pictures ({loose[0].name}): put each into a class folder")
-    groups = [_pictures(entry)[:limit] for entry in classes or [folder]]
-    for entry, group in zip(classes or [folder], groups, strict=True):
-        if not group:
-            raise InputError(
-                f"{entry} holds no pictures: expected class folders of pictures, optionally under both train/ and test/"
-            )
-    labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups]) if classes else None
-    return [file for group in groups for file in group], labels, [entry.name for entry in classes]
+    def decoded(split: Split[Any]) -> Split[Any]:
+        good = split.rows(rows[split.x] >= 0)
+        return good._replace(x=Split(pixels).rows(rows[good.x]).x)
 
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(
-        entry for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+    return source._replace(
+        train=decoded(source.train),
+        test=decoded(source.test),
+        validation=source.validation and decoded(source.validation),
+        range=BYTES,
+        stored_range=tuple(answer["range"]),
+        warnings=(*source.warnings, *_warnings(listing, files, answer, background)),
     )
 
 
-def _read_all(files: list[Path], size: int, channels: int) -> np.ndarray:
-    with ThreadPoolExecutor(THREADS) as pool:
-        pixels = np.stack(list(pool.map(partial(_read, size=size, mode=MODES[channels]), files)))
-    return np.ascontiguousarray(pixels.reshape(len(files), size, size, channels).transpose(0, 3, 1, 2))
+def _planned(listing: Listing, limit: int | None, group_of: Callable[[str], str] | None) -> tuple[Source, list[str]]:
+    """The splits, in which x are numbers of files; and the files."""
+    names = sorted({name for split in listing.splits.values() for name in split.classes or ()})
+    number = {name: i for i, name in enumerate(names)}
+    files: list[str] = []
+    splits: dict[str, Split] = {}
+    for name, found in listing.splits.items():
+        label = None if found.classes is None else np.array([number[name] for name in found.classes])
+        group = None if group_of is None else np.array([group_of(file) for file in found.files])
+        splits[name] = Split(len(files) + np.arange(len(found.files)), label, group=group)
+        files += found.files
+    warnings = listing.warnings
+    if "test" not in splits:
+        held_out = hold_out(splits["train"])
+        splits |= {"train": held_out.train, "test": held_out.test}
+        if listing.has_splits:
+            warnings = [*warnings, "there is no test/ folder: a fifth of train/ became the test set"]
+    splits = {name: _first(split, limit) for name, split in splits.items()}
+    chosen = np.sort(np.concatenate([split.x for split in splits.values()]))
+    # Sorted by class, the first pictures would be all of one kind, and first pictures are what gets looked at.
+    for name in splits.keys() - {"train"}:
+        splits[name] = splits[name].rows(np.random.RandomState(0).permutation(len(splits[name].x)))
+    splits = {name: split._replace(x=np.searchsorted(chosen, split.x)) for name, split in splits.items()}
+    classes = None if splits["train"].label is None else list(number.values())
+    source = Source(splits["train"], splits["test"], splits.get("validation"), classes, warnings=tuple(warnings))
+    return source, [files[i] for i in chosen]
 
 
-def _read(file: Path, size: int, mode: str) -> np.ndarray:
+def _first(split: Split, limit: int | None) -> Split:
+    """The first `limit` pictures of each class, by their paths."""
+    split = split.rows(np.argsort(split.x))
+    if limit is None:
+        return split
+    label = np.zeros(len(split.x), int) if split.label is None else split.label
+    first = [np.flatnonzero(label == number)[:limit] for number in np.unique(label)]
+    return split.rows(np.sort(np.concatenate(first)))
+
+
+def _grouping(pattern: str | None) -> Callable[[str], str] | None:
+    """What finds the group of a path below the root."""
+    if pattern is None:
+        return None
     try:
-        with Image.open(file) as picture:
-            upright = ImageOps.exif_transpose(picture)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
-        raise InputError(f"{file} cannot be read as a picture: {error}; replace or remove it") from error
-    if upright.mode in DEEP:
-        raise InputError(f"{file} has more than 8 bits a channel ({upright.mode}): convert it to 8 bits")
-    return np.asarray(ImageOps.fit(upright.convert(mode), (size, size)))
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"dataset.groups={pattern} is not a regular expression: {error}") from error
+    if compiled.groups != 1:
+        raise InputError(
+            f"dataset.groups={pattern} has {compiled.groups} capture groups: expected one, as in '/(\\d+)_'"
+        )
+
+    def group_of(file: str) -> str:
+        found = compiled.search(file)
+        if found is None or found[1] is None:
+            raise InputError(f"dataset.groups={pattern} does not match {file}: expected a group for each picture")
+        return found[1]
+
+    return group_of
+
+
+def _key(root: str, files: list[str], form: Form) -> str:
+    """A hash of all that decides the decoded pixels, as far as it can be known without reading the pictures."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([VERSION, PIL.__version__, os.path.realpath(root), form]).encode())
+    for file in files:
+        try:
+            status = os.stat(root + file)
+            stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        except OSError:  # a link to nothing is a damaged picture
+            stamp = "missing"
+        digest.update(f"\n{file}\0{stamp}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _pixels(
+    folder: Path, root: str, files: list[str], form: Form, most: float
+) -> tuple[np.ndarray | OnDisk, dict[str, Any]]:
+    """The decoded pictures, in memory if they take at most `most` bytes; and what `_decode` returned."""
+    answer = kept(folder, lambda new: _decode(root, files, form, new))
+    x = mapped(folder / "x.npy")
+    if x.nbytes <= most:
+        return np.array(x), answer
+    return OnDisk(x, np.array(mapped(folder / "hashes.npy"))), answer
+
+
+def _decode(root: str, files: list[str], form: Form, folder: Path) -> dict[str, Any]:
+    """Decodes the files into a folder; what `decode_all` returns, and the range of the stored values."""
+    if len(files) >= NOTICE:
+        print(f"decoding {len(files)} pictures of {root}, once", file=sys.stderr, flush=True)
+    answer = decode_all(root, files, form, folder)
+    if len(answer["damaged"]) > DAMAGED * len(files):
+        raise InputError(
+            f"{len(answer['damaged'])} of {len(files)} pictures in {root} are damaged; the first is "
+            f"{files[answer['damaged'][0]]}: {answer['reason']}; get the folder again, or remove them"
+        )
+    stored = form.range or _stored_range(root, answer["ends"])
+    if form.range is None and stored == UNIT and answer["ends"][0][0] == BYTES[1]:
+        answer = decode_all(root, files, form._replace(range=stored), folder)
+    return answer | {"range": stored}
+
+
+def _stored_range(root: str, ends: list[tuple[float, float, float]]) -> Range:
+    """Black and white of pictures whose stored values reach from low to high, in files that can hold up to white.
+
+    ends: (white, low, high) of each depth. As for arrays, more than half of what a file can hold must be used.
+    """
+    if max(high for _, _, high in ends) == 0:
+        raise InputError(f"all pictures in {root} are black; if they are transparent, set dataset.background=white")
+    white, low, high = ends[0]
+    if len(ends) == 1 and white == BYTES[1] and high <= 1:
+        return UNIT
+    for white, low, high in ends:
+        if white > 1 and high <= white / 2:
+            raise InputError(
+                f"{root} has pictures with values from {low:g} to {high:g}, in files that can hold {white:g}: set "
+                f"dataset.range=[0,{high:g}] if {high:g} is white, or dataset.range=[0,{white:g}] if they are dark"
+            )
+    return (0.0, float(ends[0][0])) if len(ends) == 1 else BYTES
+
+
+def _warnings(listing: Listing, files: list[str], answer: dict[str, Any], background: str) -> list[str]:
+    damaged = [files[i] for i in answer["damaged"]]
+    others = listing.unread.total()
+    parts = kinds(listing.unread)
+    if damaged:
+        parts.append(f"{len(damaged)} damaged (first: {damaged[0]}, {answer['reason']})")
+    lines = []
+    if parts:
+        lines.append(f"{others + len(damaged)} of {others + len(files)} files were not read: {', '.join(parts)}")
+    if count := answer["transparent"]:
+        lines.append(f"{count} pictures are transparent in part: dataset.background={background} is behind them")
+    return lines

@@ -103,7 +103,7 @@ def prepare(
         fingerprint=fingerprint(splits, hashes),
         modes=torch.as_tensor(source.modes) if has_modes else None,
         mode_sigma=source.mode_sigma if has_modes else None,
-        range=ends,
+        range=source.stored_range or ends,
         warnings=(*source.warnings, *notes),
     )
 

@@ -31,6 +31,7 @@ class Source(NamedTuple):
     validation: Split | None = None
     classes: Sequence[Any] | None = None  # all values that a label may have; None: those of the training images
     range: tuple[float, float] | None = None  # the stored values of black and white; None: `prepare` finds them
+    stored_range: tuple[float, float] | None = None  # of the files, where the source has scaled x to 0 to 255 itself
     modes: np.ndarray | None = None  # [M, C, H, W] float32: the centres of the true density's modes, if known
     mode_sigma: float | None = None  # their standard deviation, the same in each dimension
     warnings: tuple[str, ...] = ()  # a line each: what was not read

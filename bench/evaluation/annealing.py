@@ -1,6 +1,6 @@
-"""log p(x) of any decoder whose prior can be drawn from: annealed importance sampling (Neal 2001; Wu et al. 2017).
+"""Annealed importance sampling of log p(x), for any decoder and a prior with draws (Neal 2001; Wu et al. 2017).
 
-Codes are [n, chains, D]: for each of n images so many chains, which move at once. All of it is float32 and in nats.
+Codes are [n, chains, D]: several chains for each of n images, which all move together. In float32 and nats.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor
 from bench.draws import Draws
 
 LEAPFROGS = 10  # steps of a trajectory
-ACCEPTANCE = 0.65  # that step sizes are tuned to
+ACCEPTANCE = 0.65  # target for the step sizes
 FIRST_STEP = 0.5
-JITTER = 0.4  # a trajectory's step is within so much of the tuned one, by chance: else some return to where they began
-TUNING_RATE = 0.1  # by which the logarithm of a step follows a surplus of acceptance
-PILOT = 5  # the pilot run has one temperature for so many of the main run, at least PILOT_TEMPERATURES
+JITTER = 0.4  # relative random change of a trajectory's step size: without it some trajectories return to their start
+TUNING_RATE = 0.1  # change of a step's logarithm per surplus of acceptance
+PILOT = 5  # the main run has so many temperatures for each of the pilot run's, which are at least PILOT_TEMPERATURES
 PILOT_TEMPERATURES = 200
 STEEP = 4.0  # temperatures are spaced as a sigmoid from -STEEP to STEEP
 
-Watch = Callable[[Iterable[int]], Iterable[int]]
+Progress = Callable[[Iterable[int]], Iterable[int]]  # yields the steps and shows how many are done
 
 
 class Joint(NamedTuple):
@@ -33,7 +33,7 @@ class Joint(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Codes, and both terms of the density there with their gradients."""
+    """Codes, with both terms of the log density there and their gradients."""
 
     z: Tensor
     log_prior: Tensor
@@ -52,7 +52,7 @@ def at(joint: Joint, z: Tensor) -> Point:
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         log_prior, log_likelihood = joint.log_prior(z), joint.log_likelihood(z)
-        # Nothing flows back where a term is constant in z, as a uniform prior's is.
+        # A term that is constant in z, like a uniform prior's, has no gradient.
         slopes = [
             torch.autograd.grad(term.sum(), z)[0] if term.requires_grad else torch.zeros_like(z)
             for term in (log_prior, log_likelihood)
@@ -61,9 +61,9 @@ def at(joint: Joint, z: Tensor) -> Point:
 
 
 def transition(joint: Joint, start: Point, beta: Tensor, step: Tensor, draws: Draws) -> tuple[Point, Tensor]:
-    """One trajectory of Hamiltonian Monte Carlo (Neal 2011, section 5.3) that leaves p(z) p(x|z)^beta as it is.
+    """One trajectory of Hamiltonian Monte Carlo (Neal 2011, section 5.3) that leaves p(z) p(x|z)^beta invariant.
 
-    step: [n]. Returns where the chains are now, and the probabilities of acceptance [n, chains].
+    step: [n]. Returns the new points of the chains and the acceptance probabilities, [n, chains].
     """
     jitter = 1 + JITTER * (2 * draws.uniform("jitter", start.log_prior.shape) - 1)
     step = (step[:, None] * jitter)[..., None]
@@ -74,7 +74,7 @@ def transition(joint: Joint, start: Point, beta: Tensor, step: Tensor, draws: Dr
         momentum = momentum + (step if i < LEAPFROGS - 1 else 0.5 * step) * point.slope(beta)
     gained = point.log_density(beta) - start.log_density(beta)
     kinetic = 0.5 * (first.square() - momentum.square()).sum(-1)
-    # What left the support of the prior or overflowed is nan or -inf, and not accepted.
+    # A point outside the support of the prior, or an overflow, gives nan or -inf and is rejected.
     probability = (gained + kinetic).clamp(max=0).exp().nan_to_num(0.0)
     accepted = draws.uniform("accept", probability.shape) < probability
     moved = (torch.where(accepted[..., None] if new.ndim == 3 else accepted, new, old)
@@ -88,14 +88,14 @@ def temperatures(count: int) -> Tensor:
     return ((rising - rising[0]) / (rising[-1] - rising[0])).float()
 
 
-def tune(joint: Joint, z: Tensor, count: int, draws: Draws, watch: Watch = iter) -> tuple[Tensor, Tensor]:
-    """A pilot run from the prior's z to the posterior: step sizes [count, n] for ACCEPTANCE, and the codes at its end.
+def tune(joint: Joint, z: Tensor, count: int, draws: Draws, progress: Progress = iter) -> tuple[Tensor, Tensor]:
+    """A pilot run from the prior's z to the posterior: step sizes [count, n] for ACCEPTANCE, and the final codes.
 
-    The main run then moves by steps that do not depend on its own draws, which keeps its weights unbiased.
+    The main run's step sizes then do not depend on its own draws, so its weights are unbiased.
     """
     beta, point = temperatures(count).to(z.device), at(joint, z)
     steps = [torch.full(z.shape[:1], FIRST_STEP, device=z.device)]
-    for t in watch(range(1, count + 1)):
+    for t in progress(range(1, count + 1)):
         point, probability = transition(joint, point, beta[t], steps[-1], draws.within(str(t)))
         steps.append(steps[-1] * (TUNING_RATE * (probability.mean(1) - ACCEPTANCE)).exp())
     return torch.stack(steps[1:]), point.z
@@ -112,26 +112,28 @@ class Annealed(NamedTuple):
     acceptance: Tensor
 
 
-def anneal(joint: Joint, z: Tensor, count: int, steps: Tensor, draws: Draws, watch: Watch = iter) -> Annealed:
-    """From draws of the prior through `count` temperatures to the posterior: log-mean-exp of weights <= log p(x)."""
+def anneal(joint: Joint, z: Tensor, count: int, steps: Tensor, draws: Draws, progress: Progress = iter) -> Annealed:
+    """From draws of the prior through `count` temperatures to the posterior; log-mean-exp of weights <= log p(x)."""
     beta, point = temperatures(count).to(z.device), at(joint, z)
     log_weight, acceptance = torch.zeros_like(point.log_prior), torch.zeros_like(point.log_prior)
-    for t in watch(range(1, count + 1)):
+    for t in progress(range(1, count + 1)):
         log_weight += (beta[t] - beta[t - 1]) * point.log_likelihood
-        if t < count:  # a last one, at the posterior itself, would change no weight
+        if t < count:  # a transition at the posterior itself would change no weight
             point, probability = transition(joint, point, beta[t], _step(steps, t, count), draws.within(str(t)))
             acceptance += probability
     return Annealed(log_weight, _rate(acceptance, count))
 
 
-def anneal_back(joint: Joint, z: Tensor, count: int, steps: Tensor, draws: Draws, watch: Watch = iter) -> Annealed:
-    """From draws of the posterior down to the prior; -log-mean-exp of the negated weights >= log p(x).
+def anneal_back(
+    joint: Joint, z: Tensor, count: int, steps: Tensor, draws: Draws, progress: Progress = iter
+) -> Annealed:
+    """From draws of the posterior back to the prior; -log-mean-exp of the negated weights >= log p(x).
 
-    Exact draws of a posterior are those that simulated images were made from (Grosse et al. 2015, section 3.1).
+    The codes that simulated images are made from are exact draws of the posterior (Grosse et al. 2015, section 3.1).
     """
     beta, point = temperatures(count).to(z.device), at(joint, z)
     log_weight, acceptance = torch.zeros_like(point.log_prior), torch.zeros_like(point.log_prior)
-    for t in watch(range(count, 0, -1)):
+    for t in progress(range(count, 0, -1)):
         if t < count:
             point, probability = transition(joint, point, beta[t], _step(steps, t, count), draws.within(str(t)))
             acceptance += probability
@@ -140,10 +142,10 @@ def anneal_back(joint: Joint, z: Tensor, count: int, steps: Tensor, draws: Draws
 
 
 def _rate(accepted: Tensor, count: int) -> Tensor:
-    """The mean probability of acceptance, [n], of the count - 1 transitions; nan where there were none."""
+    """The mean acceptance probability of the count - 1 transitions, [n]; nan if there are none."""
     return accepted.mean(1) / (count - 1) if count > 1 else torch.full_like(accepted[:, 0], torch.nan)
 
 
 def _step(steps: Tensor, t: int, count: int) -> Tensor:
-    """[n]: of the pilot's temperature that is nearest to the t-th of count."""
+    """The step size at the pilot's temperature that corresponds to the t-th of count, [n]."""
     return steps[min(len(steps) * t // count, len(steps) - 1)]

@@ -1,4 +1,4 @@
-"""Evidence becomes metrics."""
+"""Computes the metrics of a model from evidence."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import torch
 
 from bench.core import Corruption, InputError, Model, UnavailableError
 from bench.evaluation.evidence import (
-    ASKS,
-    OF_FEATURES,
-    SIZED_BY,
+    SOURCES,
     Answers,
     CorruptedAnswers,
     CorruptedImages,
     Densities,
     Images,
     denoising_corruption,
-    evidence_names,
-    pieces,
+    evidence_in,
+    evidence_of,
 )
-from bench.evaluation.evidence.densities import Watch, without_progress
+from bench.evaluation.evidence.decorator import Evidence
+from bench.evaluation.progress import Progress, no_progress
 from bench.evaluation.settings import EvaluationSettings
 from bench.metrics import Metric, Value, discover, summarise
 
-FAILED = "failed: "  # how the reason of a metric that raised begins
+FAILED = "failed: "  # the start of the reason of a metric that raised
 
-_NOTHING = Value(math.nan)
-_OF_NOISE = evidence_names(CorruptedImages) | evidence_names(CorruptedAnswers)
+_NO_VALUE = Value(math.nan)
+_DECLARED = {name: evidence for kind in SOURCES for name, evidence in evidence_in(kind).items()}
+_OF_NOISE = evidence_in(CorruptedImages).keys() | evidence_in(CorruptedAnswers).keys()
 
 
 def _fact(name: str, value: float | None) -> float:
@@ -40,56 +40,78 @@ def _fact(name: str, value: float | None) -> float:
     return value
 
 
-def _wanted(metric: Metric) -> Set[str]:
+def _requests(metric: Metric) -> Set[str]:
+    """The names of a metric's parameters, in their order, which decides which reason is given first."""
     return inspect.signature(metric).parameters.keys()
 
 
-def requested(asked: EvaluationSettings) -> dict[str, Metric]:
-    """The metrics asked for. Raises InputError for a name that there is not, before anything is trained."""
+def _declared(metric: Metric) -> list[Evidence[Any]]:
+    """The evidence that a metric requests. The facts of a run are not among it."""
+    return [_DECLARED[name] for name in _requests(metric) if name in _DECLARED]
+
+
+def _uses_features(metric: Metric) -> bool:
+    return any(evidence.features for evidence in _declared(metric))
+
+
+def requested(settings: EvaluationSettings) -> dict[str, Metric]:
+    """The metrics that the settings name. Raises InputError for an unknown name, before anything is trained."""
     known = discover()
-    for name in asked.names or ():
+    for name in settings.names or ():
         if name not in known:
             raise InputError(f"metrics.names: there is no metric {name!r}; choose from {', '.join(sorted(known))}")
-    return known if asked.names is None else {name: known[name] for name in asked.names}
+    return known if settings.names is None else {name: known[name] for name in settings.names}
 
 
-def settings(metric: Metric, asked: EvaluationSettings) -> dict[str, Any]:
-    """What of `asked` decides the number of a metric."""
-    return {key: getattr(asked, key) for piece, keys in SIZED_BY.items() if piece in _wanted(metric) for key in keys}
+def settings_of(metric: Metric, settings: EvaluationSettings) -> dict[str, Any]:
+    """The settings that the number of a metric depends on."""
+    return {key: getattr(settings, key) for evidence in _declared(metric) for key in evidence.sized_by}
 
 
-def missing(entries: dict[str, dict[str, Any]], asked: EvaluationSettings, device: torch.device) -> list[str]:
-    """The metrics asked for that the entries lack, that failed, or that stand on less than is asked for."""
-    asked = asked.on(device)
+def missing(entries: dict[str, dict[str, Any]], settings: EvaluationSettings, images: Images) -> list[str]:
+    """The metrics to evaluate before a record's entries hold all that the settings name.
+
+    A metric is missing if it is absent, failed, or was computed with smaller settings. Metrics in the features of a
+    classifier are evaluated together, also those that the settings do not name: otherwise one record could mix two
+    classifiers. That happens if the cache holds another classifier than the record, or none when one is needed.
+    """
+    settings = settings.on(images.data.train.x.device)
 
     def is_there(name: str, metric: Metric) -> bool:
-        suffixes = [f"@{level:g}" for level in asked.noise_levels] if _wanted(metric) & _OF_NOISE else []
+        suffixes = [f"@{level:g}" for level in settings.noise_levels] if _requests(metric) & _OF_NOISE else []
         found = [entries.get(name + suffix) for suffix in ["", *suffixes]]
-        wanted = settings(metric, asked)
+        needed = settings_of(metric, settings)
         return all(
-            entry and not str(entry["reason"]).startswith(FAILED) and _covers(entry["settings"], wanted)
+            entry and not str(entry["reason"]).startswith(FAILED) and _covers(entry["settings"], needed)
             for entry in found
         )
 
-    return [name for name, metric in requested(asked).items() if not is_there(name, metric)]
+    known = discover()
+    names = [name for name, metric in requested(settings).items() if not is_there(name, metric)]
+    recorded = {entry["details"]["features"] for entry in entries.values() if "features" in entry["details"]}
+    cached = images.cached_features()
+    trains = cached is None and any(_uses_features(known[name]) for name in names)
+    if recorded and (trains or (cached is not None and recorded != {cached})):
+        names += [name for name in known if name in entries.keys() - names and _uses_features(known[name])]
+    return names
 
 
-def _covers(taken: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether a number was taken with as many of everything as are wanted now, and under the same sigma."""
-    return wanted.keys() <= taken.keys() and all(
-        taken[key] == value if key == "ais_sigma" else taken[key] >= value  # a larger number is not given up
-        for key, value in wanted.items()
+def _covers(recorded: dict[str, Any], needed: dict[str, Any]) -> bool:
+    """Whether a number was computed with at least the sizes that are needed now, and with the same sigma."""
+    return needed.keys() <= recorded.keys() and all(
+        recorded[key] == value if key == "ais_sigma" else recorded[key] >= value  # a larger size is not given up
+        for key, value in needed.items()
     )
 
 
 def _answer(metric: Metric, evidence: dict[str, Callable[[], Any]]) -> Value:
-    return summarise(metric(**{piece: evidence[piece]() for piece in _wanted(metric)}))
+    return summarise(metric(**{name: evidence[name]() for name in _requests(metric)}))
 
 
 def _entry(metric: Metric, answer: Value, reason: str | None = None, remarks: Iterable[str] = ()) -> dict[str, Any]:
-    """A record's entry: numbers are finite or null, and a null value has its reason; beside others stand remarks."""
+    """A record's entry. Numbers are finite or null; a null value has a reason, a number may have remarks."""
     if reason is None and not math.isfinite(answer.value):
-        answer, reason = _NOTHING, f"not a finite number: {answer.value}"
+        answer, reason = _NO_VALUE, f"not a finite number: {answer.value}"
     reason = reason or "; ".join(filter(None, [answer.note, *remarks])) or None
     numbers = {key: getattr(answer, key) for key in ("value", "se", "n", "floor")}
     finite = {key: x if x is not None and math.isfinite(x) else None for key, x in numbers.items()}
@@ -100,57 +122,57 @@ def _entry(metric: Metric, answer: Value, reason: str | None = None, remarks: It
 def evaluate(
     model: Model,
     images: Images,
-    asked: EvaluationSettings,
+    settings: EvaluationSettings,
     *,
     corruption: Corruption,
     seed: int,
     facts: dict[str, float | None],
-    watch: Watch = without_progress,
+    progress: Progress = no_progress,
 ) -> dict[str, dict[str, Any]]:
-    """The metrics of a model on the test split, by name: what `bench.runs.store.Metric` says.
+    """The metrics of a model on the test split, by name, as `bench.runs.store.Metric` describes them.
 
-    A metric of corrupted images is taken under `corruption` (Gaussian noise of 0.5, where that is Identity) and, as
-    `name@level`, under the same kind at each of `asked.noise_levels`. facts: parameters, seconds, samples_per_second,
-    gradient_norm_first and gradient_norm_last. watch: shows how far the long loops have come. Leaves the model in
-    evaluation mode. Raises InputError for an unknown name.
+    Metrics of corrupted images use `corruption` (Gaussian noise of 0.5 in place of Identity). They are repeated as
+    `name@level` with the same kind of noise at each of `settings.noise_levels`. facts: parameters, seconds,
+    samples_per_second, gradient_norm_first and gradient_norm_last. Leaves the model in evaluation mode. Raises
+    InputError for an unknown metric.
     """
-    metrics, asked = requested(asked), asked.on(images.data.train.x.device)
+    metrics, settings = requested(settings), settings.on(images.data.train.x.device)
     model.eval()
     own = denoising_corruption(corruption)
-    levels = {f"@{level:g}": type(own)(level=level) for level in asked.noise_levels}  # type: ignore[call-arg]
-    answers = Answers(model, images, asked.samples, seed)
-    densities = Densities(answers, asked, watch)
-    given = {name: partial(_fact, name, value) for name, value in facts.items()}
+    levels = {f"@{level:g}": type(own)(level=level) for level in settings.noise_levels}  # type: ignore[call-arg]
+    answers = Answers(model, images, settings.samples, seed)
+    densities = Densities(answers, settings, progress)
+    of_run = {name: partial(_fact, name, value) for name, value in facts.items()}
     entries: dict[str, dict[str, Any]] = {}
     for suffix, kind in {"": own, **levels}.items():
         # Made here and dropped again, so that only one level's images are held at a time.
         noisy = CorruptedImages(images, kind)
-        of_images, of_noise = pieces(images), pieces(noisy)
-        evidence = given | of_images | pieces(answers) | pieces(densities) | of_noise
-        evidence |= pieces(CorruptedAnswers(answers, noisy))
+        of_data = evidence_of(images) | evidence_of(noisy)
+        of_model = evidence_of(answers) | evidence_of(densities) | evidence_of(CorruptedAnswers(answers, noisy))
         for name, metric in metrics.items():
-            wanted = _wanted(metric)
-            noise_key = (type(kind), *sorted(vars(kind).items())) if wanted & _OF_NOISE else ()
+            requests = _requests(metric)
+            noise_key = (type(kind), *sorted(vars(kind).items())) if requests & _OF_NOISE else ()
             if suffix and not noise_key:
                 continue
-            shared = images.answers if wanted <= (of_images | of_noise).keys() else {}
+            shared = images.answers if requests <= of_data.keys() else {}
             key = (name, *noise_key)
             details: dict[str, Any] = {}
             try:
                 if key not in shared:
-                    shared[key] = _answer(metric, evidence)
-                remarks = dict.fromkeys(note for question, note in model.notes.items() if wanted & ASKS[question])
+                    shared[key] = _answer(metric, of_run | of_data | of_model)
+                asks = {part for evidence in _declared(metric) for part in evidence.asks}
+                remarks = dict.fromkeys(note for part, note in model.notes.items() if part in asks)
                 entry, details = _entry(metric, shared[key], remarks=remarks), shared[key].details
-                if wanted & OF_FEATURES:
-                    details = details | images.features_note
+                if _uses_features(metric):
+                    details = details | images.features_details()
             except UnavailableError as reason:
-                entry = _entry(metric, _NOTHING, str(reason))
-            except AssertionError:  # a model that breaks its contract is not judged
+                entry = _entry(metric, _NO_VALUE, str(reason))
+            except AssertionError:  # a model that breaks its contract has no metrics
                 raise
-            except Exception as error:  # one metric's mistake must not cost the others, nor the run
-                told = " ".join(f"{type(error).__name__}: {error}".split())
-                entry = _entry(metric, _NOTHING, f"{FAILED}{told}")
-            entries[name + suffix] = entry | {"settings": settings(metric, asked), "details": details}
+            except Exception as error:  # one metric's error must not cost the others, nor the run
+                message = " ".join(f"{type(error).__name__}: {error}".split())
+                entry = _entry(metric, _NO_VALUE, f"{FAILED}{message}")
+            entries[name + suffix] = entry | {"settings": settings_of(metric, settings), "details": details}
     suffixes = ["", *levels]
     return {
         name + suffix: entries[name + suffix] for name in metrics for suffix in suffixes if name + suffix in entries

@@ -1,4 +1,4 @@
-"""Features of images to judge samples in: those of a small classifier of the data set, trained here once."""
+"""The features that samples are compared in: those of a small classifier, trained once for each data set."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from bench.core import InputError, UnavailableError
 from bench.data import Data
 from bench.draws import Draws, generator_seed
 
-# What decides the weights beside the data, and part of the hash: changed whenever anything that is trained changes.
+# Part of the name of the cache file. Change it whenever the architecture or the training changes.
 RECIPE = "1: two convolutions, 64 features, AdamW on one cycle"
 
 WIDTH = 64  # features
-SIDE = 64  # pixels: larger images are averaged down to at most this
-EXAMPLES = 300_000  # seen in training at most: 30 s of one core for MNIST
-EPOCHS = 40  # at most, so that a small data set takes a second
+SIDE = 64  # pixels; larger images are averaged down to at most this
+EXAMPLES = 300_000  # at most, over all epochs: 30 s on one core for MNIST
+EPOCHS = 40  # at most, so that a small data set takes one second
 BATCH = 128
 LEARNING_RATE = 3e-3  # at the top of the cycle
-SHIFTED_FROM = 8  # pixels a side: smaller images, and points, lose too much with an edge
-CHUNK = 250  # images at once in evaluation; part of what is drawn where test images are binarised, so it stays
+SHIFTED_FROM = 8  # pixels a side; smaller images and points would lose too much at an edge
+CHUNK = 250  # images evaluated at once; the draws of binarised test images depend on it, so do not change it
 
-_known: dict[Path, Features] = {}  # in this process, by their file
+_loaded_files: dict[Path, Features] = {}  # of this process, by cache file
 
 
 class Classifier(nn.Module):
@@ -44,7 +44,7 @@ class Classifier(nn.Module):
     def __init__(self, image: tuple[int, int, int], classes: int):
         super().__init__()
         height, width = pooled(torch.empty(1, *image, device="meta")).shape[2:]
-        # So that large images cost what small ones do.
+        # Larger strides for larger images, so that they cost no more than small ones.
         down, right = 2 if height <= 32 else 4, 2 if width <= 32 else 4
         outputs = 64 * ceil(height / (2 * down)) * ceil(width / (2 * right))
         self.hidden = nn.Sequential(
@@ -56,7 +56,7 @@ class Classifier(nn.Module):
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(outputs, WIDTH),
-            nn.BatchNorm1d(WIDTH),  # so that every feature counts alike in a distance
+            nn.BatchNorm1d(WIDTH),  # so that all features have equal weight in a distance
             nn.ReLU(),
         )
         self.last = nn.Linear(WIDTH, classes)
@@ -72,9 +72,9 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class Features:
-    """The penultimate layer of a classifier, and what a record says of it."""
+    """The penultimate layer of a classifier. A record keeps its hash and its accuracy."""
 
-    hash: str  # of the data and the recipe
+    hash: str  # of the weights: two machines may train the same recipe to different weights
     accuracy: float  # on the test images
     classes: int
     network: Classifier
@@ -88,20 +88,29 @@ class Features:
 
 
 def features_of(data: Data, cache: Path) -> Features:
-    """The features of a data set: trained where the folder `cache` does not hold them yet, and kept there.
+    """The features for a data set, from the folder `cache`; trained and saved there if they are missing.
 
-    The same data give the same weights to the bit, on the CPU wherever the data lie, whatever else is random, and
-    jobs side by side train them once. Raises UnavailableError for data without two classes, and InputError where the
-    folder cannot be written.
+    The training depends on the data only: not on the device, nor on other random numbers. Jobs that run side by side
+    train once. Raises UnavailableError for training images that are of one class or all the same, and InputError if
+    the folder cannot be written.
     """
-    if data.train.label is None or data.test.label is None:
+    label = data.train.label
+    if label is None or data.test.label is None:
         raise UnavailableError("the data set has no labels to train the features' classifier on")
-    if data.shapes.classes < 2:
-        raise UnavailableError("the data set has one class, and the features' classifier tells at least two apart")
-    path = cache.resolve() / f"{_hash(data)}.safetensors"
-    if path not in _known:
-        _known[path] = _loaded(path, data) or _built(path, data)
-    return _known[path]
+    if len(label.unique()) < 2:
+        raise UnavailableError("the training images are all of one class, and the features' classifier needs two")
+    if all_equal(data.train.x):
+        raise UnavailableError("all training images are the same: the features' classifier has nothing to learn from")
+    path = _path(data, cache)
+    return cached_features(data, cache) or _loaded_files.setdefault(path, _trained_once(path, data))
+
+
+def cached_features(data: Data, cache: Path) -> Features | None:
+    """The features for a data set if the folder `cache` holds them. Trains nothing."""
+    path = _path(data, cache)
+    if path not in _loaded_files and (found := _load(path, data)):
+        _loaded_files[path] = found
+    return _loaded_files.get(path)
 
 
 def pooled(x: Tensor) -> Tensor:
@@ -110,13 +119,27 @@ def pooled(x: Tensor) -> Tensor:
     return x if kernel == [1, 1] else F.avg_pool2d(x, kernel, ceil_mode=True)
 
 
-def _hash(data: Data) -> str:
+def all_equal(x: Tensor) -> bool:
+    """Whether all images are the same. Reads them in chunks, and rarely more than the first."""
+    return all(bool((part == x[:1]).all()) for part in x.split(CHUNK))
+
+
+def _path(data: Data, cache: Path) -> Path:
+    """The cache file: its name is a hash of the data and the recipe."""
     text = f"{data.fingerprint}/{data.binarize}/{data.grey_levels if data.dequantize else False}/{RECIPE}"
-    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+    return cache.resolve() / f"{hashlib.blake2b(text.encode(), digest_size=5).hexdigest()}.safetensors"
 
 
-def _loaded(path: Path, data: Data) -> Features | None:
-    """What the file holds; None where there is none, or a torn one."""
+def hash_of(network: nn.Module) -> str:
+    """A hash of all weights and buffers, 10 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=5)
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _load(path: Path, data: Data) -> Features | None:
+    """The features in a file; None if there is no file, or a damaged one."""
     if not path.is_file():
         return None
     network = _untrained(data)
@@ -124,47 +147,47 @@ def _loaded(path: Path, data: Data) -> Features | None:
         with safe_open(path, "pt") as file:
             network.load_state_dict({name: file.get_tensor(name) for name in network.state_dict()})
             accuracy = float(file.metadata()["accuracy"])
-    except (SafetensorError, RuntimeError, KeyError, TypeError):  # torn, or of another network, or without its notes
+    except (SafetensorError, RuntimeError, KeyError, TypeError):  # damaged, or the file of another network
         return None
-    return Features(path.stem, accuracy, data.shapes.classes, network.eval())
+    return Features(hash_of(network), accuracy, data.shapes.classes, network.eval())
 
 
-def _built(path: Path, data: Data) -> Features:
-    """Trained and written whole, unless another process has just done so."""
+def _trained_once(path: Path, data: Data) -> Features:
+    """Train and save the features, unless another process has just done so."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            found = _loaded(path, data)
+            found = _load(path, data)
             if found is None:
-                found = _trained(path.stem, data)
+                found = _train(data)
                 temporary = path.with_suffix(".part")
                 temporary.write_bytes(save(found.network.state_dict(), {"accuracy": repr(found.accuracy)}))
                 os.replace(temporary, path)
             return found
     except OSError as error:
         raise InputError(
-            f"cannot write {path.parent}: {error.strerror or error}; make room or get permission there, "
+            f"cannot write {path.parent}: {error.strerror or error}; free some space or get permission there, "
             "or set paths.cache to another folder"
         ) from error
 
 
 def _untrained(data: Data) -> Classifier:
-    """The same initial weights always."""
+    """A network with its initial weights, which are always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator_seed(0, "features"))
         return Classifier(data.shapes.image, data.shapes.classes)
 
 
-def _trained(hash: str, data: Data) -> Features:
+def _train(data: Data) -> Features:
     print("training the features' classifier of this data set, once (up to a minute)", file=sys.stderr, flush=True)
     with _one_thread():
-        network = _fitted(data)
-        return Features(hash, _accuracy(network, data), data.shapes.classes, network)
+        network = _fit(data)
+        return Features(hash_of(network), _accuracy(network, data), data.shapes.classes, network)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The number of threads is part of how sums are rounded, and of more a net this small would only wait."""
+    """Rounding depends on the number of threads, and so small a network is not faster with more of them."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -174,11 +197,11 @@ def _one_thread() -> Iterator[None]:
 
 
 @torch.enable_grad()
-def _fitted(data: Data) -> Classifier:
-    """The classifier after a cycle of training (Smith & Topin 2019), in evaluation mode."""
+def _fit(data: Data) -> Classifier:
+    """The classifier trained with one cycle of learning rates (Smith & Topin 2019), in evaluation mode."""
     assert data.train.label is not None
     network, x, label = _untrained(data), data.train.x.cpu(), data.train.label.cpu()
-    size = min(BATCH, max(2, len(x) // 8))  # of a small set less, or an epoch would be too few steps
+    size = min(BATCH, max(2, len(x) // 8))  # smaller for few images, so that an epoch has enough steps
     steps = min(EXAMPLES, EPOCHS * len(x)) // size
     generator = torch.Generator().manual_seed(generator_seed(0, "features/batches"))
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, fused=True)
@@ -194,27 +217,27 @@ def _fitted(data: Data) -> Classifier:
 
 
 def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices [size] of n images without end, shuffled anew each time there are too few left."""
+    """Endless batches of row indices [size]: a new permutation of n rows for each epoch."""
     while True:
         yield from torch.randperm(n, generator=generator)[: n // size * size].view(-1, size)
 
 
 def _shifted(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image [C, H, W] of x moved by up to one pixel in both directions, its edge drawn out."""
+    """Images [B, C, H, W], each shifted by at most one pixel in both directions; edge pixels are repeated."""
     if min(x.shape[2:]) < SHIFTED_FROM:
         return x
     windows = F.pad(x, (1, 1, 1, 1), mode="replicate").unfold(2, x.shape[2], 1).unfold(3, x.shape[3], 1)
     down, right = torch.randint(3, (2, len(x)), generator=generator)
-    return windows[torch.arange(len(x)), :, down, right]  # of [B, C, 3, 3, H, W]
+    return windows[torch.arange(len(x)), :, down, right]  # windows: [B, C, 3, 3, H, W]
 
 
 @torch.no_grad()
 def _accuracy(network: Classifier, data: Data) -> float:
-    """The share of the test images that it tells right."""
+    """The share of test images that are classified correctly."""
     assert data.test.label is not None
-    right = 0
+    correct = 0
     for start in range(0, len(data.test.x), CHUNK):
         rows = slice(start, start + CHUNK)
         x = data.observe(data.test.x[rows].cpu(), Draws(0, "features", "test", start)).float()
-        right += int((network(x).argmax(1) == data.test.label[rows].cpu()).sum())
-    return right / len(data.test.x)
+        correct += int((network(x).argmax(1) == data.test.label[rows].cpu()).sum())
+    return correct / len(data.test.x)

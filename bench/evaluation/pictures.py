@@ -1,4 +1,4 @@
-"""Evidence becomes pictures."""
+"""Computes the pictures of a model that a report shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.core import Corruption, Model, UnavailableError
 from bench.draws import Draws
 from bench.evaluation.evidence import Answers, CorruptedImages, Images, denoising_corruption
 
-MANY = 2000  # codes or points of a scatter
+SCATTER = 2000  # codes or points of a scatter plot
 
 
 def _bytes(images: Tensor) -> np.ndarray:
@@ -24,16 +24,16 @@ def _bytes(images: Tensor) -> np.ndarray:
 def pictures(
     model: Model, images: Images, *, corruption: Corruption, seed: int, count: int = 16, samples: int = 64
 ) -> dict[str, np.ndarray]:
-    """Small arrays for a report to set models side by side; what a model cannot answer is absent.
+    """Small arrays that let a report show models side by side. What a model cannot answer is absent.
 
     Images are uint8, clipped to [0, 1] first. input, corrupted, reconstruction, denoised (the corrupted reconstructed):
     [count, C, H, W], the first test images, corrupted as in `evaluate`. samples: [samples, C, H, W]. codes: float32
-    [<= 2000, D], the first test images' posterior means, and their labels [<= 2000]. manifold: [20, 20, C, H, W], with
-    two latents and a prior, decoded at its quantiles (a conditional model's under the first test label), z_1 to
-    the right and z_2 downwards. interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to the
-    next (a conditional model is told the nearer end's label). class_style: [8, classes, C, H, W], each of the first
-    test images' codes under every label, for a conditional model. Of points, which are images of [1, 1, D <= 3]:
-    points, float32 [<= 2000, D], the first test ones, and points_sampled, float32 [2000, D].
+    [<= 2000, D], posterior means of the first test images; labels [<= 2000], their labels. manifold: [20, 20, C, H, W],
+    for two latents and a prior, decoded at its quantiles (with the first test label, if the model is conditional), z_1
+    to the right and z_2 downwards. interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to
+    the next (a conditional model reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of
+    the first test images with every label, for a conditional model. For points, which are images of [1, 1, D <= 3]:
+    points, float32 [<= 2000, D], the first test points, and points_sampled, float32 [2000, D].
     """
     model.eval()
     answers = Answers(model, images, samples, seed)
@@ -52,7 +52,7 @@ def pictures(
         return answers.each(answers.code, "pictures", images.x[rows], labels(rows))
 
     def decoded(z: Tensor, label: Tensor | None) -> Tensor:
-        """Mean images of codes [..., D]: [..., C, H, W]."""
+        """Mean images [..., C, H, W] of codes [..., D]."""
         mean = answers.decode(z.flatten(0, -2), None if label is None else label.flatten())
         return mean.unflatten(0, z.shape[:-1])
 
@@ -60,7 +60,7 @@ def pictures(
     left, right = torch.arange(rows) % len(images.x), torch.arange(1, rows + 1) % len(images.x)
 
     def between(ends: Tensor) -> Tensor:
-        """[rows, steps, ...] from each end to the next."""
+        """Interpolations [rows, steps, ...] from each end to the next."""
         w = weight.view(1, -1, *[1] * (ends.ndim - 1))
         return torch.lerp(ends[left].unsqueeze(1), ends[right].unsqueeze(1), w)
 
@@ -83,7 +83,7 @@ def pictures(
         styles = codes(slice(rows)).unsqueeze(1)
         return decoded(styles.expand(-1, classes, -1), torch.arange(classes).expand(len(styles), -1))
 
-    wanted: dict[str, Callable[[], Tensor]] = {
+    arrays_of: dict[str, Callable[[], Tensor]] = {
         "input": lambda: images.x[first],
         "corrupted": lambda: noisy,
         "reconstruction": lambda: reconstruction(images.x[first]),
@@ -96,14 +96,14 @@ def pictures(
     }
     arrays = {}
     if are_points:
-        arrays["points"] = images.x[:MANY].flatten(1).float().cpu().numpy()
+        arrays["points"] = images.x[:SCATTER].flatten(1).float().cpu().numpy()
         with suppress(UnavailableError):
-            arrays["points_sampled"] = Answers(model, images, MANY, seed).samples.flatten(1).float().numpy()
-    for name, draw in wanted.items():
+            arrays["points_sampled"] = Answers(model, images, SCATTER, seed).samples.flatten(1).float().numpy()
+    for name, draw in arrays_of.items():
         with suppress(UnavailableError):
             arrays[name] = _bytes(draw())
     with suppress(UnavailableError):
-        arrays["codes"] = codes(slice(MANY)).numpy()
+        arrays["codes"] = codes(slice(SCATTER)).numpy()
         if label is not None:
-            arrays["labels"] = label[:MANY].cpu().numpy()
+            arrays["labels"] = label[:SCATTER].cpu().numpy()
     return arrays

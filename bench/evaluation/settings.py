@@ -1,4 +1,4 @@
-"""What an evaluation is asked for."""
+"""The settings of an evaluation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bench.core import Count, Level, Positive
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """The values of the metrics group. What is None in an ais_* is what fits a device.
+    """The values of the metrics group. `on` replaces each ais_* number that is None by a default for the device.
 
-    names: of metrics, None being all there are; noise_levels: at which those of corrupted images are taken, too;
-    samples: images drawn from the prior; iw: importance sampling; ais: annealed importance sampling, with so many
-    chains an image and temperatures a chain; ais_sigma: of the Gaussian that all models are observed through, None
-    being the one that validation images ask for.
+    names: which metrics, None for all of them; noise_levels: additional levels for the metrics of corrupted images;
+    samples: number of images drawn from the prior; iw_images, iw_samples: importance sampling; ais_images, ais_chains
+    (per image), ais_temperatures (per chain): annealed importance sampling; ais_sigma: the standard deviation of the
+    Gaussian that all models share, None to fit it on validation images.
     """
 
     names: list[str] | None
@@ -30,7 +30,7 @@ class EvaluationSettings:
     ais_sigma: Positive | None = None
 
     def on(self, device: torch.device) -> EvaluationSettings:
-        """Its numbers for a device: about ten minutes of two cores, and on a GPU those of Wu et al. (2017)."""
+        """The settings for a device: about ten minutes on two CPU cores, and those of Wu et al. (2017) on a GPU."""
         images, chains, temperatures = (100, 8, 1000) if device.type == "cpu" else (1000, 16, 10_000)
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""A file a question, a function a metric: pure, on arrays, and its parameter names are its request for evidence."""
+"""One file for each question, one pure function for each metric. Its parameter names request its evidence."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Better = Literal["lower", "higher", "closest"]
 
 @dataclass(frozen=True)
 class Value:
-    """A metric's answer; se: standard error over n examples; floor: what real data, or none, would get in its place.
+    """A metric's result. se: standard error over n examples; floor: the value of a reference, such as real data.
 
-    note: what must be said beside the value; details: further numbers that a record keeps.
+    note: a remark that belongs beside the value; details: further numbers for the record.
     """
 
     value: float
@@ -31,7 +31,7 @@ class Value:
 
 
 class Metric(Protocol):
-    """A function marked by `metric`. better: which way is good, "closest" meaning to `ideal`; None: neither."""
+    """A function with the `metric` decorator. better: the better direction, "closest" to `ideal`, or None."""
 
     __name__: str
     better: Better | None
@@ -44,7 +44,7 @@ class Metric(Protocol):
 def metric(
     better: Better | None, ideal: float | None = None, unit: str = ""
 ) -> Callable[[Callable[..., float | Tensor | Value]], Metric]:
-    """Mark a function as a metric: it answers a number, one number an example [N], or a Value."""
+    """Mark a function as a metric. It returns a number, one number per example [N], or a Value."""
 
     def mark(function: Callable[..., float | Tensor | Value]) -> Metric:
         function.__dict__.update(better=better, ideal=ideal, unit=unit)
@@ -61,7 +61,7 @@ def discover() -> dict[str, Metric]:
 
 
 def summarise(answer: float | Tensor | Value) -> Value:
-    """One number an example [N] becomes its mean, se = std(ddof=1) / sqrt(N) and n; the rest is taken as it is."""
+    """One number per example [N] becomes its mean, se = std(ddof=1) / sqrt(N) and n. Others stay as they are."""
     if isinstance(answer, Value):
         return answer
     if not isinstance(answer, Tensor) or answer.ndim == 0:

@@ -1,4 +1,4 @@
-"""What did the model cost?"""
+"""What does the model cost?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bench.metrics import metric
 
 @metric(better=None)
 def parameters(parameters: int) -> float:
-    """Trained numbers, of all players together."""
+    """The number of trained parameters, of all players together."""
     return float(parameters)
 
 
@@ -19,5 +19,5 @@ def seconds(seconds: float) -> float:
 
 @metric(better="higher", unit="1/s")
 def samples_per_second(samples_per_second: float) -> float:
-    """Training images seen a second."""
+    """Training images processed per second."""
     return samples_per_second

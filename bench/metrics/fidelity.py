@@ -1,7 +1,7 @@
-"""How far are samples from real images, in the features of a classifier? And as published, in those of Inception.
+"""How far are samples from real images, in the features of a classifier? `fid` uses those of Inception.
 
-test_features [N, F] and train_features [M, F] are of real images in a fixed random order, sample_features [n, F] of
-samples. floor: what as many training images get in the samples' place, or all of them, where there are fewer.
+test_features [N, F] and train_features [M, F] belong to real images in a fixed random order, sample_features [n, F] to
+samples. floor: the value with n training images in place of the samples, or with all if there are fewer.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from torch.utils.data import Dataset
 
 from bench.core import UnavailableError
 from bench.metrics import Value, metric, summarise
-from bench.metrics.neighbours import ratio_of_means
+from bench.metrics.checks import check_count
+from bench.metrics.neighbours import COPIES, K, are_copies, check_neighbourhoods, ratio_of_means
 
-K = 5  # nearest neighbours, as in Naeem et al. 2020 and their package prdc; Kynkaanniemi et al. 2019 have 3
-ROWS = 1000  # compared at once with all others: changes nothing but memory
+ROWS = 1000  # compared at once with all others: only memory depends on it
 
-# Two: what follows from the samples, and the floor, which is the same for all models. A tensor's hash is its identity,
-# which no other can take while it is kept; and evidence is not written to.
+# Two results: that of the samples, and the floor, which is the same for all models. A tensor's hash is its identity,
+# which no other tensor can have while the cache holds it. Evidence is never modified.
 _keep_two = lru_cache(maxsize=2)
 
 
 def _root(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [F] and a root R [<= F, F] of the unbiased covariance R'R, which need not have full rank."""
+    """Mean [F] and a root R [<= F, F] of the unbiased covariance R'R, which may be singular."""
     mean = features.mean(0)
-    # Not from the covariance's eigenvalues: their error is that of the largest, and its root swamps the small ones.
+    # Not by the covariance's eigenvalues: the rounding error of the largest would exceed the small ones.
     return mean, torch.linalg.qr((features - mean) / math.sqrt(len(features) - 1), mode="r").R
 
 
@@ -50,11 +50,17 @@ def frechet_distance(test_features: Tensor, sample_features: Tensor, train_featu
     """|m - w|^2 + tr(S + T - 2 (S T)^1/2) of the means and covariances of both (Heusel et al. 2017, eq. 6).
 
     The squared Frechet or 2-Wasserstein distance of Gaussians fitted to them. Covariances are unbiased, the distance is
-    not: it falls with the number of samples, as its floor does. What is published as FID is `fid`.
+    not: it falls with the number of samples, and so does its floor. The published FID is `fid`.
     """
+    _check_pairs(test_features, sample_features, "a covariance")
     n = len(sample_features)
-    floor = _frechet(test_features, train_features[:n])
+    floor = _frechet(test_features, train_features[:n]) if len(train_features) > 1 else None
     return Value(_frechet(test_features, sample_features), n=n, floor=floor)
+
+
+def _check_pairs(test: Tensor, samples: Tensor, purpose: str) -> None:
+    check_count(len(test), 2, "test images", purpose)
+    check_count(len(samples), 2, "samples", purpose)
 
 
 def _kernel_means(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +76,7 @@ def _kernel_means(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 @_keep_two
 def _kernel_within(features: Tensor, n: int) -> Tensor:
-    """Of the first n: the mean of k(a, b) over all b but a itself, [n]."""
+    """The mean of k(a, b) over all b except a, for the first n features a, [n]."""
     a = features[:n].double()
     itself = (a.square().mean(1) + 1) ** 3
     return (len(a) * _kernel_means(a, a)[0] - itself) / (len(a) - 1)
@@ -78,7 +84,7 @@ def _kernel_within(features: Tensor, n: int) -> Tensor:
 
 @_keep_two
 def _kernel_distance(test: Tensor, others: Tensor, n: int) -> tuple[float, float]:
-    """The distance of test [N, F] and the first n others, and its standard error."""
+    """The distance between test [N, F] and the first n others, and its standard error."""
     to_others, to_test = _kernel_means(test.double(), others[:n].double())
     sides = _kernel_within(test, len(test)) - to_others, _kernel_within(others, n) - to_test
     error = sum(4 * side.var() / len(side) for side in sides) ** 0.5
@@ -89,47 +95,49 @@ def _kernel_distance(test: Tensor, others: Tensor, n: int) -> tuple[float, float
 def kernel_distance(test_features: Tensor, sample_features: Tensor, train_features: Tensor) -> Value:
     """Squared maximum mean discrepancy with the kernel (x.y / F + 1)^3 (Binkowski et al. 2018), over all pairs of rows.
 
-    Unbiased (Gretton et al. 2012, eq. 3), so it may be below 0. se: of the first term of its Hoeffding decomposition,
-    4 var(a) / N + 4 var(b) / n, where a is an image's mean kernel with the other images less that with the samples,
-    and b a sample's. Where the distributions agree that term vanishes, and the se is some 1.4 times too wide.
+    Unbiased (Gretton et al. 2012, eq. 3), so it may be below 0. se: from the first term of its Hoeffding decomposition,
+    4 var(a) / N + 4 var(b) / n, where a is an image's mean kernel with the other images minus that with the samples,
+    and b the same of a sample. If the distributions agree, that term vanishes and the se is some 1.4 times too wide.
     """
+    _check_pairs(test_features, sample_features, "an unbiased kernel distance")
     n = len(sample_features)
     value, se = _kernel_distance(test_features, sample_features, n)
-    return Value(value, se, n, floor=_kernel_distance(test_features, train_features, n)[0])
+    floor = _kernel_distance(test_features, train_features, n)[0] if len(train_features) > 1 else None
+    return Value(value, se, n, floor=floor)
 
 
 # --- neighbours
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """[len(a), len(b)] float64, from differences: copies are 0 apart, and rows the same in any order."""
+    """[len(a), len(b)] float64, from differences: copies are exactly 0 apart, and the order of rows changes nothing."""
     return torch.cdist(a.double(), b.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 @_keep_two
 def _radii(features: Tensor) -> Tensor:
     """The distance of each row to the K-th nearest other, [len(features)] float64."""
-    if len(features) <= K:
-        raise UnavailableError(f"{K} nearest neighbours need at least {K + 1} images, and here are {len(features)}")
     nearest = [_distances(rows, features).topk(K + 1, largest=False).values for rows in features.split(ROWS)]
-    return torch.cat(nearest)[:, K]  # the nearest of all is the image itself
+    return torch.cat(nearest)[:, K]  # the first is the image itself
 
 
 class _Neighbours(NamedTuple):
-    balls: Tensor  # around images that each sample lies in, [n]
-    in_ball: Tensor  # whether each image lies in one around a sample, [N]
-    holds: Tensor  # whether its own has a sample in it, [N]
+    balls: Tensor  # the number of balls around test images that each sample lies in, [n]
+    in_ball: Tensor  # whether each test image lies in a ball around a sample, [N]
+    holds: Tensor  # whether the ball around each test image contains a sample, [N]
+    test_radii: Tensor  # [N]
+    radii: Tensor  # of the balls around samples, [n]
 
 
 @_keep_two
 def _neighbours(test: Tensor, others: Tensor, n: int) -> _Neighbours:
-    """Of test [N, F] and the first n others, in float64; nan where a feature is not finite.
+    """The neighbours of test [N, F] and the first n others, in float64; nan if a feature is not finite.
 
-    A ball around an image reaches to, and not onto, its K-th nearest other of the same set.
+    The ball around an image contains what is nearer than its K-th nearest other of the same set.
     """
     others = others[:n]
     if not (test.isfinite().all() and others.isfinite().all()):
-        return _Neighbours(*torch.full((3, 1), torch.nan, dtype=torch.float64))
+        return _Neighbours(*torch.full((5, 1), torch.nan, dtype=torch.float64))
     test_radii, radii = _radii(test), _radii(others)
     balls, in_ball, holds = test_radii.new_zeros(len(others)), [], []
     for rows, reach in zip(test.split(ROWS), test_radii.split(ROWS), strict=True):
@@ -138,66 +146,84 @@ def _neighbours(test: Tensor, others: Tensor, n: int) -> _Neighbours:
         balls += inside.sum(0)
         in_ball.append((distances < radii).any(1))
         holds.append(inside.any(1))
-    return _Neighbours(balls, torch.cat(in_ball).double(), torch.cat(holds).double())
+    return _Neighbours(balls, torch.cat(in_ball).double(), torch.cat(holds).double(), test_radii, radii)
 
 
-def _judged(test: Tensor, samples: Tensor, train: Tensor, answer: Callable[[_Neighbours], Tensor]) -> Value:
-    """The mean answer over samples or test images; se: over these, the other set taken as it is."""
-    value, floor = (summarise(answer(_neighbours(test, others, len(samples)))) for others in (samples, train))
-    return replace(value, floor=floor.value)
+def _summary(
+    test: Tensor, samples: Tensor, train: Tensor, answer: Callable[[_Neighbours], Tensor], balls: str = "test images"
+) -> Value:
+    """The mean answer over samples or test images; its se takes the other set as given.
+
+    balls: what the answer's balls are around, test images or samples. Copies of test images leave theirs empty, so that
+    the answer would be 0. Samples that are all the same have empty balls too, and then 0 is the answer.
+    """
+    n, purpose = len(samples), f"a radius of {K} neighbours"
+    check_count(len(test), K + 1, "test images", purpose)
+    check_count(n, K + 1, "samples", purpose)
+    found = _neighbours(test, samples, n)
+    if balls == "test images":
+        check_neighbourhoods(found.test_radii, test, "test images")
+    value = summarise(answer(found))
+    if len(train) <= K:
+        return value
+    reference = _neighbours(test, train, n)
+    if balls == "samples" and are_copies(reference.radii, train[:n]).double().mean() > COPIES:
+        return value
+    return replace(value, floor=summarise(answer(reference)).value)
 
 
 @metric(better="higher", ideal=1.0)
 def precision(test_features: Tensor, sample_features: Tensor, train_features: Tensor) -> Value:
     """The share of samples that are nearer to a test image than its 5th neighbour (Kynkaanniemi et al. 2019, eq. 2)."""
-    return _judged(test_features, sample_features, train_features, lambda of: of.balls.clamp(max=1))
+    return _summary(test_features, sample_features, train_features, lambda found: found.balls.clamp(max=1))
 
 
 @metric(better="higher", ideal=1.0)
 def recall(test_features: Tensor, sample_features: Tensor, train_features: Tensor) -> Value:
     """The share of test images that are nearer to a sample than its 5th neighbour (Kynkaanniemi et al. 2019, eq. 2).
 
-    n, se: of test images.
+    n and se count test images. It is 0 for samples that are all the same.
     """
-    return _judged(test_features, sample_features, train_features, lambda of: of.in_ball)
+    return _summary(test_features, sample_features, train_features, lambda found: found.in_ball, balls="samples")
 
 
 @metric(better="closest", ideal=1.0)
 def density(test_features: Tensor, sample_features: Tensor, train_features: Tensor) -> Value:
-    """Of how many test images a sample is nearer than their 5th neighbour, over 5 (Naeem et al. 2020).
+    """The number of test images that a sample is nearer to than their 5th neighbour, over 5 (Naeem et al. 2020).
 
-    1 is what it is in expectation where the distributions agree. Above it samples crowd where the data are densest: in
-    many dimensions those at the centre of the data lie in every ball, so that more is no better.
+    It is 1 in expectation if the distributions agree, and above 1 if samples crowd where the data are densest. In many
+    dimensions, samples at the centre of the data lie in every ball, so more is not better.
     """
-    return _judged(test_features, sample_features, train_features, lambda of: of.balls / K)
+    return _summary(test_features, sample_features, train_features, lambda found: found.balls / K)
 
 
 @metric(better="higher", ideal=1.0)
 def coverage(test_features: Tensor, sample_features: Tensor, train_features: Tensor) -> Value:
     """The share of test images with a sample nearer than their 5th neighbour (Naeem et al. 2020).
 
-    Where the distributions agree it is 1 - prod_i (N - i) / (N + n - i), i = 1 to 5: 0.97 for n = N, and less for
-    fewer samples. In many dimensions samples at the centre of the data cover most of it: recall tells. n, se: of test
-    images.
+    If the distributions agree it is 1 - prod_i (N - i) / (N + n - i), i = 1 to 5: 0.97 for n = N, and less for fewer
+    samples. In many dimensions, samples at the centre of the data cover most of it, which only recall shows. n and se
+    count test images.
     """
-    return _judged(test_features, sample_features, train_features, lambda of: of.holds)
+    return _summary(test_features, sample_features, train_features, lambda found: found.holds)
 
 
 @metric(better="closest", ideal=1.0)
 def nearest_neighbour_ratio(sample_to_train: Tensor, test_to_train: Tensor) -> Value:
     """Mean distance of samples [n] to the nearest training image, over that of test images [N].
 
-    At 1 they are as near as new real images are, towards 0 copies, above 1 away from the data; Meehan et al. 2020 rank
-    the same distances. se: by the delta method, see `ratio_of_means`.
+    At 1 samples are as near as new real images, towards 0 they are copies, and above 1 they are away from the data.
+    Meehan et al. 2020 compare the same distances by rank. se: by the delta method, see `ratio_of_means`.
     """
-    return ratio_of_means(sample_to_train, test_to_train)
+    copies = "every test image is a copy of a training image: all distances are 0"
+    return ratio_of_means(sample_to_train, test_to_train, copies)
 
 
 # --- as published
 
 
 class _Bytes(Dataset[Tensor]):
-    """Images [N, 1 or 3, H, W] in [0, 1] as torch-fidelity reads them: uint8 [3, H, W] each."""
+    """Images [N, 1 or 3, H, W] in [0, 1] in the form that torch-fidelity reads: uint8 [3, H, W] each."""
 
     def __init__(self, images: Tensor):
         self.images = images
@@ -211,10 +237,11 @@ class _Bytes(Dataset[Tensor]):
 
 @metric(better="lower", ideal=0.0)
 def fid(x: Tensor, samples: Tensor) -> Value:
-    """The Frechet Inception distance of Heusel et al. 2017, by torch-fidelity: from test images to samples, in 8 bits.
+    """The Frechet Inception distance (Heusel et al. 2017) between test images and samples in 8 bits, by torch-fidelity.
 
-    Grey images are repeated over three channels. Published ones are of 50,000 samples, and with fewer it is larger.
+    Grey images are repeated over three channels. Published values use 50,000 samples; with fewer it is larger.
     """
+    _check_pairs(x, samples, "a covariance")
     try:
         torch_fidelity = importlib.import_module("torch_fidelity")
     except ImportError as error:
@@ -223,11 +250,11 @@ def fid(x: Tensor, samples: Tensor) -> Value:
         reason = " ".join(str(error).split())
         raise UnavailableError(f"torch-fidelity is installed but does not import: {reason}") from error
     if not samples.isfinite().all():
-        return Value(math.nan, n=len(samples))  # in bytes it would be a number
+        return Value(math.nan, n=len(samples))  # bytes cannot say so
     try:
-        of_both = torch_fidelity.calculate_metrics(
+        found = torch_fidelity.calculate_metrics(
             input1=_Bytes(samples), input2=_Bytes(x), fid=True, cuda=torch.cuda.is_available(), verbose=False
         )
     except OSError as error:
         raise UnavailableError(f"torch-fidelity could not fetch the weights of Inception: {error}") from error
-    return Value(float(of_both["frechet_inception_distance"]), n=len(samples))
+    return Value(float(found["frechet_inception_distance"]), n=len(samples))

@@ -1,4 +1,4 @@
-"""What are the codes like? What they keep of the images, how they move, and how they are spread."""
+"""What are the codes like? What they keep of the images, how they move, and how they are distributed."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from torch import Tensor
 
 from bench.core import UnavailableError
 from bench.metrics import Value, metric
-from bench.metrics.neighbours import ratio_of_pairs
+from bench.metrics.checks import check_classes, check_count, check_differ, check_varies
+from bench.metrics.neighbours import are_copies, ratio_of_pairs
 from bench.parts.divergences import mmd
 
-ROUNDS = 200  # of L-BFGS at most: about 2 s for 55,000 codes of 16, most of which need fewer
-STARTS = 10  # of k-means, of which the tightest counts
-ACTIVE = 0.01  # the variance above which a latent is in use
-AT_ONCE = 50  # directions: changes nothing but memory
+ROUNDS = 200  # of L-BFGS, at most: about 2 s for 55,000 codes of 16 latents; most problems need fewer
+STARTS = 10  # of k-means; the tightest clustering counts
+ACTIVE = 0.01  # a latent is active if its variance is larger
+AT_ONCE = 50  # directions; only memory depends on it
 
 
 @metric(better="higher", ideal=1.0)
 def linear_probe_accuracy(train_codes: Tensor, train_label: Tensor, test_codes: Tensor, test_label: Tensor) -> Tensor:
-    """Whether logistic regression from the training images' codes [M, D] names a test image's class, [N].
+    """Whether logistic regression on the training images' codes [M, D] predicts a test image's class, [N].
 
-    Multinomial, by L-BFGS of at most ROUNDS from 0, so nothing is drawn; codes are standardised by the training mean
-    and deviation, with half the squared norm of the weights added to the sum of losses. nan where a code is not finite.
+    Multinomial, by at most ROUNDS of L-BFGS from 0, so nothing is random. Codes are standardised by the training mean
+    and deviation, and half the squared norm of the weights is added to the sum of losses. nan if a code is not finite.
     """
+    check_classes(train_label, "training images")
     if not (train_codes.isfinite().all() and test_codes.isfinite().all()):
         return torch.full((len(test_codes),), torch.nan)
-    if len(train_label.unique()) < 2:
-        raise UnavailableError("all training images are of one class: there is nothing to tell apart")
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ROUNDS))
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         probe.fit(train_codes.double().numpy(), train_label.numpy())
@@ -44,16 +44,19 @@ def linear_probe_accuracy(train_codes: Tensor, train_label: Tensor, test_codes: 
 
 @metric(better="higher", ideal=1.0)
 def clustering_accuracy(test_codes: Tensor, test_label: Tensor) -> Tensor:
-    """Whether a test image's cluster is its class's, [N]: k-means of the codes [N, D], one cluster a class.
+    """Whether a test image's cluster is that of its class, [N]: k-means of the codes [N, D], one cluster per class.
 
-    Clusters are given to classes one to one, so that most are right (Xie et al. 2016, eq. 10): of codes that
-    say nothing, a little above 1 over the number of classes. nan where a code is not finite.
+    Clusters are assigned to classes one to one, so that most are correct (Xie et al. 2016, eq. 10). For codes without
+    information it is a little above 1 over the number of classes. nan if a code is not finite.
     """
+    classes, label = test_label.unique(return_inverse=True)
+    check_classes(test_label, "test images")
+    check_count(len(test_codes), len(classes) + 1, "test images", f"a clustering into {len(classes)} classes")
     if not test_codes.isfinite().all():
         return torch.full((len(test_codes),), torch.nan)
-    codes, (classes, label) = test_codes.double().numpy(), test_label.unique(return_inverse=True)
-    order = np.lexsort(codes.T)  # of the codes alone, so that the order of examples changes nothing
-    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # fewer different codes than classes
+    codes = test_codes.double().numpy()
+    order = np.lexsort(codes.T)  # by the codes, so that the order of examples changes nothing
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # fewer distinct codes than classes
         found = KMeans(len(classes), n_init=STARTS, random_state=0).fit_predict(codes[order])
     cluster = torch.from_numpy(found).long()[torch.from_numpy(order).argsort()]
     together = torch.zeros(len(classes), len(classes), dtype=torch.int64)
@@ -63,29 +66,33 @@ def clustering_accuracy(test_codes: Tensor, test_label: Tensor) -> Tensor:
 
 
 @metric(better=None)
-def active_units(test_codes: Tensor) -> Value:
-    """How many latents move with the image: whose posterior mean's variance over test images [N, D] is above 0.01.
+def active_units(test_codes: Tensor, x: Tensor) -> Value:
+    """The number of latents that vary: the posterior mean's variance over test images [N, D] is above 0.01.
 
-    Burda et al. 2016, section 5.2 and appendix C. Made for priors of unit variance; a count says nothing of what is
-    kept, so neither way is better.
+    Burda et al. 2016, section 5.2 and appendix C. Made for priors of unit variance. A count does not say what the
+    latents encode, so neither direction is better. n/a if all test images x are the same.
     """
+    check_count(len(test_codes), 2, "test images", "a variance")
+    check_differ(x, "test images")
     variance = test_codes.double().var(0, correction=0)
     active = (variance > ACTIVE).sum().item() if variance.isfinite().all() else torch.nan
-    collapsed = "posterior collapse: no latent is active, codes say nothing of the images"
+    collapsed = "posterior collapse: no latent is active, so the codes say nothing about the images"
     details: dict[str, float | str] = {"latents": test_codes.shape[1]}
     return Value(float(active), n=len(test_codes), note=None if active else collapsed, details=details)
 
 
 def _spread(codes: Tensor) -> Tensor:
-    """The root of the codes' variance, summed over latents: what distances are measured in; 0-dim."""
+    """The root of the codes' variance, summed over latents: the unit of distances; 0-dim."""
+    check_count(len(codes), 2, "test images", "a spread")
+    check_varies(codes, "codes of test images")
     return codes.double().var(0).sum().sqrt()
 
 
 @metric(better="lower", ideal=0.0)
 def latent_drift(test_codes: Tensor, corrupted_codes: Tensor) -> Tensor:
-    """How far codes [N, D] move when the image is corrupted, root mean square, over their spread; 0-dim.
+    """The root mean square distance that codes [N, D] move when the image is corrupted, over their spread; 0-dim.
 
-    Over the spread, for else the codes that are nearest to one another would win.
+    Without the spread, codes that are close to one another would always win.
     """
     moved = (corrupted_codes - test_codes).double().square().sum(1).mean().sqrt()
     return moved / _spread(test_codes)
@@ -97,75 +104,82 @@ def jacobian_norm(jacobian: Tensor, test_codes: Tensor) -> Tensor:
     return jacobian.double().sqrt() / _spread(test_codes)
 
 
-def _shift_over_damage(x: Tensor, shifted: Tensor, damaged: Tensor) -> Value:
+def _shift_over_damage(x: Tensor, shifted: Tensor, damaged: Tensor, items: str) -> Value:
     far, near = (torch.linalg.vector_norm((x - other).flatten(1), dim=1) for other in (shifted, damaged))
-    return ratio_of_pairs(far, near)
+    near = near.where(~are_copies(near, x), 0.0)
+    return ratio_of_pairs(far, near, f"the damage changes no {items}")
 
 
 @metric(better="lower")
 def shift_over_damage(subset_codes: Tensor, subset_shifted_codes: Tensor, subset_damaged_codes: Tensor) -> Value:
-    """How far the code moves when the image is shifted by 2 pixels, over how far when a quarter of it is blanked.
+    """The distance that a code moves when its image is shifted by 2 pixels, over that when a quarter of it is blanked.
 
-    Mean Euclidean distances over test images; codes: [S, D]. Below 1 a shifted image, which a viewer takes for the same
-    one, is more alike than a damaged one.
+    Mean Euclidean distances over test images; codes: [S, D]. Below 1 the code changes less for a shifted image, which
+    looks the same to a viewer, than for a damaged one.
     """
-    return _shift_over_damage(subset_codes, subset_shifted_codes, subset_damaged_codes)
+    return _shift_over_damage(subset_codes, subset_shifted_codes, subset_damaged_codes, "code of a test image")
 
 
 @metric(better=None)
 def shift_over_damage_pixels(subset_x: Tensor, subset_shifted: Tensor, subset_damaged: Tensor) -> Value:
     """`shift_over_damage` of the images themselves, [S, C, H, W]: a baseline, the same for all models."""
-    return _shift_over_damage(subset_x, subset_shifted, subset_damaged)
+    return _shift_over_damage(subset_x, subset_shifted, subset_damaged, "test image")
 
 
 def _discrepancy(codes: Tensor, drawn: Tensor) -> Value:
-    """Of codes [S, D] from the first of two draws, [2, S, D]; floor: of the second."""
+    """Between codes [S, D] and the first of two draws, [2, S, D]; floor: between the two draws."""
+    check_count(len(codes), 2, "test images", "an unbiased discrepancy")
     codes, (drawn, again) = codes.double(), drawn.double()
     return Value(mmd(codes, drawn).item(), n=len(codes), floor=mmd(again, drawn).item())
 
 
 @metric(better="lower", ideal=0.0)
 def mmd_to_prior(subset_posterior_codes: Tensor, subset_prior_codes: Tensor) -> Value:
-    """Squared maximum mean discrepancy between the aggregated posterior, one z ~ q(z|x) an image, and the prior.
+    """Squared maximum mean discrepancy between the aggregated posterior, one z ~ q(z|x) per image, and the prior.
 
-    subset_posterior_codes: [S, D]; subset_prior_codes: [2, S, D], two draws. Unbiased, so it may be below 0; the
-    kernels' width is the prior's, and numbers of different priors do not compare. floor: that of the prior's two draws.
+    subset_posterior_codes: [S, D]; subset_prior_codes: [2, S, D], two draws. Unbiased, so it may be below 0. The width
+    of the kernels is the prior's, so numbers of different priors do not compare. floor: between the prior's two draws.
     """
     return _discrepancy(subset_posterior_codes, subset_prior_codes)
 
 
 @metric(better=None, ideal=0.0)
 def mmd_to_normal(subset_posterior_codes: Tensor, subset_normal_codes: Tensor) -> Value:
-    """`mmd_to_prior` with N(0, I) in the prior's place, whatever prior a model has, and where it has none.
+    """`mmd_to_prior` with N(0, I) in place of the prior, also for models without a prior.
 
-    subset_normal_codes: [2, S, D], two draws. No model is the worse for another distribution than it was asked for.
+    subset_normal_codes: [2, S, D], two draws. No direction is better: a model may be trained towards another prior.
     """
     return _discrepancy(subset_posterior_codes, subset_normal_codes)
 
 
 @metric(better=None, ideal=0.0)
 def mmd_to_prior_normal(subset_prior_codes: Tensor, subset_normal_codes: Tensor) -> Value:
-    """`mmd_to_prior` of a normal with the prior's mean and covariance: a baseline, which knows nothing of its shape.
+    """`mmd_to_prior` of a normal with the prior's mean and covariance: a baseline that ignores the prior's shape.
 
-    subset_prior_codes, subset_normal_codes: [2, S, D], two draws of the prior and of N(0, I).
+    subset_prior_codes, subset_normal_codes: [2, S, D], two draws of the prior and of N(0, I). n/a for S <= D, where the
+    covariance is singular.
     """
     drawn = subset_prior_codes[0].double()
-    spread = torch.linalg.cholesky_ex(drawn.T.cov())[0]
-    return _discrepancy(drawn.mean(0) + subset_normal_codes[0].double() @ spread.T, subset_prior_codes)
+    n, latents = drawn.shape
+    check_count(n, latents + 1, "test images", f"the covariance of {latents} latents")
+    root, failed = torch.linalg.cholesky_ex(drawn.T.cov())
+    if failed and drawn.isfinite().all():
+        raise UnavailableError("the covariance of the prior's draws is singular")
+    return _discrepancy(drawn.mean(0) + subset_normal_codes[0].double() @ root.T, subset_prior_codes)
 
 
 @metric(better="lower", ideal=0.0)
 def sliced_wasserstein_to_prior(posterior_codes: Tensor, prior_codes: Tensor, directions: Tensor) -> Value:
-    """Sliced 2-Wasserstein distance between the aggregated posterior, one z ~ q(z|x) an image, and the prior.
+    """Sliced 2-Wasserstein distance between the aggregated posterior, one z ~ q(z|x) per image, and the prior.
 
     The root of the mean, over directions [D, P] of unit length, of the mean squared difference between sorted
     projections (Rabin et al. 2011; Kolouri et al. 2019). posterior_codes: [N, D]; prior_codes: [2 N, D], two draws.
-    floor: that of the two draws of the prior, above 0 since N is finite.
+    floor: between the two draws of the prior; it is above 0 since N is finite.
     """
     codes = torch.stack([posterior_codes, *prior_codes.chunk(2)]).double().mT
     squared = []
-    for some in directions.double().T.split(AT_ONCE):
-        ours, drawn, again = (some @ codes).sort().values
+    for part in directions.double().T.split(AT_ONCE):
+        ours, drawn, again = (part @ codes).sort().values
         squared.append(torch.stack([(ours - drawn).square().mean(1), (again - drawn).square().mean(1)]))
     value, floor = torch.cat(squared, 1).mean(1).sqrt().tolist()
     return Value(value, n=len(posterior_codes), floor=floor)
@@ -173,18 +187,19 @@ def sliced_wasserstein_to_prior(posterior_codes: Tensor, prior_codes: Tensor, di
 
 @metric(better="higher", ideal=1.0)
 def component_accuracy(own_component: Tensor) -> Tensor:
-    """Whether a test image's code lies in the component of the prior that was given to its class, [N]."""
+    """Whether a test image's code lies in the component of the prior that is assigned to its class, [N]."""
     return own_component.float()
 
 
 @metric(better="lower", ideal=0.0)
 def reencoding_error(sampled_codes: Tensor, reencoded: Tensor) -> Tensor:
-    """Squared distance between the code that a sample was made from and the sample's own, [n].
+    """Squared distance between the code that a sample was decoded from and the code it is encoded to, [n].
 
-    Over what it is between a code and that of another sample, so 1 is no better than chance.
+    Divided by the mean squared distance to other samples' codes, so 1 is no better than chance.
     """
+    check_count(len(sampled_codes), 2, "samples", "a comparison with other samples")
     codes, again, n = sampled_codes.double(), reencoded.double(), len(sampled_codes)
     own = (codes - again).square().sum(1)
-    # Of all n^2 pairs, and then of those of two different samples.
+    # The mean over all n^2 pairs; then over those of different samples.
     pairs = codes.square().sum(1).mean() + again.square().sum(1).mean() - 2 * codes.mean(0) @ again.mean(0)
     return own / ((n * pairs - own.mean()) / (n - 1))

@@ -1,4 +1,4 @@
-"""How near is the image that the posterior mean decodes to? x, x_mean: [N, C, H, W] in [0, 1]."""
+"""How close is the image that the posterior mean decodes to? x, x_mean: [N, C, H, W] in [0, 1]."""
 
 from __future__ import annotations
 
@@ -14,24 +14,32 @@ _FILTER_SIGMAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)  # pixels
 
 
 def _squared_error(x: Tensor, y: Tensor) -> Tensor:
-    """[N], mean over an image's pixels."""
+    """The mean over an image's pixels, [N]."""
     return (x - y).square().flatten(1).mean(1)
 
 
 def _gain_db(x: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    return 10 * (_squared_error(x, before).mean() / _squared_error(x, after).mean()).log10()
+    noise, remaining = _squared_error(x, before).mean(), _squared_error(x, after).mean()
+    if noise == 0:
+        raise UnavailableError("the corruption changes no test image")
+    if remaining == 0:
+        raise UnavailableError("every test image is restored exactly: the gain is infinite")
+    return 10 * (noise / remaining).log10()
 
 
 def _psnr(x: Tensor, y: Tensor) -> Tensor:
-    return -10 * _squared_error(x, y).log10()
+    error = _squared_error(x, y)
+    if exact := int((error == 0).sum()):
+        raise UnavailableError(f"{exact} of {len(x)} images are reproduced exactly: their PSNR is infinite")
+    return -10 * error.log10()
 
 
 def _ssim(x: Tensor, y: Tensor) -> Tensor:
     radius = min(5, (min(x.shape[2:]) - 1) // 2)
     if radius == 0:
         raise UnavailableError("images of fewer than 3 pixels a side have no window to compare in")
-    # The library's window follows from sigma alone, with radius int(3.5 sigma + 0.5). Its map of scores has a window at
-    # every pixel, images going on by reflection; its own mean leaves out the border in older versions (its #2721).
+    # The library's window depends on sigma only: its radius is int(3.5 sigma + 0.5). Its map has one score per pixel,
+    # with images reflected at the border. We average the map, since older versions ignore the border (its issue #2721).
     maps = (
         structural_similarity_index_measure(b, a, sigma=0.3 * radius, data_range=1.0, return_full_image=True)[1]
         for a, b in zip(x.split(1000), y.split(1000), strict=True)
@@ -41,13 +49,13 @@ def _ssim(x: Tensor, y: Tensor) -> Tensor:
 
 @metric(better="lower", ideal=0.0)
 def reconstruction_mse(x: Tensor, x_mean: Tensor) -> Tensor:
-    """Squared error a pixel, [N]."""
+    """Squared error per pixel, [N]."""
     return _squared_error(x, x_mean)
 
 
 @metric(better="higher", unit="dB")
 def psnr(x: Tensor, x_mean: Tensor) -> Tensor:
-    """Peak signal to noise ratio of each image, [N], the peak being 1; infinite for a perfect copy."""
+    """Peak signal-to-noise ratio of each image, [N], with a peak of 1. n/a if an image is reproduced exactly."""
     return _psnr(x, x_mean)
 
 
@@ -55,28 +63,28 @@ def psnr(x: Tensor, x_mean: Tensor) -> Tensor:
 def ssim(x: Tensor, x_mean: Tensor) -> Tensor:
     """Structural similarity, [N] (Wang et al. 2004: Gaussian window of 11 x 11 pixels, sigma = 1.5, data range 1).
 
-    The mean over channels and all pixels; at the border, where theirs has no window, an image goes on by reflection.
-    Where the shorter side is below 11 pixels, the window is the largest odd one that fits, sigma in proportion: 7 x 7,
-    sigma = 0.9, for images of 8 x 8. Such values compare with each other only. Not available below 3 pixels.
+    The mean over channels and all pixels; images are reflected at the border, where the paper has no window. If the
+    shorter side is below 11 pixels, the window is the largest odd one that fits, with sigma in proportion: 7 x 7 and
+    sigma = 0.9 for images of 8 x 8. Such values compare only with one another. n/a below 3 pixels.
     """
     return _ssim(x, x_mean)
 
 
 @metric(better="higher", unit="dB")
 def denoising_psnr(x: Tensor, x_denoised: Tensor) -> Tensor:
-    """`psnr` of what the model makes of corrupted images, against the clean ones, [N]."""
+    """`psnr` between the clean images and the reconstructions of corrupted ones, [N]."""
     return _psnr(x, x_denoised)
 
 
 @metric(better="higher", ideal=1.0)
 def denoising_ssim(x: Tensor, x_denoised: Tensor) -> Tensor:
-    """`ssim` of what the model makes of corrupted images, against the clean ones, [N]."""
+    """`ssim` between the clean images and the reconstructions of corrupted ones, [N]."""
     return _ssim(x, x_denoised)
 
 
 @metric(better="higher", unit="dB")
 def denoising_gain_db(x: Tensor, x_corrupted: Tensor, x_denoised: Tensor) -> Tensor:
-    """10 log10 of the noisy images' squared error over that of what the model makes of them, over all pixels; 0-dim."""
+    """10 log10 of the corrupted images' squared error over that of their reconstructions, over all pixels; 0-dim."""
     return _gain_db(x, x_corrupted, x_denoised)
 
 
@@ -84,9 +92,9 @@ def denoising_gain_db(x: Tensor, x_corrupted: Tensor, x_denoised: Tensor) -> Ten
 def denoising_gain_db_filter(
     x: Tensor, x_corrupted: Tensor, validation_x: Tensor, validation_x_corrupted: Tensor
 ) -> Tensor:
-    """What `denoising_gain_db` is for a Gaussian filter, its sigma the best on the validation images; 0-dim.
+    """`denoising_gain_db` of a Gaussian filter whose sigma is the best on the validation images; 0-dim.
 
-    A baseline, the same for all models. sigma = 0, no filter at all, is among the candidates.
+    A baseline, the same for all models. The candidates include sigma = 0, which filters nothing.
     """
 
     def filtered(images: Tensor, sigma: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Are samples where the data are? For data whose modes are known, or whose classes are."""
+"""Do the samples cover the data? For data with known modes or labels."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from bench.metrics import Value, metric, summarise
+from bench.metrics.checks import check_classes
 
-SIGMAS = 3  # from a mode's centre, within which a sample counts as one of it (Srivastava et al. 2017)
-RARE = 10  # a class is found where it has this part of what it would have if all had as many samples
+SIGMAS = 3  # a sample belongs to a mode if it is within so many sigma of its centre (Srivastava et al. 2017)
+RARE = 10  # a class is covered if it has at least this fraction, 1 / RARE, of an equal share of the samples
 
 
 def _nearest(samples: Tensor, modes: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """The nearest mode of each sample, [N], and whether it is near enough to count, [N] bool."""
+    """The nearest mode of each sample, [N], and whether the sample belongs to it, [N] bool."""
     distance, mode = torch.cdist(samples.flatten(1), modes.flatten(1)).min(1)
     return mode, distance <= SIGMAS * sigma
 
@@ -22,49 +23,51 @@ def _nearest(samples: Tensor, modes: Tensor, sigma: float) -> tuple[Tensor, Tens
 @metric(better="higher", ideal=1.0)
 def mode_coverage(samples: Tensor, modes: Tensor, mode_sigma: float) -> Value:
     """The share of the data's modes that have a sample within 3 sigma of their centre (Srivastava et al. 2017)."""
-    mode, counts = _nearest(samples, modes, mode_sigma)
-    return Value(len(mode[counts].unique()) / len(modes), n=len(samples))
+    mode, near = _nearest(samples, modes, mode_sigma)
+    return Value(len(mode[near].unique()) / len(modes), n=len(samples))
 
 
 @metric(better="higher", ideal=1.0)
 def high_quality_samples(samples: Tensor, x: Tensor, modes: Tensor, mode_sigma: float) -> Value:
     """The share of samples within 3 sigma of a mode's centre (Srivastava et al. 2017); floor: that of the test points.
 
-    Of true Gaussians, too, some lie outside: 1.1 % in two dimensions, and the more the more dimensions there are.
+    Some points of a true Gaussian lie outside: 1.1 % in two dimensions, and more in higher ones.
     """
     near, floor = (_nearest(points, modes, mode_sigma)[1].float() for points in (samples, x))
     return replace(summarise(near), floor=floor.mean().item())
 
 
-# --- classes, as a classifier of real images names them
+# --- classes, as predicted by a classifier of real images
 
 
 @metric(better="higher", ideal=1.0)
 def class_coverage(sample_class: Tensor, test_label: Tensor) -> Value:
-    """The share of the test images' classes with at least a tenth of n / classes of the samples [n].
+    """The share of the test images' classes that have at least n / (10 classes) of the n samples.
 
-    The modes covered of stacked MNIST (Metz et al. 2017) are classes with at least one, which is the same up to ten
-    samples a class; of more, the classifier's errors alone would reach every class. A class that is rarer than that
-    in the data is not found in real images either.
+    The modes covered of stacked MNIST (Metz et al. 2017) are classes with at least one sample. That is the same up to
+    ten samples a class; with more, the classifier's errors alone would reach every class. A class that is rarer than
+    that in the data is not covered by real images either.
     """
+    check_classes(test_label, "test images")
     n, classes = len(sample_class), test_label.unique()
     counts = (sample_class[:, None] == classes).sum(0)
     return Value((RARE * len(classes) * counts >= n).double().mean().item(), n=n)
 
 
 def _surprise(label: Tensor) -> Tensor:
-    """-log of the share of each one's class, [n] nats: their mean is the entropy, their spread that of its estimate."""
+    """-log of the share of each label's class, [n] nats: its mean is the entropy, its spread that of the estimate."""
     share = label.bincount().double() / len(label)
     return -share[label].log()
 
 
 @metric(better="closest", ideal=1.0)
 def class_entropy(sample_class: Tensor, test_label: Tensor) -> Value:
-    """Entropy of the frequencies of the samples' classes [n], over that of the test images' labels: 0 of one class."""
+    """Entropy of the samples' class frequencies over that of the test labels: 0 if all samples are of one class."""
+    check_classes(test_label, "test images")
     return summarise(_surprise(sample_class) / _surprise(test_label).mean())
 
 
 @metric(better="higher", ideal=1.0)
-def class_consistency(sample_class: Tensor, asked_class: Tensor) -> Tensor:
-    """Whether a sample of a conditional model is classified as the class that was asked for, [n]."""
-    return (sample_class == asked_class).float()
+def class_consistency(sample_class: Tensor, requested_class: Tensor) -> Tensor:
+    """Whether a conditional model's sample is classified as the requested class, [n]."""
+    return (sample_class == requested_class).float()

@@ -1,6 +1,8 @@
-"""Are the images as sharp as real ones? 1 is; below is blurred; above is speckled, which is no better."""
+"""Are the images as sharp as real ones? At 1 they are; below 1 they are blurred; above 1 they are speckled."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from scipy.fft import dctn
@@ -8,10 +10,11 @@ from torch import Tensor
 
 from bench.core import UnavailableError
 from bench.metrics import metric
+from bench.metrics.checks import check_power
 
 
 def _grey(images: Tensor) -> Tensor:
-    """[N, C, H, W], colours averaged to grey: [N, H, W]."""
+    """The mean over colours: [N, C, H, W] -> [N, H, W]."""
     if min(images.shape[2:]) < 3:
         raise UnavailableError("images of fewer than 3 pixels a side have no sharpness")
     return images.mean(1)
@@ -30,8 +33,8 @@ def _laplacian_variance(images: Tensor) -> Tensor:
 def _tenengrad(images: Tensor) -> Tensor:
     """Mean over images [N, C, H, W] and interior pixels of the squared Sobel gradient; 0-dim.
 
-    Tenenbaum 1970; Krotkov 1988; here without a threshold. The gradient along one side is that of (-1 0 1), smoothed
-    along the other by (1 2 1); colours are averaged to grey.
+    Tenenbaum 1970; Krotkov 1988; here without a threshold. The gradient along one side is (-1 0 1), smoothed along
+    the other by (1 2 1); colours are averaged to grey.
     """
     grey = _grey(images)
     down, across = grey[:, 2:] - grey[:, :-2], grey[:, :, 2:] - grey[:, :, :-2]
@@ -41,11 +44,11 @@ def _tenengrad(images: Tensor) -> Tensor:
 
 
 def _high_frequency_power(images: Tensor) -> Tensor:
-    """Mean over images [N, C, H, W] of the power a pixel above a quarter of a cycle a pixel, half of Nyquist's; 0-dim.
+    """Mean over images [N, C, H, W] of the power per pixel above half the Nyquist frequency, 1/4 cycle a pixel; 0-dim.
 
-    The frequency is radial: the root of the squares of those along both sides, summed. An image goes on as its mirror
-    image, which is what a cosine transform sees, and no window is laid over it. Were it repeated instead, the jump from
-    one border to the other would count: of photographs blurred by sigma = 1, which keep 2 %, up to 40 % would be left.
+    The frequency is radial: the root of the sum of squares of those along both sides. The cosine transform reflects an
+    image at its border, so no window is needed. A Fourier transform repeats it instead, and the jump between opposite
+    borders counts: of photographs blurred with sigma = 1, which keep 2 %, it would leave up to 40 %.
     """
     grey = _grey(images)
     down, across = (torch.arange(side) / (2 * side) for side in grey.shape[1:])  # cycles a pixel
@@ -53,46 +56,53 @@ def _high_frequency_power(images: Tensor) -> Tensor:
     return power[:, torch.hypot(down[:, None], across) > 0.25].sum(1).mean() / grey[0].numel()
 
 
+def _ratio(power: Callable[[Tensor], Tensor], images: Tensor, x: Tensor) -> Tensor:
+    """A power of model images over that of the test images x; 0-dim."""
+    reference = power(x)
+    check_power(reference, x, "test images", "fine structure")
+    return power(images) / reference
+
+
 @metric(better="closest", ideal=1.0)
 def sharpness_reconstructions(x: Tensor, x_mean: Tensor) -> Tensor:
     """Variance of the Laplacian of the reconstructions over that of the test images; 0-dim."""
-    return _laplacian_variance(x_mean) / _laplacian_variance(x)
+    return _ratio(_laplacian_variance, x_mean, x)
 
 
 @metric(better="closest", ideal=1.0)
 def sharpness_samples(x: Tensor, samples: Tensor) -> Tensor:
     """Variance of the Laplacian of the samples over that of the test images; 0-dim."""
-    return _laplacian_variance(samples) / _laplacian_variance(x)
+    return _ratio(_laplacian_variance, samples, x)
 
 
 @metric(better="closest", ideal=1.0)
 def sharpness_decoded(x: Tensor, decoded: Tensor) -> Tensor:
-    """`sharpness_samples` of what the decoder makes of the same codes; 0-dim.
+    """`sharpness_samples` of the images that the decoder makes of the same codes; 0-dim.
 
-    The same number, unless a second stage makes the samples: then it is what that stage started from.
+    The same number, unless a second stage makes the samples: then that of the second stage's input.
     """
-    return _laplacian_variance(decoded) / _laplacian_variance(x)
+    return _ratio(_laplacian_variance, decoded, x)
 
 
 @metric(better="closest", ideal=1.0)
 def tenengrad_reconstructions(x: Tensor, x_mean: Tensor) -> Tensor:
     """Mean squared Sobel gradient of the reconstructions over that of the test images; 0-dim."""
-    return _tenengrad(x_mean) / _tenengrad(x)
+    return _ratio(_tenengrad, x_mean, x)
 
 
 @metric(better="closest", ideal=1.0)
 def tenengrad_samples(x: Tensor, samples: Tensor) -> Tensor:
     """Mean squared Sobel gradient of the samples over that of the test images; 0-dim."""
-    return _tenengrad(samples) / _tenengrad(x)
+    return _ratio(_tenengrad, samples, x)
 
 
 @metric(better="closest", ideal=1.0)
 def high_frequency_reconstructions(x: Tensor, x_mean: Tensor) -> Tensor:
     """Power above half the Nyquist frequency of the reconstructions over that of the test images; 0-dim."""
-    return _high_frequency_power(x_mean) / _high_frequency_power(x)
+    return _ratio(_high_frequency_power, x_mean, x)
 
 
 @metric(better="closest", ideal=1.0)
 def high_frequency_samples(x: Tensor, samples: Tensor) -> Tensor:
     """Power above half the Nyquist frequency of the samples over that of the test images; 0-dim."""
-    return _high_frequency_power(samples) / _high_frequency_power(x)
+    return _ratio(_high_frequency_power, samples, x)

@@ -39,7 +39,7 @@ class ProbabilisticPCA(Model):
         self.register_buffer("variance", torch.ones(latent_dim))  # the diagonal of W'W + sigma^2 I
 
     def fit(self, data: Data, draws: Draws) -> None:
-        x = data.observe(data.train.x, draws)
+        x = data.observe(data.train.x[:], draws)
         pca = PCA(self.latent_dim, svd_solver="covariance_eigh").fit(x.flatten(1).double().cpu().numpy())
         if pca.noise_variance_ < 1e-8:
             raise InputError(f"model.latent_dim={self.latent_dim} leaves no noise variance: choose fewer latents")

@@ -229,7 +229,8 @@ def _check_options(
             options["balance"] = "own" if policy == "margin" else policy  # whether a margin applies depends on the loss
         for name, condition in unused_options(group, options, target).items():
             effects.unused[f"{group}.{name}"] = f"{condition or f'{group}={choices[group]}'} does not use it"
-    unused_by_model = [setting for setting in model.unused_settings if groups[setting.partition(".")[0]] is not None]
+    # Not those that a class inherits: a subclass may use more.
+    unused_by_model = [name for name in vars(model).get("unused_settings", ()) if groups[name.partition(".")[0]]]
     effects.unused |= dict.fromkeys(unused_by_model, f"model={choices['model']} does not use it")
     for setting in effects.unused:
         group, _, name = setting.partition(".")
@@ -245,43 +246,35 @@ def _check_options(
 def _check_optimizers(groups: dict[str, Any], model: type[Model], allow: Sequence[str], effects: Effects) -> None:
     """Checks the options of every player's optimizer, and leaves out those without effect.
 
-    model.optimizers keeps for each player the options that differ from those of the optimizer group and that this
-    optimizer has; the optimizer group those that some player uses.
+    model.optimizers keeps for each player the options that this optimizer has and that differ from those of the
+    optimizer group; the optimizer group keeps those that some player uses.
     """
     players = [player.name for player in model.players]
-    own = checked("model.optimizers", dict[str, dict[str, Any]], groups["model"].pop("optimizers", {}))
-    if unknown := set(own) - set(players):
-        raise InputError(f"model.optimizers names {sorted(unknown)}: the players of this model are {players}")
-    if unknown := {key for values in own.values() for key in values} - _optimizer_options():
-        raise InputError(f"model.optimizers sets {sorted(unknown)}, which no optimizer of torch has")
+    own = _own_options(groups["model"].pop("optimizers", {}), players)
     options = groups["optimizer"]
     if options is None:
         return
-    for where, values in {
-        "optimizer": options,
-        **{f"model.optimizers.{p}": values for p, values in own.items()},
-    }.items():
-        for name in HYPERPARAMETERS.keys() & values.keys():
-            checked(f"{where}.{name}", HYPERPARAMETERS[name], values[name])
-
     target = locate("optimizer", options, allow)
     if not (isinstance(target, type) and issubclass(target, torch.optim.Optimizer)):
         raise InputError(f"optimizer._target_={options['_target_']!r} is not a torch.optim.Optimizer")
+    _check_values("optimizer", options)
     taken = inspect.signature(target).parameters
     for player, values in own.items():
+        _check_values(f"model.optimizers.{player}", values)
         missing = values.keys() - taken.keys()
         effects.unused |= {f"model.optimizers.{player}.{name}": f"{target.__name__} has no {name}" for name in missing}
+
+    shared = {name: value for name, value in options.items() if name != "_target_"}
     used = {
-        player: {k: v for k, v in own.get(player, {}).items() if k in taken and not (k in options and options[k] == v)}
+        player: {k: v for k, v in own.get(player, {}).items() if k in taken and not (k in shared and shared[k] == v)}
         for player in players
     }
     for player in players:
-        arguments = {name: value for name, value in options.items() if name != "_target_"} | used[player]
         try:
-            target([torch.zeros(1, requires_grad=True)], **arguments)
+            target([torch.zeros(1, requires_grad=True)], **shared | used[player])
         except (TypeError, ValueError) as error:
-            raise InputError(f"optimizer of {player} with {arguments}: {error}") from error
-    for name in [name for name in options if name != "_target_"]:
+            raise InputError(f"optimizer of {player} with {shared | used[player]}: {error}") from error
+    for name in shared:
         overridden = [player for player in players if name in used[player]]
         if len(overridden) == len(players):
             effects.unused[f"optimizer.{name}"] = f"model.optimizers sets {name} of {', '.join(players)}"
@@ -290,6 +283,22 @@ def _check_optimizers(groups: dict[str, Any], model: type[Model], allow: Sequenc
             reason = f"{name} does not reach {', '.join(overridden)}, for model.optimizers sets it there"
             effects.partial[f"optimizer.{name}"] = reason
     groups["model"]["optimizers"] = used
+
+
+def _own_options(own: Any, players: list[str]) -> dict[str, dict[str, Any]]:
+    """model.optimizers: by player, the options that it has of its own."""
+    own = checked("model.optimizers", dict[str, dict[str, Any]], own)
+    if unknown := set(own) - set(players):
+        raise InputError(f"model.optimizers names {sorted(unknown)}: the players of this model are {players}")
+    if unknown := {key for values in own.values() for key in values} - _optimizer_options():
+        raise InputError(f"model.optimizers sets {sorted(unknown)}, which no optimizer of torch has")
+    return own
+
+
+def _check_values(where: str, options: dict[str, Any]) -> None:
+    for name, annotation in HYPERPARAMETERS.items():
+        if name in options:
+            checked(f"{where}.{name}", annotation, options[name])
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from bench.core import InputError
 from bench.data import Data
 from bench.evaluation.evaluate import missing
+from bench.evaluation.evidence import images_of
 from bench.runs import store
 from bench.runs.config import Job
 
@@ -40,7 +41,8 @@ def plan(job: Job, data: Data, folder: Path) -> Plan:
     if job.settings.rerun:
         return Plan(Action.TRAIN)
     if (record := finished(folder)) is not None:
-        metrics = missing(record["metrics"], job.metrics, job.device) if record["status"] == "ok" else []
+        images = images_of(data, job.cache)
+        metrics = missing(record["metrics"], job.metrics, images) if record["status"] == "ok" else []
         return Plan(Action.ADD_METRICS, record, tuple(metrics)) if metrics else Plan(Action.DONE, record)
     record = trained(folder, job.budget.plan(len(data.train.x))[0])
     return Plan(Action.EVALUATE, record) if record else Plan(Action.TRAIN)

@@ -23,8 +23,8 @@ from bench.engine.seeds import Stack
 from bench.engine.train import EARLY_STEPS, check_ownership, train
 from bench.evaluation.evaluate import FAILED, evaluate, requested
 from bench.evaluation.evidence import images_of
-from bench.evaluation.evidence.densities import Watch
 from bench.evaluation.pictures import pictures
+from bench.evaluation.progress import Progress
 from bench.runs import store, tracking
 from bench.runs.config import Job, build, check, check_combination, corruption, optimizers
 from bench.runs.environment import environment
@@ -97,7 +97,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     keep_freed_memory()
     job = check(config, in_sweep)
     requested(job.metrics)
-    data = datasets.load(job.config["dataset"], job.device)
+    data = datasets.load(job.config["dataset"], job.device, job.cache)
 
     id = store.identity(job.config, data.fingerprint)
     folder = store.run_folder(job.results, job.settings.sweep, job.name, id)
@@ -225,7 +225,7 @@ def evaluate_seed(job: Job, data: Data, one: SeedRun, model: Model) -> None:
     try:
         with torch.no_grad():
             model.fit_after(data, Draws(one.seed, "fit_after", device=job.device))
-        metrics = metrics_of(job, model, data, one.record, one.trackers.watch)
+        metrics = metrics_of(job, model, data, one.record, one.trackers.progress)
         images = pictures(model, images_of(data, job.cache), corruption=corruption(job), seed=one.seed)
     except Exception as error:
         one.finish(_ending(error))
@@ -240,7 +240,8 @@ def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> N
     try:
         job = replace(job, metrics=replace(job.metrics, names=list(one.plan.metrics)))
         model = restored(record, job.settings.allow).to(job.device)
-        metrics = metrics_of(job, model, data, record, tracking.Terminal(f"{job.name} seed {one.seed}").watch)
+        progress = tracking.Terminal(f"{job.name} seed {one.seed}").progress
+        metrics = metrics_of(job, model, data, record, progress)
     except Exception as error:
         ending = _ending(error)
         one.outcome.seeds[one.seed], one.outcome.reason = ending["status"], f"its metrics: {ending['reason']}"
@@ -251,13 +252,13 @@ def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> N
     one.outcome.add(record)
 
 
-def metrics_of(job: Job, model: Model, data: Data, record: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
+def metrics_of(job: Job, model: Model, data: Data, record: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """The metrics of a trained model. record: what is known of its training."""
     facts = {"parameters": record["parameters"]["total"]} | {key: record[key] for key in PACE}
     facts |= {f"gradient_norm_{end}": (record.get("gradient_norms") or {}).get(end) for end in ("first", "last")}
     images = images_of(data, job.cache)
     return evaluate(
-        model, images, job.metrics, corruption=corruption(job), seed=record["seed"], facts=facts, watch=watch
+        model, images, job.metrics, corruption=corruption(job), seed=record["seed"], facts=facts, progress=progress
     )
 
 

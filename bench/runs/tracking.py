@@ -87,7 +87,7 @@ class Trackers:
 
     def __init__(self, terminal: Terminal, wandb: WandB | None):
         self._all: list[Terminal | WandB] = [terminal] if wandb is None else [terminal, wandb]
-        self.watch = terminal.watch
+        self.progress = terminal.progress
 
     def started(self, records: Sequence[Mapping[str, Any]], steps: int) -> None:
         for tracker in self._all:
@@ -159,20 +159,20 @@ class Terminal:
             self._last_line = time.monotonic()
             _print(f"{self._label}: {event.step}/{event.steps}  {self._losses}".rstrip())
 
-    def watch(self, numbers: Iterable[int], what: str) -> Iterator[int]:
-        """Yields the numbers while it shows the progress of a long part of an evaluation."""
-        todo = list(numbers)
+    def progress(self, steps: Iterable[int], description: str, /) -> Iterator[int]:
+        """Yields the steps and shows how many are done, for the long loops of an evaluation."""
+        todo = list(steps)
         start = self._last_line = time.monotonic()
         if self._bar:
-            self._bar.reset(self._bar.task_ids[0], total=len(todo), news=what)
-        for done, number in enumerate(todo):
+            self._bar.reset(self._bar.task_ids[0], total=len(todo), news=description)
+        for done, step in enumerate(todo):
             if self._bar:
                 self._bar.update(self._bar.task_ids[0], completed=done)
             elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
                 self._last_line = time.monotonic()
                 left = (self._last_line - start) / done * (len(todo) - done)
-                _print(f"{self._label}: {what} {done}/{len(todo)}, about {left:.0f} s left")
-            yield number
+                _print(f"{self._label}: {description} {done}/{len(todo)}, about {left:.0f} s left")
+            yield step
 
     def finished(self, seed: int, record: Mapping[str, Any], images: Mapping[str, np.ndarray] | None = None) -> None:
         self._open.discard(seed)

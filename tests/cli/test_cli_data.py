@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench import report
+from bench.datasets import decoding
 
 
 def write(path: str, seed: int, images: int = 40) -> None:
@@ -97,3 +99,27 @@ def test_six_own_options_are_six_data_sets_that_can_be_ranked(bench, records, el
     assert made.files
     text = (made.folder / "table.md").read_text()
     assert "Friedman" in text and "6 data sets" in text
+
+
+def test_a_folder_of_pictures_is_decoded_once_and_its_record_says_what_was_not_read(bench, records, monkeypatch):
+    for i in range(40):
+        folder = Path("plankton", "ab"[i % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (255, i, 0)).save(folder / f"{i // 4}_{i}.png")
+    (folder / "notes.txt").write_text("taken at sea")
+    line = [
+        "dataset=images",
+        "dataset.root=plankton",
+        "dataset.size=8",
+        'dataset.groups="/(\\d+)_"',
+        "paths.cache=kept",
+    ]
+    first = bench(*line)
+    assert first.code == 0, first.err
+    monkeypatch.setattr(decoding, "decode", None)
+    again = bench(*line, "dataset.split_seed=1")
+    assert again.code == 0, again.err
+    for record in (found := records()):
+        assert record["warnings"] == ["1 of 41 files were not read: 1 .txt"]
+        assert record["choices"]["dataset"] == "plankton" and record["data"]["classes"] == 2
+    assert len(found) == 2

@@ -4,29 +4,94 @@ from __future__ import annotations
 
 import os
 from itertools import product
-from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from bench import __main__ as console
+from bench import datasets
 from bench.paths import CONF
 from bench.report.claims import claims, evaluate
 from bench.report.runs import load
+from bench.runs.config import check_combination
+from tests.conftest import job_of
 
 FOLDER = Path(CONF, "experiment")
 EXPERIMENTS = sorted(str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("[!_]*.yaml"))
+OWN_SETTINGS = {"network.hidden", "budget.steps"}  # of the tests
 SHARED = os.environ.get("BENCH_DATA")  # before a test's own surroundings hide it
+
+CLAIMS = [name for name in EXPERIMENTS if name.startswith("claims/")]
+OTHERS = [name for name in EXPERIMENTS if name not in CLAIMS and name != "colour_images"]  # it has a test of its own
+GROUPS = {"claims": CLAIMS, "even": OTHERS[::2], "odd": OTHERS[1::2]}
 
 
 def test_there_are_experiments():
     assert {"digits_first_look", "mnist_table", "mnist_all_models", "colour_images"} <= set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize("network", ["conv", "resnet"])
-def test_every_model_trains_and_reports_on_colour_pictures(bench, records, tmp_path, network):
+def written(name: str) -> dict[str, Any]:
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+
+
+def combinations(name: str, **changes: str) -> list[dict[str, Any]]:
+    """What an experiment sweeps: the values of each job, in order. changes: other values of an axis."""
+    swept = written(name)["hydra"]["sweeper"]["params"] | changes
+    axes = {axis: str(values).split(",") for axis, values in swept.items() if axis not in OWN_SETTINGS}
+    return [dict(zip(axes, map(yaml.safe_load, values), strict=True)) for values in product(*axes.values())]
+
+
+@pytest.fixture
+def jobs(monkeypatch) -> list[dict[str, Any]]:
+    """The outcome of each job of a command, in order."""
+    found: list[dict[str, Any]] = []
+    show = console.show
+    monkeypatch.setattr(console, "show", lambda outcomes: (found.extend(outcomes), show(outcomes)))
+    return found
+
+
+def assert_each_job_is_what_it_says(expected: list[dict[str, Any]], jobs: list[dict[str, Any]], records) -> None:
+    """Where a model does not use a group or a setting, its record has none."""
+    by_run = {record["folder"].parent.name: record for record in records}
+    assert len(expected) == len(jobs)
+    for values, outcome in zip(expected, jobs, strict=True):
+        record = by_run[outcome["run"]]
+        assert record["status"] in ("ok", "skipped"), (values, record["reason"])
+        for axis, value in values.items():
+            if axis != "budget.epochs":  # budget.steps replaces it
+                assert value_of(record, axis) in (value, None), (values, outcome["run"])
+        assert record["choices"]["model"] == values["model"]
+
+
+def value_of(record: dict, axis: str) -> object:
+    """A choice, or a value by its path; None where the run has none."""
+    group, _, key = axis.partition(".")
+    return (record["config"][group] or {}).get(key) if key else record["choices"][group]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_experiments_run_two_steps(bench, records, jobs, group):
+    """On the bundled digits, whatever their own data set: the models and what is swept are what is tried.
+
+    In one command and one sweep, so that they share their runs.
+    """
+    names = GROUPS[group]
+    said = bench(f"experiment={','.join(names)}", "dataset=digits", "seeds=[0]", "device=cpu", "sweep=shared")
+    assert said.code == 0, said.err
+    expected = [values for name in names for values in combinations(name)]
+    assert_each_job_is_what_it_says(expected, jobs, records("shared"))
+    assert f"{len(records('shared'))} runs: " in said.out.splitlines()[-1]
+    if group == "claims":
+        verdicts = evaluate(load(Path("results"), ["shared"]), claims([Path(name).stem for name in names]))
+        assert {v.outcome for v in verdicts} == {"not decided at 1 seed, fewer than 5"}, [v.remarks for v in verdicts]
+
+
+@pytest.mark.parametrize(("network", "metrics"), [("conv", "standard"), ("resnet", "fast")])
+def test_every_model_trains_and_reports_on_colour_pictures(bench, records, jobs, tmp_path, network, metrics):
     """Of 13x13 pixels, so that no side halves evenly."""
     draw = np.random.default_rng(0)
     for label in range(10):
@@ -35,8 +100,10 @@ def test_every_model_trains_and_reports_on_colour_pictures(bench, records, tmp_p
             pixels = draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{i}.png")
     where = (f"dataset.root={tmp_path / 'pictures'}", "dataset.size=13", "network.hidden=4")
-    said = bench("experiment=colour_images", f"network={network}", *where, "model.latent_dim=2", "metrics=standard")
+    said = bench("experiment=colour_images", f"network={network}", *where, "model.latent_dim=2", f"metrics={metrics}")
     assert said.code == 0, said.err
+    assert network in written("colour_images")["hydra"]["sweeper"]["params"]["network"].split(",")
+    assert_each_job_is_what_it_says(combinations("colour_images", network=network), jobs, records("colour_images"))
     found = {record["choices"]["model"]: record for record in records("colour_images")}
     assert found.keys() == {path.stem for path in Path(CONF, "model").glob("*.yaml")}
     for model, record in found.items():
@@ -47,45 +114,17 @@ def test_every_model_trains_and_reports_on_colour_pictures(bench, records, tmp_p
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_runs_two_steps(bench, records, name):
-    """On the bundled digits, whatever its own data set: the models and what is swept are what is tried."""
-    sweep = name.replace("/", "-")
-    said = bench(f"experiment={name}", "dataset=digits", "seeds=[0]", "device=cpu", f"sweep={sweep}")
-    assert said.code == 0, said.err
-    written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    swept = written["hydra"]["sweeper"]["params"]
-    swept = {axis: [yaml.safe_load(value) for value in str(values).split(",")] for axis, values in swept.items()}
-    own = {"network.hidden", "budget.steps", "budget.epochs"}  # which the test sets: those of an experiment are one
-    axes = [axis for axis in swept if axis not in own]
-    asked = set(product(*(swept[axis] for axis in axes)))
-    assert len(asked) == prod(len(swept[axis]) for axis in axes)
-    # A model that does not use a group has null there: it stands for every option of it.
-    told = [tuple(value_of(record, axis) for axis in axes) for record in records(sweep)]
-    for job in asked:
-        assert any(all(a == b or b is None for a, b in zip(job, run, strict=True)) for run in told), job
-    assert {record["status"] for record in records(sweep)} <= {"ok", "skipped"}
-    assert f"{len(told)} runs: " in said.out.splitlines()[-1]
-    if "claim" in written:
-        verdicts = evaluate(load(Path("results"), [sweep]), claims([Path(name).stem]))
-        assert {v.outcome for v in verdicts} == {"not decided at 1 seed, fewer than 5"}, [v.remarks for v in verdicts]
-
-
-def value_of(record: dict, axis: str) -> object:
-    """A choice, or a value by its path; None where the run has none."""
-    group, _, key = axis.partition(".")
-    return (record["config"][group] or {}).get(key) if key else record["choices"][group]
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_finds_its_own_data(bench, monkeypatch, name):
+def test_an_experiment_finds_its_own_data(monkeypatch, name):
+    """And its first job fits them."""
     text = (FOLDER / f"{name}.yaml").read_text()
-    if name.startswith("claims/"):
+    if name in CLAIMS:
         text += (FOLDER / "claims/_small_mnist.yaml").read_text()
     if "dataset: digits" not in text and "/dataset" in text:
         if not SHARED:
             pytest.skip(f"BENCH_DATA is not set: the data of experiment={name} are not looked at")
         monkeypatch.setenv("BENCH_DATA", SHARED)
-    where = [f"dataset.root={SHARED}/cifar10"] if "/dataset: images" in text else []
-    said = bench(f"experiment={name}", *where, "seeds=[0]", "dry_run=true", "device=cpu")
-    assert said.code == 0, said.err
-    assert "to do" in said.out.splitlines()[-1]
+    where = [f"dataset.root={SHARED}/cifar10", "dataset.limit=20"] if "/dataset: images" in text else []
+    first = (f"{axis}={value}" for axis, value in combinations(name)[0].items())
+    job = job_of(f"experiment={name}", *where, *first, "device=cpu")
+    data = datasets.load(job.config["dataset"])
+    check_combination(job, data.shapes)

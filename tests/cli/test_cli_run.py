@@ -294,8 +294,10 @@ def test_two_jobs_of_one_run_side_by_side_train_it_once(start, records):
         "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=2",
         "network.hidden=16",
+        "hydra.job.chdir=true",
         "budget.steps=400",
         "metrics=fast",
+        "metrics.names=[parameters]",
     ]
     job = start("-m", "bench", "-m", "model=gan", "likelihood=bernoulli,gaussian", "tracking=none", *words)
     out, err = job.communicate(timeout=120)

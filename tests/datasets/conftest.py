@@ -35,13 +35,13 @@ def idx_folder(tmp_path) -> Path:
 
 @pytest.fixture
 def picture_folder(tmp_path) -> Path:
-    """train/ and test/ with the classes a, b, c: 20 and 8 pictures of 12x8 each, whose red is 40, 80, 120."""
+    """train/ and test/ with the classes a, b, c: 20 and 8 pictures of 12x8 each, whose red is 80, 160, 240."""
     folder = tmp_path / "pictures"
     for part, count in [("train", TRAIN // CLASSES), ("test", TEST // CLASSES)]:
         for label, name in enumerate("abc"):
             (folder / part / name).mkdir(parents=True)
             for i in range(count):
-                Image.new("RGB", (12, 8), (40 * (label + 1), i, 0)).save(folder / part / name / f"{i:03}.png")
+                Image.new("RGB", (12, 8), (80 * (label + 1), i, 0)).save(folder / part / name / f"{i:03}.png")
     return folder
 
 

@@ -54,7 +54,7 @@ def test_the_data_sets_of_the_readme_exist():
 @every_file
 def test_a_yaml_lists_every_option_and_has_the_common_defaults(options):
     source = inspect.signature(pkgutil.resolve_name(options["_target_"])).parameters
-    assert options.keys() | {"name"} == {"_target_", "name", *source, *COMMON}
+    assert options.keys() | {"name"} == {"_target_", "name", *source, *COMMON} - {"cache"}
     assert {name: options[name] for name in COMMON} == COMMON
 
 

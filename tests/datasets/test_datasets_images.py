@@ -1,3 +1,5 @@
+"""Which pictures of a folder are read, as which split, class and group."""
+
 from __future__ import annotations
 
 import os
@@ -9,81 +11,226 @@ import pytest
 from PIL import Image
 
 from bench.core import InputError
-from bench.datasets import prepare
+from bench.datasets import load, prepare
+from bench.datasets.folders import suffixes
 from bench.datasets.images import images
+
+TARGET = {"_target_": "bench.datasets.images.images"}
+
+
+def draw(folder: Path, count: int, red: int = 200, name: str = "{:03}.png") -> None:
+    """Pictures whose green is their number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        Image.new("RGB", (8, 8), (red, i, 0)).save(folder / name.format(i))
+
+
+def sizes(source) -> dict[str, int]:
+    splits = {"train": source.train, "validation": source.validation, "test": source.test}
+    return {name: len(split.x) for name, split in splits.items() if split is not None}
 
 
 def test_train_and_test_folders(picture_folder):
     source = images(str(picture_folder), size=4)
-    assert source.x_train.shape == (60, 3, 4, 4) and source.x_test.shape == (24, 3, 4, 4)
-    assert source.x_train.dtype == np.uint8
-    assert np.bincount(source.y_test).tolist() == [8, 8, 8]
-    for x, y in [(source.x_train, source.y_train), (source.x_test, source.y_test)]:
-        np.testing.assert_array_equal(x[:, 0], np.broadcast_to(40 * (y + 1)[:, None, None], x[:, 0].shape))
+    assert source.train.x.shape == (60, 3, 4, 4) and source.test.x.shape == (24, 3, 4, 4)
+    assert source.train.x.dtype == np.uint8 and source.validation is None and source.warnings == ()
+    assert np.bincount(source.test.label).tolist() == [8, 8, 8]
+    for x, y, _, _ in (source.train, source.test):
+        np.testing.assert_array_equal(x[:, 0], np.broadcast_to(80 * (y + 1)[:, None, None], x[:, 0].shape))
         assert not x[:, 2].any()
 
 
 def test_the_first_test_pictures_are_of_several_classes(picture_folder):
-    assert len(set(images(str(picture_folder), size=4).y_test[:8].tolist())) > 1
+    assert len(set(images(str(picture_folder), size=4).test.label[:8].tolist())) > 1
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Validation"])
+@pytest.mark.parametrize("classes", [("",), ("a", "b")])
+def test_a_validation_folder_is_the_validation_split(tmp_path, name, classes):
+    for part, count, red in [("train", 20, 100), (name, 6, 150), ("test", 4, 200)]:
+        for inner in classes:
+            draw(tmp_path / part / inner, count, red)
+    source = images(str(tmp_path), size=4)
+    n = len(classes)
+    assert sizes(source) == {"train": 20 * n, "validation": 6 * n, "test": 4 * n}
+    assert [set(split.x[:, 0].ravel()) for split in (source.train, source.validation, source.test)] == [
+        {100}, {150}, {200},
+    ]  # fmt: skip
+    assert (source.train.label is None) == (n == 1) and source.warnings == ()
+    data = prepare(source)
+    assert data.shapes.classes == (0 if n == 1 else n) and len(data.validation.x) == 6 * n
+
+
+@pytest.mark.parametrize("classes", [("",), ("a", "b")])
+def test_without_a_test_folder_a_fifth_of_train_is_tested_on_and_that_is_said(tmp_path, classes):
+    for part, count, red in [("train", 20, 100), ("val", 10, 200)]:
+        for inner in classes:
+            draw(tmp_path / part / inner, count, red)
+    source = images(str(tmp_path), size=4)
+    n = len(classes)
+    assert sizes(source) == {"train": 16 * n, "validation": 10 * n, "test": 4 * n}
+    assert {*source.train.x[:, 0].ravel(), *source.test.x[:, 0].ravel()} == {100}
+    assert prepare(source).shapes.classes == (0 if n == 1 else n)
+    assert source.warnings == ("there is no test/ folder: a fifth of train/ became the test set",)
+    assert source.warnings[0] in prepare(source).warnings
+
+
+def test_a_train_folder_alone_is_no_class(tmp_path):
+    draw(tmp_path / "train", 15)
+    source = images(str(tmp_path), size=4)
+    assert sizes(source) == {"train": 12, "test": 3} and source.train.label is None
+    assert source.warnings == ("there is no test/ folder: a fifth of train/ became the test set",)
+
+
+def test_train_can_be_a_class_among_others(tmp_path):
+    for name in ("plane", "ship", "train"):
+        draw(tmp_path / name, 10)
+    source = images(str(tmp_path), size=4)
+    assert sizes(source) == {"train": 24, "test": 6} and source.warnings == ()
+    assert np.bincount(source.train.label).tolist() == [8, 8, 8]
 
 
 def test_class_folders_alone_hold_out_a_fifth(picture_folder):
     source = images(str(picture_folder / "train"), size=4)
-    assert (len(source.x_train), len(source.x_test)) == (48, 12)
-    assert np.bincount(source.y_test).tolist() == [4, 4, 4]
-    np.testing.assert_array_equal(source.x_test[:, 0, 0, 0], 40 * (source.y_test + 1))
+    assert sizes(source) == {"train": 48, "test": 12} and source.warnings == ()
+    assert np.bincount(source.test.label).tolist() == [4, 4, 4]
+    np.testing.assert_array_equal(source.test.x[:, 0, 0, 0], 80 * (source.test.label + 1))
 
 
 def test_a_flat_folder_has_no_labels(picture_folder):
-    source = images(str(picture_folder / "train" / "a"), size=4)
-    assert (len(source.x_train), len(source.x_test)) == (16, 4)
+    source = images(str(picture_folder / "train" / "b"), size=4)
+    assert sizes(source) == {"train": 16, "test": 4}
     assert prepare(source).shapes == ((3, 4, 4), 0)
 
 
-def test_limit_is_the_first_of_each_class_by_name(picture_folder):
+def test_subfolders_of_a_class_are_read_and_links_in_a_circle_end(tmp_path):
+    draw(tmp_path / "a" / "left" / "deep", 5)
+    draw(tmp_path / "a" / "right", 6)
+    draw(tmp_path / "a", 4)
+    draw(tmp_path / "b", 10)
+    for name in ("up", "again"):
+        (tmp_path / "a" / "right" / name).symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "nowhere.txt").symlink_to(tmp_path / "gone")
+    source = images(str(tmp_path), size=4)
+    assert load(TARGET | {"root": str(tmp_path), "size": 4}).shapes.classes == 2
+    assert np.bincount([*source.train.label, *source.test.label]).tolist() == [15, 10]
+
+
+def test_a_class_folder_may_be_a_link(tmp_path):
+    draw(tmp_path / "elsewhere", 10)
+    draw(tmp_path / "root" / "b", 10)
+    (tmp_path / "root" / "a").symlink_to(tmp_path / "elsewhere")
+    assert sum(sizes(images(str(tmp_path / "root"), size=4)).values()) == 20
+
+
+def test_limit_is_the_first_of_each_class_by_name_in_each_split(picture_folder):
     source = images(str(picture_folder), size=4, limit=5)
-    assert np.bincount(source.y_train).tolist() == [5, 5, 5] and np.bincount(source.y_test).tolist() == [5, 5, 5]
-    assert source.x_train[:, 1, 0, 0].tolist() == [0, 1, 2, 3, 4] * 3
+    assert np.bincount(source.train.label).tolist() == [5, 5, 5] and np.bincount(source.test.label).tolist() == [5] * 3
+    assert source.train.x[:, 1, 0, 0].tolist() == [0, 1, 2, 3, 4] * 3
 
 
-def test_a_picture_of_the_right_size_keeps_its_pixels(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (15, 6, 6, 3), dtype=np.uint8)
-    for i, picture in enumerate(pixels):
-        Image.fromarray(picture).save(tmp_path / f"{i:02}.png")
-    source = images(str(tmp_path), size=6)
-    read = sorted(row.tobytes() for x in (source.x_train, source.x_test) for row in x)
-    assert read == sorted(row.tobytes() for row in pixels.transpose(0, 3, 1, 2))
+def test_limit_reads_no_picture_beyond_it(picture_folder):
+    for file in sorted((picture_folder / "train" / "a").iterdir())[5:]:
+        file.write_text("no picture")
+    assert images(str(picture_folder), size=4, limit=5).warnings == ()
 
 
-def test_a_wide_picture_is_cropped_around_its_centre(tmp_path):
-    pixels = np.zeros((4, 12), np.uint8)
-    pixels[:, 4:8] = 200
-    for i in range(12):
-        Image.fromarray(pixels if i % 2 else pixels.T.copy()).save(tmp_path / f"{i:02}.png")
-    x = images(str(tmp_path), size=4, channels=1).x_train
-    assert x.shape[1:] == (1, 4, 4) and (x == 200).all()
+def test_limit_counts_in_the_held_out_split_too(picture_folder):
+    data = load(TARGET | {"root": str(picture_folder / "train"), "size": 4, "limit": 4})
+    assert [len(split.x) for split in (data.train, data.validation, data.test)] == [11, 1, 12]
 
 
-def test_the_orientation_that_a_camera_notes_is_followed(tmp_path):
-    pixels = np.zeros((6, 6), np.uint8)
-    pixels[0] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 3  # turned by half a circle
-    for i in range(12):
-        Image.fromarray(pixels).save(tmp_path / f"{i:02}.png", exif=exif)
-    x = images(str(tmp_path), size=6, channels=1).x_train[0, 0]
-    assert (x[-1] == 255).all() and not x[:-1].any()
+# --- what is not read
 
 
-def test_other_formats_and_modes_and_files_that_are_no_pictures(tmp_path):
-    for i, (mode, suffix) in enumerate(
-        [("RGB", "jpg"), ("L", "png"), ("P", "gif"), ("RGB", "BMP"), ("RGBA", "webp")] * 3
-    ):
-        Image.new(mode, (5, 9), 0).save(tmp_path / f"{i:02}.{suffix}")
-    (tmp_path / "notes.txt").write_text("no picture")
-    (tmp_path / "._00.jpg").write_text("what macOS leaves behind")
-    source = images(str(tmp_path), size=3)
-    assert len(source.x_train) + len(source.x_test) == 15
+def test_what_was_not_read_is_counted_by_kind_and_the_first_damaged_file_named(tmp_path):
+    draw(tmp_path / "x", 40)
+    for i in range(38):
+        (tmp_path / "x" / f"{i}.txt").write_text("a caption")
+    for name in ("d.png", "e.png"):
+        (tmp_path / "x" / name).write_bytes(b"no picture")
+    source = images(str(tmp_path), size=4)
+    assert sum(sizes(source).values()) == 40
+    damaged = "2 damaged (first: x/d.png, cannot identify image file)"
+    assert source.warnings == (f"40 of 80 files were not read: 38 .txt, {damaged}",)
+
+
+def test_labels_stay_with_their_pictures_where_some_are_damaged(tmp_path):
+    for i, name in enumerate("ab"):
+        draw(tmp_path / name, 20, red=100 + 100 * i)
+    for file in ("a/003.png", "b/000.png"):
+        (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:50])
+    source = images(str(tmp_path), size=4)
+    assert sum(sizes(source).values()) == 38 and source.warnings[0].startswith("2 of 40 files were not read: 2 damaged")
+    for x, y, _, _ in (source.train, source.test):
+        np.testing.assert_array_equal(x[:, 0, 0, 0], 100 + 100 * y)
+
+
+def test_hidden_files_and_what_macos_packs_along_are_no_part_of_a_folder(picture_folder):
+    (picture_folder / "train" / "a" / "._000.png").write_text("what macOS leaves behind")
+    (picture_folder / ".DS_Store").write_text("likewise")
+    draw(picture_folder / "__MACOSX", 1)
+    draw(picture_folder / "train" / "__MACOSX", 1)
+    source = images(str(picture_folder), size=4)
+    assert sizes(source) == {"train": 60, "test": 24} and source.warnings == ()
+
+
+def test_what_lies_beside_the_split_folders_is_said(picture_folder):
+    draw(picture_folder / "unlabelled", 7)
+    draw(picture_folder, 2)
+    (picture_folder / "labels.csv").touch()
+    assert images(str(picture_folder), size=4).warnings == (
+        "unlabelled/ is no split and was not read: 7 files",
+        "2 pictures outside test/ and train/ were not read: 000.png, ...",
+        "1 of 85 files were not read: 1 .csv",
+    )
+
+
+def test_every_suffix_that_pillow_decodes_is_read(tmp_path):
+    assert suffixes() >= {".png", ".jpg", ".jpeg", ".jp2", ".webp", ".tif", ".tga", ".ico", ".qoi", ".avif", ".pbm"}
+    assert not suffixes() & {".h5", ".mpg", ".wmf", ".pdf", ".txt", ""}
+    for i, suffix in enumerate(["jp2", "JPEG", "tga", "qoi", "pcx", "dds", "ppm", "Bmp", "webp", "gif", "icns", "sgi"]):
+        Image.new("RGB", (16, 16), (200, 200, 200)).save(tmp_path / f"{i:02}.{suffix}")
+    source = images(str(tmp_path), size=4)
+    assert sum(sizes(source).values()) == 12 and source.warnings == ()
+    assert abs(source.train.x.astype(int) - 200).max() <= 3
+
+
+# --- groups
+
+
+def test_all_pictures_of_a_group_stay_in_one_split(tmp_path):
+    for i in range(60):
+        draw(tmp_path / "ab"[i % 2], 1, red=200 + i // 4, name=f"{i // 4:02}_{i}.png")
+    source = images(str(tmp_path), size=4, groups=r"/(\d+)_")
+    data = prepare(source)
+    splits = [data.train, data.validation, data.test]
+    persons = [set((split.x[:, 0, 0, 0] - 200).tolist()) for split in splits]
+    assert sum(map(len, persons)) == len(set.union(*persons)) == 15 and all(persons)
+    for split in splits:
+        assert split.group.tolist() == (split.x[:, 0, 0, 0] - 200).tolist()
+
+
+def test_a_group_in_two_split_folders_is_refused(tmp_path):
+    for part in ("train", "test"):
+        for person in range(12):
+            draw(tmp_path / part, 1, name=f"{part}{person:02}_x.png")
+    with pytest.raises(InputError, match=r"groups: 12 groups are in both train and test"):
+        prepare(images(str(tmp_path), size=4, groups=r"(\d+)_"))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (r"(\d+", r"groups=\(\\d\+ is not a regular expression: missing \)"),
+        (r"\d+", "has 0 capture groups: expected one"),
+        (r"(\d)(\d)", "has 2 capture groups: expected one"),
+        (r"^(\d+)_", r"does not match test/a/000\.png: expected a group for each picture"),
+    ],
+)
+def test_a_wrong_expression_for_groups_is_refused(picture_folder, groups, message):
+    with pytest.raises(InputError, match=message):
+        images(str(picture_folder), size=4, groups=groups)
 
 
 # --- what is refused
@@ -106,45 +253,66 @@ def empty_root(folder: Path) -> None:
     folder.mkdir()
 
 
-def only_train(folder: Path) -> None:
-    shutil.rmtree(folder / "test")
+def no_train(folder: Path) -> None:
+    (folder / "train").rename(folder / "val")
 
 
 def class_missing(folder: Path) -> None:
     shutil.rmtree(folder / "test" / "b")
 
 
+def class_missing_in_validation(folder: Path) -> None:
+    shutil.copytree(folder / "test", folder / "val")
+    (folder / "val" / "c").rename(folder / "val" / "d")
+
+
+def labels_in_train_only(folder: Path) -> None:
+    shutil.rmtree(folder / "test")
+    draw(folder / "test", 5)
+
+
+def two_validation_folders(folder: Path) -> None:
+    for name in ("val", "valid"):
+        shutil.copytree(folder / "test", folder / name)
+
+
+def splits_below_classes(folder: Path) -> None:
+    folder.rename(folder.with_name("cells"))
+    folder.mkdir()
+    folder.with_name("cells").rename(folder / "cells")
+
+
 def loose_picture(folder: Path) -> None:
     shutil.copy(folder / "train" / "a" / "000.png", folder / "train" / "loose.png")
 
 
-def truncated(folder: Path) -> None:
-    file = folder / "test" / "c" / "004.png"
-    file.write_bytes(file.read_bytes()[:-30])
+def many_damaged(folder: Path) -> None:
+    for file in sorted((folder / "train" / "b").iterdir())[:9]:
+        file.write_bytes(file.read_bytes()[:-30])
 
 
-def not_a_picture(folder: Path) -> None:
-    (folder / "train" / "b" / "010.jpg").write_text("no picture")
-
-
-def deep(folder: Path) -> None:
-    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(folder / "train" / "b" / "011.png")
+def none_readable(folder: Path) -> None:
+    for file in folder.rglob("*.png"):
+        file.write_text("no picture")
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (empty_class, r"d holds no pictures: expected class folders"),
-        (empty_root, r"pictures holds no pictures: expected class folders"),
-        (only_train, r"train holds no pictures: .* under both train/ and test/"),
-        (class_missing, r"must hold the same classes; only one of them has: b"),
-        (loose_picture, r"train holds folders and loose pictures \(loose\.png\)"),
-        (truncated, r"c.004\.png cannot be read as a picture"),
-        (not_a_picture, r"b.010\.jpg cannot be read as a picture"),
-        (deep, r"b.011\.png has more than 8 bits a channel"),
+        (empty_class, r"train/d/ holds no pictures: expected pictures or class folders"),
+        (empty_root, r"pictures/ holds no pictures: expected pictures or class folders"),
+        (no_train, r"pictures/ holds test/ and val/ but no train/"),
+        (class_missing, r"test/ and train/ must hold the same classes: test/ has no b$"),
+        (class_missing_in_validation, r"same classes: test/ has no d; train/ has no d; val/ has no c$"),
+        (labels_in_train_only, r"class folders are in train/ but not in test/"),
+        (two_validation_folders, r"pictures/ holds val/ and valid/, which all mean validation: keep one"),
+        (splits_below_classes, r"cells/ holds test/ and train/, which must be directly in dataset\.root"),
+        (loose_picture, r"train/ holds folders \(a/\) and loose pictures \(loose\.png\)"),
+        (many_damaged, r"9 of 84 pictures in .*pictures/ are damaged; the first is train/b/000\.png: .*truncated"),
+        (none_readable, r"none of 84 pictures can be decoded; the first is .*test/a/000\.png: cannot identify"),
     ],
 )
-def test_a_damaged_folder_is_refused_and_the_place_named(picture_folder, damage, message):
+def test_a_folder_with_two_meanings_or_none_is_refused_and_the_place_named(picture_folder, damage, message):
     damage(picture_folder)
     with pytest.raises(InputError, match=message) as caught:
         images(str(picture_folder), size=4)

@@ -89,13 +89,17 @@ def test_the_gaps_tell_which_likelihood_it_is():
         assert gap(squared_error_gap, given) == pytest.approx(expected, rel=1e-4)
 
 
-def test_who_decodes_without_a_likelihood_hears_nothing():
-    class Unasked(LinearGaussian):
+def test_a_model_that_decodes_without_its_likelihood_has_no_output_signal():
+    class Unused(LinearGaussian):
         def __init__(self):
             super().__init__()
             self.likelihood = built("vae").likelihood
 
-    for model, reason in ((Coder(), "no likelihood"), (Generator(), "no likelihood"), (Unasked(), "without asking")):
+    for model, reason in (
+        (Coder(), "no likelihood"),
+        (Generator(), "no likelihood"),
+        (Unused(), "without its likelihood"),
+    ):
         found = measured(model, digits(), ["output_signal"])["output_signal"]
         assert found["value"] is None and reason in found["reason"]
 

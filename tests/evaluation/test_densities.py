@@ -45,8 +45,8 @@ def simulated(model=None, n=60):
 
 
 def measured(model, data, names=NAMES, **sizes):
-    asked = EvaluationSettings(list(names), [], **(SIZES | sizes))
-    return evaluate(model, images_of(data), asked, corruption=Identity(), seed=0, facts=FACTS)
+    settings = EvaluationSettings(list(names), [], **(SIZES | sizes))
+    return evaluate(model, images_of(data), settings, corruption=Identity(), seed=0, facts=FACTS)
 
 
 def densities(model, data, **sizes):
@@ -58,7 +58,7 @@ def test_the_ladder_of_bounds():
     model, data = Loose(), simulated()
     images = images_of(data)
     exact = model.log_evidence(images.x[images.order("test")])
-    found = measured(model, data, ais_images=25, ais_temperatures=300)
+    found = measured(model, data, NAMES[:5], ais_images=25, ais_temperatures=300)
     value = {name: entry["value"] for name, entry in found.items()}
     growing = [measured(model, data, NAMES[1:2], iw_samples=k)["log_likelihood_iw"]["value"] for k in (1, 5, 50)]
     ladder = [value["elbo"], *growing, value["log_likelihood_iw"], exact.mean().item() + 0.02]
@@ -84,6 +84,7 @@ def test_importance_sampling_with_the_exact_posterior_is_exact_at_one_draw():
     torch.testing.assert_close(seven.effective_samples, torch.full((60,), 7.0).double(), rtol=1e-3, atol=0)
 
 
+@pytest.mark.usefixtures("short_pilot")
 def test_exactly_as_many_draws_are_taken_as_were_asked_for():
     class Counting(Loose):
         drawn = 0
@@ -109,11 +110,13 @@ def test_exactly_as_many_draws_are_taken_as_were_asked_for():
     assert model.drawn == 37 * 11
 
 
-def test_the_shared_sigma_is_the_one_that_validation_images_have():
+def test_the_shared_sigma_is_the_one_that_validation_images_have(monkeypatch):
     model, data = Loose(), simulated()
-    chosen = densities(model, data, ais_temperatures=1).annealed_shared
-    assert chosen.sigma == pytest.approx(SIGMA, rel=0.05)
-    # Under the true sigma, set by hand, it is the model's own likelihood.
+    assert densities(model, data)._validation_sigma == pytest.approx(SIGMA, rel=0.05)
+    chosen = densities(model, data, ais_images=1, ais_chains=1, ais_temperatures=1)
+    assert chosen.annealed_shared.sigma == chosen._validation_sigma
+    # With the true sigma as a setting, it is the model's own likelihood.
+    monkeypatch.setattr("bench.evaluation.annealing.PILOT_TEMPERATURES", 50)
     found = measured(model, data, ["log_likelihood_ais", "log_likelihood_ais_shared"], ais_sigma=SIGMA)
     own, shared = found.values()
     assert shared["value"] == pytest.approx(own["value"], abs=1)
@@ -132,6 +135,7 @@ class Points(LinearGaussian):
         return PointObservation(super().decode(z).mean)
 
 
+@pytest.mark.usefixtures("short_pilot")
 def test_a_gans_likelihood_is_the_shared_gaussian():
     found = measured(Points(), simulated(LinearGaussian()))
     assert found["log_likelihood_ais"]["value"] == found["log_likelihood_ais_shared"]["value"]
@@ -140,6 +144,7 @@ def test_a_gans_likelihood_is_the_shared_gaussian():
         assert found[name]["value"] is None and "no encoder" in found[name]["reason"], name
 
 
+@pytest.mark.usefixtures("short_pilot")
 def test_reasons_of_models_without_a_normalised_likelihood_a_prior_or_a_density():
     class Unnormalised(Loose):
         def __init__(self):
@@ -163,6 +168,7 @@ def test_reasons_of_models_without_a_normalised_likelihood_a_prior_or_a_density(
     assert "no decoder" in measured(Generator(), digits(), NAMES[5:])["log_likelihood_ais_shared"]["reason"]
 
 
+@pytest.mark.usefixtures("short_pilot")
 def test_a_conditional_decoder_is_told_the_label_of_each_image():
     """Its images are flat, at a tenth of the class, whatever the code: log p(x|y) is known, and needs no annealing."""
     model, data = Conditional(), digits()
@@ -174,7 +180,7 @@ def test_a_conditional_decoder_is_told_the_label_of_each_image():
     assert found["value"] == pytest.approx(exact, rel=1e-4)
 
 
-def test_chunks_change_nothing_in_float64(monkeypatch, float64):
+def test_chunks_change_nothing_in_float64(monkeypatch, float64, short_pilot):
     """In float32 rounding decides now and then whether a trajectory is accepted, and the chains part."""
     model, data = Loose().double(), simulated()
     data = replace(data, **{name: Split(getattr(data, name).x.double()) for name in ("train", "validation", "test")})
@@ -186,6 +192,7 @@ def test_chunks_change_nothing_in_float64(monkeypatch, float64):
         assert entry["value"] == pytest.approx(whole[name]["value"], rel=1e-6), name
 
 
+@pytest.mark.usefixtures("short_pilot")
 def test_bits_are_of_binary_or_of_dequantised_pixels():
     """Of dequantised pixels, 17 levels: a density of 17^D for each grey level costs no bits; a uniform one log2 17."""
 
@@ -226,6 +233,7 @@ def test_bits_are_of_binary_or_of_dequantised_pixels():
         assert entry["value"] is None and words in entry["reason"], words
 
 
+@pytest.mark.usefixtures("short_pilot")
 def test_a_sigma_at_its_floor_is_said_beside_the_density():
     class Floored(LinearGaussian):
         def __init__(self, sigma):
@@ -244,14 +252,15 @@ def test_a_sigma_at_its_floor_is_said_beside_the_density():
         assert entries["kl"]["reason"] is None
 
 
-def test_what_is_watched_is_counted():
+@pytest.mark.usefixtures("short_pilot")
+def test_progress_is_shown_for_the_long_loops():
     seen = []
 
-    def watch(numbers, what):
-        seen.append((what, len(numbers)))
-        return numbers
+    def progress(steps, description):
+        seen.append((description, len(steps)))
+        return steps
 
     data = simulated()
-    asked = EvaluationSettings(NAMES, [], **(SIZES | {"ais_temperatures": 7}))
-    evaluate(Loose(), images_of(data), asked, corruption=Identity(), seed=0, facts=FACTS, watch=watch)
+    settings = EvaluationSettings(NAMES, [], **(SIZES | {"ais_temperatures": 7}))
+    evaluate(Loose(), images_of(data), settings, corruption=Identity(), seed=0, facts=FACTS, progress=progress)
     assert ("importance sampling", 500) in seen and ("annealed: test images", 7) in seen

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from pydoc import locate
 
 import numpy as np
 import pytest
@@ -16,29 +15,33 @@ import bench.evaluation.evidence
 import bench.metrics.neighbours
 from bench.core import InputError
 from bench.data import Batch, Split
-from bench.evaluation.evaluate import evaluate
-from bench.evaluation.evidence import ASKS, Answers, CorruptedAnswers, Densities
+from bench.evaluation import judges
+from bench.evaluation.evaluate import evaluate, missing, settings_of
+from bench.evaluation.evidence import Images
+from bench.evaluation.judges import features_of
 from bench.evaluation.settings import EvaluationSettings
 from bench.metrics import discover
 from bench.parts.corruptions import Gaussian, Identity, Masking
 from bench.parts.priors import petals
 from bench.runs import store
-from tests.conftest import CACHE, MODELS
+from tests.conftest import CACHE
 from tests.evaluation.answering import SIGMA, Coder, Conditional, Generator, KLAtOneCode, LinearGaussian, digits
+
+pytestmark = pytest.mark.usefixtures("short_pilot")
 
 ALL = sorted(discover())
 FACTS = {"parameters": 12, "seconds": 1.5, "samples_per_second": 800.0}
 FACTS |= {"gradient_norm_first": 0.5, "gradient_norm_last": 2.0}
-# Of a model or of data without what they ask for.
+# Metrics that need what these models or data do not have.
 SMALL = {"iw_images": 30, "iw_samples": 20, "ais_images": 4, "ais_chains": 2, "ais_temperatures": 10}
-NOT_ASKED = {"component_accuracy", "high_quality_samples", "mode_coverage", "class_consistency", "fid"}
-NOT_ASKED |= {"first_order_ratio", "first_order_ratio_large", "output_signal", "cross_entropy_gap"}
-NOT_ASKED |= {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"}
+NOT_AVAILABLE = {"component_accuracy", "high_quality_samples", "mode_coverage", "class_consistency", "fid"}
+NOT_AVAILABLE |= {"first_order_ratio", "first_order_ratio_large", "output_signal", "cross_entropy_gap"}
+NOT_AVAILABLE |= {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"}
 
 
 def measured(model, data, names=ALL, *, levels=(), corruption=None, samples=200, seed=0, facts=FACTS):
-    asked = EvaluationSettings(list(names), list(levels), samples, **SMALL)
-    return evaluate(model, images_of(data), asked, corruption=corruption or Identity(), seed=seed, facts=facts)
+    settings = EvaluationSettings(list(names), list(levels), samples, **SMALL)
+    return evaluate(model, images_of(data), settings, corruption=corruption or Identity(), seed=seed, facts=facts)
 
 
 def images_of(data):
@@ -108,10 +111,10 @@ def test_the_size_of_a_chunk_changes_nothing(monkeypatch, data, chunk):
     data = replace(data, **few)
     whole = measured(LinearGaussian(), data, names, samples=40)
     monkeypatch.setattr(bench.evaluation.evidence.answers, "CHUNK", chunk)
-    not_asked = NOT_ASKED | (set() if data.dequantize else {"bits_per_dim"})
+    not_available = NOT_AVAILABLE | (set() if data.dequantize else {"bits_per_dim"})
     for name, entry in measured(LinearGaussian(), data, names, samples=40).items():
-        assert (entry["value"] is None) == (name in not_asked), (name, entry["reason"])
-        assert name in not_asked or entry["value"] == pytest.approx(whole[name]["value"], rel=1e-5), name
+        assert (entry["value"] is None) == (name in not_available), (name, entry["reason"])
+        assert name in not_available or entry["value"] == pytest.approx(whole[name]["value"], rel=1e-5), name
 
 
 def test_a_draw_that_is_not_one_an_example_is_refused():
@@ -153,7 +156,7 @@ def test_reasons_of_models_that_cannot_answer():
     assert "no prior" in coder["elbo"]["reason"] and "no prior" in coder["kl"]["reason"]
     assert "no prior" in coder["sharpness_samples"]["reason"]
     assert coder["reconstruction_nll"]["value"] == pytest.approx(32 * math.log(2 * math.pi))
-    assert "not a finite number" in coder["psnr"]["reason"]  # a perfect copy
+    assert "reproduced exactly" in coder["psnr"]["reason"]
     assert generator["sharpness_samples"]["value"] > 0
     for name in ("elbo", "kl", "reconstruction_nll", "reconstruction_mse", "knn_accuracy", "denoising_gain_db"):
         assert generator[name]["value"] is None and "no encoder" in generator[name]["reason"], name
@@ -204,7 +207,7 @@ def test_a_copy_gains_nothing_and_no_noise_has_no_gain():
     entries = measured(Coder(), digits(), ["denoising_gain_db"], levels=[0.0], corruption=Gaussian(0.3))
     assert entries["denoising_gain_db"]["value"] == pytest.approx(0.0, abs=1e-6)
     assert entries["denoising_gain_db@0"]["value"] is None
-    assert "not a finite number" in entries["denoising_gain_db@0"]["reason"]
+    assert "changes no test image" in entries["denoising_gain_db@0"]["reason"]
 
 
 def test_what_follows_from_the_data_is_computed_once_for_all_seeds_and_models(monkeypatch):
@@ -220,9 +223,9 @@ def test_what_follows_from_the_data_is_computed_once_for_all_seeds_and_models(mo
     for seed in (0, 1):
         measured(LinearGaussian(), data, names, levels=[0.1], seed=seed)
     measured(Coder(), data, ["knn_accuracy_pixels"])
-    assert fits.count((1200, 64)) == 1 and fits.count((1200, 3)) == 2
+    assert fits.count((1000, 64)) == fits.count((200, 64)) == 1 and fits.count((1200, 3)) == 2
     measured(Coder(), digits(), ["knn_accuracy_pixels"])  # other data
-    assert fits.count((1200, 64)) == 2
+    assert fits.count((1000, 64)) == fits.count((200, 64)) == 2
 
 
 def test_an_unknown_metric_is_one_clear_line():
@@ -242,7 +245,7 @@ def test_a_model_that_answers_nan_has_no_value():
             "relative_contrast_prior",
             "mmd_to_prior_normal",
         }
-        if name not in {*FACTS, *of_data, *NOT_ASKED, "gradient_ratio"}:
+        if name not in {*FACTS, *of_data, *NOT_AVAILABLE, "gradient_ratio"}:
             assert entry["value"] is None and "not a finite number" in entry["reason"], name
 
 
@@ -304,18 +307,7 @@ def test_only_a_label_informed_model_has_components_of_its_own():
         assert "component" in measured(model, data, ["component_accuracy"])["component_accuracy"]["reason"]
 
 
-# --- what is said beside numbers
-
-
-def test_every_piece_that_asks_a_model_something_is_known_to():
-    """So that a model's notes stand beside all metrics that they are about."""
-    of_model = set().union(*map(bench.evaluation.evidence.evidence_names, (Answers, CorruptedAnswers, Densities)))
-    only_data = {"label", "sampled_label", "asked_class", "directions", "log2_levels", "probed_x"}
-    only_data |= {"subset_normal_codes"}
-    assert of_model - only_data == set().union(*ASKS.values())
-    for path in MODELS.values():
-        model = locate(path["_target_"])
-        assert model.notes.keys() <= ASKS.keys()
+# --- notes beside numbers
 
 
 def test_notes_stand_beside_what_they_are_about_and_join_others():
@@ -327,3 +319,97 @@ def test_notes_stand_beside_what_they_are_about_and_join_others():
     assert found["elbo"]["reason"] == "told; blurred"
     assert found["log_likelihood_ais"]["reason"].endswith("around the decoder's mean; blurred")
     assert "told" not in found["parzen"]["reason"]
+
+
+# --- what is missing from a record
+
+
+def hashed(monkeypatch, hash: str | None):
+    """The cache holds a classifier with this hash, or none."""
+    monkeypatch.setattr(Images, "cached_features", lambda self: hash)
+
+
+def entries_of(*names: str, features: str | None = None, **settings) -> dict:
+    """A record's entries, as far as `missing` reads them."""
+    known, given = discover(), EvaluationSettings([], [], **settings)
+    details = {name: {"features": features, "features_accuracy": 0.99} if features else {} for name in names}
+    return {
+        name: {"reason": None, "settings": settings_of(known[name], given), "details": details[name]} for name in names
+    }
+
+
+OF_FEATURES = ("frechet_distance", "precision", "class_coverage")
+
+
+@pytest.mark.parametrize("cached", [None, "a"])
+def test_a_record_that_has_everything_misses_nothing(cached, monkeypatch):
+    hashed(monkeypatch, cached)
+    entries = entries_of(*OF_FEATURES, features="a") | entries_of("psnr")
+    assert missing(entries, EvaluationSettings([*OF_FEATURES, "psnr"], []), images_of(digits())) == []
+    fewer = EvaluationSettings(["precision"], [], samples=500)
+    assert missing(entries, fewer, images_of(digits())) == []
+    more = EvaluationSettings(["psnr", "ssim"], [])
+    assert missing(entries, more, images_of(digits())) == ["ssim"], "no features, so no classifier is needed"
+
+
+def test_a_record_never_mixes_two_classifiers(monkeypatch):
+    """Numbers in the features of another classifier are computed again, together, also those that are not named."""
+    entries = entries_of(*OF_FEATURES, features="a") | entries_of("psnr")
+    named = EvaluationSettings(["psnr", "recall"], [])
+    hashed(monkeypatch, "a")
+    assert missing(entries, named, images_of(digits())) == ["recall"]
+    hashed(monkeypatch, "b")
+    assert set(missing(entries, named, images_of(digits()))) == {"recall", *OF_FEATURES}
+    assert set(missing(entries, EvaluationSettings(["psnr"], []), images_of(digits()))) == set(OF_FEATURES)
+    hashed(monkeypatch, None)  # one will be trained, and may be another
+    assert set(missing(entries, named, images_of(digits()))) == {"recall", *OF_FEATURES}
+    entries["precision"]["settings"]["samples"] = 10  # too few
+    assert set(missing(entries, EvaluationSettings(["precision"], []), images_of(digits()))) == set(OF_FEATURES)
+
+
+def test_evaluated_entries_name_their_classifier_and_the_next_one_replaces_them(tmp_path, monkeypatch):
+    data, names = digits(), ["frechet_distance", "recall", "psnr", "precision"]
+    settings = EvaluationSettings(names, [], 20)
+
+    def evaluated(cache: str, names: list[str]) -> dict:
+        given = Images(data, tmp_path / cache)
+        return evaluate(
+            LinearGaussian(), given, replace(settings, names=names), corruption=Identity(), seed=0, facts=FACTS
+        )
+
+    monkeypatch.setattr(judges, "_loaded_files", {})
+    monkeypatch.setattr(judges, "EPOCHS", 1)
+    record = evaluated("one", names[:3])
+    monkeypatch.setattr(judges, "EPOCHS", 2)  # as if another machine trained it
+    features_of(data, tmp_path / "two")
+    again = missing(record, settings, Images(data, tmp_path / "two"))
+    assert set(again) == {"frechet_distance", "recall", "precision"}
+    record |= evaluated("two", again)
+    hashes = {entry["details"].get("features") for entry in record.values()}
+    assert hashes == {None, features_of(data, tmp_path / "two").hash}
+    assert missing(record, settings, Images(data, tmp_path / "two")) == []
+
+
+# --- a part of a split
+
+
+def test_selected_images_are_those_of_the_whole_split():
+    data = digits("dynamic")
+    whole = torch.cat([x for x, _ in images_of(data).blocks("train")])
+    rows = torch.tensor([1199, 0, 5, 1000, 999, 0])
+    assert images_of(data).select("train", rows).equal(whole[rows])
+
+
+def test_neighbours_in_pixels_hold_one_block_of_the_training_set(monkeypatch):
+    """And are those of the whole training set at once."""
+    data = replace(digits(), train=Split(torch.rand(3500, 1, 8, 8), torch.arange(3500) % 10))
+    largest, nearest = [], NearestNeighbors.fit
+
+    def fit(self, x):
+        largest.append(len(x))
+        return nearest(self, x)
+
+    monkeypatch.setattr(NearestNeighbors, "fit", fit)
+    found = Images(data, CACHE).pixel_neighbours
+    assert largest == [1000, 1000, 1000, 500]
+    assert found.equal(bench.metrics.neighbours.nearest(data.train.x, data.test.x, 5))

@@ -42,7 +42,7 @@ GROUPS = {
     "output": {"output_gradient", "output_error"},
     "subset_posterior": {"subset_posterior_codes"},
     "posterior": {"posterior_codes"},
-    "samples": {"samples", "sampled_codes", "reencoded", "sample_class", "asked_class"},
+    "samples": {"samples", "sampled_codes", "reencoded", "sample_class", "requested_class"},
     "decoded": {"decoded"},
     "sample_features": {"sample_features"},
     "test_features": {"test_features"},
@@ -132,7 +132,7 @@ def evidence(good: bool) -> dict[str, object]:
         "validation_x": validation, "validation_x_corrupted": validation + normal(*validation.shape, scale=0.3),
         "sampled_codes": sampled_codes, "reencoded": sampled_codes + normal(SAMPLES, LATENTS, scale=0.1 if good else 2),
         "modes": modes, "mode_sigma": 0.3,
-        "asked_class": label["samples"],
+        "requested_class": label["samples"],
         "sample_class": label["samples"] if good else torch.zeros(SAMPLES, dtype=torch.long),
         "test_features": test_features, "train_features": normal(TRAIN, FEATURES),
         "sample_features": normal(SAMPLES, FEATURES) + 3 * shift,
@@ -188,5 +188,5 @@ def _order_of(label: Tensor, codes: Tensor) -> Tensor:
 
 
 def test_every_piece_of_evidence_is_here():
-    asked = {piece for name in HERE for piece in inspect.signature(METRICS[name]).parameters}
-    assert asked == GOOD.keys()
+    requested = {piece for name in HERE for piece in inspect.signature(METRICS[name]).parameters}
+    assert requested == GOOD.keys()

@@ -114,12 +114,11 @@ class Features(nn.Module):
         return x
 
 
-def test_features_that_are_not_finite_and_single_samples_have_no_distance():
+def test_features_that_are_not_finite_have_no_distance():
     bad = drawn(20)
     bad[3, 1] = torch.nan
     assert math.isnan(ask(frechet_distance, drawn(50, seed=1), bad).value)
     assert math.isnan(ask(kernel_distance, drawn(50, seed=1), bad).value)
-    assert math.isnan(ask(frechet_distance, drawn(50, seed=1), drawn(1)).value)
 
 
 # --- kernel distance
@@ -225,7 +224,7 @@ FALLS = (False, True, False)  # precision, recall and density
 def test_neighbours_need_six_samples_and_finite_features():
     for metric in OF_NEIGHBOURS.values():
         assert ask(metric, drawn(50), drawn(6, seed=1)).value > 0
-        with pytest.raises(UnavailableError, match="at least 6 images, and here are 5"):
+        with pytest.raises(UnavailableError, match="at least 6 samples, and there are 5"):
             ask(metric, drawn(50), drawn(5, seed=1))
         bad = drawn(20)
         bad[3, 1] = torch.inf
@@ -318,27 +317,27 @@ def test_copies_fresh_samples_and_far_ones_are_told_apart():
 
 
 def stand_in(monkeypatch, answer: float = 12.5) -> dict:
-    asked: dict = {}
+    options: dict = {}
 
-    def calculate_metrics(**options):
-        asked.update(options)
+    def calculate_metrics(**given):
+        options.update(given)
         return {"frechet_inception_distance": answer}
 
     module = ModuleType("torch_fidelity")
     monkeypatch.setattr(module, "calculate_metrics", calculate_metrics, raising=False)
     monkeypatch.setitem(sys.modules, "torch_fidelity", module)
-    return asked
+    return options
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_fid_is_asked_of_bytes_in_three_channels(channels, monkeypatch):
-    asked = stand_in(monkeypatch)
+def test_fid_reads_bytes_in_three_channels(channels, monkeypatch):
+    options = stand_in(monkeypatch)
     x, samples = torch.rand(9, channels, 4, 5), torch.rand(6, channels, 4, 5)
     samples[1, 0, 0] = torch.tensor([0.0, 0.5, 1.0, 1.2, -0.1])
     value = fid(x=x, samples=samples)
     assert (value.value, value.n, value.se) == (12.5, 6, None)
-    fake, real = asked.pop("input1"), asked.pop("input2")
-    assert asked == {"fid": True, "cuda": torch.cuda.is_available(), "verbose": False}
+    fake, real = options.pop("input1"), options.pop("input2")
+    assert options == {"fid": True, "cuda": torch.cuda.is_available(), "verbose": False}
     assert isinstance(fake, torch.utils.data.Dataset) and (len(fake), len(real)) == (6, 9)
     batch = next(iter(torch.utils.data.DataLoader(fake, batch_size=6)))  # as torch-fidelity reads it
     assert batch.dtype == torch.uint8 and batch.shape == (6, 3, 4, 5)
@@ -348,10 +347,23 @@ def test_fid_is_asked_of_bytes_in_three_channels(channels, monkeypatch):
     torch.testing.assert_close(real[4].float() / 255, x[4].expand(3, -1, -1), rtol=0, atol=0.5001 / 255)
 
 
-def test_fid_of_samples_that_are_not_finite_is_not_asked(monkeypatch):
-    asked = stand_in(monkeypatch)
+def test_fid_of_samples_that_are_not_finite_is_not_available(monkeypatch):
+    options = stand_in(monkeypatch)
     assert math.isnan(fid(x=torch.rand(4, 1, 4, 4), samples=torch.full((4, 1, 4, 4), torch.nan)).value)
-    assert not asked
+    assert not options
+
+
+@pytest.mark.parametrize(("n", "count", "reason"), [(1, 4, "2 test images"), (4, 1, "2 samples")])
+def test_what_needs_a_covariance_or_pairs_is_not_available_for_one_image(n, count, reason, monkeypatch):
+    options = stand_in(monkeypatch)
+    message = f"needs at least {reason}, and there is 1$"
+    with pytest.raises(UnavailableError, match=message):
+        fid(x=torch.rand(n, 1, 4, 4), samples=torch.rand(count, 1, 4, 4))
+    for metric in (frechet_distance, kernel_distance):
+        with pytest.raises(UnavailableError, match=message):
+            ask(metric, drawn(n), drawn(count, seed=1))
+        assert ask(metric, drawn(4), drawn(4, seed=1), train=drawn(1)).floor is None
+    assert not options
 
 
 def test_fid_without_its_package_says_what_to_install(monkeypatch):

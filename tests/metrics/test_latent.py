@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
+from bench.core import UnavailableError
 from bench.metrics import summarise
 from bench.metrics.latent import (
     active_units,
@@ -135,11 +136,12 @@ def test_codes_all_alike_are_one_cluster_of_the_largest_class():
 
 def test_latents_that_move_are_counted():
     scale = torch.tensor([1.0, 0.11, 0.09, 0.0])  # variances 1, 0.0121, 0.0081, 0
-    value = active_units(test_codes=5 + scale * drawn(20_000, 4))
+    x = torch.rand(2, 1)  # images that are not all the same
+    value = active_units(test_codes=5 + scale * drawn(20_000, 4), x=x)
     assert (value.value, value.n, value.details, value.note) == (2, 20_000, {"latents": 4}, None)
-    collapsed = active_units(test_codes=0.01 * drawn(1000, 4))
+    collapsed = active_units(test_codes=0.01 * drawn(1000, 4), x=x)
     assert collapsed.value == 0 and "posterior collapse" in collapsed.note
-    broken = active_units(test_codes=torch.full((10, 4), torch.inf))
+    broken = active_units(test_codes=torch.full((10, 4), torch.inf), x=x)
     assert math.isnan(broken.value) and broken.note is None
 
 
@@ -176,8 +178,8 @@ def test_a_shift_is_weighed_against_a_damage():
     assert shift_over_damage(subset_codes=codes, **moved).value == pytest.approx(2, rel=1e-5)
     images = {"subset_shifted": 7 * codes[:, None], "subset_damaged": 4 * codes[:, None]}
     assert shift_over_damage_pixels(subset_x=codes[:, None], **images).value == pytest.approx(2, rel=1e-5)
-    still = shift_over_damage(subset_codes=codes, subset_shifted_codes=codes, subset_damaged_codes=codes)
-    assert math.isnan(still.value)  # codes that never move
+    with pytest.raises(UnavailableError, match="^the damage changes no code of a test image$"):
+        shift_over_damage(subset_codes=codes, subset_shifted_codes=codes, subset_damaged_codes=codes)
 
 
 BAD = [(0.7, 0.0), (1.0, 1.0), (0.0, 0.0), (1.0, 5.0)]  # scale and shift, by the discrepancy worse and worse

@@ -21,6 +21,7 @@ from bench.metrics.neighbours import (
     knn_accuracy_20,
     knn_accuracy_pixels,
     nearest,
+    nearest_in_blocks,
     ratio_of_means,
     ratio_of_pairs,
     relative_contrast,
@@ -71,12 +72,26 @@ def test_there_are_no_more_neighbours_than_examples():
 
 
 def test_what_is_not_finite_has_no_neighbours():
-    codes, label = torch.zeros(20, 2), torch.zeros(20).long()
-    codes[3, 1] = torch.inf
-    for train, test in ((codes, codes[:3]), (codes[:3], codes)):
+    codes, label = torch.zeros(30, 2), torch.arange(30) % 2
+    codes[23, 1] = torch.inf
+    for train, test in ((codes, codes[:3]), (codes[:23], codes)):
         assert nearest(train, test, 5).eq(-1).all()
         assert distance_to_nearest(train, test).isnan().all()
         assert correct(train, label[: len(train)], test, label[: len(test)]).isnan().all()
+
+
+def test_neighbours_found_in_blocks_are_those_found_at_once():
+    """Also where a block has fewer rows than neighbours. Digits have equal distances, of which any may come first."""
+    x, _ = digits()
+    for train, test, ties in ((drawn(1200, 64), drawn(300, 64, seed=1), False), (x[:1200], x[1200:], True)):
+        for size in (3, 100, 1199):
+            in_blocks, at_once = nearest_in_blocks(iter(train.split(size)), test, 5), nearest(train, test, 5)
+            assert ties or in_blocks.equal(at_once)
+            assert all(len(row.unique()) == 5 for row in in_blocks)
+            first, second = ((train[rows] - test[:, None]).double().norm(dim=2) for rows in (in_blocks, at_once))
+            torch.testing.assert_close(first, second, rtol=1e-12, atol=0)
+    assert nearest_in_blocks(iter([x[:2], x[2:4]]), x, 9).shape == (1797, 4)
+    assert nearest_in_blocks(iter([x[:9], x[9:12] * torch.nan]), x, 5).eq(-1).all()
 
 
 # --- votes
@@ -94,15 +109,28 @@ def test_five_neighbours_vote():
     # At 0 stand two of class 1; the next three, of class 0, outvote them; a sixth and seventh of class 1 do not count.
     train = torch.tensor([[0.0], [0.0], [1.0], [1.0], [1.0], [2.0], [2.0]])
     label = torch.tensor([1, 1, 0, 0, 0, 1, 1])
-    predicted_0 = {k: accuracy(train, label, torch.zeros(1, 1), torch.tensor([0]), k=k) for k in BY_K}
-    assert predicted_0 == {1: 0.0, 5: 1.0, 20: 0.0}
+    predicted_0 = {k: accuracy(train, label, torch.zeros(1, 1), torch.tensor([0]), k=k) for k in (1, 5)}
+    assert predicted_0 == {1: 0.0, 5: 1.0}
 
 
-@pytest.mark.parametrize(("label", "winner"), [([2, 2, 1, 1], 1), ([1, 2, 2, 1], 1), ([2, 0, 1, 2], 2), ([4, 3], 3)])
-def test_of_classes_equally_often_met_the_smallest_wins(label, winner):
-    label = torch.tensor(label)
-    given = {"code_neighbours": torch.arange(len(label))[None], "train_label": label}
-    assert knn_accuracy(**given, test_label=torch.tensor([winner])) == 1
+@pytest.mark.parametrize("k", BY_K)
+def test_a_vote_needs_more_training_images_than_neighbours_and_two_classes(k):
+    codes, label = drawn(21, 3), torch.arange(21) % 2
+    assert 0 <= accuracy(codes[: k + 1], label[: k + 1], codes, label, k=k) <= 1
+    if k > 1:
+        with pytest.raises(UnavailableError, match=f"needs at least {k + 1} training images, and there are {k}$"):
+            accuracy(codes[:k], label[:k], codes, label, k=k)
+    with pytest.raises(UnavailableError, match="^all training images are of one class$"):
+        accuracy(codes, torch.zeros_like(label), codes, label, k=k)
+
+
+@pytest.mark.parametrize(
+    ("label", "winner"), [([2, 2, 1, 1, 3], 1), ([1, 2, 2, 1, 0], 1), ([2, 0, 1, 2, 4], 2), ([4, 3, 5, 6, 7], 3)]
+)
+def test_of_classes_with_equal_votes_the_smallest_wins(label, winner):
+    neighbours, train_label = torch.arange(5)[None], torch.tensor([*label, 0, 0, 0])
+    evidence = {"code_neighbours": neighbours, "train_label": train_label}
+    assert knn_accuracy(**evidence, test_label=torch.tensor([winner])) == 1
 
 
 @pytest.mark.parametrize("k", BY_K)
@@ -191,7 +219,9 @@ def test_ten_images_are_too_few_and_broken_codes_keep_nothing():
     x, codes = drawn(11, 1, 2, 2), drawn(11, 2)
     for metric in (trustworthiness, continuity):
         assert 0 <= metric(subset_x=x, subset_codes=codes) <= 1
-        with pytest.raises(UnavailableError, match="10 images are too few"):
+        with pytest.raises(
+            UnavailableError, match="^a neighbourhood of 5 needs at least 11 test images, and there are 10$"
+        ):
             metric(subset_x=x[:10], subset_codes=codes[:10])
         assert math.isnan(metric(subset_x=x, subset_codes=codes.clone().fill_(torch.inf)))
 
@@ -200,7 +230,7 @@ def test_ten_images_are_too_few_and_broken_codes_keep_nothing():
 
 
 def test_a_ratio_of_means_and_its_error_by_hand():
-    ratio = ratio_of_means(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1.0, 3.0]))
+    ratio = ratio_of_means(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1.0, 3.0]), "zero")
     # Means 3 and 2, their squared errors 7 / 3 and 1.
     assert (ratio.value, ratio.n, ratio.floor) == (1.5, 3, None)
     assert ratio.se == pytest.approx((7 / 3 + 1.5**2 * 1) ** 0.5 / 2)
@@ -208,7 +238,7 @@ def test_a_ratio_of_means_and_its_error_by_hand():
 
 def test_the_error_of_a_ratio_is_how_far_it_scatters():
     draws = [(3 + drawn(80, seed=s), 2 + 0.5 * drawn(120, seed=10_000 + s)) for s in range(2000)]
-    ratios = [ratio_of_means(above, below) for above, below in draws]
+    ratios = [ratio_of_means(above, below, "zero") for above, below in draws]
     scatter = torch.tensor([ratio.value for ratio in ratios]).std()
     assert sum(ratio.se for ratio in ratios) / 2000 == pytest.approx(scatter.item(), rel=0.06)
     assert sum(abs(ratio.value - 1.5) < 1.96 * ratio.se for ratio in ratios) / 2000 == pytest.approx(0.95, abs=0.02)
@@ -218,12 +248,18 @@ def test_a_ratio_of_pairs_scatters_less_than_one_of_strangers():
     """Its error against how far 2,000 ratios scatter, of pairs whose two numbers rise and fall together."""
     below = 2 + drawn(2000, 100, seed=1).abs()
     above = 3 * below + 0.3 * drawn(2000, 100, seed=2)
-    found = [ratio_of_pairs(a, b) for a, b in zip(above, below, strict=True)]
+    found = [ratio_of_pairs(a, b, "zero") for a, b in zip(above, below, strict=True)]
     scatter = torch.tensor([value.value for value in found]).std().item()
     error = sum(value.se for value in found) / len(found)
-    assert error == pytest.approx(scatter, rel=0.05) and error < ratio_of_means(above[0], below[0]).se / 5
-    exact = ratio_of_pairs(3 * below[0], below[0])
+    assert error == pytest.approx(scatter, rel=0.05) and error < ratio_of_means(above[0], below[0], "zero").se / 5
+    exact = ratio_of_pairs(3 * below[0], below[0], "zero")
     assert (exact.value, exact.n) == (pytest.approx(3), 100) and exact.se < 1e-7
+
+
+@pytest.mark.parametrize("ratio", [ratio_of_means, ratio_of_pairs])
+def test_a_ratio_over_zero_gives_its_reason(ratio):
+    with pytest.raises(UnavailableError, match="^nothing below$"):
+        ratio(torch.ones(3), torch.zeros(3), "nothing below")
 
 
 def circle(angle: torch.Tensor) -> torch.Tensor:
@@ -280,5 +316,9 @@ def test_the_more_dimensions_the_less_is_near():
 
 def test_nothing_is_near_where_a_point_is_not_finite_or_alone():
     broken = drawn(20, 3).index_fill(0, torch.tensor([3]), torch.inf)
-    assert not math.isfinite(contrast(broken)) and not math.isfinite(contrast(drawn(1, 3)))
-    assert not math.isfinite(contrast(torch.ones(20, 3)))
+    assert not math.isfinite(contrast(broken))
+    with pytest.raises(UnavailableError, match="at least 3 codes of test images, and there are 2"):
+        contrast(drawn(2, 3))
+    for copies in (torch.ones(20, 3), 1000 + drawn(20, 3).repeat(2, 1)):
+        with pytest.raises(UnavailableError, match="^all codes of test images have copies"):
+            contrast(copies)

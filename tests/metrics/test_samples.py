@@ -109,7 +109,7 @@ def test_the_entropys_standard_error_is_its_spread():
 
 
 def test_consistency_is_the_share_of_classes_as_asked():
-    asked = labels(2, 2)
-    answers = class_consistency(sample_class=torch.tensor([0, 1, 1, 1]), asked_class=asked)
+    requested = labels(2, 2)
+    answers = class_consistency(sample_class=torch.tensor([0, 1, 1, 1]), requested_class=requested)
     assert answers.tolist() == [1, 0, 1, 1] and summarise(answers).value == 0.75
-    assert summarise(class_consistency(sample_class=asked, asked_class=asked)).value == 1.0
+    assert summarise(class_consistency(sample_class=requested, requested_class=requested)).value == 1.0

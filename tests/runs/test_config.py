@@ -9,7 +9,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 import torch
-import yaml
 
 from bench.core import InputError, SkipError, UnavailableError
 from bench.data import Batch
@@ -206,6 +205,15 @@ def test_in_a_sweep_a_setting_without_effect_is_named_and_the_run_is_that_withou
     assert margin.config == of_command("model=gan", "adversarial.balance=margin").config
 
 
+def test_a_subclass_may_use_what_its_parent_does_not(tmp_path, monkeypatch):
+    """A user's VAE with a critic has the dropout that its network says."""
+    (tmp_path / "own_critic.py").write_text("from bench.models.vae import VAE\nclass Judged(VAE):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = config_of("model=vae")
+    own = config | {"model": config["model"] | {"_target_": "own_critic.Judged"}, "allow": ["own_critic"]}
+    assert check(own).config["network"]["dropout"] == 0.3 and "dropout" not in check(config).config["network"]
+
+
 def test_an_unused_group_is_named_by_its_settings_and_alone_by_its_choice():
     words = ("model=gan", "likelihood=gaussian", "likelihood.sigma=2")
     assert of_command(*words).ignored == ("likelihood.sigma=2 has no effect: model=gan does not use it",)
@@ -241,10 +249,3 @@ def test_own_balance_is_what_the_model_makes_of_it():
     assert own.config["adversarial"] == margin.config["adversarial"] | {"balance": "own"}
     with pytest.raises(SkipError):
         build(check(config_of("model=gan", "adversarial=hinge", "adversarial.balance=margin")).config, SHAPES, 0)
-
-
-def test_every_option_of_every_model_is_written_in_its_yaml():
-    """Or it could be set by + only, and no table would show it."""
-    for name, path in ((p.stem, p) for p in Path(CONF, "model").glob("*.yaml")):
-        written = yaml.safe_load(path.read_text())
-        assert keys_of("model", line_of((f"model={name}",))).keys() == written.keys() - {*NOT_OPTIONS, "defaults"}

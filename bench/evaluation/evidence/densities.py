@@ -1,11 +1,11 @@
-"""Evidence of how probable a model finds test images: log p(x), z summed over by sampling."""
+"""Evidence on log p(x) of test images: estimates of the integral over z."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import cached_property, partial
-from typing import Any, NamedTuple, Protocol
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from bench.evaluation.annealing import (
     tune,
 )
 from bench.evaluation.evidence.answers import Answers
+from bench.evaluation.evidence.decorator import evidence
+from bench.evaluation.progress import Progress, no_progress
 from bench.evaluation.settings import EvaluationSettings
 from bench.metrics.likelihood import log_mean_exp
 from bench.parts.likelihoods import GaussianObservation
@@ -32,23 +34,17 @@ from bench.parts.likelihoods import GaussianObservation
 Observe = Callable[[Tensor, Batch], Observation]
 
 
-class Watch(Protocol):
-    """Hands numbers on, one after the other, and shows how far it has come."""
+AIS = ("ais_images", "ais_chains", "ais_temperatures", "ais_sigma")  # the settings of annealing
+PIXELS_AT_ONCE = 1_500_000  # of all chains that move together; memory and rounding depend on it
+SIMULATED = 5  # one image is simulated for the error bar for every so many test images
 
-    def __call__(self, numbers: Iterable[int], what: str) -> Iterable[int]: ...
-
-
-PIXELS_AT_ONCE = 1_500_000  # of all chains that move at once: decides memory, and of the numbers their rounding
-SIMULATED = 5  # one image is simulated, for the error bar, for so many that are judged
-
-# How the sigma of a Gaussian is chosen on validation images: by expectation maximisation, whose expectation is taken
-# over chains that go on from where they were.
+# The sigma of a Gaussian is fitted to validation images by expectation maximisation, with persistent Markov chains.
 SIGMA_IMAGES, SIGMA_CHAINS, SIGMA_ROUNDS, SIGMA_MOVES = 20, 4, 20, 5
 SIGMA_START, SIGMA_FLOOR = 0.2, 0.001
 
 
 class Importance(NamedTuple):
-    """Of some draws of q(z|x): log mean weight, [n] nats, and the effective number of draws, [n]."""
+    """Importance sampling with draws of q(z|x): log mean weight, [n] nats, and the effective number of draws, [n]."""
 
     log_mean_weight: Tensor
     effective_samples: Tensor
@@ -57,7 +53,7 @@ class Importance(NamedTuple):
 class Annealing(NamedTuple):
     """log_weight: [n, chains] nats; acceptance: [n]. gap: [m], upper minus lower bound on log p of simulated images.
 
-    sigma: of the Gaussian that the images are observed through, where it is not the model's own likelihood.
+    sigma: that of the Gaussian likelihood, if it replaces the model's own.
     """
 
     log_weight: Tensor
@@ -67,55 +63,51 @@ class Annealing(NamedTuple):
 
 
 def _repeated(batch: Batch, chains: int) -> Batch:
-    """Each image, with its label, `chains` times."""
+    """Each image with its label, `chains` times."""
     x, label = batch.x.repeat_interleave(chains, 0), batch.label
     return Batch(x, x, None if label is None else label.repeat_interleave(chains, 0))
 
 
-def without_progress(numbers: Iterable[int], what: str) -> Iterable[int]:
-    return numbers
-
-
 class Densities:
-    """log p(x) of the first of the test images in their random order.
+    """log p(x) of the first test images in their random order.
 
-    asked: with its numbers for the device, none of them None but ais_sigma; watch: shows how far a loop has come.
+    settings: those for the device, see `EvaluationSettings.on`.
     """
 
-    def __init__(self, answers: Answers, asked: EvaluationSettings, watch: Watch = without_progress):
+    def __init__(self, answers: Answers, settings: EvaluationSettings, progress: Progress = no_progress):
         self._answers, self._images, self._model = answers, answers.images, answers.model
-        self._asked, self._watch = asked, watch
+        self._settings, self._progress = settings, progress
 
-    @property
+    @evidence()
     def log2_levels(self) -> float:
-        """What a pixel's grey level is worth in bits: 0 of binary pixels, log2 of their number where it is filled."""
+        """The bits of a pixel's grey level: 0 for binary pixels, log2 of the number of levels for dequantised ones."""
         data, likelihood = self._images.data, self._likelihood
         binary = data.binarize != "none"
         measure = likelihood.measure(binary) if likelihood else "density"
         if measure != ("mass" if binary else "density"):
             raise UnavailableError(
-                f"bits of {'binary' if binary else 'grey'} pixels need a {'mass' if binary else 'density'}, and this "
+                f"bits of {'binary' if binary else 'grey'} pixels need a {'mass' if binary else 'density'}, but this "
                 f"likelihood is {'not normalised' if measure == 'unnormalised' else f'a {measure}'}"
             )
         if not (binary or data.dequantize):
             raise UnavailableError("a density of grey levels has no bits: set dataset.dequantize=true")
         return 0.0 if binary else math.log2(data.grey_levels)
 
-    @property
+    @evidence(sized_by=("iw_images",))
     def probed_x(self) -> Tensor:
-        """The test images whose probability is taken, [iw_images, C, H, W]."""
-        return self._probed(self._asked.iw_images)[0]
+        """The test images whose density is estimated, [iw_images, C, H, W]."""
+        return self._first(self._settings.iw_images)[0]
 
-    @cached_property
+    @evidence(asks=("encode", "posterior", "decode", "likelihood"), sized_by=("iw_images", "iw_samples"), cached=True)
     def importance(self) -> Importance:
-        """Of `iw_samples` draws from q(z|x), one after the other: memory does not grow with their number."""
+        """With `iw_samples` draws from q(z|x), one at a time, so that memory does not grow with their number."""
         self._check_normalised()
-        prior, k = self._prior(), self._asked.iw_samples
+        prior, k = self._prior(), self._settings.iw_samples
 
         def log_sums(batch: Batch, draws: Draws) -> Tensor:
             q = self._model.encode(batch)
             log_sum = log_sum_of_squares = torch.full(batch.x.shape[:1], -math.inf, dtype=torch.float64)
-            for i in self._watch(range(k), "importance sampling"):
+            for i in self._progress(range(k), "importance sampling"):
                 z = q.sample(draws.within(str(i)))
                 log_px = self._model.decode(z, batch).log_prob(batch.x)
                 log_weight = (log_px + prior.log_prob(z) - q.log_prob(z)).double().cpu()
@@ -123,24 +115,24 @@ class Densities:
                 log_sum_of_squares = torch.logaddexp(log_sum_of_squares, 2 * log_weight)
             return torch.stack([log_sum, log_sum_of_squares], 1)
 
-        sums = self._answers.each(log_sums, "importance", *self._probed(self._asked.iw_images)).unbind(1)
+        sums = self._answers.each(log_sums, "importance", *self._first(self._settings.iw_images)).unbind(1)
         return Importance(sums[0] - math.log(k), (2 * sums[0] - sums[1]).exp())
 
-    @cached_property
+    @evidence(asks=("decode", "likelihood", "prior"), sized_by=AIS, cached=True)
     def annealed(self) -> Annealing:
-        """Under the model's own likelihood; a GAN's, which has none, is the Gaussian of `annealed_shared`."""
+        """Under the model's own likelihood. A GAN has none, and uses the Gaussian of `annealed_shared`."""
         if self._likelihood is None:
             return self.annealed_shared
         self._check_normalised()
         return self._anneal(self._model.decode, "annealed", None)
 
-    @cached_property
+    @evidence(asks=("decode", "prior"), sized_by=AIS, cached=True)
     def annealed_shared(self) -> Annealing:
-        """Under a Gaussian around the decoder's mean, of `ais_sigma` or the sigma that validation images ask for."""
-        sigma = self._asked.ais_sigma or self._validation_sigma
-        return self._anneal(self._through(sigma), "annealed_shared", sigma)
+        """Under a Gaussian around the decoder's mean, with `ais_sigma` or the sigma fitted to validation images."""
+        sigma = self._settings.ais_sigma or self._validation_sigma
+        return self._anneal(self._gaussian(sigma), "annealed_shared", sigma)
 
-    # --- how
+    # --- how it is computed
 
     @property
     def _likelihood(self) -> Any:
@@ -159,20 +151,22 @@ class Densities:
                 "a Bernoulli on grey pixels is not normalised: set dataset.binarize, or choose another likelihood"
             )
 
-    def _through(self, sigma: float) -> Observe:
+    def _gaussian(self, sigma: float) -> Observe:
+        """p(x|z) as a Gaussian of this sigma around the decoder's mean."""
+
         def observe(z: Tensor, batch: Batch) -> Observation:
             return GaussianObservation(self._model.decode(z, batch).mean, torch.tensor(math.log(sigma)))
 
         return observe
 
-    def _probed(self, n: int, split: str = "test") -> tuple[Tensor, Tensor | None]:
+    def _first(self, n: int, split: str = "test") -> tuple[Tensor, Tensor | None]:
         """The first n images of a split in its random order, and their labels."""
         rows, label = self._images.order(split)[:n], getattr(self._images.data, split).label
-        x = self._images.x if split == "test" else self._images.validation_x
-        return x[rows], None if label is None else label.cpu()[rows]
+        x = self._images.x[rows] if split == "test" else self._images.select(split, rows)
+        return x, None if label is None else label.cpu()[rows]
 
     def _batch(self, split: str, n: int) -> Batch:
-        x, label = self._probed(n, split)
+        x, label = self._first(n, split)
         device = self._answers.device
         return Batch(x.to(device), x.to(device), None if label is None else label.to(device))
 
@@ -192,54 +186,55 @@ class Densities:
 
         return Joint(log_prior, log_likelihood)
 
-    def _anneal(self, observe: Observe, piece: str, sigma: float | None) -> Annealing:
-        asked = self._asked
-        chains, count = asked.ais_chains or 0, asked.ais_temperatures or 0
+    def _anneal(self, observe: Observe, name: str, sigma: float | None) -> Annealing:
+        settings = self._settings
+        assert settings.ais_images and settings.ais_chains and settings.ais_temperatures, "see EvaluationSettings.on"
+        chains, count = settings.ais_chains, settings.ais_temperatures
         at_once = max(1, PIXELS_AT_ONCE // (chains * self._images.x[0].numel()))
 
-        def pilot(joint: Joint, n: int, draws: Draws, what: str) -> Tensor:
-            draws = draws.within("pilot")
-            watch = partial(self._watch, what=f"{piece}: {what}, step sizes")
-            return tune(joint, self._prior_codes(n, chains, draws), pilot_temperatures(count), draws, watch)[0]
+        def shown(description: str) -> Callable[[Iterable[int]], Iterable[int]]:
+            return lambda steps: self._progress(steps, f"{name}: {description}")
 
-        def forwards(joint: Joint, n: int, steps: Tensor, draws: Draws, what: str) -> Annealed:
+        def pilot(joint: Joint, n: int, draws: Draws, images: str) -> Tensor:
+            draws, progress = draws.within("pilot"), shown(f"{images}, step sizes")
+            return tune(joint, self._prior_codes(n, chains, draws), pilot_temperatures(count), draws, progress)[0]
+
+        def forwards(joint: Joint, n: int, steps: Tensor, draws: Draws, images: str) -> Annealed:
             draws = draws.within("forwards")
-            watch = partial(self._watch, what=f"{piece}: {what}")
-            return anneal(joint, self._prior_codes(n, chains, draws), count, steps, draws, watch)
+            return anneal(joint, self._prior_codes(n, chains, draws), count, steps, draws, shown(images))
 
-        def judged(batch: Batch, draws: Draws) -> Tensor:
-            joint, n, what = self._joint(observe, batch, chains), len(batch.x), "test images"
-            found = forwards(joint, n, pilot(joint, n, draws, what), draws, what)
+        def real(batch: Batch, draws: Draws) -> Tensor:
+            joint, n, images = self._joint(observe, batch, chains), len(batch.x), "test images"
+            found = forwards(joint, n, pilot(joint, n, draws, images), draws, images)
             return torch.cat([found.log_weight, found.acceptance[:, None]], 1)
 
         def simulated(batch: Batch, draws: Draws) -> Tensor:
-            """The gap of images made from known codes, [n]: those codes are exact draws of the posterior."""
-            n, what = len(batch.x), "simulated images"
+            """The gap for images made from known codes, [n]: these codes are exact draws of the posterior."""
+            n, images = len(batch.x), "simulated images"
             z = self._model.prior_codes(n, draws.within("code"))
             x = observe(z, batch).sample(draws.within("image"))
             joint = self._joint(observe, batch._replace(x=x, input=x), chains)
-            steps = pilot(joint, n, draws, what)
-            lower = log_mean_exp(forwards(joint, n, steps, draws, what).log_weight)
-            watch = partial(self._watch, what=f"{piece}: {what}, backwards")
+            steps = pilot(joint, n, draws, images)
+            lower = log_mean_exp(forwards(joint, n, steps, draws, images).log_weight)
             start = z[:, None].expand(-1, chains, -1).contiguous()
-            back = anneal_back(joint, start, count, steps, draws.within("back"), watch)
+            back = anneal_back(joint, start, count, steps, draws.within("back"), shown(f"{images}, backwards"))
             return -log_mean_exp(-back.log_weight) - lower
 
-        x, label = self._probed(asked.ais_images or 0)
-        some = slice(max(1, len(x) // SIMULATED))
-        found = self._answers.each(judged, piece, x, label, at_once=at_once)
+        x, label = self._first(settings.ais_images)
+        first = slice(max(1, len(x) // SIMULATED))
+        found = self._answers.each(real, name, x, label, at_once=at_once)
         gap = self._answers.each(
-            simulated, f"{piece} simulated", x[some], None if label is None else label[some], at_once=at_once
+            simulated, f"{name} simulated", x[first], None if label is None else label[first], at_once=at_once
         )
         return Annealing(found[:, :-1], found[:, -1], gap, sigma)
 
     @cached_property
     def _validation_sigma(self) -> float:
-        """The sigma under which validation images are most probable, by SIGMA_ROUNDS of expectation maximisation."""
+        """The maximum likelihood sigma on validation images, by SIGMA_ROUNDS of expectation maximisation."""
         draws = Draws(self._answers.seed, "evaluate", "validation_sigma", device=self._answers.device)
         batch, chains, sigma = self._batch("validation", SIGMA_IMAGES), SIGMA_CHAINS, SIGMA_START
         z = self._prior_codes(len(batch.x), chains, draws)
-        joint = self._joint(self._through(sigma), batch, chains)
+        joint = self._joint(self._gaussian(sigma), batch, chains)
         steps, z = tune(joint, z, pilot_temperatures(0), draws.within("pilot"))
         step, posterior = steps[-1], torch.ones((), device=z.device)
         repeated = _repeated(batch, chains)
@@ -247,7 +242,7 @@ class Densities:
             mean = self._model.decode(z.flatten(0, 1), repeated).mean
             before, sigma = sigma, max((repeated.x - mean).square().mean().sqrt().item(), SIGMA_FLOOR)
             step = step * sigma / before
-            joint = self._joint(self._through(sigma), batch, chains)
+            joint = self._joint(self._gaussian(sigma), batch, chains)
             point: Point = at(joint, z)
             for j in range(SIGMA_MOVES):
                 point, _ = transition(joint, point, posterior, step, draws.within(f"{i}_{j}"))

@@ -1,4 +1,4 @@
-"""Evidence of steps down a model's own loss: whether they lower it as its gradient at the start says."""
+"""Evidence on steps of gradient descent: whether they lower the model's own loss as much as the gradient predicts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from bench.data import Batch
 from bench.draws import Draws
 from bench.evaluation.evidence.images import Images
 
-IMAGES = 1000  # test images that the loss is of
-BATCH = 250  # of them at most that meet in one batch: as in training, the loss is the mean over batches
-# The decreases that are predicted of the two steps, over |L|: of a density the loss itself may be negative.
+IMAGES = 1000  # test images for the loss
+BATCH = 250  # images in a batch, at most; as in training, the loss is the mean over batches
+# The predicted decreases of the two steps, over |L|: the loss may be negative, since it may be a density's.
 SMALL, LARGE = 1e-4, 1.0
 
 
 class Step(NamedTuple):
-    """From weights w to w - size g, g the gradient of the loss L at w; decreases of L, predicted being size |g|^2.
+    """A step from weights w to w - size g, where g is the gradient of the loss L at w.
 
-    All 0-dim, in double precision.
+    predicted: size |g|^2; actual: the decrease of L. All 0-dim, in double precision.
     """
 
     size: Tensor
@@ -34,19 +34,19 @@ class Step(NamedTuple):
 
 
 def batches(images: Images, device: torch.device) -> list[Batch]:
-    """Some test images in batches of nearly the same size, in double precision and not corrupted."""
+    """The first test images in batches of nearly equal size, in double precision and without corruption."""
     rows, label = images.order("test")[:IMAGES], images.data.test.label
     parts = []
-    for some in rows.tensor_split(math.ceil(len(rows) / BATCH)):
-        x = images.x[some].to(device, torch.float64)
-        told = None if label is None else label.cpu()[some].to(device)
-        parts.append(Batch(x, x, told, example=some.to(device), step=torch.tensor(0, device=device)))
+    for part in rows.tensor_split(math.ceil(len(rows) / BATCH)):
+        x = images.x[part].to(device, torch.float64)
+        labels = None if label is None else label.cpu()[part].to(device)
+        parts.append(Batch(x, x, labels, example=part.to(device), step=torch.tensor(0, device=device)))
     return parts
 
 
 @contextmanager
 def _double_precision() -> Iterator[None]:
-    """Draws and constants of losses in float64 too: else they do not multiply with the weights."""
+    """Makes float64 the default, so that draws and constants of losses have the dtype of the weights."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -56,7 +56,7 @@ def _double_precision() -> Iterator[None]:
 
 
 def _weights(model: Model) -> list[nn.Parameter]:
-    """What the one player of a model owns. Raises UnavailableError where there are more players, or nothing to own."""
+    """The parameters of a model's only player. Raises UnavailableError if there are more players, or no parameters."""
     if len(model.players) > 1:
         raise UnavailableError("several players descend different losses")
     modules = [model.get_submodule(prefix) for player in model.players for prefix in player.owns]
@@ -67,10 +67,10 @@ def _weights(model: Model) -> list[nn.Parameter]:
 
 @torch.no_grad()
 def steps(model: Model, parts: Sequence[Batch], seed: int, shares: Sequence[float] = (SMALL, LARGE)) -> list[Step]:
-    """Plain gradient descent from the model's weights, a step whose predicted decrease is each of `shares` of |L|.
+    """One step of plain gradient descent from the model's weights for each share of |L| as its predicted decrease.
 
-    L is the mean loss of `parts`, in evaluation mode and under the same draws each time. The model stays as it is.
-    Raises UnavailableError where there is not one player with weights.
+    L is the mean loss of `parts`, in evaluation mode and with the same draws each time. The model is not changed.
+    Raises UnavailableError if the model does not have exactly one player, or no parameters.
     """
     model = deepcopy(model).double().eval()
     weights = _weights(model)

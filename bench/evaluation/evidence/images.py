@@ -1,4 +1,4 @@
-"""Evidence that follows from the data alone."""
+"""Evidence that depends on the data only."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from torch.nn import functional as F
 from bench.core import Corruption, UnavailableError
 from bench.data import Data, Split
 from bench.draws import Draws
-from bench.evaluation.judges import Features, features_of
+from bench.evaluation.evidence.decorator import evidence
+from bench.evaluation.judges import Features, all_equal, cached_features, features_of
 from bench.metrics import Value
-from bench.metrics.neighbours import distance_to_nearest, nearest
+from bench.metrics.neighbours import distance_to_nearest, nearest_in_blocks
 from bench.parts.corruptions import Blocks
 
-BLOCK = 1000  # images that Data.observe sees at once: part of what is drawn, so it stays as it is
-SUBSET = 2000  # test images that are compared with one another, all with all
+BLOCK = 1000  # images per call of Data.observe; its draws depend on it, so do not change it
+SUBSET = 2000  # test images for what compares all pairs
 PIXEL_NEIGHBOURS = 5
 SHIFT = 2  # pixels
-DAMAGE = 0.25  # of an image's area
+DAMAGE = 0.25  # share of an image's area
 
 
 class Images:
-    """What follows from the data alone: computed once, and shared by all models and seeds.
+    """Evidence that depends on the data only: computed once and shared by all models and seeds.
 
-    cache: the folder that the features' classifier is kept in.
+    cache: the folder of the features' classifier.
     """
 
     def __init__(self, data: Data, cache: Path):
         self.data, self.cache = data, cache
-        self.answers: dict[tuple[object, ...], Value] = {}  # of metrics that ask for nothing else
+        self.answers: dict[tuple[object, ...], Value] = {}  # of the metrics that depend on the data only
 
     def blocks(self, split: str) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The split's images as a model sees them, with their labels, a block at a time."""
+        """The images of a split as a model sees them, with their labels, BLOCK at a time."""
         part: Split = getattr(self.data, split)
         x, label = part.x, part.label
         for start in range(0, len(x), BLOCK):
@@ -45,96 +46,98 @@ class Images:
             yield observed, None if label is None else label[rows].cpu()
 
     def order(self, split: str) -> Tensor:
-        """The split's rows in a random order, the same for all models: what takes only some images takes the first."""
+        """The rows of a split in a random order, the same for all models. A subset is its first rows."""
         return Draws(0, split, "rows").uniform("order", (len(getattr(self.data, split).x),)).argsort()
 
+    def select(self, split: str, rows: Tensor) -> Tensor:
+        """The images of these rows of a split, [n, C, H, W]. Holds one block at a time."""
+        selected = torch.empty(len(rows), *self.data.shapes.image)
+        for i, (x, _) in enumerate(self.blocks(split)):
+            inside = rows // BLOCK == i
+            selected[inside] = x[rows[inside] % BLOCK].to(selected.dtype)
+        return selected
+
     def as_data(self, images: Tensor, name: str) -> Tensor:
-        """Mean images [n, C, H, W] binarised as the data are: a grey mean is no example of binary data."""
+        """Mean images [n, C, H, W], binarised if the data are: a grey mean image is not an example of binary data."""
         if self.data.binarize == "none":
             return images
         return (Draws(0, "as_data").uniform(name, images.shape) < images).to(images.dtype)
 
-    def _all(self, split: str) -> Tensor:
-        return torch.cat([x for x, _ in self.blocks(split)])
+    def _known(self, split: str, field: str) -> Tensor:
+        values = getattr(getattr(self.data, split), field)
+        if values is None:
+            raise UnavailableError("the data set has no labels" if field == "label" else "the factors are not known")
+        return values.cpu()
 
-    def _known(self, split: str, what: str) -> Tensor:
-        known = getattr(getattr(self.data, split), what)
-        if known is None:
-            raise UnavailableError("the data set has no labels" if what == "label" else "its factors are not known")
-        return known.cpu()
-
-    @cached_property
+    @evidence(cached=True)
     def x(self) -> Tensor:
-        return self._all("test")
+        return torch.cat([x for x, _ in self.blocks("test")])
 
-    # Not kept: for a large training set this is the largest array of all, and one metric asks for it, once.
-    @property
-    def train_x(self) -> Tensor:
-        return self._all("train")
-
-    @property
+    @evidence()
     def validation_x(self) -> Tensor:
-        return self._all("validation")
+        return torch.cat([x for x, _ in self.blocks("validation")])
 
-    @property
+    @evidence()
     def train_label(self) -> Tensor:
         return self._known("train", "label")
 
-    @property
+    @evidence()
     def test_label(self) -> Tensor:
         return self._known("test", "label")
 
-    @property
+    @evidence()
     def train_factors(self) -> Tensor:
         return self._known("train", "factors")
 
-    @property
+    @evidence()
     def test_factors(self) -> Tensor:
         return self._known("test", "factors")
 
-    @property
+    @evidence()
     def subset(self) -> Tensor:
-        """The rows of the test images that are compared with one another, [<= SUBSET]."""
+        """The rows of the test images that are compared in all pairs, [<= SUBSET]."""
         return self.order("test")[:SUBSET]
 
-    @property
+    @evidence()
     def subset_x(self) -> Tensor:
         return self.x[self.subset]
 
-    @cached_property
+    @evidence(cached=True)
     def subset_shifted(self) -> Tensor:
-        """`subset_x`, each shifted by SHIFT pixels up, down, left or right, which is drawn; what moves in is 0."""
+        """`subset_x`, each image shifted by SHIFT pixels up, down, left or right at random; new pixels are 0."""
         x, way = self.subset_x, (4 * Draws(0, "test", "shift").uniform("way", (len(self.subset),))).long()
         height, width = x.shape[2:]
         if min(height, width) <= 2 * SHIFT:
-            raise UnavailableError(f"images of fewer than {2 * SHIFT + 1} pixels a side have no room to be shifted in")
+            raise UnavailableError(f"images of fewer than {2 * SHIFT + 1} pixels a side are too small to shift")
         padded = F.pad(x, [SHIFT] * 4)
         corners = ((0, SHIFT), (2 * SHIFT, SHIFT), (SHIFT, 0), (SHIFT, 2 * SHIFT))
         shifted = torch.stack([padded[:, :, top : top + height, left : left + width] for top, left in corners])
         return shifted[way, torch.arange(len(x))]
 
-    @cached_property
+    @evidence(cached=True)
     def subset_damaged(self) -> Tensor:
-        """`subset_x`, in each of which a rectangle of DAMAGE of the area is 0, anywhere."""
+        """`subset_x`, each image with a random rectangle of DAMAGE of its area set to 0."""
         return Blocks(DAMAGE)(self.subset_x, Draws(0, "test", "damage"))
 
-    @property
+    @evidence()
     def modes(self) -> Tensor:
         """The centres of the true density's modes, [M, C, H, W]."""
         if self.data.modes is None:
             raise UnavailableError("the modes of this data set are not known")
         return self.data.modes.cpu()
 
-    @property
+    @evidence()
     def mode_sigma(self) -> float:
         """The standard deviation of each mode, in each dimension."""
         assert self.data.mode_sigma is not None, "modes have a width"
         return self.data.mode_sigma
 
-    @property
+    @evidence()
     def pixel_neighbours(self) -> Tensor:
         """The training images nearest to each test image, [N, PIXEL_NEIGHBOURS] rows, nearest first."""
-        return nearest(self.train_x, self.x, PIXEL_NEIGHBOURS)
+        if all_equal(self.data.train.x):
+            raise UnavailableError("all training images are the same: none is nearest")
+        return nearest_in_blocks((x for x, _ in self.blocks("train")), self.x, PIXEL_NEIGHBOURS)
 
     # --- in the features of a classifier
 
@@ -142,45 +145,51 @@ class Images:
     def _features(self) -> Features:
         return features_of(self.data, self.cache)
 
-    @property
-    def features_note(self) -> dict[str, float | str]:
-        """Whose features: what a record says of the classifier."""
+    def cached_features(self) -> str | None:
+        """The hash of the features' classifier if the cache holds one. Trains nothing."""
+        found = cached_features(self.data, self.cache)
+        return found.hash if found else None
+
+    def features_details(self) -> dict[str, float | str]:
+        """What a record says of the features' classifier."""
         return {"features": self._features.hash, "features_accuracy": self._features.accuracy}
 
-    def seen(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [n, F] and classes [n] of images. Images that are not finite look like none."""
+    def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [n, F] and classes [n] of images. Raises UnavailableError if a pixel is not finite."""
         if not images.isfinite().all():
             raise UnavailableError("not a finite number: some pixels")
         return self._features(images)
 
-    @cached_property
+    @evidence(features=True, cached=True)
     def test_features(self) -> Tensor:
-        return self.seen(self.x)[0]
+        return self.classify(self.x)[0]
 
-    @cached_property
+    @evidence(features=True, cached=True)
     def train_features(self) -> Tensor:
-        """Of the training images, in a random order: [M, F]."""
-        return torch.cat([self.seen(x)[0] for x, _ in self.blocks("train")])[self.order("train")]
+        """Features of the training images in a random order, [M, F]."""
+        return torch.cat([self.classify(x)[0] for x, _ in self.blocks("train")])[self.order("train")]
 
     def to_train(self, features: Tensor) -> Tensor:
-        """Distances of features [n, F] to the nearest of the training images, [n]."""
+        """The distance of each of features [n, F] to the nearest training image's, [n]."""
         return distance_to_nearest(self.train_features, features)
 
-    @cached_property
+    @evidence(features=True, cached=True)
     def test_to_train(self) -> Tensor:
         return self.to_train(self.test_features)
 
-    @property
+    @evidence()
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """The rows of test images whose midpoints are looked at, [P] and [P]."""
-        half = len(self.subset) // 2
+        """The rows of the test images whose midpoints are measured, [P] and [P]."""
+        if not (half := len(self.subset) // 2):
+            raise UnavailableError("a midpoint needs two test images, and there is one")
         return self.subset[:half], self.subset[half : 2 * half]
 
-    @cached_property
+    @evidence(features=True, cached=True)
     def pixel_midpoint_to_train(self) -> Tensor:
+        """In features, the distance of the mean of two test images to the nearest training image, [P]."""
         left, right = self.pairs
         midpoints = torch.lerp(self.x[left], self.x[right], 0.5)
-        return self.to_train(self.seen(self.as_data(midpoints, "pixel_midpoints"))[0])
+        return self.to_train(self.classify(self.as_data(midpoints, "pixel_midpoints"))[0])
 
 
 class CorruptedImages:
@@ -189,11 +198,11 @@ class CorruptedImages:
     def __init__(self, images: Images, corruption: Corruption):
         self._images, self._corruption = images, corruption
 
-    @cached_property
+    @evidence(cached=True)
     def x_corrupted(self) -> Tensor:
         return self._corruption(self._images.x, Draws(0, "test", "corrupt"))
 
-    @property
+    @evidence()
     def validation_x_corrupted(self) -> Tensor:
         return self._corruption(self._images.validation_x, Draws(0, "validation", "corrupt"))
 

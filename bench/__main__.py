@@ -1,4 +1,4 @@
-"""The console entry: runs the job or the sweep, then prints the report, also when a job failed."""
+"""The console entry: runs the job or the sweep, then prints the report, even if a job failed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from bench.paths import CONF
 from bench.runs.store import ELSEWHERE
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "path")}  # the settings that are paths
-OUTCOMES = "BENCH_OUTCOMES"  # the folder in which each job leaves its outcome, in whatever process a launcher runs it
+OUTCOMES = "BENCH_OUTCOMES"  # the folder in which each job writes its outcome, also in another process
 
 
 def folder_name(sweep: object) -> str:
-    """A sweep's name, where it is one plain folder name: checked before Hydra makes a folder of it."""
+    """The name of a sweep, checked before Hydra creates its folder."""
     from bench.runs.store import check_sweep
 
     return check_sweep(str(sweep))
@@ -43,8 +43,8 @@ OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 @hydra.main(config_path=CONF, config_name="config", version_base="1.3")
 def job(config: DictConfig) -> None:
-    """One job. An InputError is an outcome like any other, so that the rest of a sweep goes on."""
-    from bench.core import InputError  # it imports torch, which --help does without
+    """Runs one job. An InputError is recorded as its outcome, so that the rest of a sweep continues."""
+    from bench.core import InputError  # it imports torch, which --help does not need
     from bench.runs.run import run
 
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -58,8 +58,10 @@ def job(config: DictConfig) -> None:
 
 
 def values_of(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration of a job, with what Hydra knows: the chosen options and the overrides. The packages
-    of a user's own YAML are allowed, and relative paths start at the folder of the command. Raises InputError."""
+    """The resolved configuration of a job, with the chosen options and the overrides. Raises InputError.
+
+    Every `_target_` in the user's own YAML is allowed, and relative paths start at the folder of the command.
+    """
     from bench.core import InputError
 
     hydra_config = HydraConfig.get()
@@ -71,8 +73,8 @@ def values_of(config: DictConfig) -> dict[str, Any]:
     # The command line's own experiment= replaces a sweep over experiments.
     if ignored := sorted(swept - ({word.lstrip("+").partition("=")[0] for word in overrides} - {"experiment"})):
         raise InputError(
-            f"this experiment sweeps {', '.join(ignored)}, and here it would run one job of that sweep: "
-            "add -m, and name experiments only as experiment=a,b"
+            f"this experiment sweeps {', '.join(ignored)}, but this command would run only one job of the sweep: "
+            "add -m, and name several experiments as experiment=a,b"
         )
     values |= {"choices": dict(hydra_config.runtime.choices), "overrides": overrides}
     if isinstance(values["allow"], list):  # anything else is refused later
@@ -87,7 +89,7 @@ def values_of(config: DictConfig) -> dict[str, Any]:
 
 
 def targets_of(folders: Iterable[Path]) -> list[str]:
-    """Every `_target_` in the YAML of some configuration folders."""
+    """Every `_target_` in the YAML files of the folders."""
     texts = (path.read_text() for folder in folders for path in sorted(folder.rglob("*.yaml")))
     return sorted({name for text in texts for name in re.findall(r"_target_:\s*[\"']?([\w.]+)", text)})
 
@@ -95,7 +97,7 @@ def targets_of(folders: Iterable[Path]) -> list[str]:
 def commands(arguments: list[str]) -> list[list[str]]:
     """The arguments of one Hydra run for each experiment of experiment=a,b or experiment=glob(claims/*).
 
-    Hydra itself would ignore the sweeps that they define. Raises HydraException for an experiment that is not there.
+    Hydra itself would ignore the sweeps that they define. Raises HydraException for an unknown experiment.
     """
     word = next((word for word in reversed(arguments) if word.startswith("experiment=")), "experiment=null")
     override = OverridesParser.create().parse_override(word)
@@ -109,21 +111,21 @@ def commands(arguments: list[str]) -> list[list[str]]:
     named = value.filter(sorted(options)) if isinstance(value, Glob) else override.sweep_string_iterator()
     names = list(dict.fromkeys(map(str, named)))
     if not names or not options.issuperset(names):
-        raise HydraException(f"{word}: there is no such experiment; there are {', '.join(sorted(options))}")
+        raise HydraException(f"{word}: there is no such experiment; there are only {', '.join(sorted(options))}")
     others = [word for word in arguments if not word.startswith("experiment=")]
     return [[*others, f"experiment={name}"] for name in names]
 
 
 def experiments(folder: Path) -> list[str]:
-    """The options of a folder and its subfolders, except those that other options only inherit from."""
+    """The options of a folder and its subfolders, except those with _, which others inherit from."""
     paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
     return [path.as_posix() for path in paths if not path.name.startswith("_")]
 
 
 def main() -> None:
     """`bench`. Exit code: 0 if all is done, 1 for wrong input or a failed run, 130 when interrupted."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it caught, and it is printed once, below
-    sys.path.append(os.getcwd())  # a model of the user's own may lie in this folder
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which are printed once, below
+    sys.path.append(os.getcwd())  # the user's own model may be in this folder
     errors: list[str] = []
     code = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -134,11 +136,11 @@ def main() -> None:
                 sys.argv[1:] = arguments
                 try:
                     job()
-                except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others go on
+                except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
                     errors.append(one_line(raised))
         except KeyboardInterrupt:
             code = 130
-            errors.append("interrupted: what is done is kept, and the same command goes on from there")
+            errors.append("interrupted: finished work is kept, and the same command continues from there")
         except HydraException as raised:
             errors.append(one_line(raised))
         except OSError as raised:
@@ -159,7 +161,7 @@ def main() -> None:
             code = code or 1
         try:
             show(jobs)
-        except (ValueError, OSError) as raised:  # InputError is a ValueError; records are whole, the report is not
+        except (ValueError, OSError) as raised:  # InputError is a ValueError; only the report failed
             errors = errors or [f"no report: {one_line(raised)}"]
     for line in dict.fromkeys(errors):
         print(f"bench: {line}", file=sys.stderr)
@@ -167,7 +169,7 @@ def main() -> None:
 
 
 def show(jobs: list[dict[str, Any]]) -> None:
-    """Writes the report of each sweep, prints the rows of this command, and last how many runs ended in which way."""
+    """Writes the report of each sweep, prints the rows of this command, and last the number of runs by status."""
     from bench import report
 
     for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
@@ -188,19 +190,19 @@ def plan(jobs: list[dict[str, Any]]) -> str:
 
 
 def statuses(jobs: list[dict[str, Any]]) -> dict[tuple[str, ...], str]:
-    """The status of each (sweep, run, seed), once: of two jobs that share a run, each may leave seeds to the other."""
-    found = [((job["sweep"], job["run"], seed), status) for job in jobs for seed, status in job["seeds"].items()]
-    return dict(sorted(found, key=lambda one: one[1] != ELSEWHERE))
+    """The status of each (sweep, run, seed). Of two jobs that share a run, each may leave seeds to the other."""
+    entries = [((job["sweep"], job["run"], seed), status) for job in jobs for seed, status in job["seeds"].items()]
+    return dict(sorted(entries, key=lambda entry: entry[1] != ELSEWHERE))
 
 
 def total(jobs: list[dict[str, Any]]) -> str:
-    """How many runs there are, by status."""
-    found = statuses(jobs)
-    return f"{len(found)} runs: {counted(found)}"
+    """The number of runs, by status."""
+    runs = statuses(jobs)
+    return f"{len(runs)} runs: {counted(runs)}"
 
 
 def unfinished(jobs: list[dict[str, Any]]) -> list[str]:
-    """A line for each way in which a command did not do all that it was started for."""
+    """A line for each kind of work that the command did not finish."""
     counts = Counter(statuses(jobs).values())
     failed = {
         f"{name} of {outcome['run']} seed {seed}"
@@ -210,13 +212,13 @@ def unfinished(jobs: list[dict[str, Any]]) -> list[str]:
     }
     lines = []
     if counts["failed"]:
-        lines.append(f"{counts['failed']} runs failed: the table says why, and the same command repeats them")
+        lines.append(f"{counts['failed']} runs failed: the table gives the reasons, and the same command repeats them")
     if counts[ELSEWHERE]:
         lines.append(f"{counts[ELSEWHERE]} runs are held by another process: when it has ended, repeat this command")
     if failed:
         few = ", ".join(sorted(failed)[:3]) + (", ..." if len(failed) > 3 else "")
         lines.append(
-            f"{len(failed)} metrics failed ({few}): the table has the reasons, and the same command repeats them"
+            f"{len(failed)} metrics failed ({few}): the table gives the reasons, and the same command repeats them"
         )
     return lines
 
@@ -226,7 +228,7 @@ def counted(statuses: dict[Any, str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error of the configuration or of the file system, without line breaks and without what Hydra adds to it."""
+    """An error of the configuration or the file system, without line breaks and without what Hydra adds."""
     message = re.sub(r"\s+", " ", str(error))
     message = re.sub(r"^.* raised while resolving interpolation: | (full_key|Config search path): .*$", "", message)
     return re.sub(r"To append to your config use \S+", "There is no such key; bench --cfg job shows all", message)

@@ -1,4 +1,4 @@
-"""What a model is given: the shape of a data set, its splits, and a batch."""
+"""The data of a model: the shape of a data set, its splits, and a batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ B = TypeVar("B")
 
 
 class Shapes(NamedTuple):
-    """What a data set looks like: image = (channels, height, width); classes = 0 where there are no labels."""
+    """The shape of a data set. image: (channels, height, width); classes: their number, 0 without labels."""
 
     image: tuple[int, int, int]
     classes: int = 0
@@ -27,9 +27,9 @@ class Shapes(NamedTuple):
 class Split(NamedTuple, Generic[A]):
     """The examples of a split: numpy arrays in a `Source`, tensors in `Data`.
 
-    x: [N, C, H, W], in `Data` uint8 (0 to 255) or float32 in [0, 1]. The rest is None where it is not known:
-    label: [N], in `Data` int64 class numbers from 0; factors: [N, F] float32, what each image was made from;
-    group: [N], in `Data` int64, the speaker, object or person that an example is of.
+    x: [N, C, H, W], in `Data` uint8 (0 to 255) or float32 in [0, 1]. The other fields are None if they are unknown.
+    label: [N], in `Data` int64 class numbers from 0; factors: [N, F] float32, which each image was generated from;
+    group: [N], in `Data` int64, the speaker, object or person that an example belongs to.
     """
 
     x: A
@@ -38,11 +38,11 @@ class Split(NamedTuple, Generic[A]):
     group: A | None = None
 
     def map(self, function: Callable[[A], B]) -> Split[B]:
-        """Every array that is there, through the function."""
+        """Applies the function to every array."""
         return Split(function(self.x), *(None if part is None else function(part) for part in self[1:]))
 
     def rows(self, index: Any) -> Split[A]:
-        """The examples at index, which may be a slice, numbers or a mask. Images on disk stay there."""
+        """The examples at index: a slice, numbers or a mask. Images on disk stay there."""
 
         def taken(part: Any) -> Any:
             return part.rows(index) if isinstance(part, OnDisk) else part[index]
@@ -51,10 +51,10 @@ class Split(NamedTuple, Generic[A]):
 
 
 class OnDisk:
-    """Images that stay on disk, [N, C, H, W] uint8: indexing reads those rows, as a tensor on `device`.
+    """Images that stay on disk, [N, C, H, W] uint8: indexing reads rows into a tensor on `device`.
 
-    file: a memory-mapped array [M, C, H, W]; index: [N], its rows that these images are, None for all;
-    hashes: [M] uint64 of the file's rows as `bench.datasets.row_hashes` has them, where they are known.
+    file: a memory-mapped array [M, C, H, W]; index: [N], the rows of the file that hold these images; None: all.
+    hashes: [M] uint64, those of `bench.datasets.row_hashes` for the rows of the file, if they are known.
     """
 
     dtype = torch.uint8
@@ -110,28 +110,28 @@ class OnDisk:
         return self.to("cpu")
 
 
-@dataclass(frozen=True, eq=False)  # caches know it by identity
+@dataclass(frozen=True, eq=False)  # caches compare it by identity
 class Data:
-    """A data set as it is trained and tested on: split, checked, and binarised where that is done once.
+    """A data set for training and testing: checked, split, and binarised if binarize is static.
 
-    The images `x` of a split are a tensor, or `OnDisk`, which is indexed like one.
+    The images `x` of a split are a tensor, or `OnDisk`, which is indexed like a tensor.
     """
 
     train: Split
     validation: Split
     test: Split
     shapes: Shapes
-    grey_levels: int  # of a pixel: 256 for 8 bits; dequantisation fills the step between two of them
-    binarize: str  # none, static (drawn once, already done), dynamic (drawn at every visit)
+    grey_levels: int  # of a pixel, 256 for 8 bits; dequantisation fills the step between two levels
+    binarize: str  # none, static (drawn once, already done), dynamic (drawn each time)
     dequantize: bool
     fingerprint: str  # a hash of every pixel, label, factor and group
     modes: Tensor | None = None  # [M, C, H, W] float32 on the CPU: the centres of the true density's modes, if known
     mode_sigma: float | None = None  # their standard deviation, the same in each dimension
-    range: tuple[float, float] = (0, 255)  # the stored values that are black and white: 0 and 1 in what a model sees
-    warnings: tuple[str, ...] = ()  # a line each: what was not read, and what is odd about the data
+    range: tuple[float, float] = (0, 255)  # the stored values of black and white, which a model sees as 0 and 1
+    warnings: tuple[str, ...] = ()  # a line each: what was not read, and properties that make metrics doubtful
 
     def observe(self, x: Tensor | OnDisk, draws: Draws) -> Tensor:
-        """Stored images to what a model sees: float in [0, 1], [B, C, H, W]."""
+        """Stored images [B, C, H, W] as a model sees them: float in [0, 1]."""
         x = x[:] if isinstance(x, OnDisk) else x
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         if self.binarize == "dynamic":
@@ -145,7 +145,7 @@ class Data:
 class Batch(NamedTuple):
     """x: [B, C, H, W] in [0, 1], the target; input: x corrupted, what an encoder reads; label: [B] int64; conditions.
 
-    In training also example: [B] int64, which training examples these are; step: 0-dim int64, how many came before.
+    In training also example: [B] int64, indices of training examples; step: 0-dim int64, the number of steps before.
     """
 
     x: Tensor

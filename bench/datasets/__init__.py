@@ -26,17 +26,17 @@ __all__ = ["Data", "OnDisk", "Seed", "Source", "Split", "hold_out", "load", "pre
 
 
 def load(options: dict[str, Any], device: torch.device | str = "cpu", cache: Path | None = None) -> Data:
-    """The data set that a resolved `conf/dataset` file describes; the same options and files give the same object.
+    """The data set of a resolved `conf/dataset` file. The same options and files give the same object.
 
-    `_target_` is the dotted path of a source function. An option goes to it if it has a parameter of that name, else to
-    `prepare`; `name` may be read by neither, being what tables call the data set. cache: a folder in which a source
-    with such a parameter may keep what takes long to make. Raises InputError for a target that is not there, and for
-    unknown or ill-typed options.
+    `_target_` is the dotted path of a source function. An option is passed to it if it has a parameter of that name,
+    else to `prepare`. `name`, which tables show, may be passed to neither. cache: a folder for sources that have such a
+    parameter and keep results that are slow to compute. Raises InputError for a target that cannot be imported, and
+    for unknown options or options of a wrong type.
     """
     return _load(json.dumps(options, sort_keys=True), str(device), cache, _files(options))
 
 
-@lru_cache(maxsize=4)  # the jobs of a sweep run in one process and mostly ask for the same few sets
+@lru_cache(maxsize=4)  # the jobs of a sweep run in one process and mostly use the same few data sets
 def _load(options_json: str, device: str, cache: Path | None, files: tuple[Any, ...]) -> Data:
     options = json.loads(options_json)
     target = options.pop("_target_")
@@ -57,7 +57,7 @@ def _load(options_json: str, device: str, cache: Path | None, files: tuple[Any, 
 
 
 def _files(options: dict[str, Any]) -> tuple[Any, ...]:
-    """The files that the options point at, with size and time: what changes in a session is read again."""
+    """The files that the options name, with sizes and times, so that a changed file is read again."""
     places = [options.get("path"), options.get("root")]
     if (shared := os.environ.get("BENCH_DATA")) and (name := options.get("name")):
         places.append(os.path.join(shared, name))
@@ -79,7 +79,7 @@ def _parameters(function: Callable) -> set[str]:
 
 
 def _call(function: Callable, **options: Any) -> Any:
-    """The function's answer, its options checked against its annotations first."""
+    """Calls the function, after checking the options against its annotations."""
     checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
     try:
         return checked(**options)

@@ -16,7 +16,7 @@ from bench.data import Split
 from bench.datasets import Source, hold_out
 
 CHANNELS = (1, 3)
-# What arrays are called: x_train, train_images, X_val, test_labels, ...; or images and labels alone.
+# The names of arrays: x_train, train_images, X_val, test_labels, ...; without a split in the name: images, labels.
 IMAGES = ("x", "images", "imgs", "data")
 LABELS = ("y", "labels", "label", "targets", "target")
 PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
@@ -26,7 +26,7 @@ EXPECTED = (
 
 
 class Arrays:
-    """The arrays of an .npz file or of a folder of .npy files, by name; read only when they are asked for."""
+    """The arrays of an .npz file or of a folder of .npy files, by name. Each is read only when it is needed."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -36,8 +36,8 @@ class Arrays:
             raise InputError(f"dataset.path: {path} is not a file, nor a folder of .npy files")
         elif not zipfile.is_zipfile(path):
             raise InputError(
-                f"{path} is not an .npz file, or a truncated one: expected what numpy.savez writes, or the folder that "
-                f"holds .npy files called {EXPECTED}"
+                f"{path} is not an .npz file, or it is truncated: expected a file from numpy.savez, or a folder of "
+                f".npy files named {EXPECTED}"
             )
         else:
             with zipfile.ZipFile(path) as archive:
@@ -45,12 +45,15 @@ class Arrays:
         self.read_names: set[str] = set()
 
     def find(self, words: Iterable[str], parts: Iterable[str] = ()) -> str | None:
-        """The array that one of the words names, joined to one of the parts in either order; case does not matter."""
+        """The name of an array: one of the words, joined with one of the parts in either order; None if there is none.
+
+        Case does not matter. Raises InputError if there are several.
+        """
         wanted = {f"{first}_{second}" for w in words for p in parts for first, second in ((w, p), (p, w))} or {*words}
         found = [name for name in self.names if name.lower() in wanted]
         if len(found) > 1:
             raise InputError(
-                f"{self.path} has the arrays {' and '.join(found)}, which mean the same: leave one of them"
+                f"{self.path} has the arrays {' and '.join(found)}, which mean the same: keep only one of them"
             )
         return found[0] if found else None
 
@@ -80,55 +83,56 @@ class Arrays:
 def arrays(
     path: str | None = None, groups: str | None = None, channels: Literal["first", "last"] | None = None
 ) -> Source:
-    """Images of an .npz file or of a folder of .npy files, with labels, factors and groups if there are any.
+    """Images from an .npz file or a folder of .npy files, with labels, factors and groups if there are any.
 
-    The arrays have names such as x_train, train_images or X_test; val, valid and validation are the validation images.
-    A set without train and test, x and y alone, gives a fixed fifth for testing. x is [N, H, W], [N, C, H, W],
-    [N, H, W, C] or [N, side * side], C being 1 or 3; channels: where they are, if the shape fits both. groups: the
-    array of that name, or with train, test and val in its name, holds each example's group. Raises InputError for a
-    file that is missing, truncated, corrupt or pickled, and for arrays that are not there or of another kind.
+    The arrays have names such as x_train, train_images or X_test; val, valid and validation name the validation split.
+    Of x and y without splits, a fixed fifth is held out for testing. x is [N, H, W], [N, C, H, W], [N, H, W, C] or
+    [N, side * side], with C 1 or 3. channels: their position, needed only if the shape fits both. groups: the name of
+    the array with the group of each example, to which train, val and test are added if the images are split. Raises
+    InputError for a file that is missing, truncated, corrupt or pickled, and for missing or unsuitable arrays.
     """
     if path is None:
         raise InputError(f"dataset.path is not set: expected an .npz file, or a folder of .npy files, with {EXPECTED}")
-    found = Arrays(Path(path).expanduser())
-    parts = {part: name for part, words in PARTS.items() if (name := found.find(IMAGES, words))}
-    whole = found.find(IMAGES)
+    stored = Arrays(Path(path).expanduser())
+    parts = {part: name for part, words in PARTS.items() if (name := stored.find(IMAGES, words))}
+    whole = stored.find(IMAGES)
     if whole and parts:
         raise InputError(
-            f"{found.path} has {whole}, a set that is not split, and {' and '.join(parts.values())}: leave one of them"
+            f"{stored.path} has {whole}, which is not split, and also {' and '.join(parts.values())}: keep only one of "
+            "the two"
         )
     if whole:
-        split = _split(found, whole, (), groups, channels)
-        return hold_out(split)._replace(warnings=found.unread)
+        split = _split(stored, whole, (), groups, channels)
+        return hold_out(split)._replace(warnings=stored.unread)
     for part in ("train", "test"):
         if part not in parts:
-            there = ", ".join(found.names) or "none"
-            raise InputError(f"{found.path} has no array x_{part}: expected {EXPECTED}; there are {there}")
-    splits = {part: _split(found, name, PARTS[part], groups, channels) for part, name in parts.items()}
-    return Source(splits["train"], splits["test"], splits.get("validation"), warnings=found.unread)
+            names = ", ".join(stored.names) or "none"
+            raise InputError(f"{stored.path} has no array x_{part}: expected {EXPECTED}; found {names}")
+    splits = {part: _split(stored, name, PARTS[part], groups, channels) for part, name in parts.items()}
+    return Source(splits["train"], splits["test"], splits.get("validation"), warnings=stored.unread)
 
 
 def _split(
-    found: Arrays, images: str, parts: tuple[str, ...], groups: str | None, channels: Literal["first", "last"] | None
+    stored: Arrays, images: str, parts: tuple[str, ...], groups: str | None, channels: Literal["first", "last"] | None
 ) -> Split:
-    x = found.read(images)
+    x = stored.read(images)
     assert x is not None
-    group = None if groups is None else found.find([groups.lower()], parts)
+    group = None if groups is None else stored.find([groups.lower()], parts)
     if groups is not None and group is None:
         expected = f"{groups}_{parts[0]}" if parts else groups
         raise InputError(
-            f"dataset.groups={groups}: {found.path} has no array {expected}; there are {', '.join(found.names)}"
+            f"dataset.groups={groups}: {stored.path} has no array {expected}; found {', '.join(stored.names)}"
         )
-    label, factors = found.read(found.find(LABELS, parts)), found.read(found.find(["factors"], parts))
-    if images == "imgs" and "latents_values" in found.names:  # dSprites: the second of its factors is the shape
-        known = found.read("latents_values")
-        assert known is not None
-        label, factors = known[:, 1], known[:, np.ptp(known, axis=0) > 0]
-    return Split(_layout(f"{found.path}: {images}", x, channels), label, factors, found.read(group))
+    label, factors = stored.read(stored.find(LABELS, parts)), stored.read(stored.find(["factors"], parts))
+    if images == "imgs" and "latents_values" in stored.names:  # dSprites: its second factor is the shape
+        latents = stored.read("latents_values")
+        assert latents is not None
+        label, factors = latents[:, 1], latents[:, np.ptp(latents, axis=0) > 0]
+    return Split(_layout(f"{stored.path}: {images}", x, channels), label, factors, stored.read(group))
 
 
 def _layout(name: str, x: np.ndarray, channels: Literal["first", "last"] | None) -> np.ndarray:
-    """[N, C, H, W]."""
+    """The images as [N, C, H, W]."""
     if channels is not None and x.ndim != 4:
         raise InputError(f"dataset.channels={channels} has no effect: {name} has shape {x.shape}; leave it out")
     if x.ndim == 2 and (side := math.isqrt(x.shape[1])) ** 2 == x.shape[1]:

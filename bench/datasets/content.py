@@ -1,4 +1,4 @@
-"""What is in a data set: its fingerprint, and what is odd about it."""
+"""The content of a data set: its fingerprint, and warnings about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEIGHBOURS = 5  # of each test image, in precision, coverage and similar metrics
 
 
 def row_hashes(x: Images) -> np.ndarray:
-    """[N] uint64, a hash of each image's bytes; those that images on disk bring along are taken as they are."""
+    """[N] uint64, a hash of the bytes of each image. Hashes that are stored with images on disk are used."""
     if isinstance(x, OnDisk) and x.hashes is not None:
         return x.hashes
     hashes = np.empty(len(x), np.uint64)
@@ -28,7 +28,7 @@ def row_hashes(x: Images) -> np.ndarray:
 def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray]) -> str:
     """16 hexadecimal digits: a hash of every pixel, label, factor and group of every split, in order.
 
-    splits: in the form that `prepare` gives them, so that it does not matter how they were stored.
+    splits: as `prepare` converts them, so that the fingerprint does not depend on how they were stored.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, split in splits.items():
@@ -43,10 +43,10 @@ def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: int) -> list[str]:
-    """A line for each thing that makes metrics doubtful. hashes: [N] of each split's images.
+def content_warnings(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: int) -> list[str]:
+    """One line for each property that makes metrics doubtful. hashes: [N] for each split.
 
-    Constant images are counted in memory only. Raises InputError if all training images are the same.
+    Constant images are counted only if they are in memory. Raises InputError if all training images are the same.
     """
     train, validation, test = (hashes[name] for name in ("train", "validation", "test"))
     if len(np.unique(train)) == 1:
@@ -59,9 +59,9 @@ def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: i
 
     distinct = len(np.unique(test))
     note(len(test) - distinct, "test", "repeat another test image")
-    note(int(np.isin(test, train).sum()), "test", "are training images too")
-    note(int(np.isin(validation, train).sum()), "validation", "are training images too")
-    note(int(np.isin(test, validation).sum()), "test", "are validation images too")
+    note(int(np.isin(test, train).sum()), "test", "are also training images")
+    note(int(np.isin(validation, train).sum()), "validation", "are also training images")
+    note(int(np.isin(test, validation).sum()), "test", "are also validation images")
     for name, split in splits.items():
         note(_constant(split.x), name, "are constant")
     if distinct <= NEIGHBOURS:
@@ -70,7 +70,7 @@ def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: i
             f"{NEIGHBOURS}"
         )
     if classes == 1:
-        lines.append("all labels are the same: metrics that compare classes mean nothing")
+        lines.append("all labels are the same: metrics that compare classes are meaningless")
     elif classes:
         members = np.bincount(np.asarray(splits["train"].label), minlength=classes)
         for count, text in ((0, "no training images"), (1, "one training image each")):
@@ -80,7 +80,7 @@ def oddities(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: i
 
 
 def _constant(x: Images) -> int:
-    """How many images have one value only; an image of one pixel cannot have more."""
+    """The number of images with only one value. An image of one pixel is not counted."""
     if isinstance(x, OnDisk) or np.prod(x.shape[1:]) == 1:
         return 0
     return sum(int((part == part[:, :1, :1, :1]).all(axis=(1, 2, 3)).sum()) for _, part in chunks(x))

@@ -13,7 +13,7 @@ def digits() -> Source:
 
     Source: the UCI ML repository's "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998), its test part.
     """
-    from sklearn.datasets import load_digits  # slow to import, and `bench --help` gets by without
+    from sklearn.datasets import load_digits  # slow to import, and not needed by `bench --help`
 
     bundle = load_digits()
     x = bundle.images.astype(np.uint8)[:, np.newaxis]

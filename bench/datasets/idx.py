@@ -15,19 +15,19 @@ from bench.data import Split
 from bench.datasets import Source
 from bench.datasets.openml import fetch
 
-TRAIN = 60_000  # OpenML keeps a set in one table, its training images first
+TRAIN = 60_000  # OpenML has one table for each data set, with the training images first
 UINT8 = 0x08  # the third byte of an IDX file
 PARTS = {"train": "train", "test": "(?:t10k|test)"}
-KINDS = {"images": 3, "labels": 1}  # how many dimensions the files have
+KINDS = {"images": 3, "labels": 1}  # the number of dimensions of the arrays
 
 
 def idx(name: str, openml: str, root: str | None = None, prefix: str | None = None) -> Source:
-    """x: [N, 1, H, W] uint8; from `root`, else from $BENCH_DATA/<name>, else OpenML's set `openml`, through its cache.
+    """x: [N, 1, H, W] uint8, from `root`, or else $BENCH_DATA/<name>, or else the OpenML data set `openml` (cached).
 
-    A folder holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same two for t10k or test, plain or as .gz;
-    .idx3-ubyte in place of -idx3-ubyte is read too, and so are names that begin with something else, as
-    emnist-letters-train-images-idx3-ubyte. prefix: what they must begin with, where a folder holds several sets. Raises
-    InputError, naming the file, for one that is missing, truncated, corrupt, or not what its name says.
+    The folder holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same two files for t10k or test, plain or
+    as .gz. .idx3-ubyte instead of -idx3-ubyte is accepted, and so is a prefix, as in
+    emnist-letters-train-images-idx3-ubyte. prefix: the prefix of the files to read, if the folder holds several data
+    sets. Raises InputError that names the file if one is missing, truncated, corrupt, or not what its name says.
     """
     shared = os.environ.get("BENCH_DATA")
     if root is None and not shared:
@@ -39,7 +39,7 @@ def idx(name: str, openml: str, root: str | None = None, prefix: str | None = No
     folder = Path(root).expanduser() if root is not None else Path(str(shared), name)
     if not folder.is_dir():
         key = "dataset.root" if root is not None else f"$BENCH_DATA/{name}"
-        raise InputError(f"{key}: {folder} is not a folder; set dataset.root to the one with the four IDX files")
+        raise InputError(f"{key}: {folder} is not a folder; set dataset.root to the folder with the four IDX files")
     return Source(_read_pair(folder, "train", prefix), _read_pair(folder, "test", prefix))
 
 
@@ -52,7 +52,7 @@ def _read_pair(folder: Path, part: str, prefix: str | None) -> Split:
 
 
 def _find(folder: Path, part: str, kind: str, prefix: str | None) -> Path:
-    """The file of a part's images or labels. Of a plain file and its .gz, which tools leave behind, the plain one."""
+    """The file with the images or labels of a split. A plain file is preferred to its .gz, which some tools keep."""
     ending = f"{kind}-idx{KINDS[kind]}-ubyte"
     begins = "(?:.*[-_])?" if prefix is None else re.escape(prefix.rstrip("-_")) + "[-_]"
     pattern = re.compile(begins + PARTS[part] + "-" + ending.replace("-idx", "[-.]idx") + r"(?:\.gz)?", re.IGNORECASE)
@@ -60,8 +60,8 @@ def _find(folder: Path, part: str, kind: str, prefix: str | None) -> Path:
     found = sorted(name for name in names if name[-3:].lower() != ".gz" or name[:-3] not in names)
     if len(found) > 1:
         raise InputError(
-            f"{folder} has {len(found)} files of {part} {kind}, {' and '.join(found)}: set dataset.prefix to what the "
-            "names of one set begin with, or keep one set in a folder"
+            f"{folder} has {len(found)} files of {part} {kind}, {' and '.join(found)}: set dataset.prefix to the start "
+            "of the names of one data set, or keep each data set in its own folder"
         )
     if not found:
         name = f"{'train' if part == 'train' else 't10k'}-{ending}"
@@ -72,7 +72,7 @@ def _find(folder: Path, part: str, kind: str, prefix: str | None) -> Path:
 
 
 def read_idx(file: Path, dimensions: int) -> np.ndarray:
-    """The uint8 array of an IDX file: 0, 0, 8, dimensions; each size as a big-endian uint32; then the bytes.
+    """The uint8 array of an IDX file: the bytes 0, 0, 8, dimensions; each size as a big-endian uint32; the values.
 
     Source: the format's description at yann.lecun.com/exdb/mnist. Raises InputError for anything else.
     """
@@ -83,7 +83,7 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
     header = 4 + 4 * dimensions
     if raw[:4] != bytes([0, 0, UINT8, dimensions]) or len(raw) < header:
         raise InputError(
-            f"{file} is not an IDX file of bytes in {dimensions} dimensions: it begins with "
+            f"{file} is not an IDX file of bytes with {dimensions} dimensions: it begins with "
             f"{raw[:4].hex() or 'nothing'}, expected 000008{dimensions:02x} and the sizes; get the file again"
         )
     shape = tuple(np.frombuffer(raw, ">u4", dimensions, offset=4).tolist())
@@ -99,6 +99,6 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
 def _fetch(name: str, openml: str) -> Source:
     data, target = fetch(name, openml, 1, "set dataset.root to a folder with its four IDX files")
     if target is None:
-        raise InputError(f"dataset.openml={openml}: that set has no labels; name another, or set dataset.root")
+        raise InputError(f"dataset.openml={openml}: it has no labels; choose another data set, or set dataset.root")
     whole = Split(data.reshape(-1, 1, 28, 28), target)
     return Source(whole.rows(slice(TRAIN)), whole.rows(slice(TRAIN, None)))

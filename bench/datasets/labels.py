@@ -1,4 +1,4 @@
-"""Labels of any kind become class numbers from 0, and groups become numbers."""
+"""Converts labels of any type to class numbers from 0, and groups to numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.core import InputError
 
-FEW = 5  # how many values a message lists
+FEW = 5  # values that a message lists
 
 
 def flat(name: str, values: Any, count: int) -> np.ndarray:
@@ -65,27 +65,28 @@ def _texts(name: str, y: np.ndarray) -> np.ndarray:
     return number if np.array_equal(number.astype(str), text) else text
 
 
-def alike(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """All parts as strings if one of them is: a split may hold only those names that look like numbers."""
+def with_one_type(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All parts as strings if one part holds strings: the names in a split may all look like numbers."""
     has_text = any(part.dtype.kind == "U" for part in parts.values())
     return {name: part.astype(str) for name, part in parts.items()} if has_text else parts
 
 
 def numbered(labels: dict[str, np.ndarray], classes: Sequence[Any] | None) -> tuple[dict[str, np.ndarray], int]:
-    """The labels [N] of each split as class numbers, int64, and how many classes there are.
+    """The labels [N] of each split as class numbers, int64, and the number of classes.
 
-    The classes are those given, or the sorted labels of train. Raises InputError for a label that is none of them.
+    classes: all classes; None: those of the training labels. They are numbered in sorted order. Raises InputError for
+    a label that is not among them.
     """
-    given = {} if classes is None else {"classes": flat("classes", classes, len(classes))}
-    labels = alike(labels | given)
+    declared = {} if classes is None else {"classes": flat("classes", classes, len(classes))}
+    labels = with_one_type(labels | declared)
     known = np.unique(labels.pop("classes", labels["train"]))
     for name, y in labels.items():
-        strange = ~np.isin(y, known)
-        if strange.any():
-            where = "y_train has not" if classes is None else "are none of the classes"
+        unknown = ~np.isin(y, known)
+        if unknown.any():
+            where = "in y_train" if classes is None else "among the classes"
             raise InputError(
-                f"y_{name} has {strange.sum()} labels that {where}: {listed(np.unique(y[strange]))}; expected "
-                f"{listed(known)}: leave these examples out, or give training examples of these classes"
+                f"y_{name} has {unknown.sum()} labels that are not {where}: {listed(np.unique(y[unknown]))}; expected "
+                f"{listed(known)}: remove these examples, or add training examples of these classes"
             )
     return {name: np.searchsorted(known, y).astype(np.int64) for name, y in labels.items()}, len(known)
 
@@ -96,12 +97,12 @@ def listed(values: np.ndarray) -> str:
 
 
 def check_disjoint(groups: dict[str, np.ndarray]) -> None:
-    """Raises InputError if a group [N] of one split is in another one too."""
+    """Raises InputError if a group is in two splits. groups: [N] for each split."""
     for (one, here), (other, there) in combinations(groups.items(), 2):
         both = np.intersect1d(here, there)
         if len(both):
             counts = f"{np.isin(here, both).sum()} and {np.isin(there, both).sum()} examples"
             raise InputError(
                 f"dataset.groups: {len(both)} groups are in both {one} and {other} ({counts}): {listed(both)}; each "
-                "group must be in one split only: split the data anew, or leave dataset.groups out"
+                "group must be in only one split: split the data by groups, or leave dataset.groups out"
             )

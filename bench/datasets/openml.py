@@ -1,4 +1,4 @@
-"""Any set of images on OpenML: a table with one image a row and one pixel a column."""
+"""Any image data set on OpenML: a table with one image per row and one pixel value per column."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def openml(
     image: tuple[Count, Count, Count] | None = None,
     test: Count | None = None,
 ) -> Source:
-    """x: [N, C, H, W] float32, the table's values; through scikit-learn's cache.
+    """x: [N, C, H, W] float32, the values of the table, which scikit-learn caches.
 
-    image: (C, H, W) of a row, in this order; None: a square, grey if the number of columns is a square, else of three
-    colours. test: how many of the last rows are for testing; None: a fixed fifth. The target is the label; without one,
-    or with a continuous one, there are none. Raises InputError for a set that cannot be fetched, and for a table that
-    does not hold such images.
+    image: the shape (C, H, W) of a row, in this order; None: a square image, grey if the number of columns is a square
+    number, else with three colours. test: the number of test images, which are the last rows; None: a fixed fifth. The
+    target is the label; if it is missing or continuous, there are no labels. Raises InputError for a data set that
+    cannot be fetched, and for a table that does not hold such images.
     """
     if name is None:
-        raise InputError("dataset.name is not set: expected the name of a set of images on openml.org")
+        raise InputError("dataset.name is not set: expected the name of an image data set on openml.org")
     data, target = fetch(name, name, version, "check dataset.name and dataset.version, and the connection")
     whole = Split(_images(name, data, image), None if target is None else _labels(name, target))
     unread = target is not None and whole.label is None
@@ -39,8 +39,8 @@ def openml(
 
 
 def fetch(title: str, name: str, version: int, advice: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """The columns [N, D] and the target of OpenML's set `name`. What cannot be fetched is an InputError with advice."""
-    from sklearn.datasets import fetch_openml  # slow to import, and `bench --help` gets by without
+    """The columns [N, D] and the target of an OpenML data set. Raises InputError, with the advice, if that fails."""
+    from sklearn.datasets import fetch_openml  # slow to import, and not needed by `bench --help`
 
     try:
         table = fetch_openml(name, version=version, as_frame=False)
@@ -59,12 +59,12 @@ def _images(name: str, data: np.ndarray, image: tuple[int, int, int] | None) -> 
             f"dataset.image={list(shape)} needs {math.prod(shape)} columns, but {name} has {data.shape[1]}: give its "
             "images' channels, height and width"
         )
-    # A sparse table has a method for it, and text among the columns cannot be a pixel.
+    # A sparse table has the method toarray. A column of text is not a pixel.
     full = data.toarray() if hasattr(data, "toarray") else data
     try:
         x = full.astype(np.float32, copy=False)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} has columns that are not numbers ({error}): it is no set of images") from error
+        raise InputError(f"{name} has columns that are not numbers ({error}): it is not an image data set") from error
     return x.reshape(-1, *shape)
 
 
@@ -74,8 +74,8 @@ def _deduced(name: str, columns: int) -> tuple[int, int, int]:
         if channels * side**2 == columns:
             return channels, side, side
     raise InputError(
-        f"{name} has {columns} columns, which are no square image, grey or of three colours: give dataset.image as "
-        "[channels, height, width]"
+        f"{name} has {columns} columns, which is not a square image, grey or with three colours: set "
+        "dataset.image=[channels,height,width]"
     )
 
 
@@ -83,10 +83,10 @@ def _labels(name: str, target: np.ndarray) -> np.ndarray | None:
     from pandas import isna  # slow to import
 
     if target.ndim != 1:
-        raise InputError(f"{name} has {target.shape[1]} target columns: expected one; it cannot be read")
+        raise InputError(f"{name} has {target.shape[1]} target columns: expected one; read it with dataset=arrays")
     missing = int(isna(target).sum())
     if missing:
-        raise InputError(f"{name} has no target in {missing} of its rows: read it with dataset=arrays, without those")
+        raise InputError(f"{name} has no target in {missing} of its rows: read the others with dataset=arrays")
     if target.dtype.kind == "f" and not np.array_equal(target, np.rint(target)):
         return None
     return target

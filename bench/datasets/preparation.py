@@ -1,4 +1,4 @@
-"""From a source to a data set: checked, brought to one form, split and binarised."""
+"""Turns a source into a data set: checks, converts, splits and binarises it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.core import Count, InputError
 from bench.data import Data, OnDisk, Shapes, Split
 from bench.datasets import labels
-from bench.datasets.content import fingerprint, oddities, row_hashes
+from bench.datasets.content import content_warnings, fingerprint, row_hashes
 from bench.datasets.ranges import (
     BYTES,
     UNIT,
@@ -46,20 +46,21 @@ def prepare(
 ) -> Data:
     """A checked data set: uint8 from 0 to 255 where that is exact, else float32 in [0, 1]; labels from 0.
 
-    range: the stored values of black and white; "auto" finds them, by `decide`. limit: the most examples of a class, or
-    of a split without labels. validation: how many training images, a tenth at most, are set apart by split_seed, where
-    the source has no validation images of its own; see `set_apart`. binarize="static" draws every pixel once, as
-    Bernoulli(x) by split_seed; the modes of the density before are then left out. grey_levels: of a pixel, read by
-    dequantize; None: those of the range. The fingerprint is taken before binarisation: it tells the data and the split
-    apart, and nothing else. Raises InputError for a source that is not what `Source` says or cannot be trained on, and
-    for options that exclude one another or have no effect.
+    range: the stored values of black and white; "auto": see `decide`. limit: the largest number of examples of each
+    class, or of each split without labels. validation: the number of training images, at most a tenth, that become the
+    validation split, chosen by split_seed, if the source has none; see `set_apart`. binarize="static" draws every pixel
+    once from Bernoulli(x), by split_seed; the result has no modes, because those of the original density do not apply.
+    grey_levels: the levels of a pixel, used by dequantize; None: those of the range. The fingerprint identifies the
+    data and the split. It is computed before binarisation and does not depend on other options. Raises InputError for a
+    source that differs from what `Source` describes or cannot be trained on, and for options that exclude each other or
+    have no effect.
     """
     _check_options(source, range, split_seed, validation, binarize, dequantize, grey_levels)
-    given = {"train": source.train, "validation": source.validation, "test": source.test}
-    splits = {name: split for name, split in given.items() if split is not None}
+    sources = {"train": source.train, "validation": source.validation, "test": source.test}
+    splits = {name: split for name, split in sources.items() if split is not None}
     _check_images(splits)
     _check_modes(source, splits["train"].x.shape[1:])
-    splits = _known(splits)
+    splits = _converted(splits)
     if limit is not None:
         splits = {name: limited(split, limit) for name, split in splits.items()}
     for name, split in splits.items():
@@ -84,9 +85,9 @@ def prepare(
         splits |= {name: splits[name].rows(np.arange(len(splits[name].x))) for name in ("train", "validation")}
     # Indexing gives every split the same memory layout; in another one convolutions round differently.
     splits["test"] = splits["test"].rows(np.arange(len(splits["test"].x)))
-    splits = {name: splits[name] for name in given}
+    splits = {name: splits[name] for name in sources}
     hashes = {name: row_hashes(split.x) for name, split in splits.items()}
-    notes += oddities(splits, hashes, classes)
+    notes += content_warnings(splits, hashes, classes)
 
     tensors: Splits = {name: split.map(_tensor) for name, split in splits.items()}
     if binarize == "static":
@@ -113,8 +114,8 @@ def _check_options(
     default = {name: parameter.default for name, parameter in inspect.signature(prepare).parameters.items()}
     if dequantize and binarize != "none":
         raise InputError(
-            f"dataset.dequantize=true and dataset.binarize={binarize} exclude one another: binary pixels have no grey "
-            "levels to fill; set one of the two"
+            f"dataset.dequantize=true and dataset.binarize={binarize} exclude each other: binary pixels have no grey "
+            "levels to fill; set only one of them"
         )
     if levels is not None and not dequantize:
         raise InputError(f"dataset.grey_levels={levels} has no effect without dataset.dequantize=true: leave it out")
@@ -123,7 +124,7 @@ def _check_options(
     known = BYTES if isinstance(source.train.x, OnDisk) else source.range
     if known is not None and range not in ("auto", known):
         raise InputError(
-            f"dataset.range={list(range)}: black and white of this data set are {known[0]:g} and {known[1]:g}; "
+            f"dataset.range={list(range)}: in this data set {known[0]:g} is black and {known[1]:g} is white; "
             "leave it at auto"
         )
     if source.validation is not None:
@@ -135,7 +136,7 @@ def _check_options(
                 )
     if binarize == "static" and isinstance(source.train.x, OnDisk):
         raise InputError(
-            "dataset.binarize=static keeps what is drawn in memory, but these images stay on disk: set "
+            "dataset.binarize=static keeps the binarised images in memory, but these images stay on disk: set "
             "dataset.binarize=dynamic"
         )
 
@@ -156,31 +157,34 @@ def _check_images(splits: Splits) -> None:
             )
 
 
-def _known(splits: Splits) -> Splits:
-    """The splits with labels and groups [N] of one kind and factors [N, F] float32. All splits have them, or none."""
+def _converted(splits: Splits) -> Splits:
+    """The splits with labels and groups [N], integers or strings, and factors [N, F] float32.
+
+    Raises InputError if some splits have them and others do not.
+    """
     for field, name in (("label", "y"), ("factors", "factors"), ("group", "group")):
-        there = [split for split, part in splits.items() if getattr(part, field) is not None]
-        missing = [split for split in splits if split not in there]
-        if there and missing:
+        present = [split for split, part in splits.items() if getattr(part, field) is not None]
+        missing = [split for split in splits if split not in present]
+        if present and missing:
             raise InputError(
-                f"{name}_{there[0]} is there but {name}_{missing[0]} is not: give {name} for all splits, or for none"
+                f"{name}_{present[0]} exists but {name}_{missing[0]} does not: give {name} for all splits, or for none"
             )
-    known = {}
+    converted = {}
     for name, split in splits.items():
         count = len(split.x)
-        known[name] = Split(
+        converted[name] = Split(
             split.x,
             None if split.label is None else labels.flat(f"y_{name}", split.label, count),
             None if split.factors is None else _factors(f"factors_{name}", split.factors, count),
             None if split.group is None else labels.flat(f"group_{name}", split.group, count),
         )
-    widths = {name: split.factors.shape[1] for name, split in known.items() if split.factors is not None}
+    widths = {name: split.factors.shape[1] for name, split in converted.items() if split.factors is not None}
     for name, width in widths.items():
         if width != widths["train"]:
             raise InputError(
                 f"factors_train has {widths['train']} factors an image and factors_{name} {width}: they must agree"
             )
-    return known
+    return converted
 
 
 def _factors(name: str, values: Any, count: int) -> np.ndarray:
@@ -190,7 +194,7 @@ def _factors(name: str, values: Any, count: int) -> np.ndarray:
     if factors.ndim != 2 or len(factors) != count or factors.shape[1] == 0:
         raise InputError(f"{name} has shape {factors.shape}, but there are {count} images: expected [images, factors]")
     if not np.isfinite(factors).all():
-        raise InputError(f"{name} holds values that are not finite numbers: leave out what is not known")
+        raise InputError(f"{name} holds values that are not finite numbers: leave out unknown factors")
     return factors.astype(np.float32)
 
 
@@ -206,11 +210,11 @@ def _check_modes(source: Source, image: tuple[int, ...]) -> None:
             f"modes has type {centres.dtype} and shape {centres.shape}: expected float32 [modes, {str(image)[1:-1]}]"
         )
     if not np.isfinite(centres).all() or not 0 < sigma < np.inf:
-        raise InputError(f"modes must be finite, and mode_sigma={sigma} finite and over 0")
+        raise InputError(f"modes must be finite, and mode_sigma={sigma} finite and greater than 0")
 
 
 def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range) -> tuple[Range, list[str]]:
-    """The range of the stored values, which holds for all splits, and a line if it is doubtful."""
+    """The range of the stored values of all splits, and a warning if it is doubtful."""
     x = splits["train"].x
     if isinstance(x, OnDisk):
         return BYTES, []
@@ -221,7 +225,7 @@ def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range)
     if known is not None:
         ends, origin = known, "the range of this data set"
     elif option != "auto":
-        ends, origin = option, "which is dataset.range"
+        ends, origin = option, "the value of dataset.range"
     else:
         ends, origin = decide("x_train", x, *found["train"]), "the range of the training images"
         for name, (lowest, highest) in found.items():
@@ -250,10 +254,10 @@ def _check_grid(splits: Splits, grey_levels: int) -> None:
 
 
 def _numbered(splits: Splits, classes: Any) -> tuple[Splits, int]:
-    """Class numbers and group numbers in place of their names, and how many classes there are."""
+    """The splits with class numbers and group numbers, and the number of classes."""
     classified = {name: split.label for name, split in splits.items() if split.label is not None}
     numbers, count = labels.numbered(classified, classes) if classified else ({}, 0)
-    groups = labels.alike({name: split.group for name, split in splits.items() if split.group is not None})
+    groups = labels.with_one_type({name: split.group for name, split in splits.items() if split.group is not None})
     labels.check_disjoint(groups)
     values = np.unique(np.concatenate(list(groups.values()))) if groups else None
     return {
@@ -269,6 +273,6 @@ def _tensor(part: np.ndarray | OnDisk) -> Tensor | OnDisk:
 
 
 def _binarized(x: Tensor, draws: Draws, name: str) -> Tensor:
-    """uint8, 0 or 255: what `Data.observe` turns into exactly 0 and 1."""
+    """uint8, 0 or 255, which `Data.observe` converts to exactly 0 and 1."""
     probability = x.float() / 255 if x.dtype == torch.uint8 else x
     return (draws.uniform(name, x.shape) < probability).to(torch.uint8) * 255

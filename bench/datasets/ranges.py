@@ -1,4 +1,4 @@
-"""What stored values mean: which of them are black and white, and the pixels that they become."""
+"""The range of stored values, that is black and white, and their conversion to pixels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Images = np.ndarray | OnDisk
 Range = tuple[float, float]
 
 UNIT, BYTES = (0.0, 1.0), (0.0, 255.0)
-ROUNDING = 3e-7  # of float32 in [0, 1]: a value this near to a level of 8 bits is that level
+ROUNDING = 3e-7  # of float32 in [0, 1]: a value this close to an 8-bit level is taken as that level
 CHUNK = 2**22  # numbers that are converted at once, so that float64 copies stay small
-HALF = 127  # values that are taken for 8 bits must reach beyond half of them
+HALF = 127  # images are read as 8-bit only if a value is above half of that range
 
 
 def chunks(x: Images) -> Iterator[tuple[int, np.ndarray]]:
-    """The images in order, some at a time, with the row of the first."""
+    """Yields consecutive parts of the images, each with the index of its first image."""
     rows = max(1, CHUNK // max(1, int(np.prod(x.shape[1:]))))
     for start in range(0, len(x), rows):
         yield start, np.asarray(x[start : start + rows])
 
 
 def extremes(x: Images) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and highest value of each image, [N] float64; nan where an image holds one."""
+    """The lowest and highest value of each image, [N] float64; nan if an image contains one."""
     ends = [
         (part.min(axis=(1, 2, 3)).astype(np.float64), part.max(axis=(1, 2, 3)).astype(np.float64))
         for _, part in chunks(x)
@@ -35,7 +35,7 @@ def extremes(x: Images) -> tuple[np.ndarray, np.ndarray]:
 
 
 def grey_levels_of(x: Images, ends: Range) -> int:
-    """The whole numbers of the range, if x holds nothing else; otherwise 256."""
+    """The number of whole numbers in the range if x holds only whole numbers; otherwise 256."""
     is_float = not isinstance(x, OnDisk) and x.dtype.kind == "f"
     if is_float and any(not np.array_equal(part, np.rint(part)) for _, part in chunks(x)):
         return 256
@@ -44,10 +44,10 @@ def grey_levels_of(x: Images, ends: Range) -> int:
 
 
 def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Range:
-    """The range of the training images x, whose values reach from lowest [N] to highest [N] in each image.
+    """The range of the training images x. lowest, highest: [N], the extremes of each image.
 
-    It is {0, 1} or [0, 1]; or, if the values reach beyond its half, [0, 255] or, for floats, [-1, 1]. Raises InputError
-    for anything else, whose meaning cannot be known.
+    It is [0, 1] if all values lie in it, or [0, 255] if all lie in it and one exceeds 127, or [-1, 1] for floats if all
+    lie in it and one is below -0.5. Raises InputError otherwise, because the meaning of the values is unknown.
     """
     low, high = float(lowest.min()), float(highest.max())
     if low == high:
@@ -58,7 +58,7 @@ def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) ->
         return -1.0, 1.0
     if low >= 0 and HALF < high <= 255:
         return BYTES
-    dark = ", or dataset.range=[0,255] for dark pictures of 8 bits" if low >= 0 and high <= HALF else ""
+    dark = ", or dataset.range=[0,255] for dark 8-bit pictures" if low >= 0 and high <= HALF else ""
     raise InputError(
         f"{name} has values from {low:g} (image {lowest.argmin()}) to {high:g} (image {highest.argmax()}): which "
         f"of them are black and white? Set dataset.range=[{low:g},{high:g}] if these are{dark}; auto reads 0 and 1, "
@@ -67,7 +67,7 @@ def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) ->
 
 
 def check_finite(name: str, low: np.ndarray, high: np.ndarray) -> None:
-    """Raises InputError if an image, of extremes low and high [N], holds a value that is not a finite number."""
+    """Raises InputError if an image holds a value that is not finite. low, high: [N], the extremes of each image."""
     good = np.isfinite(low) & np.isfinite(high)
     if not good.all():
         raise InputError(
@@ -77,7 +77,7 @@ def check_finite(name: str, low: np.ndarray, high: np.ndarray) -> None:
 
 
 def check_inside(name: str, low: np.ndarray, high: np.ndarray, ends: Range, origin: str) -> None:
-    """Raises InputError if an image, of extremes low and high [N], leaves the range; origin: where it comes from."""
+    """Raises InputError if an image leaves the range. low, high: [N], extremes of each image; origin: of the range."""
     good = (low >= ends[0]) & (high <= ends[1])
     if not good.all():
         i = int(np.argmin(good))
@@ -89,16 +89,16 @@ def check_inside(name: str, low: np.ndarray, high: np.ndarray, ends: Range, orig
 
 
 def check_similar(name: str, low: float, high: float, ends: Range) -> None:
-    """Raises InputError if a split, whose values reach from low to high, seems to be stored in another range."""
+    """Raises InputError if a split with values from low to high seems to be stored in another range."""
     if (ends == BYTES and high <= 1) or (ends[0] < 0 <= low):
         raise InputError(
             f"{name} has values from {low:g} to {high:g}, but the training images have the range [{ends[0]:g}, "
-            f"{ends[1]:g}]: store both in the same way, or set dataset.range=[low,high] if they are"
+            f"{ends[1]:g}]: store both in one range, or set dataset.range=[low,high] if they already are"
         )
 
 
 def to_pixels(parts: list[np.ndarray], ends: Range) -> list[np.ndarray]:
-    """All splits in one form: uint8 from 0 to 255 where every value is one of these levels, else float32 in [0, 1]."""
+    """All splits as uint8 from 0 to 255 if every value is one of these levels, else as float32 in [0, 1]."""
     if ends == BYTES and all(x.dtype == np.uint8 for x in parts):
         return parts
     in_levels: list[np.ndarray] = []
@@ -113,7 +113,7 @@ def to_pixels(parts: list[np.ndarray], ends: Range) -> list[np.ndarray]:
 def _levels(x: np.ndarray, ends: Range) -> np.ndarray | None:
     """uint8, or None if a value lies between two levels."""
     x = x.view(np.uint8) if x.dtype == bool else x
-    table = _nearest(np.arange(256), ends) if x.dtype == np.uint8 else None  # faster by far
+    table = _nearest(np.arange(256), ends) if x.dtype == np.uint8 else None  # much faster
     levels = np.empty(x.shape, np.uint8)
     for start, part in chunks(x):
         nearest, exact = _nearest(part, ends) if table is None else (table[0][part], table[1][part])
@@ -124,7 +124,7 @@ def _levels(x: np.ndarray, ends: Range) -> np.ndarray | None:
 
 
 def _nearest(values: np.ndarray, ends: Range) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest level of each value, uint8, and whether it is the value's own."""
+    """The nearest level of each value, uint8, and whether the value is equal to it, up to rounding."""
     levels = (values.astype(np.float64) - ends[0]) * (255 / (ends[1] - ends[0]))
     nearest = np.rint(levels).clip(0, 255)
     return nearest.astype(np.uint8), np.abs(levels - nearest) <= 255 * ROUNDING

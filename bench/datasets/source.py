@@ -1,4 +1,4 @@
-"""What a source function returns, and how examples are set apart."""
+"""The result of a source function, and how test and validation examples are held out."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bench.datasets import labels as labelling
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
-# Images of a split. A tenth of the training images, at least one, becomes the validation set.
+# The fewest images of each split. A tenth of the training images, at least one, becomes the validation split.
 MINIMUM = {"train": 10, "validation": 1, "test": 2}
 
 
 class Source(NamedTuple):
-    """A data set as it was read: numpy arrays, which `prepare` checks and brings to one form.
+    """A data set as it was read: numpy arrays, which `prepare` checks and converts.
 
-    x: [N, C, H, W] numbers of any type, or `OnDisk` (uint8, 0 to 255); label: one of any kind for each image, or None;
-    factors and group as in `Split`. Where there is no validation split, one is cut from train.
+    x: [N, C, H, W] numbers of any type, or `OnDisk` (uint8, 0 to 255); label: one for each image, of any type, or None;
+    factors and group as in `Split`. If validation is None, `prepare` takes validation images from train.
     """
 
     train: Split
@@ -38,10 +38,10 @@ class Source(NamedTuple):
 
 
 def hold_out(whole: Split, **known: Any) -> Source:
-    """A fifth of a set that has no test images of its own, the same one always: by `set_apart`, seed 0.
+    """Splits a data set without test images. Always the same fifth is for testing: that of `set_apart` with seed 0.
 
-    whole: labels and groups of any kind that `prepare` reads; known: what else a `Source` says. Raises InputError if
-    there are too few images.
+    whole: with labels and groups of any type that `prepare` reads; known: other fields of the `Source`. Raises
+    InputError if there are too few images.
     """
     count = len(whole.x)
     least = MINIMUM["train"] + MINIMUM["test"]
@@ -56,7 +56,10 @@ def hold_out(whole: Split, **known: Any) -> Source:
 
 
 def limited(split: Split, limit: int) -> Split:
-    """The first `limit` examples of each class, or of all without labels, in order; label: [N] of one kind."""
+    """The first `limit` examples of each class, or of the whole split without labels, in order.
+
+    label: [N] integers or strings.
+    """
     if split.label is None:
         return split.rows(slice(limit))
     _, numbers, members = np.unique(split.label, return_inverse=True, return_counts=True)
@@ -69,13 +72,13 @@ def limited(split: Split, limit: int) -> Split:
 def set_apart(
     count: int, size: int, labels: np.ndarray | None, groups: np.ndarray | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shuffled indices of `count` images: the rest, and the `size` set apart.
+    """Splits `count` images at random. Returns the shuffled indices of the rest, and those of the `size` set apart.
 
-    They are stratified by labels [N] where there is room for every class. An only example of its class stays in the
-    rest, and so does one of each class where there is no room. With groups [N] whole groups are set apart, of about
-    as many images. Raises InputError if there is nothing that may be set apart.
+    They are stratified by labels [N] if there is room for every class. The only example of a class stays in the rest;
+    if there is no room, so does one example of each class. With groups [N], whole groups are set apart, with about
+    `size` images. Raises InputError if nothing can be set apart.
     """
-    from sklearn.model_selection import train_test_split  # slow to import, and `bench --help` gets by without
+    from sklearn.model_selection import train_test_split  # slow to import, and not needed by `bench --help`
 
     if groups is not None:
         return _whole_groups(count, size, labels, groups, seed)
@@ -89,8 +92,8 @@ def set_apart(
         free = np.setdiff1d(everything, first)
     if len(free) <= size:
         raise InputError(
-            f"there are {len(members)} classes in {count} images, too few of each to set {size} apart: give more, or "
-            "leave the labels out"
+            f"there are {len(members)} classes in {count} images, too few of each to hold out {size}: add images, "
+            "or leave the labels out"
         )
     rest, apart = train_test_split(free, test_size=size, random_state=seed, stratify=labels[free] if room else None)
     return np.concatenate([rest, np.setdiff1d(everything, free)]), apart
@@ -110,13 +113,14 @@ def _whole_groups(
         )
     random = np.random.RandomState(seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # than folds: one fold is all that is wanted
+        # It has fewer members than there are folds. That does no harm, because only one fold is used.
+        warnings.filterwarnings("ignore", "The least populated class")
         splits = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, groups))
     for fold in random.permutation(folds):
         rest, apart = splits[fold]
         if len(apart) and len(np.unique(y[rest])) == y.max() + 1:
             return random.permutation(rest), random.permutation(apart)
     raise InputError(
-        "dataset.groups: whatever groups are set apart, a class is left without training images; give more groups of "
-        "each class, or leave the labels out"
+        "dataset.groups: every way to hold out groups leaves a class without training images; add groups of each "
+        "class, or leave the labels out"
     )

@@ -13,8 +13,8 @@ from bench.datasets import Seed, Source, hold_out
 SHAPES = ("square", "ellipse", "heart")
 REACH = 0.25  # image sides from a shape's centre of mass to its farthest point, at full scale
 SMALLEST = 0.5  # of full scale
-FLAT = 0.5  # the ellipse's short axis by its long one
-CHUNK = 500  # images drawn at once, so that what is computed on the way stays small
+FLAT = 0.5  # the ellipse's short axis divided by its long one
+CHUNK = 500  # images drawn at once, so that intermediate arrays stay small
 
 # The heart of Quilez: a square on its corner (0, 0), and half discs of radius sqrt(1/8) on its upper sides. Its centre
 # of mass lies at this height, and its farthest point from there is the corner.
@@ -42,8 +42,8 @@ def draw(factors: np.ndarray, size: int) -> np.ndarray:
     """The images [N, 1, size, size] uint8 of factors [N, 5] in [0, 1]: shape, scale, angle, x, y.
 
     shape: 0, 0.5 or 1, as in SHAPES; scale: from half to full; angle: one turn, clockwise; x to the right and y
-    downwards: the centre of mass, over all the places where the largest shape stays inside. A pixel is as white as it
-    lies inside, by the signed distance from its centre to the outline: the edge is one pixel wide.
+    downwards: the centre of mass, over all places where the largest shape stays inside. The brightness of a pixel is
+    its part inside the shape, from the signed distance of its centre to the outline: the edge is one pixel wide.
     """
     label = np.rint(factors[:, 0] * (len(SHAPES) - 1))
     pixels = np.empty((len(factors), size, size), np.uint8)
@@ -60,8 +60,8 @@ def draw(factors: np.ndarray, size: int) -> np.ndarray:
 
 
 def _own_axes(factors: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each pixel's place along a shape's own axes (right, down), [N, size, size] image sides from its centre."""
-    # In double precision, so that the last bit of a machine's cosine decides no grey level, and no fingerprint.
+    """The offsets of each pixel from the centre along the shape's axes (right, down): [N, size, size] image sides."""
+    # Double precision: the last bit of a machine's cosine must not change a grey level, and so the fingerprint.
     angle, *centre = factors[:, 2:, np.newaxis, np.newaxis].swapaxes(0, 1).astype(np.float64)
     along = (np.arange(size) + 0.5) / size
     right, down = (
@@ -77,12 +77,12 @@ def _own_axes(factors: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Outside a corner, where the distance is to the corner, this is the smaller distance to a side's line."""
+    """Exact except beyond a corner: there it is the distance to the line of a side, less than that to the corner."""
     return np.maximum(np.abs(u), np.abs(v)) - np.sqrt(0.5)
 
 
 def _ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Of first order, f / |grad f|: exact at the outline, which is where it is looked at."""
+    """The first-order distance f / |grad f|: exact at the outline, the only place where it matters."""
     level = u**2 + (v / FLAT) ** 2 - 1
     return level / np.maximum(2 * np.hypot(u, v / FLAT**2), 1e-6)
 

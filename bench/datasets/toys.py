@@ -1,4 +1,4 @@
-"""Toy densities whose truth is known: points in a few dimensions, kept as images of one row, [1, 1, D] in [0, 1]."""
+"""Toy data with a known density: points in a few dimensions, stored as images of one row, [1, 1, D] in [0, 1]."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.datasets import Seed, Source
 MARGIN = 6  # standard deviations kept free at the edge: one normal draw in 5e8 lies further out
 BOX = 10.0  # make_blobs draws its centres uniformly in [-10, 10]
 TURN, WIDTH = 1.5 * math.pi, 21.0  # the swiss roll's t lies in [TURN, 3 TURN], its height in [0, WIDTH]
-HALF = 18.0  # of the side of the cube scaled to [0, 1]: the roll reaches 3 TURN = 14.1, the rest is for noise
-STRETCHES = 10  # of t, equally long: the roll's labels
+HALF = 18.0  # half the side of the cube scaled to [0, 1]: the roll reaches 3 TURN = 14.1, the rest is room for noise
+INTERVALS = 10  # intervals of t of equal length: the labels of the roll
 
 
 def gaussian_grid(
     side: Count = 5, sigma: Positive = 0.005, train: Count = 20_000, test: Count = 5_000, data_seed: Seed = 0
 ) -> Source:
-    """x: [N, 1, 1, 2] float32, an equal mixture of side^2 normals around a grid; labels and modes in its row order.
+    """x: [N, 1, 1, 2] float32, an equal mixture of side^2 normals on a grid; labels and modes in row order.
 
     Centres lie at (2 i + 1) / (2 side), so the defaults are the usual 25 modes at {-4, -2, 0, 2, 4}^2 with sigma 0.05,
     divided by 10 and moved by 1/2. Raises InputError for a sigma so large that points would leave [0, 1].
@@ -50,10 +50,10 @@ def blobs(
 ) -> Source:
     """x: [N, 1, 1, features] float32, scikit-learn's isotropic Gaussian blobs; label: the blob.
 
-    sigma is in the units of `make_blobs`, whose centres are uniform in [-10, 10]; that box and six sigma on each side
-    of it are then scaled to [0, 1], modes and mode_sigma with it.
+    sigma is in the units of `make_blobs`, whose centres are uniform in [-10, 10]. This box, plus six sigma on each
+    side, is scaled to [0, 1], and so are modes and mode_sigma.
     """
-    from sklearn.datasets import make_blobs  # slow to import, and `bench --help` gets by without
+    from sklearn.datasets import make_blobs  # slow to import, and not needed by `bench --help`
 
     x, label, centres = make_blobs(
         train + test, features, centers=centers, cluster_std=sigma, random_state=data_seed, return_centers=True
@@ -65,8 +65,8 @@ def blobs(
 def swiss_roll(noise: Level = 0.0, train: Count = 20_000, test: Count = 5_000, data_seed: Seed = 0) -> Source:
     """x: [N, 1, 1, 3] float32, (t cos t, height, t sin t) for uniform t in [1.5 pi, 4.5 pi] and height in [0, 21].
 
-    To that comes normal noise, in the same units; then the cube of side 36 around the roll's axis becomes [0, 1]^3.
-    Factors: t and height, each scaled to [0, 1]; label: which of ten equal stretches of t. Raises InputError for noise
+    Normal noise is added in the same units. Then the cube of side 36 around the roll's axis becomes [0, 1]^3. Factors:
+    t and height, each scaled to [0, 1]; label: which of ten equal intervals of t. Raises InputError for noise
     so large that points would leave [0, 1].
 
     Source: scikit-learn's `make_swiss_roll`, after Marsland, "Machine Learning: An Algorithmic Perspective" (2014).
@@ -80,9 +80,9 @@ def swiss_roll(noise: Level = 0.0, train: Count = 20_000, test: Count = 5_000, d
     t = TURN * (1 + 2 * along)
     points = np.stack([t * np.cos(t), WIDTH * (across - 0.5), t * np.sin(t)], -1)
     x = _as_images(_scaled(points + noise * rng.standard_normal(points.shape), HALF))
-    label = (along * STRETCHES).astype(np.int64)
+    label = (along * INTERVALS).astype(np.int64)
     whole = Split(x, label, factors)
-    return Source(whole.rows(slice(train)), whole.rows(slice(train, None)), classes=range(STRETCHES), range=(0, 1))
+    return Source(whole.rows(slice(train)), whole.rows(slice(train, None)), classes=range(INTERVALS), range=(0, 1))
 
 
 def _scaled(points: np.ndarray, half: float) -> np.ndarray:

@@ -51,7 +51,7 @@ def write(
     printed: the names of the run folders in the printed tables, None for all; the written tables have all runs.
     options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml: title, only, rows, columns, average, metrics,
     default_metrics, tables, claims, improvement, ranks, references, figures, folder. Raises InputError on a sweep that
-    does not exist, is empty or has a torn record, and on an unknown axis, metric or claim.
+    does not exist, is empty or has a damaged record, and on an unknown axis, metric or claim.
     """
     preset: Any = OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml"))
     chosen = preset | options

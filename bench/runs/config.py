@@ -1,4 +1,4 @@
-"""The configuration of a job, checked before anything is computed; and the model, noise and optimizers it names."""
+"""Checks the configuration of a job, and builds the model, noise and optimizers that it names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 @dataclass(frozen=True)
 class Settings:
-    """The values of a job that are in no group."""
+    """The values of a job outside the groups."""
 
     seeds: Annotated[list[Seed], Field(min_length=1)]
     stack: Literal["auto"] | Count
@@ -71,9 +71,9 @@ KEYS = {*IDENTITY, *get_type_hints(Settings), "metrics", "tracking", "paths", "c
 class Job:
     """A checked configuration.
 
-    config and choices are None where the model does not use a group, and config lacks options without effect. ignored:
-    settings of the command line without effect, for the user; warnings: those that do not reach every player, for the
-    record.
+    config and choices have None for a group that the model does not use, and config has no options without effect.
+    ignored: overrides without effect, which the user is shown; warnings: overrides that do not reach every player,
+    which the record keeps.
     """
 
     config: dict[str, Any]
@@ -89,7 +89,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """A readable name, fit for a folder: the chosen options that this model uses, of the groups people compare."""
+        """A readable name for folders: the chosen options of the main groups, if the model uses them."""
         shown = (self.choices[group] for group in ("model", "likelihood", "dataset", "noise"))
         return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", choice).lstrip(".") for choice in shown if choice)
 
@@ -128,7 +128,7 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
     effects.unneeded = _unneeded(metrics, tracking)
     _check_options(groups, config["choices"], model, settings.allow, effects)
     _check_optimizers(groups, model, settings.allow, effects)
-    _check_finite("", {"optimizer": groups["optimizer"]} | groups)  # that first: players take values from it
+    _check_finite("", {"optimizer": groups["optimizer"]} | groups)  # optimizer first: players copy values from it
 
     words = config.get("overrides", ())
     ignored, warnings = overrides.ignored(words, effects, in_sweep), overrides.partial(words, effects)
@@ -144,9 +144,9 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
 
 
 def data_name(options: dict[str, Any], choice: str) -> str:
-    """What a data set is called: by `dataset.name`, or else by its option.
+    """The name of a data set: `dataset.name`, or else the chosen option.
 
-    An option that is named after its loader (arrays, images) names no data set: then its file or folder does.
+    If the option has the name of its loader (arrays, images), the name of the file or folder is used instead.
     """
     place = options.get("path") or options.get("root")
     is_loader = options["_target_"].rpartition(".")[2] == choice
@@ -157,13 +157,13 @@ def data_name(options: dict[str, Any], choice: str) -> str:
 
 
 def check_combination(job: Job, shapes: Shapes) -> Model:
-    """A first model, on the CPU. Raises SkipError if it needs labels or noise that this job does not have."""
+    """Builds a model on the CPU. Raises SkipError if it needs labels or noise that this job does not have."""
     needs, model = job.config["model"].get("requires", ()), job.choices["model"]
     if "label" in needs and not shapes.classes:
-        raise SkipError(f"{model} needs labels, and this data set has none: choose a labelled one, or another model")
+        raise SkipError(f"{model} needs labels, but this data set has none: choose another data set or model")
     built = build(job.config, shapes, seed=0, allow=job.settings.allow)
     if ("noise" in needs or built.needs_noise) and not job.config["noise"]["level"]:
-        raise SkipError(f"{model} learns from noise, and there is none: choose noise=gaussian or another")
+        raise SkipError(f"{model} learns from noise, but there is none: choose noise=gaussian or another noise")
     return built
 
 
@@ -242,7 +242,7 @@ def _check_options(
             options["balance"] = "own" if policy == "margin" else policy  # whether a margin applies depends on the loss
         for name, condition in unused_options(group, options, target).items():
             effects.unused[f"{group}.{name}"] = f"{condition or f'{group}={choices[group]}'} does not use it"
-    # Not those that a class inherits: a subclass may use more.
+    # Only those of the class itself: a subclass may use settings that its parent does not use.
     unused_by_model = [name for name in vars(model).get("unused_settings", ()) if groups[name.partition(".")[0]]]
     effects.unused |= dict.fromkeys(unused_by_model, f"model={choices['model']} does not use it")
     for setting in effects.unused:
@@ -293,13 +293,13 @@ def _check_optimizers(groups: dict[str, Any], model: type[Model], allow: Sequenc
             effects.unused[f"optimizer.{name}"] = f"model.optimizers sets {name} of {', '.join(players)}"
             del options[name]
         elif overridden:
-            reason = f"{name} does not reach {', '.join(overridden)}, for model.optimizers sets it there"
+            reason = f"{name} does not reach {', '.join(overridden)}, because model.optimizers sets it there"
             effects.partial[f"optimizer.{name}"] = reason
     groups["model"]["optimizers"] = used
 
 
 def _own_options(own: Any, players: list[str]) -> dict[str, dict[str, Any]]:
-    """model.optimizers: by player, the options that it has of its own."""
+    """The options of each player in model.optimizers. Raises InputError for an unknown player or option."""
     own = checked("model.optimizers", dict[str, dict[str, Any]], own)
     if unknown := set(own) - set(players):
         raise InputError(f"model.optimizers names {sorted(unknown)}: the players of this model are {players}")
@@ -316,7 +316,7 @@ def _check_values(where: str, options: dict[str, Any]) -> None:
 
 @functools.cache
 def _optimizer_options() -> set[str]:
-    """Every option of every optimizer in torch: a model may set some that the chosen one lacks, but no others."""
+    """Every option of every optimizer in torch. A model may set those that the chosen optimizer does not have."""
     kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
     return {name for kind in kinds for name in inspect.signature(kind).parameters}
 
@@ -337,5 +337,5 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"device={name} is not there ({reason}): use auto, cpu or a device of this machine") from error
+        raise InputError(f"device={name} is not available ({reason}): use auto, cpu or another device") from error
     return device

@@ -1,4 +1,4 @@
-"""What a run was made with: the code, the libraries and the machine."""
+"""The code, the libraries and the machine of a run."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ OVERHEAD = 1.5e-3  # seconds of a turn of the smallest network: a guess too
 
 
 def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
-    """Seconds of training for one seed: from a finished run of this name and networks, else from the model's size."""
+    """Seconds of training for one seed, from a finished run with this name and networks, else from the model's size."""
     steps, _ = job.budget.plan(examples)
     for path in job.results.glob(f"*/{job.name}-*/seed-*/{store.RECORD}"):
-        found = store.parse(path)
-        if not found or found.get("schema") != store.SCHEMA:
-            continue  # torn, or of another version: an error in its own sweep only
-        if found["status"] == "ok" and found["steps"] and _costs(found["config"]) == _costs(job.config):
-            return found["seconds"] * steps / found["steps"]
+        record = store.parse(path)
+        if not record or record.get("schema") != store.SCHEMA:
+            continue  # damaged, or of another version: an error only in its own sweep
+        if record["status"] == "ok" and record["steps"] and _costs(record["config"]) == _costs(job.config):
+            return record["seconds"] * steps / record["steps"]
     model = build(job.config, shapes, seed=0, allow=job.settings.allow)
     phases = phases_of(model) if model.players else ()
     turns = sum(phase.share * len(phase.turns) for phase in phases) / (sum(phase.share for phase in phases) or 1)

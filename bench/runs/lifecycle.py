@@ -22,14 +22,14 @@ class Action(StrEnum):
     """What is left to do for a seed."""
 
     DONE = "done"  # its record has everything that the job asks for
-    ADD_METRICS = "to add metrics"  # its record lacks metrics, which its weights can give
-    EVALUATE = "to evaluate"  # it is trained, and its evaluation did not finish
-    TRAIN = "to train"  # there is nothing to go on from
+    ADD_METRICS = "to add metrics"  # its record lacks metrics, which can be computed from its weights
+    EVALUATE = "to evaluate"  # it is trained, but its evaluation did not finish
+    TRAIN = "to train"  # there is nothing to resume
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An action, the record that it goes on from, and the metrics that are to be added."""
+    """An action, the record that it starts from, and the metrics to add."""
 
     action: Action
     record: dict[str, Any] | None = None
@@ -49,7 +49,7 @@ def plan(job: Job, data: Data, folder: Path) -> Plan:
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """A seed's record if it is a result: ok, diverged or skipped. None where it is missing, torn or no result.
+    """A seed's record if it is a result: ok, diverged or skipped. None if it is missing, damaged or not a result.
 
     Raises InputError for a record of another schema.
     """
@@ -61,7 +61,7 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 
 def trained(folder: Path, steps: int) -> dict[str, Any] | None:
-    """The record of a seed that was trained for all its steps and not evaluated to the end; its weights are there."""
+    """The record of a seed that was trained for all its steps but not completely evaluated, if its weights exist."""
     path = folder / store.RECORD
     record = store.parse(path) if path.is_file() and (folder / store.WEIGHTS).is_file() else None
     if record is None or record.get("schema") != store.SCHEMA or record["status"] not in ("failed", "interrupted"):
@@ -70,9 +70,9 @@ def trained(folder: Path, steps: int) -> dict[str, Any] | None:
 
 
 def lock(locks: ExitStack, folder: Path) -> bool:
-    """Whether this process now holds a seed's folder. The lock ends with `locks` or with the process.
+    """Locks a seed's folder until `locks` or the process ends. Returns False if another process holds it.
 
-    Raises InputError where the folder cannot be written.
+    Raises InputError if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The settings that a command line overrides, and which of them have no effect."""
+"""The overrides of a command line, and which of them have no effect."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bench.core import InputError
 
 @dataclass
 class Effects:
-    """What a job does not use, each with the reason.
+    """What has no effect, or only a partial one, on a job, each with the reason.
 
-    groups: that the model does not use; unused: settings, as network.dropout, without effect; unneeded: the same of
-    metrics and tracking, which are not part of a run's identity; partial: settings of the optimizer that do not reach
-    every player.
+    groups: those that the model does not use; unused: settings without effect, such as network.dropout; unneeded: the
+    same of metrics and tracking, which are not part of a run's identity; partial: settings of the optimizer that do not
+    reach every player.
     """
 
     groups: dict[str, str] = field(default_factory=dict)
@@ -43,8 +43,9 @@ class Overrides:
 def ignored(words: Sequence[str], effects: Effects, in_sweep: bool) -> list[str]:
     """A line for each override without effect.
 
-    In a single run, raises InputError for an unused setting. In a sweep it may have an effect on other jobs. The option
-    of a group that a model does not use is never an error, and in a sweep, whose table shows "-" there, no line.
+    In a single run, raises InputError for a setting without effect. In a sweep it may have an effect on other jobs.
+    Choosing an option of a group that the model does not use is never an error. In a sweep it gives no line either,
+    because the table shows "-" there.
     """
     overrides = Overrides(words)
 
@@ -62,7 +63,7 @@ def ignored(words: Sequence[str], effects: Effects, in_sweep: bool) -> list[str]
 
 
 def partial(words: Sequence[str], effects: Effects) -> list[str]:
-    """A line for each override of the optimizer, or of the choice of it, that does not reach every player."""
+    """A line for each override of the optimizer, or of its settings, that does not reach every player."""
     overrides, lines = Overrides(words), []
     for setting, reason in effects.partial.items():
         group = setting.partition(".")[0]

@@ -33,7 +33,7 @@ from bench.runs.lifecycle import Action, Plan, finished, lock, plan
 from bench.runs.trained import restored
 
 PACE = ("steps", "seconds", "samples_per_second")
-# What a record keeps of a seed's training, whichever process evaluates it.
+# The fields of a record about training, which stay if another process evaluates the seed.
 OF_TRAINING = (*PACE, "seeds_stacked", "gradient_norms", "code", "libraries", "hardware", "started")
 
 
@@ -63,7 +63,7 @@ class Outcome:
 
 @dataclass
 class SeedRun:
-    """One seed of a job, from its plan to its record. record: at first what all seeds of the job record alike."""
+    """One seed of a job, from its plan to its record. record: it starts with the fields that all seeds share."""
 
     seed: int
     folder: Path
@@ -75,7 +75,7 @@ class SeedRun:
     is_recorded: bool = False
 
     def save_weights(self, model: Model) -> None:
-        """Keeps the trained weights under a record that says what is missing."""
+        """Saves the trained weights, with a record that says that the evaluation is missing."""
         unfinished = self.record | {"reason": "its evaluation did not finish"}
         store.write(self.folder, unfinished, history=self.history or None, weights=model.state_dict())
 
@@ -124,7 +124,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
             runs = []
             for seed in seeds:
                 path = store.seed_folder(folder, seed)
-                # Two jobs may share a run (two likelihoods of a GAN): each seed is locked, and planned under its lock.
+                # Two jobs may share a run (two likelihoods of a GAN): each seed is locked, then planned again.
                 if plans[seed].action == Action.DONE or lock(locks, path):
                     record = facts | {"seed": seed}
                     runs.append(SeedRun(seed, path, plan(job, data, path), record, trackers, outcome))
@@ -135,25 +135,25 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
 
 
 def record_refusal(job: Job, folder: Path, entry: dict[str, Any], outcome: Outcome) -> None:
-    """Records that a combination was refused, for each seed."""
+    """Records for each seed that a combination was refused."""
     for seed in job.settings.seeds:
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
         path = store.seed_folder(folder, seed)
-        found = None if job.settings.rerun else finished(path)
-        # An equal record stays: a table's rows are in the order in which runs were started.
-        if not job.settings.dry_run and (found or {}).get("reason") != entry["reason"]:
+        existing = None if job.settings.rerun else finished(path)
+        # An equal record is not written again: the rows of a table are in the order in which runs were started.
+        if not job.settings.dry_run and (existing or {}).get("reason") != entry["reason"]:
             store.write(path, entry | {"seed": seed})
 
 
 def grouped(plans: Mapping[int, Plan], stack_size: int) -> Iterator[list[int]]:
-    """Seeds that are processed together: those to be trained by stack_size, the others alone and first."""
+    """The seeds that are processed together: first each trained seed alone, then the others in groups of stack_size."""
     yield from ([seed] for seed, planned in plans.items() if planned.action != Action.TRAIN)
     training = [seed for seed, planned in plans.items() if planned.action == Action.TRAIN]
     yield from (training[start : start + stack_size] for start in range(0, len(training), stack_size))
 
 
 def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.Trackers) -> None:
-    """Does what is planned for some seeds. A failure is recorded, not raised."""
+    """Carries out the plans of some seeds. A failure is recorded, not raised."""
     for one in runs:
         if one.plan.action in (Action.DONE, Action.ADD_METRICS):
             assert one.plan.record is not None, "a finished seed has a record"
@@ -174,7 +174,7 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
             evaluate_seed(job, data, one, model)
     except KeyboardInterrupt:
         for one in untrained:
-            # A rerun that is stopped leaves the result that it has not replaced yet.
+            # An interrupted rerun keeps the results that it has not replaced yet.
             if not one.is_recorded and not finished(one.folder):
                 one.finish({"status": "interrupted", "reason": "stopped by Ctrl-C"})
         raise
@@ -207,7 +207,7 @@ def train_seeds(
             pace = {"steps": progress.step, **{key: row[key] for key in ("seconds", "samples_per_second")}}
         trackers.advanced(progress)
 
-    # From here on the record says that training is done: a failure costs an evaluation, not the weights.
+    # From here on the record says that training is done: a failure loses the evaluation, not the weights.
     converged = []
     for one, model, step in zip(runs, stack.unstack(), diverged_at, strict=True):
         one.record |= pace | {"seconds": pace["seconds"] / len(seeds), "gradient_norms": early_gradients(one.history)}
@@ -221,7 +221,7 @@ def train_seeds(
 
 
 def evaluate_seed(job: Job, data: Data, one: SeedRun, model: Model) -> None:
-    """Evaluates a trained model and records it. An exception ends this seed alone."""
+    """Evaluates a trained model and records the result. An exception ends only this seed."""
     try:
         with torch.no_grad():
             model.fit_after(data, Draws(one.seed, "fit_after", device=job.device))
@@ -230,7 +230,7 @@ def evaluate_seed(job: Job, data: Data, one: SeedRun, model: Model) -> None:
     except Exception as error:
         one.finish(_ending(error))
         return
-    # The weights are saved already, except for what a model fits after training.
+    # The weights are already saved, except those that are fitted after training.
     weights = model.state_dict() if type(model).fit_after is not Model.fit_after else None
     one.finish({"status": "ok", "reason": None, "metrics": metrics}, images=images, weights=weights)
 
@@ -253,7 +253,7 @@ def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> N
 
 
 def metrics_of(job: Job, model: Model, data: Data, record: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """The metrics of a trained model. record: what is known of its training."""
+    """The metrics of a trained model. record: with the fields about its training."""
     facts = {"parameters": record["parameters"]["total"]} | {key: record[key] for key in PACE}
     facts |= {f"gradient_norm_{end}": (record.get("gradient_norms") or {}).get(end) for end in ("first", "last")}
     images = images_of(data, job.cache)
@@ -275,7 +275,7 @@ def early_gradients(history: list[dict[str, float]]) -> dict[str, float] | None:
 
 
 def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
-    """What is known of a run before it starts, as its record says it."""
+    """The fields of a record that are known before training."""
     device = torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else job.device.type
     return {
         "id": id,
@@ -311,9 +311,9 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
 
 
 def facts_of_model(job: Job, model: Model, data: Data) -> dict[str, Any]:
-    """The size of the model, and what its likelihood numbers may be compared with."""
+    """The parameter counts of the model, and the key that comparable likelihoods share."""
     likelihood, binary = getattr(model, "likelihood", None), data.binarize != "none"
-    # A GAN has no likelihood: it is observed through a Gaussian.
+    # A GAN has no likelihood: its images are observed through a Gaussian.
     key = (likelihood or hasattr(model, "prior")) and {
         "dataset": job.choices["dataset"],
         "binarize": data.binarize,
@@ -337,7 +337,7 @@ def keep_freed_memory() -> None:
 
 
 def _ending(error: Exception) -> dict[str, Any]:
-    """How a record says that an exception was raised."""
+    """The fields of a record that describe an exception."""
     if isinstance(error, InputError):
         return {"status": "skipped" if isinstance(error, SkipError) else "failed", "reason": str(error)}
     reason = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,9 +1,9 @@
 """The records of runs: their schema and identity, and how they are written and found.
 
     results/<sweep>/<name>-<id>/seed-<s>/    record.json  history.csv  weights.safetensors  images.npz
-    results/<sweep>/records.jsonl            or the records alone, one a line, as `export` writes them
+    results/<sweep>/records.jsonl            or only the records, one per line, written by `export`
 
-record.json is written last: where it exists, the other files are whole.
+record.json is written last: if it exists, the other files are complete.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ IDENTITY = (
     "optimizer",
     "budget",
 )
-# Keys of a data set that say where it lies and what it is called, not what it holds.
+# Keys of a data set that give its location and name, which do not change its content.
 _LOCATION = ("root", "path", "prefix", "name", "openml")
 
 Status = Literal[
     "ok",
     "diverged",  # a loss was not finite: a result, and not run again
     "failed",  # raised: run again by the same command
-    "interrupted",  # Ctrl-C: run again by the same command
+    "interrupted",  # by Ctrl-C: run again by the same command
     "skipped",  # a combination that makes no sense; `reason` says why
 ]
 
-ELSEWHERE = "in another process"  # in place of a status, where another process holds the seed; no record says it
+ELSEWHERE = "in another process"  # instead of a status, if another process holds the seed; never in a record
 
 
 class Metric(TypedDict):
@@ -59,9 +59,9 @@ class Metric(TypedDict):
 
     value: float | None  # null: n/a, for `reason`
     better: Literal["lower", "higher", "closest"] | None
-    ideal: float | None  # the best value, where better is "closest"
-    se: float | None  # standard error over test images, where the metric is a mean over them
-    n: int | None  # test images or samples it stands on
+    ideal: float | None  # the best value, if better is "closest"
+    se: float | None  # standard error over test images, if the metric is a mean over them
+    n: int | None  # test images or samples that it is based on
     floor: float | None  # the value of real data, of a second draw of the prior, or without codes
     unit: str
     reason: str | None  # why it is n/a, or a remark on the value
@@ -70,10 +70,10 @@ class Metric(TypedDict):
 
 
 class DataNote(TypedDict):
-    """The data as it was used."""
+    """The data of a run."""
 
-    fingerprint: str  # hash of every pixel and label
-    range: tuple[float, float] | None  # of the stored values that became 0 and 1
+    fingerprint: str  # a hash of every pixel, label, factor and group
+    range: tuple[float, float] | None  # the stored values that became 0 and 1
     train: int  # images
     validation: int
     test: int
@@ -82,7 +82,7 @@ class DataNote(TypedDict):
 
 
 class LikelihoodKey(TypedDict):
-    """Log-likelihoods may be compared where all of this is equal."""
+    """Log-likelihoods may be compared if all of these are equal."""
 
     dataset: str
     binarize: str  # none, static, dynamic
@@ -106,7 +106,7 @@ class Hardware(TypedDict):
 
 
 class Record(TypedDict):
-    """record.json. null stands for what is unused, unknown or not finite; there is no NaN."""
+    """record.json. null means unused, unknown or not finite; there is no NaN."""
 
     schema: int
     id: str  # `identity` of the config
@@ -114,9 +114,9 @@ class Record(TypedDict):
     sweep: str
     seed: int
     status: Status
-    reason: str | None  # one line, where status is not ok
-    traceback: str | None  # where status is failed
-    choices: dict[str, str | None]  # group: option; null where the model does not use the group
+    reason: str | None  # one line, if status is not ok
+    traceback: str | None  # if status is failed
+    choices: dict[str, str | None]  # group: option; null if the model does not use the group
     config: dict[str, dict[str, Any] | None]  # group: its values, as identified
     data: DataNote | None
     likelihood_key: LikelihoodKey | None
@@ -136,13 +136,13 @@ class Record(TypedDict):
 
 
 def _input_error(message: str) -> InputError:
-    from bench.core import InputError  # late: it brings torch, and a report starts without
+    from bench.core import InputError  # imported late: it imports torch, which a report does not need
 
     return InputError(message)
 
 
 def identified(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The groups of `IDENTITY`, null where the model does not use one, without where the data lie."""
+    """The groups of `IDENTITY`, None if the model does not use them, without the location of the data."""
     part = {group: config.get(group) for group in IDENTITY}
     if part["dataset"] is not None:
         part["dataset"] = {key: value for key, value in part["dataset"].items() if key not in _LOCATION}
@@ -168,7 +168,7 @@ def _unqualified(target: str) -> str:
 def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     """Ten hexadecimal characters of BLAKE2b over the configuration and the fingerprint of the data.
 
-    Neither where the data lie nor in which module of this package a class is defined changes it.
+    It does not depend on the location of the data, or on the module of this package that defines a class.
     """
     content = _canonical(identified(config)) | {"data": fingerprint}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -185,7 +185,7 @@ def check_sweep(name: str) -> str:
 
 
 def run_folder(results: Path, sweep: str, name: str, id: str) -> Path:
-    """A run's folder in a sweep: the one that has this id, whatever its readable name, or else <name>-<id>."""
+    """A run's folder in a sweep: the folder with this id and any name, or else <name>-<id>."""
     folder = Path(results) / check_sweep(sweep)
     return next(iter(sorted(folder.glob(f"[!.]*-{id}"))), folder / f"{name}-{id}")
 
@@ -195,7 +195,7 @@ def seed_folder(run: Path, seed: int) -> Path:
 
 
 def _replace(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
@@ -208,7 +208,7 @@ def _replace(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """NaN and infinities made null."""
+    """Replaces NaN and infinities by None."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -243,9 +243,9 @@ def write(
     weights: dict[str, Tensor] | None = None,
     images: dict[str, np.ndarray] | None = None,
 ) -> None:
-    """Writes a seed's folder, each file whole or not at all, and record.json last. None leaves a file as it is.
+    """Writes a seed's folder, each file completely or not at all, and record.json last. None keeps a file unchanged.
 
-    history: one row an epoch, columns in order of appearance; images: arrays by name. Raises InputError where the
+    history: one row per epoch, columns in order of appearance; images: arrays by name. Raises InputError if the
     folder cannot be written (no space, no permission).
     """
     text = json.dumps(
@@ -256,7 +256,7 @@ def write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if weights is not None:
-            # An older record must not stand beside newer weights if this is cut short.
+            # If writing is interrupted, an older record must not remain beside newer weights.
             (folder / RECORD).unlink(missing_ok=True)
         if history is not None:
             table = _csv(history)
@@ -277,13 +277,13 @@ def write(
         ) from error
 
 
-READABLE = (2, 3)  # schemas that `find` reads; what was written in another one is neither resumed nor evaluated again
-RECORDS = "records.jsonl"  # the records of a whole sweep, one a line
-_FOLDER_KEYS = ("name", "id", "seed")  # what decides where a record lies
+READABLE = (2, 3)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
+RECORDS = "records.jsonl"  # the records of a sweep, one per line
+_FOLDER_KEYS = ("name", "id", "seed")  # they decide the folder of a record
 
 
 def parse(path: Path) -> dict[str, Any] | None:
-    """A record file's content; None where it is torn."""
+    """The content of a record file; None if it is damaged."""
     return _parsed(path.read_bytes())
 
 
@@ -306,26 +306,26 @@ def _check_schema(record: Mapping[str, Any], where: str, schemas: tuple[int, ...
 def read(folder: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
     """A seed's `Record`, with its folder (a Path) under "folder".
 
-    Raises InputError where there is no whole one, or none of these schemas.
+    Raises InputError if it is missing, damaged or of another schema.
     """
     path = Path(folder) / RECORD
     if not path.is_file():
         raise _input_error(f"{path} does not exist: give the folder of one seed of a finished run, .../seed-<s>")
     record = parse(path)
     if record is None:
-        raise _input_error(f"{path} is torn, it is not whole JSON: delete it and start the same sweep again")
+        raise _input_error(f"{path} is damaged, it is not complete JSON: delete it and run the same sweep again")
     _check_schema(record, str(path), schemas)
     return record | {"folder": Path(folder)}
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a records.jsonl, each with the folder it had beside that file, which need not exist."""
+    """The records of a records.jsonl, each with the folder it would have beside that file, which need not exist."""
     records = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         where = f"{path}, line {number},"
         record = _parsed(line)
         if record is None:
-            raise _input_error(f"{where} is torn, it is not a whole JSON object: export the sweep again")
+            raise _input_error(f"{where} is damaged, it is not a complete JSON object: export the sweep again")
         _check_schema(record, where, READABLE)
         if missing := [key for key in _FOLDER_KEYS if key not in record]:
             raise _input_error(f"{where} is not a record, it has no {' and no '.join(missing)}: export the sweep again")
@@ -342,12 +342,12 @@ def find(results: Path, sweep: str) -> list[dict[str, Any]]:
     """All records of a sweep, from its run folders and from its records.jsonl, by name, id and seed.
 
     A record in a run folder replaces a line of the same name, id and seed. Raises InputError if there is no such
-    sweep, if it has no record, or if one is torn, foreign or of a schema that is not READABLE.
+    sweep, if it has no record, or if one is damaged, not a record or of a schema that is not READABLE.
     """
     folder = Path(results) / check_sweep(sweep)
     if not folder.is_dir():
-        there = sorted(path.name for path in Path(results).glob("[!.]*") if path.is_dir())
-        raise _input_error(f"there is no sweep {sweep!r} in {results}: there is {', '.join(there) or 'none yet'}")
+        sweeps = sorted(path.name for path in Path(results).glob("[!.]*") if path.is_dir())
+        raise _input_error(f"there is no sweep {sweep!r} in {results}; its sweeps: {', '.join(sweeps) or 'none yet'}")
     records = [read(path.parent, READABLE) for path in folder.glob(f"[!.]*/seed-*/{RECORD}")]
     if (folder / RECORDS).is_file():
         places = {_place(record) for record in records}
@@ -358,10 +358,10 @@ def find(results: Path, sweep: str) -> list[dict[str, Any]]:
 
 
 def export(records: Iterable[Mapping[str, Any]], target: Path) -> Path:
-    """Writes records into one file, one a line, by name, id and seed; `find` reads a records.jsonl as it does folders.
+    """Writes records into one file, one per line, sorted by name, id and seed. `find` reads records.jsonl like folders.
 
-    target: a file whose name ends in .jsonl, or else a folder, in which records.jsonl is written. Numbers keep their
-    exact values. Returns the file's path. Raises InputError where it cannot be written.
+    target: a file whose name ends in .jsonl, or else the folder for records.jsonl. Numbers keep their exact values.
+    Returns the path of the file. Raises InputError if it cannot be written.
     """
     path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / RECORDS
     lines = [

@@ -25,7 +25,7 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
     """The class or function that `_target_` names. allow: packages or dotted names besides those of this package.
 
     Raises InputError, before anything is imported, for a name that is not allowed; also for a name that leads to an
-    object of another package, as bench.parts.networks.torch.save does.
+    object of another package, such as bench.parts.networks.torch.save.
     """
     name = str(options.get("_target_"))
     package = PACKAGES.get(group, PARTS_PACKAGE)
@@ -36,13 +36,13 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
             f"package: allow=[{top}] on the command line, bench.load(..., allow=[{top!r}]) in Python"
         )
     try:
-        found = pkgutil.resolve_name(name)
+        target = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{group}._target_={name!r} cannot be imported: {error}") from error
-    is_defined_there = str(getattr(found, "__module__", None)).partition(".")[0] == name.partition(".")[0]
-    if not (inspect.isclass(found) or inspect.isfunction(found)) or not is_defined_there:
-        raise InputError(f"{group}._target_={name!r} is not a class or function that this package defines")
-    return found
+    is_defined_there = str(getattr(target, "__module__", None)).partition(".")[0] == name.partition(".")[0]
+    if not (inspect.isclass(target) or inspect.isfunction(target)) or not is_defined_there:
+        raise InputError(f"{group}._target_={name!r} is not a class or function that its package defines")
+    return target
 
 
 def checked_options(group: str, options: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, Any]:
@@ -57,13 +57,13 @@ def checked_options(group: str, options: Mapping[str, Any], target: Callable[...
 
 
 def make(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
-    """What the target of a group returns for its options."""
+    """Calls the target of a group with its options."""
     target = locate(group, options, allow)
     return target(**checked_options(group, options, target))
 
 
 def unused_options(group: str, options: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, str]:
-    """{option: the others beside which it has no effect, as text; "" if it never has one}. See `UnusedIf`."""
+    """{option: the settings with which it has no effect, as text; "" if it never has an effect}. See `UnusedIf`."""
     unused = {}
     for name, hint in _hints(target).items():
         for condition in (item for item in getattr(hint, "__metadata__", ()) if isinstance(item, UnusedIf)):
@@ -77,7 +77,7 @@ def checked(where: str, annotation: Any, value: Any) -> Any:
     fields = get_type_hints(annotation) if is_dataclass(annotation) else None
     if fields and (unknown := sorted(value.keys() - fields.keys())):
         key = ".".join(filter(None, [where, unknown[0]]))
-        raise InputError(f"{key} is not an option: there are {list(fields)}")
+        raise InputError(f"{key} is not an option: the options are {list(fields)}")
     try:
         return _adapter(annotation).validate_python(value)
     except ValidationError as error:

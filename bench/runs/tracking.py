@@ -1,11 +1,11 @@
-"""What follows a run as it happens: the terminal, and Weights & Biases.
+"""Tracking of a run while it happens: in the terminal, and in Weights & Biases.
 
 A tracker has four methods, which the run calls in this order:
 
-    started(records, steps)           seeds start together, for so many steps; records: see `store.Record`
+    started(records, steps)           seeds start together; steps: of training; records: see `store.Record`
     advanced(progress)                every few steps, see `Event`
-    finished(seed, record, images)    once a seed, whatever its status
-    closed()                          always, last; what is still open was interrupted
+    finished(seed, record, images)    once per seed, whatever its status
+    closed()                          always, last; seeds that are still open were interrupted
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MODES = ("online", "offline", "disabled")
-PLAIN_INTERVAL = 10.0  # seconds between two lines where there is no terminal to draw a bar on
+PLAIN_INTERVAL = 10.0  # seconds between two lines of progress if there is no terminal for a bar
 GRID_COLUMNS = 10
 
-# For each picture in W&B the arrays of images.npz, [n, C, H, W] uint8, whose rows alternate in it.
+# The pictures in W&B, each with the arrays of images.npz, [n, C, H, W] uint8, whose rows alternate in it.
 GRIDS = {"reconstructions": ("input", "reconstruction"), "samples": ("samples",)}
 
 # With these a run costs 0.03 s offline, and the first run of a process half a second. The record has the code, the
@@ -53,7 +53,7 @@ _SETTINGS: dict[str, Any] = {
     "x_disable_stats": True,
     "x_disable_machine_info": True,
     "x_save_requirements": False,
-    "init_timeout": 30,  # seconds; the default of 90 is long to wait for a network that is not there
+    "init_timeout": 30,  # seconds; the default of 90 is a long time to wait for a missing network
     "finish_timeout": 60,
     "finish_timeout_raises": True,
 }
@@ -73,7 +73,7 @@ class Event(Protocol):
 
 
 def trackers(options: Mapping[str, Any], results: Path, sweep: str) -> Trackers:
-    """Those that the config group `tracking` names. Raises InputError for an unknown mode."""
+    """The trackers that the config group `tracking` names. Raises InputError for an unknown mode."""
     if options["mode"] not in MODES:
         raise InputError(
             f"tracking.mode={options['mode']} (by default the value of WANDB_MODE) is unknown: use one of "
@@ -111,7 +111,7 @@ def _print(line: str) -> None:
 
 
 class Terminal:
-    """Progress on stderr: a bar on a terminal; elsewhere a line at the start and end of a run, and a few between."""
+    """Progress on stderr: a bar on a terminal; otherwise a line at the start and end of a run, and a few between."""
 
     def __init__(self, label: str = "") -> None:
         # Only one process draws a bar: the workers of a parallel launcher share its terminal and write plain lines.
@@ -199,7 +199,7 @@ class WandB:
 
     @contextmanager
     def _disabled_on_error(self) -> Iterator[None]:
-        # No failure of the network, the service or the disk may cost a trained model.
+        # No failure of the network, the service or the disk may lose a trained model.
         try:
             yield
         except Exception as error:
@@ -231,7 +231,7 @@ class WandB:
                 )
 
     def _place(self) -> str:
-        """A hash of where the records are, so that a rerun replaces only its own W&B run."""
+        """A hash of the machine and the folder, so that a rerun replaces only its own W&B run."""
         place = f"{platform.node()}:{self._folder.resolve()}"
         return hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
 
@@ -261,7 +261,7 @@ class WandB:
 
 @functools.cache
 def _online_or_offline() -> str:
-    """The mode that the credentials allow. It is found once in a process, without a prompt and without the network."""
+    """The mode that the credentials allow, determined once per process, without a prompt and without the network."""
     import wandb
 
     wandb.setup(settings=wandb.Settings(mode="online", silent=True))
@@ -284,7 +284,7 @@ def _config(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _summary(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The status and the final metrics, with the reason of those that are n/a."""
+    """The status and the final metrics, with the reasons of those that are n/a."""
     ending = {key: record[key] for key in ("status", "reason", "steps", "seconds", "samples_per_second")}
     metrics = {
         f"metrics/{name}": f"n/a: {metric['reason']}" if metric["value"] is None else metric["value"]
@@ -306,7 +306,7 @@ def _pictures(images: Mapping[str, np.ndarray]) -> dict[str, wandb.Image]:
 def grid(rows: Sequence[np.ndarray], columns: int = GRID_COLUMNS) -> Image:
     """Images in a grid. The lines of several arrays alternate, so that images of one index stand above each other.
 
-    rows: arrays [n, C, H, W] of one shape, uint8, C = 1 or 3. The last line is filled up with black.
+    rows: arrays [n, C, H, W] of one shape, uint8, C = 1 or 3. The last line is padded with black.
     """
     import numpy as np
     from PIL import Image

@@ -1,4 +1,4 @@
-"""The command line as a user runs it: in this process, where that is honest, or in one of its own."""
+"""The command line as a user runs it: in this process, or in its own if the test needs that."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ from bench.models.vae import VAE
 
 
 class Misbehaving(VAE):
-    """For the seeds it is told: infinite from step 3 on, an error at step 3, or so slow that it will not end.
+    """For the given seeds: infinite from step 3 on, an error at step 3, or so slow that training does not end.
 
-    The last two only while MISBEHAVE is set to the folder in which it says that it has begun.
+    The last two only while MISBEHAVE is set to a folder, in which slow training leaves a file when it begins.
     """
 
     def __init__(self, shapes, network, likelihood, prior, infinite: list[int], raises: list[int], slow: list[int]):
         super().__init__(shapes, network, likelihood, prior)
-        mine = torch.initial_seed()
-        said = os.environ.get("MISBEHAVE")
-        self.folder = Path(said) if said else None
+        own = torch.initial_seed()
+        folder = os.environ.get("MISBEHAVE")
+        self.folder = Path(folder) if folder else None
         groups = (infinite, raises, slow)
         infinite, raises, slow = ([generator_seed(s, "initialisation") for s in seeds] for seeds in groups)
-        self.raises, self.slow = said and mine in raises, said and mine in slow
-        self.register_buffer("doom", torch.tensor(float("inf") if mine in infinite else 0.0))
+        self.raises, self.slow = folder and own in raises, folder and own in slow
+        self.register_buffer("doom", torch.tensor(float("inf") if own in infinite else 0.0))
         self.calls = 0
 
     def losses(self, batch, draws, turn):
         self.calls += 1
         if self.calls >= 3 and self.raises:
-            raise RuntimeError("nothing of the kind\\nand a second line")
+            raise RuntimeError("first line\\nand a second line")
         if self.calls >= 3 and self.slow:
             (self.folder / f"begun-{os.getpid()}").touch()
             time.sleep(0.5)
@@ -75,8 +75,8 @@ optimizers:
 """
 
 
-class Said(NamedTuple):
-    """How a command ended and what it printed."""
+class Result(NamedTuple):
+    """The exit code of a command, and what it printed."""
 
     code: int
     out: str
@@ -84,7 +84,7 @@ class Said(NamedTuple):
 
 
 def command_line(arguments: tuple[str, ...]) -> list[str]:
-    """The arguments, and small values for what they leave open."""
+    """The arguments, and small values for settings that they do not contain."""
     keys = {argument.split("=")[0] for argument in arguments}
     small = SMALL | (SIZES if any(key.startswith(("metrics", "experiment")) for key in keys) else {})
     return [*arguments, *(f"{key}={value}" for key, value in small.items() if key not in keys)]
@@ -92,7 +92,7 @@ def command_line(arguments: tuple[str, ...]) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch) -> Path:
-    """Every command starts in a folder of its own, outside the checkout."""
+    """Every command starts in its own folder, outside the checkout."""
     monkeypatch.chdir(tmp_path)
     for name in ("BENCH_OUTCOMES", "HYDRA_FULL_ERROR"):  # which the command sets for itself
         monkeypatch.setenv(name, "")
@@ -102,31 +102,33 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def bench(monkeypatch, capsys) -> Callable[..., Said]:
+def bench(monkeypatch, capsys) -> Callable[..., Result]:
     """bench(*arguments), in this process."""
 
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["bench", *command_line(arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
-        return Said(ended.value.code, *capsys.readouterr())
+        return Result(ended.value.code, *capsys.readouterr())
 
     return run
 
 
 @pytest.fixture
 def start(elsewhere) -> Callable[..., subprocess.Popen]:
-    """Starts `python <words>` in a process, and a process group, of its own."""
+    """Starts `python <words>` in its own process and process group."""
     started = []
 
     def process(*words: str, **environment: str) -> subprocess.Popen:
         path = os.pathsep.join([str(ROOT), str(elsewhere / "own")])
-        given = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment
+        variables = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        # Tests that run in a shell's background inherit that Ctrl-C is ignored.
+        # Tests in the background of a shell inherit that Ctrl-C is ignored.
         ctrl_c = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-        started.append(subprocess.Popen([sys.executable, *words], env=given, start_new_session=True, **pipes, **ctrl_c))
+        started.append(
+            subprocess.Popen([sys.executable, *words], env=variables, start_new_session=True, **pipes, **ctrl_c)
+        )
         return started[-1]
 
     yield process
@@ -138,7 +140,7 @@ def start(elsewhere) -> Callable[..., subprocess.Popen]:
 
 @pytest.fixture
 def own_models(elsewhere, monkeypatch) -> list[str]:
-    """A user's folder with a model and its YAML; the words that make the command line find them."""
+    """Writes a user's folder with a model and its YAML. Returns the arguments that name it."""
     folder = elsewhere / "own"
     (folder / "conf" / "model").mkdir(parents=True)
     (folder / "own_models.py").write_text(OWN_MODELS)
@@ -156,18 +158,18 @@ def records(elsewhere) -> Callable[..., list[dict[str, Any]]]:
 
 @pytest.fixture
 def files(elsewhere) -> Callable[[str], dict[str, tuple[bytes, int]]]:
-    """files(pattern) under results: the bytes of each, and when it was written."""
+    """files(pattern): for each matching file in results its bytes and its time of modification."""
 
-    def found(pattern: str) -> dict[str, tuple[bytes, int]]:
+    def matching(pattern: str) -> dict[str, tuple[bytes, int]]:
         paths = sorted((elsewhere / "results").glob(f"*/*/seed-*/{pattern}"))
         return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
-    return found
+    return matching
 
 
 @pytest.fixture
 def arrays(elsewhere) -> Callable[..., str]:
-    """Writes an .npz of 40 grey images of 8x8 with what is given changed; the words that choose it."""
+    """Writes an .npz of 40 grey images of 8x8, with some arrays changed. Returns the arguments that choose it."""
 
     def write(**changed: np.ndarray | None) -> list[str]:
         x = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)

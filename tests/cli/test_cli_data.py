@@ -1,4 +1,4 @@
-"""A user's own data sets: told apart by their content, called by their name."""
+"""A user's own data sets: identified by their content, shown by their name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bench import report
-from bench.datasets import decoding
+from bench.datasets import decoding, images
 
 
 def write(path: str, seed: int, images: int = 40) -> None:
@@ -26,22 +26,22 @@ def rows(sweep: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_two_files_are_two_data_sets_of_one_table(bench, records, elsewhere):
+def test_two_files_are_two_data_sets_in_one_table(bench, records, elsewhere):
     write("cells.npz", 0)
     write("nuclei.npz", 1)
     line = ["-m", "dataset=arrays", "dataset.path=cells.npz,nuclei.npz", "model=ae,vae", "sweep=both"]
-    ended = bench(*line)
-    assert ended.code == 0, ended.err
-    assert ended.out.splitlines()[-1] == "4 runs: 4 ok"
-    found = records("both")
-    names = {(r["choices"]["model"], r["choices"]["dataset"]) for r in found}
+    result = bench(*line)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == "4 runs: 4 ok"
+    entries = records("both")
+    names = {(r["choices"]["model"], r["choices"]["dataset"]) for r in entries}
     assert names == {(model, data) for model in ("ae", "vae") for data in ("cells", "nuclei")}
-    assert len({r["id"] for r in found}) == 4 and len({r["data"]["fingerprint"] for r in found}) == 2
+    assert len({r["id"] for r in entries}) == 4 and len({r["data"]["fingerprint"] for r in entries}) == 2
     assert {row["dataset"] for row in rows("both")} == {"cells", "nuclei"}
     assert len(list((elsewhere / "results/both").glob("vae-bernoulli-nuclei-none-*"))) == 1
 
 
-def test_the_same_data_elsewhere_are_the_same_run(bench, records):
+def test_the_same_data_at_another_path_are_the_same_run(bench, records):
     write("cells.npz", 0)
     write("moved/other_name.npz", 0)
     assert bench("dataset=arrays", "dataset.path=cells.npz").code == 0
@@ -53,7 +53,7 @@ def test_the_same_data_elsewhere_are_the_same_run(bench, records):
     assert record["choices"]["dataset"] == "cells"
 
 
-def test_data_that_grew_are_another_run_beside_the_first(bench, records):
+def test_changed_data_are_another_run_beside_the_first(bench, records):
     write("cells.npz", 0)
     assert bench("dataset=arrays", "dataset.path=cells.npz", "seeds=[0]").code == 0
     write("cells.npz", 0, images=60)
@@ -75,7 +75,7 @@ def test_seeds_of_two_data_sets_are_never_averaged(bench, records):
 
 
 @pytest.mark.parametrize("option", ["name", "file"])
-def test_a_data_set_is_called_by_its_name_or_by_its_file(bench, records, option):
+def test_a_data_set_has_its_set_name_or_the_name_of_its_file(bench, records, option):
     write("data/cells.npz", 0)
     name = ["dataset.name=stained"] if option == "name" else []
     assert bench("dataset=arrays", "dataset.path=data/cells.npz", *name).code == 0
@@ -83,7 +83,7 @@ def test_a_data_set_is_called_by_its_name_or_by_its_file(bench, records, option)
     assert record["choices"]["dataset"] == {"name": "stained", "file": "cells"}[option]
 
 
-def test_six_own_options_are_six_data_sets_that_can_be_ranked(bench, records, elsewhere):
+def test_six_own_yamls_are_six_data_sets_that_can_be_ranked(bench, records, elsewhere):
     folder = elsewhere / "my_conf" / "dataset"
     folder.mkdir(parents=True)
     names = [f"stain_{i}" for i in range(6)]
@@ -92,8 +92,8 @@ def test_six_own_options_are_six_data_sets_that_can_be_ranked(bench, records, el
         text = f"defaults: [arrays, _self_]\npath: {elsewhere}/data/{i}/images.npz\n"
         (folder / f"{name}.yaml").write_text(text)
     options = ["--config-dir", str(elsewhere / "my_conf"), "-m", f"dataset={','.join(names)}", "model=pca,ae,vae"]
-    ended = bench(*options, "model.latent_dim=4", "sweep=six")
-    assert ended.code == 0, ended.err
+    result = bench(*options, "model.latent_dim=4", "sweep=six")
+    assert result.code == 0, result.err
     assert {r["choices"]["dataset"] for r in records("six")} == set(names)
     made = report.write(elsewhere / "results", ["six"], ranks="reconstruction_mse", figures=False)
     assert made.files
@@ -101,7 +101,7 @@ def test_six_own_options_are_six_data_sets_that_can_be_ranked(bench, records, el
     assert "Friedman" in text and "6 data sets" in text
 
 
-def test_a_folder_of_pictures_is_decoded_once_and_its_record_says_what_was_not_read(bench, records, monkeypatch):
+def test_a_picture_folder_is_decoded_once_and_its_record_counts_unread_files(bench, records, monkeypatch):
     for i in range(40):
         folder = Path("plankton", "ab"[i % 2])
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,9 +117,11 @@ def test_a_folder_of_pictures_is_decoded_once_and_its_record_says_what_was_not_r
     first = bench(*line)
     assert first.code == 0, first.err
     monkeypatch.setattr(decoding, "decode", None)
+    monkeypatch.setattr(images, "IN_MEMORY", 0)  # trained and evaluated from disk
     again = bench(*line, "dataset.split_seed=1")
     assert again.code == 0, again.err
-    for record in (found := records()):
+    for record in records():
         assert record["warnings"] == ["1 of 41 files were not read: 1 .txt"]
         assert record["choices"]["dataset"] == "plankton" and record["data"]["classes"] == 2
-    assert len(found) == 2
+        assert record["metrics"]["knn_accuracy"]["value"] is not None
+    assert len(records()) == 2

@@ -1,4 +1,4 @@
-"""Every conf/experiment runs, two steps of it, on small networks; what it sweeps is what it says."""
+"""Every conf/experiment runs for two steps on small networks, with the jobs that its YAML describes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.conftest import job_of
 FOLDER = Path(CONF, "experiment")
 EXPERIMENTS = sorted(str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("[!_]*.yaml"))
 OWN_SETTINGS = {"network.hidden", "budget.steps"}  # of the tests
-SHARED = os.environ.get("BENCH_DATA")  # before a test's own surroundings hide it
+SHARED = os.environ.get("BENCH_DATA")  # before a fixture unsets it
 
 CLAIMS = [name for name in EXPERIMENTS if name.startswith("claims/")]
 OTHERS = [name for name in EXPERIMENTS if name not in CLAIMS and name != "colour_images"]  # it has a test of its own
 GROUPS = {"claims": CLAIMS, "even": OTHERS[::2], "odd": OTHERS[1::2]}
 
 
-def test_there_are_experiments():
+def test_the_named_experiments_exist():
     assert {"digits_first_look", "mnist_table", "mnist_all_models", "colour_images"} <= set(EXPERIMENTS)
 
 
@@ -39,7 +39,7 @@ def written(name: str) -> dict[str, Any]:
 
 
 def combinations(name: str, **changes: str) -> list[dict[str, Any]]:
-    """What an experiment sweeps: the values of each job, in order. changes: other values of an axis."""
+    """The swept values of each job of an experiment, in order. changes: other values of an axis."""
     swept = written(name)["hydra"]["sweeper"]["params"] | changes
     axes = {axis: str(values).split(",") for axis, values in swept.items() if axis not in OWN_SETTINGS}
     return [dict(zip(axes, map(yaml.safe_load, values), strict=True)) for values in product(*axes.values())]
@@ -48,14 +48,14 @@ def combinations(name: str, **changes: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def jobs(monkeypatch) -> list[dict[str, Any]]:
     """The outcome of each job of a command, in order."""
-    found: list[dict[str, Any]] = []
+    outcomes: list[dict[str, Any]] = []
     show = console.show
-    monkeypatch.setattr(console, "show", lambda outcomes: (found.extend(outcomes), show(outcomes)))
-    return found
+    monkeypatch.setattr(console, "show", lambda jobs: (outcomes.extend(jobs), show(jobs)))
+    return outcomes
 
 
-def assert_each_job_is_what_it_says(expected: list[dict[str, Any]], jobs: list[dict[str, Any]], records) -> None:
-    """Where a model does not use a group or a setting, its record has none."""
+def assert_jobs_match(expected: list[dict[str, Any]], jobs: list[dict[str, Any]], records) -> None:
+    """Each job has its expected values. The record has none for a group or setting that the model does not use."""
     by_run = {record["folder"].parent.name: record for record in records}
     assert len(expected) == len(jobs)
     for values, outcome in zip(expected, jobs, strict=True):
@@ -68,23 +68,23 @@ def assert_each_job_is_what_it_says(expected: list[dict[str, Any]], jobs: list[d
 
 
 def value_of(record: dict, axis: str) -> object:
-    """A choice, or a value by its path; None where the run has none."""
+    """A choice, or a value by its path; None if the run has none."""
     group, _, key = axis.partition(".")
     return (record["config"][group] or {}).get(key) if key else record["choices"][group]
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_experiments_run_two_steps(bench, records, jobs, group):
-    """On the bundled digits, whatever their own data set: the models and what is swept are what is tried.
+    """On the bundled digits, whatever their own data set: this tests the models and the swept values.
 
-    In one command and one sweep, so that they share their runs.
+    They are in one command and one sweep, so that they share their runs.
     """
     names = GROUPS[group]
-    said = bench(f"experiment={','.join(names)}", "dataset=digits", "seeds=[0]", "device=cpu", "sweep=shared")
-    assert said.code == 0, said.err
+    result = bench(f"experiment={','.join(names)}", "dataset=digits", "seeds=[0]", "device=cpu", "sweep=shared")
+    assert result.code == 0, result.err
     expected = [values for name in names for values in combinations(name)]
-    assert_each_job_is_what_it_says(expected, jobs, records("shared"))
-    assert f"{len(records('shared'))} runs: " in said.out.splitlines()[-1]
+    assert_jobs_match(expected, jobs, records("shared"))
+    assert f"{len(records('shared'))} runs: " in result.out.splitlines()[-1]
     if group == "claims":
         verdicts = evaluate(load(Path("results"), ["shared"]), claims([Path(name).stem for name in names]))
         assert {v.outcome for v in verdicts} == {"not decided at 1 seed, fewer than 5"}, [v.remarks for v in verdicts]
@@ -92,7 +92,7 @@ def test_experiments_run_two_steps(bench, records, jobs, group):
 
 @pytest.mark.parametrize(("network", "metrics"), [("conv", "standard"), ("resnet", "fast")])
 def test_every_model_trains_and_reports_on_colour_pictures(bench, records, jobs, tmp_path, network, metrics):
-    """Of 13x13 pixels, so that no side halves evenly."""
+    """The pictures have 13x13 pixels, so that no side can be halved evenly."""
     draw = np.random.default_rng(0)
     for label in range(10):
         (folder := tmp_path / "pictures" / str(label)).mkdir(parents=True)
@@ -100,28 +100,28 @@ def test_every_model_trains_and_reports_on_colour_pictures(bench, records, jobs,
             pixels = draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{i}.png")
     where = (f"dataset.root={tmp_path / 'pictures'}", "dataset.size=13", "network.hidden=4")
-    said = bench("experiment=colour_images", f"network={network}", *where, "model.latent_dim=2", f"metrics={metrics}")
-    assert said.code == 0, said.err
+    result = bench("experiment=colour_images", f"network={network}", *where, "model.latent_dim=2", f"metrics={metrics}")
+    assert result.code == 0, result.err
     assert network in written("colour_images")["hydra"]["sweeper"]["params"]["network"].split(",")
-    assert_each_job_is_what_it_says(combinations("colour_images", network=network), jobs, records("colour_images"))
-    found = {record["choices"]["model"]: record for record in records("colour_images")}
-    assert found.keys() == {path.stem for path in Path(CONF, "model").glob("*.yaml")}
-    for model, record in found.items():
+    assert_jobs_match(combinations("colour_images", network=network), jobs, records("colour_images"))
+    by_model = {record["choices"]["model"]: record for record in records("colour_images")}
+    assert by_model.keys() == {path.stem for path in Path(CONF, "model").glob("*.yaml")}
+    for model, record in by_model.items():
         assert record["status"] == "ok" and record["data"]["image"] == [3, 13, 13], model
         answered = {name for name, metric in record["metrics"].items() if metric["value"] is not None}
         assert answered & {"reconstruction_mse", "sharpness_samples"}, model
-    assert all(model in said.out for model in found)
+    assert all(model in result.out for model in by_model)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_finds_its_own_data(monkeypatch, name):
-    """And its first job fits them."""
+    """Its first job also fits them."""
     text = (FOLDER / f"{name}.yaml").read_text()
     if name in CLAIMS:
         text += (FOLDER / "claims/_small_mnist.yaml").read_text()
     if "dataset: digits" not in text and "/dataset" in text:
         if not SHARED:
-            pytest.skip(f"BENCH_DATA is not set: the data of experiment={name} are not looked at")
+            pytest.skip(f"BENCH_DATA is not set: the data of experiment={name} are not read")
         monkeypatch.setenv("BENCH_DATA", SHARED)
     where = [f"dataset.root={SHARED}/cifar10", "dataset.limit=20"] if "/dataset: images" in text else []
     first = (f"{axis}={value}" for axis, value in combinations(name)[0].items())

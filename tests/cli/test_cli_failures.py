@@ -1,4 +1,4 @@
-"""A user's own model, from outside the package, that diverges, raises or is stopped: what is recorded, what goes on."""
+"""A user's own model that diverges, raises or is stopped: what is recorded, and what continues."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import time
 
 import pytest
 
-FAST = 30.0  # seconds in which Ctrl-C ends a command: two on an idle machine, and training would take a hundred
+FAST = 30.0  # seconds in which Ctrl-C ends a command: 2 on an idle machine; training would take 100
 
 
-def statuses(found) -> list[tuple[int, str]]:
-    return [(record["seed"], record["status"]) for record in found]
+def statuses(entries) -> list[tuple[int, str]]:
+    return [(record["seed"], record["status"]) for record in entries]
 
 
 @pytest.mark.parametrize("stack", [1, 3])
-def test_a_seed_that_diverges_is_a_result_and_leaves_the_others_alone(bench, own_models, records, files, stack):
+def test_a_diverged_seed_is_a_result_and_does_not_change_the_others(bench, own_models, records, files, stack):
     line = [*own_models, "model=misbehaving", "seeds=[0,1,2]", "budget.steps=5", f"stack={stack}"]
-    said = bench(*line, "model.infinite=[1]")
-    assert said.code == 0, said.err
-    found = records()
-    assert statuses(found) == [(0, "ok"), (1, "diverged"), (2, "ok")]
-    assert found[1]["reason"].endswith("at step 3") and found[1]["metrics"] == {}
-    assert found[1]["seeds_stacked"] == ([1] if stack == 1 else [0, 1, 2])
-    assert said.out.splitlines()[-1] == "3 runs: 2 ok, 1 diverged"
-    assert "2 of 3" in said.out and "at step 3" in said.out
+    result = bench(*line, "model.infinite=[1]")
+    assert result.code == 0, result.err
+    entries = records()
+    assert statuses(entries) == [(0, "ok"), (1, "diverged"), (2, "ok")]
+    assert entries[1]["reason"].endswith("at step 3") and entries[1]["metrics"] == {}
+    assert entries[1]["seeds_stacked"] == ([1] if stack == 1 else [0, 1, 2])
+    assert result.out.splitlines()[-1] == "3 runs: 2 ok, 1 diverged"
+    assert "2 of 3" in result.out and "at step 3" in result.out
 
-    # It is done: not run again. And the others are what they are without it.
+    # It is finished and not run again. The other seeds have the same weights as without it.
     weights = files("weights.safetensors")
     assert bench(*line, "model.infinite=[1]").code == 0
     assert files("weights.safetensors") == weights
@@ -38,25 +38,25 @@ def test_a_seed_that_diverges_is_a_result_and_leaves_the_others_alone(bench, own
 
 
 def test_a_model_that_diverges_does_not_stop_a_sweep(bench, own_models, records):
-    said = bench(*own_models, "-m", "model=misbehaving", "model.infinite=[0],[]", "budget.steps=5")
-    assert said.code == 0, said.err
+    result = bench(*own_models, "-m", "model=misbehaving", "model.infinite=[0],[]", "budget.steps=5")
+    assert result.code == 0, result.err
     assert sorted(r["status"] for r in records()) == ["diverged", "ok"]
-    assert "diverged" in said.out and "at step 3" in said.out
-    assert said.out.splitlines()[-1] == "2 runs: 1 diverged, 1 ok"
+    assert "diverged" in result.out and "at step 3" in result.out
+    assert result.out.splitlines()[-1] == "2 runs: 1 diverged, 1 ok"
 
 
-def test_a_model_that_raises_is_recorded_and_runs_again(bench, own_models, records, files, elsewhere, monkeypatch):
+def test_a_model_that_raises_is_recorded_and_run_again(bench, own_models, records, files, elsewhere, monkeypatch):
     monkeypatch.setenv("MISBEHAVE", str(elsewhere))
     line = [*own_models, "-m", "model=misbehaving", "model.raises=[1],[]", "seeds=[0,1,2]", "budget.steps=5"]
-    said = bench(*line)
-    assert said.code == 1
+    result = bench(*line)
+    assert result.code == 1
     broken = [record for record in records() if record["config"]["model"]["raises"]]
     assert statuses(broken) == [(0, "ok"), (1, "failed"), (2, "ok")]
-    assert broken[1]["reason"] == "RuntimeError: nothing of the kind"
+    assert broken[1]["reason"] == "RuntimeError: first line"
     assert "own_models.py" in broken[1]["traceback"] and "and a second line" in broken[1]["traceback"]
-    assert said.out.splitlines()[-1] == "6 runs: 5 ok, 1 failed"
-    assert "RuntimeError: nothing of the kind" in said.out
-    assert "Traceback" not in said.out + said.err
+    assert result.out.splitlines()[-1] == "6 runs: 5 ok, 1 failed"
+    assert "RuntimeError: first line" in result.out
+    assert "Traceback" not in result.out + result.err
 
     monkeypatch.delenv("MISBEHAVE")
     kept = files("weights.safetensors")
@@ -75,7 +75,7 @@ def wait_until(condition, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(start, bench, own_models, records, files, elsewhere):
+def test_ctrl_c_keeps_finished_work_and_the_same_command_continues(start, bench, own_models, records, files, elsewhere):
     line = ["model=misbehaving", "model.slow=[1]", "seeds=[0,1,2]", "network.hidden=16", "budget.steps=200"]
     line += ["metrics=fast", "tracking=none", "device=cpu"]
     job = start("-m", "bench", *own_models, *line, MISBEHAVE=str(elsewhere))
@@ -86,9 +86,9 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(start, bench, ow
     assert time.monotonic() - begin < FAST
     assert job.returncode == 130
     assert err.splitlines()[-1].startswith("bench: interrupted") and "Traceback" not in err + out
-    found = records()
-    assert statuses(found) == [(0, "ok"), (1, "interrupted")]
-    assert "Ctrl-C" in found[1]["reason"]
+    entries = records()
+    assert statuses(entries) == [(0, "ok"), (1, "interrupted")]
+    assert "Ctrl-C" in entries[1]["reason"]
 
     kept = files("weights.safetensors")
     again = bench(*own_models, *line)
@@ -97,9 +97,9 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(start, bench, ow
     assert files("weights.safetensors").items() > kept.items()
 
 
-def test_ctrl_c_ends_jobs_side_by_side(start, bench, own_models, records, elsewhere):
+def test_ctrl_c_ends_parallel_jobs(start, bench, own_models, records, elsewhere):
     pytest.importorskip(
-        "hydra_plugins.hydra_joblib_launcher", reason="no joblib launcher: jobs side by side are not run"
+        "hydra_plugins.hydra_joblib_launcher", reason="no joblib launcher: parallel jobs are not tested"
     )
     line = ["-m", "model=misbehaving", "model.slow=[0]", "likelihood=bernoulli,gaussian", "network.hidden=16"]
     line += ["budget.steps=200", "metrics=fast", "tracking=none", "device=cpu"]
@@ -112,7 +112,7 @@ def test_ctrl_c_ends_jobs_side_by_side(start, bench, own_models, records, elsewh
     assert time.monotonic() - begin < FAST
     assert job.returncode == 130, err
     assert "bench: interrupted" in err
-    # The launcher may end a worker before it has said so: a seed without a record is trained again all the same.
+    # The launcher may end a worker before it has written a record. Such a seed is trained again too.
     assert set(statuses(records())) <= {(0, "interrupted")}
 
     again = bench(*own_models, *line)

@@ -1,4 +1,4 @@
-"""What only shows the configuration starts without torch, and shows all of it."""
+"""Commands that only show the configuration do not import torch, and show all of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ finally:
 """
 
 
-def test_help_and_the_configuration_start_without_torch(start):
+def test_help_and_cfg_do_not_import_torch(start):
     jobs = {word: start("-c", PROBE, *word.split()) for word in ("--help", "--cfg job model=aae")}
     for word, job in jobs.items():
         out, err = job.communicate(timeout=120)
@@ -30,15 +30,15 @@ def test_help_and_the_configuration_start_without_torch(start):
         assert len(out.splitlines()) > 20
 
 
-def test_help_names_every_group_and_all_that_it_offers(bench):
-    said = bench("--help")
-    assert said.code == 0 and not said.err
-    told = dict(line.split(": ", 1) for line in said.out.splitlines() if ": " in line and not line.startswith(" "))
+def test_help_lists_every_group_with_its_options(bench):
+    result = bench("--help")
+    assert result.code == 0 and not result.err
+    groups = dict(line.split(": ", 1) for line in result.out.splitlines() if ": " in line and not line.startswith(" "))
     for group in GROUPS.keys() - HIDDEN:
-        assert told[group].split(", ") == GROUPS[group], group
+        assert groups[group].split(", ") == GROUPS[group], group
 
 
-def test_the_configuration_of_a_job_shows_what_was_chosen(monkeypatch, capsys):
+def test_cfg_job_shows_the_chosen_values(monkeypatch, capsys):
     from bench.__main__ import main
 
     monkeypatch.setattr(sys, "argv", ["bench", "--cfg", "job", "model=aae", "optimizer.lr=0.5", "noise=masking"])

@@ -1,4 +1,4 @@
-"""Bad input: one line on stderr that names the key and says what is expected, exit code 1, and nothing written."""
+"""Wrong input gives one line on stderr with the key and what is expected, exit code 1, and writes nothing."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 IDX_IMAGES = bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 8, 0, 0, 0, 8])  # 40 images of 8x8 follow
 
 
-def assert_one_line(said, *words: str) -> None:
-    """words: what the line must say, capitals aside."""
-    assert said.code == 1, said
-    (line,) = [line for line in said.err.splitlines() if " seed " not in line]  # which is progress
+def assert_one_line(result, *words: str) -> None:
+    """words: parts of the line, in upper or lower case."""
+    assert result.code == 1, result
+    (line,) = [line for line in result.err.splitlines() if " seed " not in line]  # these lines show progress
     assert line.startswith("bench: ")
     for word in words:
         assert word.lower() in line.lower(), f"{word!r} is not in: {line}"
-    assert "Traceback" not in said.out
+    assert "Traceback" not in result.out
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("arguments", "words"),
     [
         ("model=vea", ["model/vea", "ae cae cvae dae"]),
         ("likelihood=gausian", ["likelihood/gausian", "gaussian_learned"]),
@@ -103,33 +103,33 @@ def assert_one_line(said, *words: str) -> None:
         ("experiment=glob(nothing/*)", ["experiment=glob(nothing/*)", "no such experiment", "claims/blur"]),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_it(bench, elsewhere, given, words):
-    assert_one_line(bench(*given.split()), *words)
+def test_a_wrong_value_gives_one_line_that_names_it(bench, elsewhere, arguments, words):
+    assert_one_line(bench(*arguments.split()), *words)
     assert not list(elsewhere.glob("results/*/*/seed-*"))
 
 
-def test_a_folder_in_which_nothing_may_be_written_is_named(bench, monkeypatch, elsewhere):
-    def refuse(*arguments):  # the superuser, as whom tests may run, may write anywhere
+def test_a_folder_without_write_permission_is_named(bench, monkeypatch, elsewhere):
+    def refuse(*arguments):  # tests may run as the superuser, who may write anywhere
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("bench.runs.store._replace", refuse)
     assert_one_line(bench("model=ae"), "results/default", "Permission denied", "paths.results")
 
 
-def test_a_torn_idx_file_is_named(bench, elsewhere):
+def test_a_truncated_idx_file_is_named(bench, elsewhere):
     for part in ("train", "t10k"):
         (elsewhere / f"{part}-images-idx3-ubyte").write_bytes(IDX_IMAGES + bytes(100))
         (elsewhere / f"{part}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 40, *range(40)]))
-    said = bench("dataset=mnist", f"dataset.root={elsewhere}")
-    assert_one_line(said, "train-images-idx3-ubyte", "100 bytes", "2560", "truncated")
+    result = bench("dataset=mnist", f"dataset.root={elsewhere}")
+    assert_one_line(result, "train-images-idx3-ubyte", "100 bytes", "2560", "truncated")
 
 
-def test_labels_that_a_model_needs_are_missed(bench, arrays):
+def test_a_model_that_needs_labels_is_refused_without_them(bench, arrays):
     assert_one_line(bench(*arrays(y_train=None, y_test=None), "model=cvae"), "cvae", "labels")
 
 
 @pytest.mark.parametrize("value", [np.nan, -0.1, 1.5])
-def test_values_that_are_no_image_are_found(bench, arrays, value):
+def test_values_that_are_not_pixels_are_refused(bench, arrays, value):
     x = np.full((40, 8, 8), 0.5, np.float32)
     x[7, 2, 2] = value
     assert_one_line(bench(*arrays(x_train=x)), "x_train", "[0, 1]", "image 7")
@@ -140,27 +140,27 @@ def test_a_pickled_array_is_refused(bench, arrays):
 
 
 def test_a_wrong_value_in_one_job_does_not_stop_the_others(bench, records):
-    said = bench("-m", "model.latent_dim=0,2,three,4")
-    assert said.code == 1
-    lines = [line for line in said.err.splitlines() if line.startswith("bench: ")]
+    result = bench("-m", "model.latent_dim=0,2,three,4")
+    assert result.code == 1
+    lines = [line for line in result.err.splitlines() if line.startswith("bench: ")]
     assert len(lines) == 2 and "model.latent_dim=0" in lines[0] and "model.latent_dim='three'" in lines[1]
     assert [r["config"]["model"]["latent_dim"] for r in records() if r["status"] == "ok"] in ([2, 4], [4, 2])
-    assert said.out.splitlines()[-1] == "2 runs: 2 ok"
+    assert result.out.splitlines()[-1] == "2 runs: 2 ok"
 
 
-def test_a_torn_record_is_trained_again(bench, records, files):
+def test_a_run_with_a_damaged_record_is_trained_again(bench, records, files):
     assert bench("model=ae").code == 0
     (path,) = files("record.json")
     with open(path, "r+") as file:
         file.truncate(100)
-    said = bench("model=ae")
-    assert said.code == 0 and "2 steps" in said.err
-    (found,) = records()
-    assert found["status"] == "ok"
+    result = bench("model=ae")
+    assert result.code == 0 and "2 steps" in result.err
+    (record,) = records()
+    assert record["status"] == "ok"
 
 
 def report(monkeypatch, capsys, *arguments: str) -> tuple[object, str]:
-    """What `python -m bench.report` would exit with: a code, or, as Python has it, a text for stderr and code 1."""
+    """The exit code of `python -m bench.report`, or a text for stderr, which means code 1; and its output."""
     from bench.report import main
 
     monkeypatch.setattr("sys.argv", ["bench-report", *arguments])
@@ -172,15 +172,15 @@ def report(monkeypatch, capsys, *arguments: str) -> tuple[object, str]:
 @pytest.mark.parametrize(
     ("sweep", "words"),
     [
-        ("nowhere", ["no sweep 'nowhere'", "there is empty"]),
+        ("nowhere", ["no sweep 'nowhere'", "its sweeps: damaged, empty, other"]),
         ("empty", ["'empty'", "no records", "bench sweep=empty"]),
-        ("torn", ["results/torn/vae-1/seed-0/record.json", "torn", "delete it"]),
+        ("damaged", ["results/damaged/vae-1/seed-0/record.json", "is damaged", "delete it"]),
         ("other", ["schema 999"]),
         ("../up", ["sweep='../up'", "folder name"]),
     ],
 )
-def test_a_report_of_what_is_not_there_is_one_line(monkeypatch, capsys, elsewhere, sweep, words):
-    for name, content in {"torn": '{"schema": 1, "id', "other": json.dumps({"schema": 999})}.items():
+def test_a_report_without_readable_records_gives_one_line(monkeypatch, capsys, elsewhere, sweep, words):
+    for name, content in {"damaged": '{"schema": 1, "id', "other": json.dumps({"schema": 999})}.items():
         folder = elsewhere / "results" / name / "vae-1" / "seed-0"
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(content)
@@ -190,7 +190,7 @@ def test_a_report_of_what_is_not_there_is_one_line(monkeypatch, capsys, elsewher
     assert code.startswith("bench-report: ") and all(word in code for word in words), code
 
 
-def test_a_report_of_a_metric_or_axis_that_no_run_knows_is_one_line(bench, monkeypatch, capsys):
+def test_an_unknown_metric_or_axis_in_a_report_gives_one_line(bench, monkeypatch, capsys):
     assert bench("model=ae").code == 0
     for wrong in ("metrics=[fid]", "rows=colour", "columns=colour", "colour=red"):
         code, _ = report(monkeypatch, capsys, wrong)
@@ -198,7 +198,7 @@ def test_a_report_of_a_metric_or_axis_that_no_run_knows_is_one_line(bench, monke
         assert any(word in code for word in ("fid", "colour")), code
 
 
-def test_in_a_process_of_its_own_it_is_one_line_and_exit_code_1_too(start):
+def test_wrong_input_gives_one_line_and_exit_code_1_in_its_own_process(start):
     jobs = [start("-m", "bench", "model.latent_dim=0"), start("-m", "bench.report", "sweep=nowhere")]
     for job, word in zip(jobs, ("model.latent_dim=0", "nowhere"), strict=True):
         out, err = job.communicate(timeout=120)

@@ -1,4 +1,4 @@
-"""A finished run's model from Python: it answers what its record says."""
+"""The model of a finished run, loaded in Python, reproduces the numbers of its record."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def digits():
 @pytest.mark.parametrize("model", ["vae", "cvae", "pca"])
 def test_a_loaded_model_gives_the_recorded_numbers_and_pictures(bench, records, digits, model):
     assert bench(f"model={model}", "seeds=[0,2]").code == 0
-    found = records()[1]
-    loaded = package.load(found["folder"].parent, seed=2)
-    assert loaded.record["seed"] == 2 and loaded.record["id"] == found["id"]
+    record = records()[1]
+    loaded = package.load(record["folder"].parent, seed=2)
+    assert loaded.record["seed"] == 2 and loaded.record["id"] == record["id"]
     x, label = digits
     label = label if model == "cvae" else None
     z = loaded.encode(x, label)
     mean = loaded.decode(z, label)
     assert z.shape == (len(x), 16) and mean.shape == x.shape
-    mse = found["metrics"]["reconstruction_mse"]["value"]
+    mse = record["metrics"]["reconstruction_mse"]["value"]
     assert ((mean - x) ** 2).mean().item() == pytest.approx(mse, abs=1e-6)
-    with np.load(found["folder"] / "images.npz") as images:
+    with np.load(record["folder"] / "images.npz") as images:
         np.testing.assert_allclose(images["codes"], z.numpy(), atol=1e-5)
         np.testing.assert_allclose(images["reconstruction"], 255 * mean[:16].clamp(0, 1).numpy(), atol=0.51)
 
 
-def test_a_loaded_model_samples_the_same_for_the_same_seed(bench, records):
+def test_samples_of_a_loaded_model_depend_on_the_seed(bench, records):
     assert bench("model=gan").code == 0
     loaded = package.load(str(records()[0]["folder"].parent))
     samples = loaded.sample(5)
@@ -46,17 +46,17 @@ def test_a_loaded_model_samples_the_same_for_the_same_seed(bench, records):
     assert torch.equal(samples, loaded.sample(5)) and not torch.equal(samples, loaded.sample(5, seed=1))
 
 
-def test_what_cannot_be_loaded_is_an_input_error(bench, records, elsewhere):
+def test_a_run_that_cannot_be_loaded_is_an_input_error(bench, records, elsewhere):
     with pytest.raises(InputError, match="nowhere.*does not exist"):
         package.load("nowhere")
     assert bench("model=ae").code == 0
-    (found,) = records()
-    run = found["folder"].parent
+    (record,) = records()
+    run = record["folder"].parent
     with pytest.raises(InputError, match="seed-7.*does not exist"):
         package.load(run, seed=7)
     with pytest.raises(InputError, match="does not exist"):
-        package.load(found["folder"])
-    path = found["folder"] / "record.json"
+        package.load(record["folder"])
+    path = record["folder"] / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "reason": "a reason"}))
     with pytest.raises(InputError, match=r"not a finished run.*failed \(a reason\)"):
         package.load(run)

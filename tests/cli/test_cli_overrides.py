@@ -1,4 +1,4 @@
-"""What a command line sets happens: several experiments, settings without effect, folders, code of the user's own."""
+"""Overrides take effect or are refused: several experiments, settings without effect, folders, the user's own code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXPERIMENTS = {
 
 @pytest.fixture
 def own_conf(elsewhere) -> list[str]:
-    """A user's folder with experiments and a model in a subfolder; the words that make the command line find it."""
+    """Writes a user's folder with experiments, and a model in a subfolder. Returns the arguments that name it."""
     for name, text in EXPERIMENTS.items():
         path = elsewhere / "own_conf" / "experiment" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,39 +35,39 @@ def own_conf(elsewhere) -> list[str]:
     return ["--config-dir", str(elsewhere / "own_conf")]
 
 
-def models(found) -> list[str]:
-    return sorted(record["choices"]["model"] for record in found)
+def models(entries) -> list[str]:
+    return sorted(record["choices"]["model"] for record in entries)
 
 
 # --- several experiments
 
 
 @pytest.mark.parametrize("flag", [["-m"], []])
-def test_several_experiments_are_the_union_of_their_sweeps(bench, records, flag):
-    said = bench(*flag, "experiment=claims/normal_codes,claims/first_order", "dataset=digits", "seeds=[0]")
-    assert said.code == 0, said.err
+def test_several_experiments_run_the_union_of_their_sweeps(bench, records, flag):
+    result = bench(*flag, "experiment=claims/normal_codes,claims/first_order", "dataset=digits", "seeds=[0]")
+    assert result.code == 0, result.err
     assert models(records("claims")) == ["ae", "vae"], "the ae is in both, and is trained once"
-    assert said.out.splitlines()[-1] == "2 runs: 2 ok"
-    assert "mmd_to_normal" in said.out and "first_order_ratio" in said.out
+    assert result.out.splitlines()[-1] == "2 runs: 2 ok"
+    assert "mmd_to_normal" in result.out and "first_order_ratio" in result.out
 
 
-def test_a_pattern_names_experiments_in_subfolders_and_each_sweep_has_its_report(bench, own_conf, records):
-    said = bench(*own_conf, "-m", "experiment=glob([pair/*,one])", "model.latent_dim=2,3")
-    assert said.code == 0, said.err
+def test_a_glob_selects_experiments_and_each_sweep_gets_its_report(bench, own_conf, records):
+    result = bench(*own_conf, "-m", "experiment=glob([pair/*,one])", "model.latent_dim=2,3")
+    assert result.code == 0, result.err
     assert models(records("pair")) == ["ae", "ae", "pca", "pca", "vae", "vae"] and models(records("one")) == ["ae"] * 2
     assert os.listdir("results") == ["pair", "one"] or os.listdir("results") == ["one", "pair"]
     for sweep in ("pair", "one"):
         assert os.path.isfile(f"results/{sweep}/report/index.html")
-    assert said.out.splitlines()[-1] == "8 runs: 8 ok"
+    assert result.out.splitlines()[-1] == "8 runs: 8 ok"
 
     again = bench(*own_conf, "-m", "experiment=pair/first,one", "model.latent_dim=2", "dry_run=true")
     assert again.code == 0 and again.out.splitlines()[-1].startswith("3 jobs, 3 runs: 3 done")
 
 
 def test_an_experiment_that_cannot_be_composed_does_not_stop_the_others(bench, own_conf, records):
-    said = bench(*own_conf, "-m", "experiment=one,vaes", "model.samples=2")  # an ae has none
-    assert said.code == 1 and "model.samples" in said.err
-    assert models(records("vaes")) == ["vae"] and said.out.splitlines()[-1] == "1 runs: 1 ok"
+    result = bench(*own_conf, "-m", "experiment=one,vaes", "model.samples=2")  # an ae has none
+    assert result.code == 1 and "model.samples" in result.err
+    assert models(records("vaes")) == ["vae"] and result.out.splitlines()[-1] == "1 runs: 1 ok"
     assert not os.path.isdir("results/one/report")
 
 
@@ -79,13 +79,13 @@ def test_an_experiment_that_cannot_be_composed_does_not_stop_the_others(bench, o
         ("-m experiment=both", "experiment"),
     ],
 )
-def test_one_job_of_a_sweep_is_never_taken_for_the_sweep(bench, own_conf, elsewhere, words, swept):
-    said = bench(*own_conf, *words.split())
-    assert said.code == 1 and f"this experiment sweeps {swept}" in said.err and "add -m" in said.err
+def test_a_single_job_of_a_sweep_is_refused_unless_it_is_named(bench, own_conf, elsewhere, words, swept):
+    result = bench(*own_conf, *words.split())
+    assert result.code == 1 and f"this experiment sweeps {swept}" in result.err and "add -m" in result.err
     assert not list(elsewhere.glob("results/*/*/seed-*"))
 
 
-def test_one_job_of_a_sweep_can_be_named(bench, own_conf, records):
+def test_a_single_job_of_a_sweep_runs_if_its_values_are_set(bench, own_conf, records):
     assert bench(*own_conf, "experiment=one", "model=vae").code == 0
     assert models(records("one")) == ["vae"]
 
@@ -93,13 +93,13 @@ def test_one_job_of_a_sweep_can_be_named(bench, own_conf, records):
 # --- settings without effect
 
 
-def test_a_sweep_goes_on_over_settings_without_effect_and_names_each_once(bench, records):
-    said = bench("-m", "model=aae,gan,vae", "optimizer.lr=0.01", "network.norm=batch,none", "noise.level=0.3")
-    assert said.code == 0, said.err
-    lines = [line for line in said.err.splitlines() if line.startswith("bench: ") and "metrics." not in line]
+def test_a_sweep_continues_and_names_each_setting_without_effect_once(bench, records):
+    result = bench("-m", "model=aae,gan,vae", "optimizer.lr=0.01", "network.norm=batch,none", "noise.level=0.3")
+    assert result.code == 0, result.err
+    lines = [line for line in result.err.splitlines() if line.startswith("bench: ") and "metrics." not in line]
     assert lines == [
         "bench: noise.level=0.3 has no effect: noise=none does not use it",
-        "bench: optimizer.lr=0.01: lr does not reach generator, for model.optimizers sets it there",
+        "bench: optimizer.lr=0.01: lr does not reach generator, because model.optimizers sets it there",
         "bench: optimizer.lr=0.01 has no effect: model.optimizers sets lr of discriminator, generator",
         "bench: noise.level=0.3 has no effect: model=gan does not use it",
     ]
@@ -108,9 +108,9 @@ def test_a_sweep_goes_on_over_settings_without_effect_and_names_each_once(bench,
     assert all("lr" not in r["config"]["optimizer"] for r in records() if r["choices"]["model"] == "gan")
 
 
-def test_a_sweep_over_balances_sets_the_value_of_one_of_them(bench, records):
-    said = bench("-m", "model=gan", "adversarial.balance=margin,every", "adversarial.every=3")
-    assert said.code == 0 and "adversarial.balance=margin does not use it" in said.err
+def test_a_setting_may_have_an_effect_on_only_some_jobs_of_a_sweep(bench, records):
+    result = bench("-m", "model=gan", "adversarial.balance=margin,every", "adversarial.every=3")
+    assert result.code == 0 and "adversarial.balance=margin does not use it" in result.err
     with open("results/default/report/table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["adversarial.balance"] for row in rows} == {"margin", "every"}
@@ -121,29 +121,29 @@ def test_a_sweep_over_balances_sets_the_value_of_one_of_them(bench, records):
 
 
 @pytest.mark.parametrize("flag", [[], ["-m"]])
-def test_results_lie_where_the_command_was_started(bench, records, arrays, elsewhere, flag):
-    """Under hydra.job.chdir=true a job runs in a folder of its own."""
+def test_results_are_in_the_folder_where_the_command_was_started(bench, records, arrays, elsewhere, flag):
+    """With hydra.job.chdir=true each job runs in its own folder."""
     arrays()
     words = ["dataset=arrays", "dataset.path=arrays.npz", "hydra.job.chdir=true", "paths.results=out", "model=ae"]
-    said = bench(*flag, *words, "metrics.names=[frechet_distance]", "paths.cache=cache")
-    assert said.code == 0, said.err
+    result = bench(*flag, *words, "metrics.names=[frechet_distance]", "paths.cache=cache")
+    assert result.code == 0, result.err
     (path,) = elsewhere.rglob("record.json")
     assert path.relative_to(elsewhere).parts[:2] == ("out", "default")
     assert (elsewhere / "out/default/report/table.md").is_file() and list((elsewhere / "cache").iterdir())
-    said = bench(*words[:2], "model=ae", "paths.results=out", "metrics.names=[frechet_distance]", "paths.cache=cache")
-    assert said.code == 0 and "steps" not in said.err, "the same run, with and without chdir"
+    result = bench(*words[:2], "model=ae", "paths.results=out", "metrics.names=[frechet_distance]", "paths.cache=cache")
+    assert result.code == 0 and "steps" not in result.err, "the same run, with and without chdir"
 
 
-def test_an_option_in_a_subfolder_has_a_folder_and_a_row_like_any_other(bench, own_conf, records, elsewhere):
-    said = bench(*own_conf, "-m", "model=sub/mine,ae")
-    assert said.code == 0, said.err
+def test_an_option_in_a_subfolder_has_a_run_folder_and_a_row(bench, own_conf, records, elsewhere):
+    result = bench(*own_conf, "-m", "model=sub/mine,ae")
+    assert result.code == 0, result.err
     assert models(records()) == ["ae", "sub/mine"]
     folder = next(record["folder"] for record in records() if record["choices"]["model"] == "sub/mine")
     assert folder.relative_to(elsewhere / "results/default").parts[0].startswith("sub_mine-bernoulli-digits-none-")
-    assert "│sub/mine" in said.out and said.out.splitlines()[-1] == "2 runs: 2 ok"
+    assert "│sub/mine" in result.out and result.out.splitlines()[-1] == "2 runs: 2 ok"
 
 
-# --- code of the user's own
+# --- the user's own code
 
 
 def test_own_code_is_allowed_by_its_yaml_or_by_name(bench, own_models, records, elsewhere):
@@ -151,11 +151,11 @@ def test_own_code_is_allowed_by_its_yaml_or_by_name(bench, own_models, records, 
     named = ["model._target_=own_models.Misbehaving", *(f"+model.{name}=[]" for name in ("infinite", "raises", "slow"))]
     refused = bench(*named, "~model.beta", "~model.samples", "~model.conditional", "~model.latent_dim")
     assert refused.code == 1 and "allow=[own_models]" in refused.err
-    given = bench(
+    allowed = bench(
         *named, "~model.beta", "~model.samples", "~model.conditional", "~model.latent_dim", "allow=[own_models]"
     )
-    assert given.code == 0, given.err
-    # More metrics come from the weights of a record that names it.
+    assert allowed.code == 0, allowed.err
+    # Metrics are added from the weights of a record that names it.
     more = bench(*own_models, "model=misbehaving", "metrics=standard")
     assert more.code == 0 and "steps" not in more.err, more.err
     run = next(record["folder"].parent for record in records() if record["choices"]["model"] == "misbehaving")
@@ -164,7 +164,7 @@ def test_own_code_is_allowed_by_its_yaml_or_by_name(bench, own_models, records, 
     assert package.load(run, allow=["own_models"]).sample(2).shape == (2, 1, 8, 8)
 
 
-def test_evaluating_a_record_again_runs_nothing_that_it_names(bench, records, files, monkeypatch):
+def test_evaluating_a_record_again_runs_no_code_that_it_names(bench, records, files, monkeypatch):
     assert bench("model=ae").code == 0
     (path,) = files("record.json")
     with open(path) as file:
@@ -175,6 +175,6 @@ def test_evaluating_a_record_again_runs_nothing_that_it_names(bench, records, fi
         hostile = record | {"config": record["config"] | {group: {"_target_": target, "command": "touch ran"}}}
         with open(path, "w") as file:
             json.dump(hostile, file)
-        said = bench("model=ae", "metrics=standard")
-        assert said.code == 1 and f"{group}._target_={target!r}" in said.err, said.err
+        result = bench("model=ae", "metrics=standard")
+        assert result.code == 1 and f"{group}._target_={target!r}" in result.err, result.err
     assert not ran and not os.path.exists("ran")

@@ -1,4 +1,4 @@
-"""Data of one's own from the command line: read right, or refused in one line."""
+"""A user's own data on the command line: read correctly, or refused in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PERSON = np.array(["ada", "bob", "cyd", "dan", "eve"])[np.arange(60) % 5]
 
 @pytest.fixture
 def read(bench, elsewhere):
-    """What a dry run says of arrays, which are written to cells.npz."""
+    """Writes arrays to cells.npz and returns the result of a dry run."""
 
     def run(*options: str, **content: np.ndarray):
         np.savez("cells.npz", **content)
@@ -33,9 +33,9 @@ def read(bench, elsewhere):
         ({"x": X // 16}, ["dataset.range=[0,15]", "dataset.dequantize=true", "dataset.grey_levels=16"]),
     ],
 )
-def test_it_is_read(read, content, options):
-    said = read(*options, **content)
-    assert said.code == 0, said.err
+def test_valid_data_are_read(read, content, options):
+    result = read(*options, **content)
+    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize(
@@ -51,18 +51,18 @@ def test_it_is_read(read, content, options):
             ["dataset.groups=person", "cells.npz has no array person", "x, y"],
         ),
         ({"x": X[:, :3, :, None].repeat(3, 3)}, [], ["channels may be first or last", "dataset.channels"]),
-        ({"x_train": X, "x_test": X, "y_train": Y, "y_test": Y + 1}, [], ["20 labels that y_train has not: 3"]),
+        ({"x_train": X, "x_test": X, "y_train": Y, "y_test": Y + 1}, [], ["20 labels that are not in y_train: 3"]),
         (
             {"x_train": X, "x_val": X[:9], "x_test": X},
             ["dataset.validation=7"],
             ["dataset.validation=7 has no effect", "its own validation images"],
         ),
-        ({"bilder": X}, [], ["cells.npz has no array x_train", "there are bilder"]),
+        ({"bilder": X}, [], ["cells.npz has no array x_train", "found bilder"]),
     ],
 )
-def test_it_is_refused_in_one_line(read, content, options, words):
-    said = read(*options, **content)
-    assert said.code == 1
-    (line,) = said.err.splitlines()
+def test_invalid_data_are_refused_in_one_line(read, content, options, words):
+    result = read(*options, **content)
+    assert result.code == 1
+    (line,) = result.err.splitlines()
     for word in words:
         assert word in line

@@ -1,4 +1,4 @@
-"""One run, a sweep, the same again: what is trained, what is kept, what is printed."""
+"""One run, a sweep, and the same again: what is trained, kept and printed."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ def table(sweep: str = "first") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_one_run_leaves_a_whole_record_and_prints_its_row(bench, records, elsewhere):
-    said = bench("model=vae", "budget.steps=null", "budget.epochs=2")
-    assert said.code == 0, said.err
-    (found,) = records()
-    folder = found.pop("folder")
-    assert folder == elsewhere / "results/default" / f"vae-bernoulli-digits-none-{found['id']}" / "seed-0"
-    assert set(found) == set(get_type_hints(store.Record))
-    assert set(found["metrics"]["elbo"]) == set(get_type_hints(store.Metric))
-    assert (found["status"], found["reason"], found["steps"], found["seed"]) == ("ok", None, 22, 0)
+def test_one_run_writes_a_complete_record_and_prints_its_row(bench, records, elsewhere):
+    result = bench("model=vae", "budget.steps=null", "budget.epochs=2")
+    assert result.code == 0, result.err
+    (record,) = records()
+    folder = record.pop("folder")
+    assert folder == elsewhere / "results/default" / f"vae-bernoulli-digits-none-{record['id']}" / "seed-0"
+    assert set(record) == set(get_type_hints(store.Record))
+    assert set(record["metrics"]["elbo"]) == set(get_type_hints(store.Metric))
+    assert (record["status"], record["reason"], record["steps"], record["seed"]) == ("ok", None, 22, 0)
     weights = load((folder / "weights.safetensors").read_bytes())
     buffers = ("running_mean", "running_var", "num_batches_tracked")
-    assert found["parameters"]["total"] == sum(a.size for name, a in weights.items() if not name.endswith(buffers))
+    assert record["parameters"]["total"] == sum(a.size for name, a in weights.items() if not name.endswith(buffers))
     with open(folder / "history.csv", newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["11", "22"]
     with np.load(folder / "images.npz") as images:
         assert images["reconstruction"].shape == images["input"].shape == (16, 1, 8, 8)
         assert images["samples"].shape == (64, 1, 8, 8)
-    mse = found["metrics"]["reconstruction_mse"]["value"]
-    assert f"{mse:.4f}" in said.out
-    assert said.out.splitlines()[-1] == "1 runs: 1 ok"
+    mse = record["metrics"]["reconstruction_mse"]["value"]
+    assert f"{mse:.4f}" in result.out
+    assert result.out.splitlines()[-1] == "1 runs: 1 ok"
 
 
-def test_a_sweep_skips_what_makes_no_sense_and_is_not_trained_twice(bench, records, files):
-    said = bench(*SWEEP)
-    assert said.code == 0, said.err
-    assert said.out.splitlines()[-1] == "16 runs: 12 ok, 4 skipped"
+def test_a_sweep_skips_senseless_combinations_and_is_not_trained_twice(bench, records, files):
+    result = bench(*SWEEP)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == "16 runs: 12 ok, 4 skipped"
     statuses = {(r["choices"]["model"], r["choices"]["noise"], r["status"]) for r in records("first")}
     assert statuses == {
         ("vae", "none", "ok"),
@@ -64,9 +64,9 @@ def test_a_sweep_skips_what_makes_no_sense_and_is_not_trained_twice(bench, recor
     assert all("noise" in r["reason"] for r in records("first") if r["status"] == "skipped")
     rows = table()
     assert len({(r["model"], r["likelihood"], r["noise"]) for r in rows}) == 8
-    assert all(word in said.out for word in ("skipped", "learns from noise"))
+    assert all(word in result.out for word in ("skipped", "learns from noise"))
 
-    weights, lines = files("weights.safetensors"), [r for r in said.out.splitlines() if "│" in r]
+    weights, lines = files("weights.safetensors"), [r for r in result.out.splitlines() if "│" in r]
     assert len(weights) == 12
     again = bench(*SWEEP)
     assert again.code == 0, again.err
@@ -87,7 +87,7 @@ def test_a_rerun_gives_the_same_weights_to_the_bit(bench, files, records):
     assert all(second["metrics"][name] == first["metrics"][name] for name in first["metrics"].keys() - timed)
 
 
-def test_a_seed_is_the_same_alone_and_among_others(bench, files):
+def test_a_seed_has_the_same_weights_alone_and_among_others(bench, files):
     bench("seeds=[0,1]", "sweep=both")
     bench("seeds=1", "sweep=alone")
     by_folder = {path.split("/results/")[1]: content for path, (content, _) in files("weights.safetensors").items()}
@@ -97,37 +97,37 @@ def test_a_seed_is_the_same_alone_and_among_others(bench, files):
     assert both == alone and len(alone) == 1
 
 
-def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(bench, files, elsewhere):
+def test_a_dry_run_prints_the_plan_and_writes_nothing(bench, files, elsewhere):
     assert bench("-m", "model=vae", "seeds=[0]", "sweep=first").code == 0
     before = files("*")
-    said = bench(
+    result = bench(
         "-m", "model=vae,dae,gan", "likelihood=bernoulli,gaussian", "seeds=[0,1]", "sweep=first", "dry_run=true"
     )
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     assert files("*") == before
-    lines = said.out.splitlines()
+    lines = result.out.splitlines()
     assert [line.split(": ")[1] for line in lines if line.startswith("vae-bernoulli")] == ["1 done, 1 to train"]
     assert sum(line.startswith("gan-digits") for line in lines) == 1
     assert lines[-1].startswith("6 jobs, 10 runs: 9 to train, 1 done; training takes about 0:0")
     assert [path.name for path in (elsewhere / "results/first").glob("[!.]*-*")] == [next(iter(before)).split("/")[-3]]
 
 
-@pytest.mark.parametrize("content", ['{"schema": 0, "status": "ok"}', '{"torn'])
-def test_a_dry_run_does_without_a_record_of_another_sweep_that_it_cannot_read(bench, elsewhere, content):
+@pytest.mark.parametrize("content", ['{"schema": 0, "status": "ok"}', '{"damaged'])
+def test_a_dry_run_ignores_an_unreadable_record_of_another_sweep(bench, elsewhere, content):
     folder = elsewhere / "results/old/vae-bernoulli-digits-none-0123456789/seed-0"
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(content)
-    said = bench("model=vae", "sweep=first", "dry_run=true")
-    assert said.code == 0, said.err
-    assert "1 jobs, 1 runs: 1 to train" in said.out
+    result = bench("model=vae", "sweep=first", "dry_run=true")
+    assert result.code == 0, result.err
+    assert "1 jobs, 1 runs: 1 to train" in result.out
 
 
-def test_more_metrics_of_a_finished_run_come_from_its_weights(bench, files, records):
+def test_metrics_are_added_from_the_weights_of_a_finished_run(bench, files, records):
     assert bench("model=vae", "sweep=first").code == 0
     weights, history = files("weights.safetensors"), files("history.csv")
     few = records("first")[0]["metrics"]
-    said = bench("model=vae", "sweep=first", "metrics=standard")
-    assert said.code == 0 and "steps" not in said.err
+    result = bench("model=vae", "sweep=first", "metrics=standard")
+    assert result.code == 0 and "steps" not in result.err
     assert files("weights.safetensors") == weights and files("history.csv") == history
     (later,) = records("first")
 
@@ -136,47 +136,47 @@ def test_more_metrics_of_a_finished_run_come_from_its_weights(bench, files, reco
     assert set(later["metrics"]) == set(at_once["metrics"]) > set(few)
     for name in set(later["metrics"]) - {"seconds", "samples_per_second"}:
         assert later["metrics"][name] == at_once["metrics"][name], name
-    assert "ssim" in said.out
+    assert "ssim" in result.out
 
 
-def test_under_other_sizes_what_they_decide_is_evaluated_anew_and_nothing_else(bench, files, records, monkeypatch):
+def test_a_larger_evaluation_setting_recomputes_only_the_metrics_that_depend_on_it(bench, files, records, monkeypatch):
     assert bench("model=vae", "sweep=first").code == 0
     weights, before = files("weights.safetensors"), records("first")[0]["metrics"]
     evaluated = []
     monkeypatch.setattr("bench.runs.run.evaluate", lambda *a, **k: evaluated.append(a[2].names) or evaluate(*a, **k))
     assert bench("model=vae", "sweep=first").code == 0 and evaluated == []
-    assert bench("model=vae", "sweep=first", "metrics.samples=60").code == 0 and evaluated == []  # it stands on more
+    assert bench("model=vae", "sweep=first", "metrics.samples=60").code == 0 and evaluated == []  # it is based on more
     assert bench("model=vae", "sweep=first", "metrics.samples=600").code == 0
     after = records("first")[0]["metrics"]
     assert evaluated == [["sharpness_samples"]] and after["sharpness_samples"]["settings"] == {"samples": 600}
     assert {k: v for k, v in after.items() if k != "sharpness_samples"} == {
         k: v for k, v in before.items() if k != "sharpness_samples"
     }
-    # Every metric there is, and every number with what it stands on.
+    # All metrics, and the settings that they are based on.
     sizes = ["metrics.samples=60", "metrics.iw_images=20", "metrics.iw_samples=10"]
     sizes += ["metrics.ais_images=4", "metrics.ais_chains=2", "metrics.ais_temperatures=5"]
     assert bench("model=vae", "sweep=first", "metrics=full", *sizes).code == 0
     full = records("first")[0]["metrics"]
     assert {name.split("@")[0] for name in full} == set(discover())
     assert {name: full[name] for name in after} == after
-    asked = {"ais_images": 4, "ais_chains": 2, "ais_temperatures": 5, "ais_sigma": None}
-    assert full["log_likelihood_ais_shared"]["settings"] == asked and full["log_likelihood_ais_shared"]["n"] == 4
+    settings = {"ais_images": 4, "ais_chains": 2, "ais_temperatures": 5, "ais_sigma": None}
+    assert full["log_likelihood_ais_shared"]["settings"] == settings and full["log_likelihood_ais_shared"]["n"] == 4
     assert full["frechet_distance"]["details"].keys() == {"features", "features_accuracy"}
     assert files("weights.safetensors") == weights
-    # A quick look does not stand for what is asked for later.
+    # Numbers from smaller settings do not replace those of larger ones.
     evaluated.clear()
     sizes[-1] = "metrics.ais_temperatures=6"
     assert bench("model=vae", "sweep=first", "metrics=full", *sizes).code == 0
     again = records("first")[0]["metrics"]
-    assert again["log_likelihood_ais_shared"]["settings"] == asked | {"ais_temperatures": 6}
+    assert again["log_likelihood_ais_shared"]["settings"] == settings | {"ais_temperatures": 6}
     assert set(evaluated[0]) == {name for name in full if "ais" in name or "bdmc" in name}
 
 
-def test_a_metric_that_raises_costs_no_other_and_is_tried_again(bench, records, monkeypatch):
+def test_a_metric_that_raises_does_not_affect_others_and_is_tried_again(bench, records, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr("bench.metrics.reconstruction._psnr", lambda *_: [][0])
-        said = bench("model=vae", "sweep=first")
-    assert said.code == 1 and "1 metrics failed (psnr of vae-bernoulli-digits-none-" in said.err
+        result = bench("model=vae", "sweep=first")
+    assert result.code == 1 and "1 metrics failed (psnr of vae-bernoulli-digits-none-" in result.err
     before = records("first")[0]
     assert before["status"] == "ok" and before["metrics"]["reconstruction_mse"]["value"] > 0
     assert before["metrics"]["psnr"]["reason"] == "failed: IndexError: list index out of range"
@@ -188,19 +188,19 @@ def test_a_metric_that_raises_costs_no_other_and_is_tried_again(bench, records, 
     }
 
 
-def test_metrics_that_cannot_be_added_are_said_and_cost_nothing(bench, records, files):
-    """Weights of another model, as an older version may have left them."""
+def test_metrics_that_cannot_be_added_are_reported_and_the_record_is_kept(bench, records, files):
+    """The weights are of another model, as those of an older version may be."""
     assert bench("model=vae", "sweep=first").code == 0
     before = records("first")
     (path,) = files("weights.safetensors")
     save_file({"other": np.zeros(3)}, path)
-    said = bench("-m", "model=vae,ae", "sweep=first", "metrics=standard")
-    assert said.code == 1 and "seed 0: its metrics: " in said.err and "rerun=true" in said.err
-    found = {r["choices"]["model"]: r for r in records("first")}
-    assert found["ae"]["status"] == "ok" and found["vae"]["metrics"] == before[0]["metrics"]
+    result = bench("-m", "model=vae,ae", "sweep=first", "metrics=standard")
+    assert result.code == 1 and "seed 0: its metrics: " in result.err and "rerun=true" in result.err
+    by_model = {r["choices"]["model"]: r for r in records("first")}
+    assert by_model["ae"]["status"] == "ok" and by_model["vae"]["metrics"] == before[0]["metrics"]
 
 
-def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, records, files, monkeypatch):
+def test_stacked_seeds_whose_evaluation_failed_are_not_trained_again(bench, records, files, monkeypatch):
     line = ("model=vae", "seeds=[0,1]", "stack=2")
     monkeypatch.setattr(bench_run, "estimated_seconds", lambda *_: 100.0)
     assert "2 to train; training takes about 0:03:20" in bench(*line, "dry_run=true").out
@@ -213,7 +213,7 @@ def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, r
         assert bench(*line).code == 1
     assert [(r["status"], r["reason"]) for r in records()] == [("failed", "RuntimeError: no luck")] * 2
     weights = files("weights.safetensors")
-    # What trained them may have been another machine, with other versions; that is what a record speaks of.
+    # Another machine, with other versions, may have trained them: the record must keep these.
     for path, (text, _) in files("record.json").items():
         entry = json.loads(text)
         entry["hardware"]["device"], entry["libraries"]["torch"], entry["code"]["commit"] = "a GPU", "2.6", "f00f00f00f"
@@ -234,8 +234,8 @@ def test_stacked_seeds_that_could_not_be_evaluated_are_not_trained_anew(bench, r
     assert all(r["status"] == "ok" and r["seconds"] > 0 and r["gradient_norms"]["first"] > 0 for r in records())
 
 
-def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_anew(bench, records, files, monkeypatch):
-    """What is fitted after training is fitted then, and is in the weights that stay."""
+def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_again(bench, records, files, monkeypatch):
+    """Parameters that are fitted after training are fitted then, and are in the saved weights."""
     line = ("model=ae", "model.ex_post=gmm", "model.latent_dim=2", "metrics=fast")
     fit = Autoencoder.fit_after
 
@@ -256,7 +256,7 @@ def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_anew(bench, 
     assert load_file(path)["prior.mean"].any()
 
 
-def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, elsewhere, monkeypatch, arrays):
+def test_the_id_of_a_run_does_not_depend_on_folders_or_unused_settings(bench, records, elsewhere, monkeypatch, arrays):
     def ids(*line: str, sweep: str) -> set[str]:
         assert bench(*line, f"sweep={sweep}").code == 0
         return {r["id"] for r in records(sweep)}
@@ -276,19 +276,19 @@ def test_what_identifies_a_run_does_not_depend_on_the_folder(bench, records, els
     assert ids("model=gan", "likelihood=gaussian", "noise=masking", sweep="gan_too") == gan
 
 
-def test_a_run_that_another_job_is_at_is_left_to_it(bench, records, files):
+def test_a_run_that_another_process_holds_is_left_to_it(bench, records, files):
     assert bench("model=gan").code == 0
     (seed,) = {r["folder"] for r in records()}
     weights = files("weights.safetensors")
     with FileLock(seed / ".lock"):
-        said = bench("model=gan", "likelihood=gaussian", "rerun=true")
-    assert said.code == 1 and files("weights.safetensors") == weights
-    assert "1 runs are held by another process: when it has ended, repeat this command" in said.err
+        result = bench("model=gan", "likelihood=gaussian", "rerun=true")
+    assert result.code == 1 and files("weights.safetensors") == weights
+    assert "1 runs are held by another process: when it has ended, repeat this command" in result.err
 
 
-def test_two_jobs_of_one_run_side_by_side_train_it_once(start, records):
+def test_two_parallel_jobs_of_one_run_train_it_once(start, records):
     pytest.importorskip(
-        "hydra_plugins.hydra_joblib_launcher", reason="no joblib launcher: jobs side by side are not run"
+        "hydra_plugins.hydra_joblib_launcher", reason="no joblib launcher: parallel jobs are not tested"
     )
     words = [
         "hydra/launcher=joblib",
@@ -308,7 +308,7 @@ def test_two_jobs_of_one_run_side_by_side_train_it_once(start, records):
 
 
 @pytest.mark.parametrize("turn", (1, -1))
-def test_a_seed_that_one_of_two_jobs_did_counts_as_done(turn):
+def test_a_seed_that_one_of_two_jobs_finished_counts_as_finished(turn):
     left = [{0: "ok", 1: store.ELSEWHERE}, {0: store.ELSEWHERE, 1: "ok"}][::turn]
     assert total([{"sweep": "first", "run": "gan", "seeds": seeds} for seeds in left]) == "2 runs: 2 ok"
     assert total([{"sweep": "first", "run": "gan", "seeds": {0: store.ELSEWHERE}}]) == f"1 runs: 1 {store.ELSEWHERE}"
@@ -316,12 +316,12 @@ def test_a_seed_that_one_of_two_jobs_did_counts_as_done(turn):
 
 def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    said = bench("model=vae", "tracking=wandb", "seeds=[0,1]")
-    assert said.code == 0, said.err
+    result = bench("model=vae", "tracking=wandb", "seeds=[0,1]")
+    assert result.code == 0, result.err
     assert len(list((elsewhere / "results/default/wandb").glob("offline-run-*"))) == 2
 
 
-def test_codes_of_sprites_are_held_against_their_factors(bench, records):
+def test_metrics_of_factors_are_computed_for_sprites(bench, records):
     names = "metrics.names=[mig,sap,dci_disentanglement,dci_completeness,dci_informativeness]"
     assert bench("model=vae", "dataset=sprites", "dataset.size=16", "dataset.examples=300", names).code == 0
     (entry,) = records()

@@ -57,7 +57,7 @@ def npz_arrays() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def fake_openml(monkeypatch) -> SimpleNamespace:
-    """What OpenML answers, whatever is asked for: 84 images of 6x6 in the classes a, b, c; to be changed at will."""
+    """The table that OpenML returns for every name: 84 images of 6x6 in the classes a, b, c. Tests may change it."""
     table = SimpleNamespace(
         data=pixels(TRAIN + TEST, 36).astype(np.float64),
         target=np.array(["c", "a", "b"] * ((TRAIN + TEST) // CLASSES), dtype=object),

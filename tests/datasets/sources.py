@@ -1,4 +1,4 @@
-"""Small sources for the tests of what `prepare` makes of them."""
+"""Small sources for the tests of `prepare`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def source(x=GREY, y=LABELS, **changes) -> Source:
     parts |= changes
     splits = {}
     for split in ("train", "validation", "test"):
-        given = {field: parts.pop(f"{name}_{split}", None) for name, field in FIELDS.items()}
-        splits[split] = None if given["x"] is None else Split(**given)
+        fields = {field: parts.pop(f"{name}_{split}", None) for name, field in FIELDS.items()}
+        splits[split] = None if fields["x"] is None else Split(**fields)
     return Source(**splits, **parts)
 
 

@@ -18,7 +18,7 @@ def saved(folder: Path, content: dict[str, np.ndarray]) -> str:
 
 
 def renamed(content: dict[str, np.ndarray], images: str, labels: str) -> dict[str, np.ndarray]:
-    """x_train as images with {} filled by train, and so on."""
+    """The content under other names: {} in images and labels stands for the split."""
     names = {"x": images, "y": labels}
     return {names[name[0]].format(name[2:]): array for name, array in content.items()}
 
@@ -27,7 +27,7 @@ def renamed(content: dict[str, np.ndarray], images: str, labels: str) -> dict[st
 
 
 @pytest.mark.parametrize(
-    ("given", "shape", "order"),
+    ("stored", "shape", "order"),
     [
         ((14, 6, 4), (1, 6, 4), None),
         ((14, 36), (1, 6, 6), None),
@@ -38,15 +38,15 @@ def renamed(content: dict[str, np.ndarray], images: str, labels: str) -> dict[st
         ((14, 6, 4, 3), (3, 6, 4), (0, 3, 1, 2)),
     ],
 )
-def test_every_layout_is_brought_to_channels_first(tmp_path, given, shape, order):
-    x = np.random.default_rng(0).integers(0, 256, given, dtype=np.uint8)
+def test_every_layout_is_converted_to_channels_first(tmp_path, stored, shape, order):
+    x = np.random.default_rng(0).integers(0, 256, stored, dtype=np.uint8)
     expected = (x.transpose(order) if order else x).reshape(14, *shape)
     np.testing.assert_array_equal(arrays(saved(tmp_path, {"x_train": x, "x_test": x})).train.x, expected)
 
 
-@pytest.mark.parametrize("given", [(8, 3, 8, 3), (8, 3, 4, 1), (8, 1, 1, 3), (8, 1, 6, 1)])
-def test_a_layout_that_can_be_read_in_two_ways_is_refused_until_it_is_said(tmp_path, given):
-    x = np.random.default_rng(0).integers(0, 256, given, dtype=np.uint8)
+@pytest.mark.parametrize("stored", [(8, 3, 8, 3), (8, 3, 4, 1), (8, 1, 1, 3), (8, 1, 6, 1)])
+def test_an_ambiguous_layout_needs_the_channels_option(tmp_path, stored):
+    x = np.random.default_rng(0).integers(0, 256, stored, dtype=np.uint8)
     path = saved(tmp_path, {"x_train": x, "x_test": x})
     with pytest.raises(
         InputError, match=r"x_train has shape \(8, .* channels may be first or last: set dataset\.chann"
@@ -56,7 +56,7 @@ def test_a_layout_that_can_be_read_in_two_ways_is_refused_until_it_is_said(tmp_p
     np.testing.assert_array_equal(arrays(path, channels="last").train.x, x.transpose(0, 3, 1, 2))
 
 
-def test_channels_that_are_not_where_they_are_said_to_be_are_refused(tmp_path):
+def test_a_wrong_channels_option_is_refused(tmp_path):
     path = saved(tmp_path, {"x_train": np.zeros((8, 6, 4, 3)), "x_test": np.zeros((8, 6, 4, 3))})
     with pytest.raises(
         InputError, match=r"dataset\.channels=first: .*x_train has shape \(8, 6, 4, 3\); expected 1 or 3"
@@ -67,9 +67,9 @@ def test_channels_that_are_not_where_they_are_said_to_be_are_refused(tmp_path):
         arrays(path, channels="first")
 
 
-@pytest.mark.parametrize("given", [(8, 35), (8, 6, 4, 2), (8, 2, 6, 4), (8, 28, 28, 28), (8,), (8, 1, 6, 4, 1)])
-def test_another_layout_is_refused(tmp_path, given):
-    path = saved(tmp_path, {"x_train": np.zeros(given), "x_test": np.zeros((8, 36))})
+@pytest.mark.parametrize("stored", [(8, 35), (8, 6, 4, 2), (8, 2, 6, 4), (8, 28, 28, 28), (8,), (8, 1, 6, 4, 1)])
+def test_an_unknown_layout_is_refused(tmp_path, stored):
+    path = saved(tmp_path, {"x_train": np.zeros(stored), "x_test": np.zeros((8, 36))})
     with pytest.raises(InputError, match=r"a\.npz: x_train has shape \(8,.* expected \[N, H, W\]"):
         arrays(path)
 
@@ -80,10 +80,10 @@ def test_another_layout_is_refused(tmp_path, given):
 @pytest.mark.parametrize(
     ("images", "labels"),
     [("x_{}", "y_{}"), ("X_{}", "Y_{}"), ("{}_images", "{}_labels"), ("{}_x", "{}_y"), ("images_{}", "targets_{}")],
-    ids=["keras", "capitals", "medmnist", "turned", "words"],
+    ids=["keras", "capitals", "medmnist", "reversed", "words"],
 )
 @pytest.mark.parametrize("kind", ["npz", "npy"])
-def test_common_names_of_arrays_are_the_same_data(tmp_path, npz_arrays, images, labels, kind):
+def test_arrays_under_all_common_names_give_the_same_data(tmp_path, npz_arrays, images, labels, kind):
     expected = prepare(arrays(saved(tmp_path, npz_arrays)))
     content = renamed(npz_arrays, images, labels)
     if kind == "npz":
@@ -99,7 +99,7 @@ def test_common_names_of_arrays_are_the_same_data(tmp_path, npz_arrays, images, 
 
 @pytest.mark.parametrize("word", ["val", "valid", "validation"])
 @pytest.mark.parametrize(("images", "labels"), [("x_{}", "y_{}"), ("{}_images", "{}_labels")])
-def test_validation_images_of_ones_own(tmp_path, npz_arrays, word, images, labels):
+def test_own_validation_images_are_used(tmp_path, npz_arrays, word, images, labels):
     own = {f"x_{word}": pixels(9, 6, 4, seed=2), f"y_{word}": np.arange(9) % CLASSES}
     data = prepare(arrays(saved(tmp_path, renamed(npz_arrays | own, images, labels))))
     assert len(data.train.x) == TRAIN
@@ -107,7 +107,7 @@ def test_validation_images_of_ones_own(tmp_path, npz_arrays, word, images, label
     assert data.validation.label.tolist() == own[f"y_{word}"].tolist()
 
 
-def test_medmnist_as_it_is_published(tmp_path):
+def test_medmnist_is_read_as_published(tmp_path):
     content = {}
     for seed, (part, count) in enumerate([("train", 30), ("val", 6), ("test", 9)]):
         content[f"{part}_images"] = pixels(count, 28, 28, 3, seed=seed)
@@ -123,7 +123,7 @@ def test_medmnist_as_it_is_published(tmp_path):
 
 @pytest.mark.parametrize(("images", "labels"), [("x", "y"), ("X", "y"), ("images", "labels"), ("data", "target")])
 @pytest.mark.parametrize("kind", ["npz", "npy"])
-def test_a_set_without_a_test_set_holds_a_fifth_out(tmp_path, images, labels, kind):
+def test_a_fifth_is_held_out_if_there_is_no_test_split(tmp_path, images, labels, kind):
     x, y = pixels(60, 6, 4), np.array(["a", "b"] * 30)
     if kind == "npy":
         np.save(tmp_path / f"{images}.npy", x)
@@ -154,7 +154,7 @@ def test_factors_are_read(tmp_path, npz_arrays):
     assert data.train.factors.shape == (54, 2) and (data.test.factors == 1).all()
 
 
-def test_labels_are_optional_and_what_is_not_read_is_said(tmp_path, npz_arrays):
+def test_labels_are_optional_and_unread_arrays_are_named(tmp_path, npz_arrays):
     content = {name: array for name, array in npz_arrays.items() if name.startswith("x")}
     assert prepare(arrays(saved(tmp_path, content))).shapes == ((1, 6, 4), 0)
     data = prepare(arrays(saved(tmp_path, content | {"speaker_train": np.zeros(60), "notes": np.zeros(3)})))
@@ -162,7 +162,7 @@ def test_labels_are_optional_and_what_is_not_read_is_said(tmp_path, npz_arrays):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ">f4"])
-def test_floats_of_any_width(tmp_path, npz_arrays, dtype):
+def test_floats_of_any_width_are_read(tmp_path, npz_arrays, dtype):
     floats = {name: (npz_arrays[name] / 255).astype(dtype) for name in ("x_train", "x_test")}
     data = prepare(arrays(saved(tmp_path, floats)))
     np.testing.assert_allclose(data.observe(data.test.x, None)[:, 0], floats["x_test"].astype(float), atol=1e-6)
@@ -181,7 +181,7 @@ def test_groups_are_read_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["speaker_{}", "{}_speaker"])
-def test_groups_of_a_split_set(tmp_path, npz_arrays, form):
+def test_groups_of_split_data_are_read_and_must_not_overlap(tmp_path, npz_arrays, form):
     content = npz_arrays | {form.format("train"): np.arange(TRAIN) % 5, form.format("test"): np.full(TEST, 5)}
     data = prepare(arrays(saved(tmp_path, content), groups="speaker"))
     assert not set(data.train.group.tolist()) & set(data.validation.group.tolist())
@@ -191,27 +191,27 @@ def test_groups_of_a_split_set(tmp_path, npz_arrays, form):
 
 
 @pytest.mark.parametrize("content", [{}, {"speaker": np.zeros(TRAIN)}])
-def test_groups_that_are_not_there_are_refused(tmp_path, npz_arrays, content):
-    with pytest.raises(InputError, match=r"dataset\.groups=speaker: .*a\.npz has no array speaker_train; there are "):
+def test_missing_groups_are_refused(tmp_path, npz_arrays, content):
+    with pytest.raises(InputError, match=r"dataset\.groups=speaker: .*a\.npz has no array speaker_train; found "):
         arrays(saved(tmp_path, npz_arrays | content), groups="speaker")
 
 
 # --- what is refused
 
 
-def test_a_path_that_is_not_set_or_not_there(tmp_path):
+def test_a_missing_path_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"^dataset\.path is not set"):
         arrays()
     with pytest.raises(InputError, match=r"^dataset\.path: nowhere\.npz is not a file, nor a folder"):
         arrays("nowhere.npz")
-    with pytest.raises(InputError, match=r"has no array x_train: expected x_train and x_test .*; there are none"):
+    with pytest.raises(InputError, match=r"has no array x_train: expected x_train and x_test .*; found none"):
         arrays(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["x_train", "x_test"])
-def test_a_missing_array_is_named_and_so_are_those_that_are_there(tmp_path, npz_arrays, name):
+def test_a_missing_array_is_named_with_the_arrays_of_the_file(tmp_path, npz_arrays, name):
     del npz_arrays[name]
-    with pytest.raises(InputError, match=rf"a\.npz has no array {name}: expected .*; there are x_t.*, y_test, y_train"):
+    with pytest.raises(InputError, match=rf"a\.npz has no array {name}: expected .*; found x_t.*, y_test, y_train"):
         arrays(saved(tmp_path, npz_arrays))
 
 
@@ -225,10 +225,10 @@ def test_a_missing_array_is_named_and_so_are_those_that_are_there(tmp_path, npz_
             {"x_val": pixels(9, 6, 4), "x_valid": pixels(9, 6, 4)},
             "has the arrays x_val and x_valid, which mean the same",
         ),
-        ({"images": pixels(TRAIN, 6, 4)}, "has images, a set that is not split, and x_train and x_test: leave one"),
+        ({"images": pixels(TRAIN, 6, 4)}, "has images, which is not split, and also x_train and x_test: keep only one"),
     ],
 )
-def test_two_arrays_for_one_thing_are_refused(tmp_path, npz_arrays, more, message):
+def test_two_arrays_with_the_same_meaning_are_refused(tmp_path, npz_arrays, more, message):
     with pytest.raises(InputError, match=message):
         arrays(saved(tmp_path, npz_arrays | more))
 
@@ -238,7 +238,7 @@ class Bomb:
         return exec, ("raise SystemExit('a pickle was run')",)
 
 
-def test_a_pickled_array_is_refused_unopened(tmp_path, npz_arrays):
+def test_a_pickled_array_is_refused_without_unpickling(tmp_path, npz_arrays):
     content = npz_arrays | {"y_train": np.array([Bomb()], dtype=object)}
     with pytest.raises(InputError, match=r"a\.npz cannot be read \(y_train\): Object arrays cannot be loaded"):
         arrays(saved(tmp_path, content))
@@ -263,13 +263,13 @@ def save_npy(file: Path) -> None:
     ],
     ids=["truncated", "a pickle", "empty", "text", "npy"],
 )
-def test_what_is_no_npz_is_refused(npz_file, write):
+def test_a_file_that_is_not_an_npz_is_refused(npz_file, write):
     write(npz_file)
-    with pytest.raises(InputError, match=r"arrays\.npz is not an \.npz file, or a truncated one"):
+    with pytest.raises(InputError, match=r"arrays\.npz is not an \.npz file, or it is truncated"):
         arrays(str(npz_file))
 
 
-def test_a_changed_byte_is_noticed(npz_file):
+def test_a_changed_byte_is_detected(npz_file):
     raw = bytearray(npz_file.read_bytes())
     raw[400] ^= 255
     npz_file.write_bytes(raw)
@@ -277,7 +277,7 @@ def test_a_changed_byte_is_noticed(npz_file):
         arrays(str(npz_file))
 
 
-def test_a_torn_npy_file_is_named(tmp_path):
+def test_a_truncated_npy_file_is_named(tmp_path):
     np.save(tmp_path / "x.npy", pixels(60, 6, 4))
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-50])
     with pytest.raises(InputError, match=r"cannot be read \(x\): "):

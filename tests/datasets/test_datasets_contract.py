@@ -1,4 +1,4 @@
-"""What holds for every data set that conf/dataset offers."""
+"""Contract of every data set in conf/dataset."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMON = {name: p.default for name, p in inspect.signature(prepare).parameters.i
 
 @pytest.fixture
 def options(request, idx_folder, picture_folder, npz_file, fake_openml) -> dict:
-    """The file's options, pointed at small data of its kind."""
+    """The options of a YAML, with small data of its type."""
     options = yaml.safe_load(request.param.read_text())
     places = {
         "bench.datasets.idx.idx": {"root": str(idx_folder)},
@@ -30,16 +30,16 @@ def options(request, idx_folder, picture_folder, npz_file, fake_openml) -> dict:
         "bench.datasets.openml.openml": {"name": "fake"},
         "bench.datasets.sprites.sprites": {"examples": 60},
     }
-    place = places.get(options["_target_"])
-    if place is None and ({"root", "path"} & options.keys()):
-        pytest.skip(f"{request.param.name} reads files, and no small ones are made for {options['_target_']}")
-    return options | (place or {})
+    small = places.get(options["_target_"])
+    if small is None and ({"root", "path"} & options.keys()):
+        pytest.skip(f"{request.param.name} reads files, and there are no small ones for {options['_target_']}")
+    return options | (small or {})
 
 
 every_file = pytest.mark.parametrize("options", FILES, ids=lambda file: file.stem, indirect=True)
 
 
-def test_the_data_sets_of_the_readme_are_there():
+def test_the_data_sets_of_the_readme_exist():
     assert {file.stem for file in FILES} >= {
         "digits",
         "mnist",
@@ -52,18 +52,18 @@ def test_the_data_sets_of_the_readme_are_there():
 
 
 @every_file
-def test_a_file_names_every_option_and_the_common_ones_have_their_defaults(options):
+def test_a_yaml_lists_every_option_and_has_the_common_defaults(options):
     source = inspect.signature(pkgutil.resolve_name(options["_target_"])).parameters
     assert options.keys() | {"name"} == {"_target_", "name", *source, *COMMON} - {"cache"}
     assert {name: options[name] for name in COMMON} == COMMON
 
 
 @every_file
-def test_it_loads_as_what_core_promises(options):
+def test_it_loads_as_data_describes(options):
     data = load(options)
     assert isinstance(data, Data)
-    everything = torch.cat([split.label for split in (data.train, data.validation, data.test)])
-    assert data.shapes.classes == everything.max() + 1 and everything.min() == 0
+    labels = torch.cat([split.label for split in (data.train, data.validation, data.test)])
+    assert data.shapes.classes == labels.max() + 1 and labels.min() == 0
     assert data.grey_levels >= 2 and (data.binarize, data.dequantize) == ("none", False)
     assert len(data.fingerprint) == 16 and int(data.fingerprint, 16)
     for split in (data.train, data.validation, data.test):
@@ -80,7 +80,7 @@ def test_it_loads_as_what_core_promises(options):
 
 
 @every_file
-def test_the_split_seed_decides_the_split_and_leaves_the_test_set_alone(options):
+def test_the_split_seed_changes_the_split_but_not_the_test_set(options):
     one, again, other = (
         load(options | {"split_seed": seed, "validation": n}) for seed, n in [(0, 5000), (0, 6000), (1, 5000)]
     )
@@ -101,7 +101,7 @@ def test_a_name_is_an_option_of_every_data_set():
     assert load(options | {"name": "cells"}).fingerprint == load(options).fingerprint
 
 
-def test_a_file_that_changes_in_a_session_is_read_again(npz_file, npz_arrays):
+def test_a_changed_file_is_read_again(npz_file, npz_arrays):
     options = {"_target_": "bench.datasets.arrays.arrays", "path": str(npz_file)}
     before = load(options)
     np.savez(npz_file, **npz_arrays | {"x_test": npz_arrays["x_test"][:20], "y_test": npz_arrays["y_test"][:20]})
@@ -113,7 +113,7 @@ def test_jobs_with_the_same_options_share_one_load(npz_file):
     assert load(options) is load(dict(reversed(options.items()))) is not load(options | {"split_seed": 1})
 
 
-def test_load_moves_images_labels_and_factors():
+def test_load_moves_all_tensors_to_the_device():
     data = load({"_target_": "bench.datasets.sprites.sprites", "examples": 20}, torch.device("meta"))
     parts = [part for split in (data.train, data.validation, data.test) for part in split if part is not None]
     assert len(parts) == 9 and {part.device.type for part in parts} == {"meta"}

@@ -7,7 +7,7 @@ from bench.datasets import prepare
 from bench.datasets.digits import digits
 
 
-def test_it_holds_every_digit_once_in_seventeen_grey_levels():
+def test_it_has_every_digit_once_with_seventeen_grey_levels():
     source = digits()
     assert source.train.x.shape == (1438, 1, 8, 8) and source.test.x.shape == (359, 1, 8, 8)
     assert source.train.x.dtype == np.uint8 and source.range == (0, 16) and prepare(source).grey_levels == 17
@@ -21,7 +21,7 @@ def test_the_test_set_is_stratified():
     assert np.all(np.abs(np.bincount(y) - whole / 5) < 1)
 
 
-def test_the_fingerprint_that_finished_runs_have_on_record_stays():
+def test_the_fingerprint_of_existing_records_does_not_change():
     assert prepare(digits()).fingerprint == "38b8ae6bab832cb5"
 
 

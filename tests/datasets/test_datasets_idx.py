@@ -26,20 +26,20 @@ def rewrite(file: Path, change) -> None:
     file.write_bytes(gzip.compress(change(gzip.decompress(file.read_bytes()))))
 
 
-def test_the_bytes_are_read_as_written(tmp_path):
+def test_read_idx_returns_the_written_bytes(tmp_path):
     array = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
     header = bytes([0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 2])
     (tmp_path / "a").write_bytes(header + bytes(range(24)))
     np.testing.assert_array_equal(read_idx(tmp_path / "a", 3), array)
 
 
-def test_shapes_and_labels(idx_folder):
+def test_shapes_and_labels_are_read(idx_folder):
     source = read(idx_folder)
     assert source.train.x.shape == (60, 1, 7, 5) and source.test.x.shape == (24, 1, 7, 5)
     assert source.train.label.tolist() == [0, 1, 2] * 20 and prepare(source).grey_levels == 256
 
 
-def test_plain_files_are_the_same_as_gzipped_ones(idx_folder):
+def test_plain_and_gzipped_files_give_the_same_data(idx_folder):
     zipped = prepare(read(idx_folder)).fingerprint
     for file in list(idx_folder.iterdir()):
         file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
@@ -63,7 +63,7 @@ def rename_all(folder: Path, name) -> None:
     ids=["a dot before idx", "EMNIST", "another prefix", "capitals"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
-def test_all_common_names_are_the_same_data(idx_folder, name, zipped):
+def test_files_under_all_common_names_give_the_same_data(idx_folder, name, zipped):
     expected = prepare(read(idx_folder)).fingerprint
     if not zipped:
         for file in list(idx_folder.iterdir()):
@@ -73,12 +73,12 @@ def test_all_common_names_are_the_same_data(idx_folder, name, zipped):
     assert prepare(read(idx_folder)).fingerprint == expected
 
 
-def test_of_a_file_and_its_gz_the_plain_one_is_read(idx_folder):
+def test_a_plain_file_is_preferred_to_its_gz(idx_folder):
     (idx_folder / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.full(24, 2, np.uint8)))
     assert read(idx_folder).test.label.tolist() == [2] * 24
 
 
-def test_two_sets_in_one_folder_are_told_apart_by_a_prefix(idx_folder, tmp_path):
+def test_a_prefix_selects_one_of_two_data_sets_in_a_folder(idx_folder, tmp_path):
     expected = prepare(read(idx_folder)).fingerprint
     rename_all(idx_folder, "emnist-letters-{}".format)
     for part, count in (("train", 30), ("test", 9)):
@@ -117,20 +117,20 @@ def test_the_same_content_from_arrays_has_the_same_fingerprint(idx_folder, tmp_p
     assert prepare(arrays(str(tmp_path / "a.npz"))).fingerprint == prepare(source).fingerprint
 
 
-def test_a_prefix_without_a_folder_has_no_effect(monkeypatch):
+def test_a_prefix_without_a_folder_is_refused(monkeypatch):
     monkeypatch.delenv("BENCH_DATA", raising=False)
     with pytest.raises(InputError, match=r"dataset\.prefix=emnist has no effect without a folder"):
         idx("mnist", "mnist_784", prefix="emnist")
 
 
-def test_without_a_root_it_is_found_below_bench_data(idx_folder, monkeypatch):
+def test_without_a_root_it_is_read_from_bench_data(idx_folder, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(idx_folder.parent))
     np.testing.assert_array_equal(idx("idx", "mnist_784").test.x, read(idx_folder).test.x)
     with pytest.raises(InputError, match=r"^\$BENCH_DATA/mnist: .*mnist is not a folder; set dataset\.root"):
         idx("mnist", "mnist_784")
 
 
-def test_without_either_it_is_fetched(monkeypatch):
+def test_without_root_and_bench_data_it_is_fetched_from_openml(monkeypatch):
     data = np.zeros((60_003, 784))
     data[60_000:] = 255
     target = np.array(["7"] * 60_000 + ["1"] * 3, dtype=object)
@@ -152,11 +152,11 @@ def test_a_fetched_set_without_labels_is_refused(monkeypatch):
     monkeypatch.delenv("BENCH_DATA", raising=False)
     table = SimpleNamespace(data=np.zeros((20, 784)), target=None)
     monkeypatch.setattr("sklearn.datasets.fetch_openml", lambda name, **_: table)
-    with pytest.raises(InputError, match=r"^dataset\.openml=mnist_784: that set has no labels"):
+    with pytest.raises(InputError, match=r"^dataset\.openml=mnist_784: it has no labels"):
         idx("mnist", "mnist_784")
 
 
-def test_when_it_cannot_be_fetched_it_says_what_to_set(monkeypatch):
+def test_a_failed_fetch_advises_what_to_set(monkeypatch):
     def fetch_openml(name, **_):
         raise URLError("no route\nto host")
 
@@ -166,7 +166,7 @@ def test_when_it_cannot_be_fetched_it_says_what_to_set(monkeypatch):
         idx("mnist", "mnist_784")
 
 
-def test_a_root_that_is_not_there():
+def test_a_missing_root_is_refused():
     with pytest.raises(InputError, match=r"^dataset\.root: nowhere is not a folder"):
         read(Path("nowhere"))
 
@@ -190,7 +190,7 @@ def test_a_missing_file_is_named(idx_folder, name):
         (lambda raw: raw[:4] + b"\xff\xff\xff\xff" + raw[8:], r"header says \(4294967295, 7, 5\)"),
     ],
 )
-def test_a_wrong_content_is_refused(idx_folder, change, message):
+def test_wrong_content_is_refused(idx_folder, change, message):
     rewrite(idx_folder / IMAGES, change)
     with pytest.raises(InputError, match=rf"{IMAGES} .*{message}"):
         read(idx_folder)
@@ -214,13 +214,13 @@ def test_a_damaged_gzip_file_is_refused(idx_folder, change):
     assert "\n" not in str(caught.value)
 
 
-def test_unequal_counts_name_both_files(idx_folder):
+def test_an_error_about_unequal_counts_names_both_files(idx_folder):
     rewrite(idx_folder / "t10k-labels-idx1-ubyte.gz", lambda raw: raw[:7] + bytes([23]) + raw[8:-1])
     with pytest.raises(InputError, match=r"t10k-images.* has 24 images, but .*t10k-labels.* has 23 labels"):
         read(idx_folder)
 
 
-def test_real_mnist():
+def test_real_mnist_has_the_known_counts_and_mean():
     if not os.environ.get("BENCH_DATA"):
         pytest.skip("BENCH_DATA is not set: the counts and mean of the real MNIST files are not checked")
     data = prepare(idx("mnist", "mnist_784"))

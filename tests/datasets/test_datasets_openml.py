@@ -24,7 +24,7 @@ from bench.datasets.openml import openml
         (24, (1, 6, 4), (1, 6, 4)),
     ],
 )
-def test_rows_become_images_given_or_deduced(fake_openml, columns, image, shape):
+def test_rows_become_images_of_the_set_or_deduced_shape(fake_openml, columns, image, shape):
     table = np.random.default_rng(0).integers(0, 256, (20, columns))
     fake_openml.data, fake_openml.target = table.astype(np.float64), None
     source = openml("fake", image=image, test=4)
@@ -33,22 +33,22 @@ def test_rows_become_images_given_or_deduced(fake_openml, columns, image, shape)
     np.testing.assert_array_equal(source.test.x, table[16:].reshape(4, *shape))
 
 
-def test_colour_is_planar(fake_openml):
+def test_colour_channels_are_planar(fake_openml):
     fake_openml.data = np.repeat([[10.0, 20.0, 30.0]], 4, axis=1).repeat(84, axis=0)
     assert openml("fake").test.x[0].tolist() == [[[c, c], [c, c]] for c in (10, 20, 30)]
 
 
-def test_the_set_and_its_version_are_what_is_asked_for(fake_openml, monkeypatch):
-    asked = []
+def test_the_name_and_version_are_requested(fake_openml, monkeypatch):
+    requests = []
     monkeypatch.setattr(
-        "sklearn.datasets.fetch_openml", lambda *args, **more: asked.append((args, more)) or fake_openml
+        "sklearn.datasets.fetch_openml", lambda *args, **more: requests.append((args, more)) or fake_openml
     )
     openml("kmnist", version=3)
-    assert asked == [(("kmnist",), {"version": 3, "as_frame": False})]
+    assert requests == [(("kmnist",), {"version": 3, "as_frame": False})]
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.uint8])
-def test_whole_numbers_are_grey_levels_and_those_up_to_one_are_fractions(fake_openml, dtype):
+def test_whole_numbers_are_read_as_grey_levels_and_values_up_to_one_as_fractions(fake_openml, dtype):
     grey = fake_openml.data
     for data, stored in [
         (grey.astype(dtype), grey),
@@ -59,7 +59,7 @@ def test_whole_numbers_are_grey_levels_and_those_up_to_one_are_fractions(fake_op
         np.testing.assert_array_equal(prepare(openml("fake", test=24)).test.x.reshape(24, 36), stored[60:])
 
 
-def test_grey_levels_of_another_range_are_refused_until_it_is_set(fake_openml):
+def test_grey_levels_of_another_range_need_the_range_option(fake_openml):
     fake_openml.data = np.rint(fake_openml.data / 16)
     with pytest.raises(InputError, match=r"x_train has values from 0 .* to 16 .* Set dataset\.range=\[0,16\]"):
         load({"_target_": "bench.datasets.openml.openml", "name": "sixteen"})
@@ -68,7 +68,7 @@ def test_grey_levels_of_another_range_are_refused_until_it_is_set(fake_openml):
     assert set((data.train.x.unique() * 16).tolist()) == set(range(17))
 
 
-def test_a_sparse_table_is_filled(fake_openml):
+def test_a_sparse_table_is_made_dense(fake_openml):
     dense = fake_openml.data
     fake_openml.data = csr_matrix(dense)
     np.testing.assert_array_equal(openml("fake", test=24).train.x.reshape(60, 36), dense[:60])
@@ -90,7 +90,7 @@ def test_labels_number_the_sorted_classes(fake_openml, target, labels):
     assert data.test.label.tolist() == labels * 6
 
 
-def test_a_continuous_target_is_no_label(fake_openml):
+def test_a_continuous_target_is_not_a_label(fake_openml):
     fake_openml.target = np.linspace(0, 1, 84)
     data = prepare(openml("fake"))
     assert data.shapes == ((1, 6, 6), 0)
@@ -100,12 +100,12 @@ def test_a_continuous_target_is_no_label(fake_openml):
 def test_without_a_test_size_a_fixed_stratified_fifth_is_held_out(fake_openml):
     source = openml("fake")
     assert len(source.train.x) == 68 and np.unique(source.test.label, return_counts=True)[1].min() >= 5
-    row_of = {row.tobytes(): label for row, label in zip(fake_openml.data, fake_openml.target, strict=True)}
-    found = [row_of[row.astype(np.float64).tobytes()] for row in source.test.x.reshape(16, 36)]
-    assert found == source.test.label.tolist()
+    label_of = {row.tobytes(): label for row, label in zip(fake_openml.data, fake_openml.target, strict=True)}
+    labels = [label_of[row.astype(np.float64).tobytes()] for row in source.test.x.reshape(16, 36)]
+    assert labels == source.test.label.tolist()
 
 
-def test_an_image_from_a_configuration_file_is_a_list(fake_openml):
+def test_the_image_option_may_be_a_list(fake_openml):
     data = load({"_target_": "bench.datasets.openml.openml", "name": "a", "image": [1, 4, 9]})
     assert data.shapes == ((1, 4, 9), 3)
 
@@ -113,13 +113,13 @@ def test_an_image_from_a_configuration_file_is_a_list(fake_openml):
 # --- what is refused
 
 
-def test_a_name_that_is_not_set():
-    with pytest.raises(InputError, match=r"^dataset\.name is not set: expected the name of a set"):
+def test_a_missing_name_is_refused():
+    with pytest.raises(InputError, match=r"^dataset\.name is not set: expected the name of an image data set"):
         openml()
 
 
 @pytest.mark.parametrize("error", [URLError("no\nroute"), IncompleteRead(b""), ValueError("No known set\nkmnist")])
-def test_a_set_that_cannot_be_fetched(monkeypatch, error):
+def test_a_failed_fetch_is_one_line(monkeypatch, error):
     def fetch_openml(name, **_):
         raise error
 
@@ -132,7 +132,7 @@ def test_a_set_that_cannot_be_fetched(monkeypatch, error):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({"data": np.zeros((84, 35))}, {}, r"fake has 35 columns, .*: give dataset\.image as \[channels, height"),
+        ({"data": np.zeros((84, 35))}, {}, r"fake has 35 columns, .*: set dataset\.image=\[channels,height"),
         ({}, {"image": (3, 6, 6)}, r"dataset\.image=\[3, 6, 6\] needs 108 columns, but fake has 36"),
         ({}, {"image": (4, 3, 3)}, r"dataset\.image=\[4, 3, 3\] has 4 channels: expected 1 \(grey\) or 3"),
         ({"data": np.full((84, 36), "red", dtype=object)}, {}, "fake has columns that are not numbers"),
@@ -141,7 +141,7 @@ def test_a_set_that_cannot_be_fetched(monkeypatch, error):
         ({"target": np.array(["a", None] * 42, dtype=object)}, {}, "fake has no target in 42 of its rows"),
     ],
 )
-def test_a_table_of_another_kind(fake_openml, change, options, message):
+def test_an_unsuitable_table_is_refused(fake_openml, change, options, message):
     vars(fake_openml).update(change)
     with pytest.raises(InputError, match=f"^{message}") as caught:
         openml("fake", **options)

@@ -17,7 +17,7 @@ MODES = {"modes": GREY[:7], "mode_sigma": 0.1}
 OWN = {"x_train": BYTES[:270], "y_train": LABELS[:270], "x_validation": BYTES[270:300], "y_validation": LABELS[270:300]}
 
 
-def test_train_and_validation_are_disjoint_and_together_the_source():
+def test_train_and_validation_are_disjoint_and_complete():
     data = prepare(source(), validation=25)
     train, validation = rows(data.train.x), rows(data.validation.x)
     assert (len(train), len(validation)) == (275, 25)
@@ -42,14 +42,14 @@ def test_validation_is_stratified():
     assert data.validation.label.bincount().tolist() == [3, 9, 18]
 
 
-@pytest.mark.parametrize("classes", [31, 60], ids=["more classes than validation images", "and five of each"])
+@pytest.mark.parametrize("classes", [31, 60], ids=["more classes than validation images", "at most five of a class"])
 def test_every_class_keeps_a_training_image(classes):
     labels = np.arange(400) % classes
     data = prepare(source(y=labels))
     assert len(data.validation.x) == 30 and data.train.label.unique().numel() == classes
 
 
-def test_the_only_image_of_a_class_is_for_training_and_the_others_are_stratified():
+def test_the_only_image_of_a_class_is_used_for_training():
     labels = np.r_[np.repeat([0, 1], [99, 200]), 2, np.repeat([0, 1], 50)]
     for seed in range(10):
         data = prepare(source(y=labels), split_seed=seed)
@@ -59,7 +59,7 @@ def test_the_only_image_of_a_class_is_for_training_and_the_others_are_stratified
 
 
 def test_classes_of_one_image_each_cannot_be_split():
-    with pytest.raises(InputError, match="30 classes in 30 images, too few of each to set 6 apart"):
+    with pytest.raises(InputError, match="30 classes in 30 images, too few of each to hold out 6"):
         hold_out(Split(GREY[:30], np.arange(30)))
 
 
@@ -77,7 +77,7 @@ def test_hold_out_takes_the_same_stratified_fifth_each_time():
         hold_out(Split(GREY[:11]))
 
 
-def test_validation_images_of_ones_own_are_used_as_they_are():
+def test_own_validation_images_are_used_unchanged():
     data = prepare(source(BYTES, **OWN))
     np.testing.assert_array_equal(data.train.x, BYTES[:270])
     np.testing.assert_array_equal(data.validation.x, BYTES[270:300])
@@ -85,7 +85,7 @@ def test_validation_images_of_ones_own_are_used_as_they_are():
 
 
 @pytest.mark.parametrize("option", [{"validation": 7}, {"split_seed": 1}])
-def test_with_validation_images_of_ones_own_no_option_cuts_others(option):
+def test_split_options_are_refused_with_own_validation_images(option):
     ((name, value),) = option.items()
     with pytest.raises(InputError, match=rf"dataset\.{name}={value} has no effect: .* its own validation images"):
         prepare(source(BYTES, **OWN), **option)
@@ -96,7 +96,7 @@ def test_with_validation_images_of_ones_own_no_option_cuts_others(option):
 # --- limit
 
 
-def test_limit_is_the_first_images_of_each_class_in_each_split():
+def test_limit_keeps_the_first_images_of_each_class_in_each_split():
     data = prepare(source(BYTES, **OWN), limit=5)
     for split, rest in [(data.train, slice(270)), (data.validation, slice(270, 300)), (data.test, slice(300, None))]:
         first = np.sort(np.concatenate([np.flatnonzero(LABELS[rest] == label)[:5] for label in range(4)]))
@@ -104,13 +104,13 @@ def test_limit_is_the_first_images_of_each_class_in_each_split():
         np.testing.assert_array_equal(split.label, LABELS[rest][first])
 
 
-def test_limit_is_the_first_images_of_a_split_without_labels():
+def test_limit_keeps_the_first_images_of_a_split_without_labels():
     data = prepare(source(y=None), limit=50)
     assert sorted(rows(data.train.x) + rows(data.validation.x)) == sorted(rows(GREY[:50]))
     np.testing.assert_array_equal(data.test.x, GREY[300:350])
 
 
-# --- the known truth
+# --- known factors and modes
 
 
 def test_factors_stay_with_their_images():
@@ -121,7 +121,7 @@ def test_factors_stay_with_their_images():
     assert prepare(source()).train.factors is None
 
 
-def test_binarised_data_keep_their_factors_but_not_the_modes_of_the_density_before():
+def test_binarised_data_keep_their_factors_but_not_their_modes():
     plain, static, dynamic = (prepare(source(**KNOWN, **MODES), binarize=how) for how in ("none", "static", "dynamic"))
     np.testing.assert_array_equal(plain.modes, MODES["modes"])
     assert plain.mode_sigma == 0.1
@@ -134,7 +134,7 @@ def test_binarised_data_keep_their_factors_but_not_the_modes_of_the_density_befo
 
 
 @pytest.mark.parametrize("x", [GREY, BYTES], ids=["float32", "uint8"])
-def test_static_binarisation_is_zero_or_one_with_the_pixels_mean(x):
+def test_static_binarisation_gives_zeros_and_ones_with_the_pixels_mean(x):
     data = prepare(source(x), binarize="static")
     plain = prepare(source(x))
     for name in ("train", "validation", "test"):
@@ -145,21 +145,21 @@ def test_static_binarisation_is_zero_or_one_with_the_pixels_mean(x):
         assert abs(seen.double().mean() - grey.mean()) < 4 * error
 
 
-def test_static_binarisation_keeps_black_and_white_as_they_are():
+def test_static_binarisation_keeps_black_and_white():
     x = np.where(BYTES > 127, 255, 0).astype(np.uint8)
     np.testing.assert_array_equal(prepare(source(x), binarize="static").test.x, x[300:])
 
 
-def test_static_binarisation_is_drawn_once_by_the_split_seed_and_apart_for_each_split():
+def test_static_binarisation_depends_on_the_split_seed_and_differs_between_splits():
     half = source(np.tile(np.float32([[0.5, 0.5001]]), (400, 1, 1, 10)), y=None, range=(0, 1))
-    half.train.x[0] = 0.5  # so that not all images are the same
+    half.train.x[0] = 0.5  # not all images may be the same
     one, again, other = (prepare(half, split_seed=seed, binarize="static") for seed in (0, 0, 1))
     assert torch.equal(one.test.x, again.test.x) and torch.equal(one.train.x, again.train.x)
     assert not torch.equal(one.test.x, other.test.x)
     assert not torch.equal(one.test.x[:30], one.validation.x) and not torch.equal(one.test.x, one.train.x[:100])
 
 
-def test_dynamic_binarisation_differs_between_draws_and_not_within_one():
+def test_dynamic_binarisation_depends_only_on_the_draws():
     data = prepare(source(BYTES), binarize="dynamic")
     np.testing.assert_array_equal(data.test.x, BYTES[300:])
     one, again, other = (data.observe(data.test.x, Draws(0, step)) for step in (1, 1, 2))
@@ -181,7 +181,7 @@ SIXTEENTHS = np.round(GREY * 16)
     ],
     ids=["bytes", "fractions of bytes", "range", "grey_levels", "binary"],
 )
-def test_dequantised_values_fill_their_grey_level_which_follows_the_range(x, options, levels):
+def test_dequantised_values_fill_the_grey_levels_of_the_range(x, options, levels):
     data = prepare(source(x), dequantize=True, **options)
     assert data.grey_levels == levels
     level = torch.from_numpy(np.rint(x[300:] / x.max() * (levels - 1)))
@@ -197,11 +197,11 @@ def test_continuous_images_cannot_be_dequantised():
 
 @pytest.mark.parametrize("binarize", ["static", "dynamic"])
 def test_binary_pixels_cannot_be_dequantised(binarize):
-    with pytest.raises(InputError, match=rf"dequantize=true and dataset\.binarize={binarize} exclude"):
+    with pytest.raises(InputError, match=rf"dequantize=true and dataset\.binarize={binarize} exclude each other"):
         prepare(source(), binarize=binarize, dequantize=True)
 
 
-def test_grey_levels_without_dequantisation_have_no_effect():
+def test_grey_levels_without_dequantisation_are_refused():
     with pytest.raises(InputError, match=r"dataset\.grey_levels=17 has no effect without dataset\.dequantize=true"):
         prepare(source(), grey_levels=17)
 
@@ -213,7 +213,7 @@ def print_of(*arguments, **changes) -> str:
     return prepare(source(*arguments, **changes)).fingerprint
 
 
-def test_the_fingerprint_does_not_depend_on_what_is_drawn():
+def test_the_fingerprint_does_not_depend_on_binarisation_or_dequantisation():
     options = ({}, {"binarize": "static"}, {"dequantize": True})
     assert len({prepare(source(BYTES), **extra).fingerprint for extra in options}) == 1
 
@@ -230,7 +230,7 @@ def test_the_fingerprint_changes_with_one_value_of_any_split(split, field):
     assert prepare(changed).fingerprint != prepare(whole).fingerprint
 
 
-def test_the_fingerprint_changes_with_the_shape_and_with_labels_alone():
+def test_the_fingerprint_changes_with_the_shape_and_with_the_presence_of_labels():
     tall = BYTES.reshape(400, 1, 4, 5)
     assert len({print_of(BYTES), print_of(tall), print_of(BYTES, y=None)}) == 3
 
@@ -247,7 +247,7 @@ def test_the_fingerprint_changes_with_the_shape_and_with_labels_alone():
     ],
     ids=["int64", "float32", "float64", "[-1, 1]", "big-endian", "Fortran"],
 )
-def test_the_fingerprint_is_the_same_however_the_same_content_is_stored(x, y):
+def test_the_fingerprint_does_not_depend_on_the_storage_format(x, y):
     assert print_of(x, y) == print_of(BYTES)
 
 
@@ -264,18 +264,18 @@ def on_disk(tmp_path) -> Source:
 
 
 def test_images_on_disk_are_split_and_read_like_those_in_memory(on_disk):
-    there, here = prepare(on_disk, split_seed=3), prepare(source(BYTES), split_seed=3)
-    assert there.fingerprint == here.fingerprint and there.shapes == here.shapes and there.warnings == here.warnings
+    disk, memory = prepare(on_disk, split_seed=3), prepare(source(BYTES), split_seed=3)
+    assert (disk.fingerprint, disk.shapes, disk.warnings) == (memory.fingerprint, memory.shapes, memory.warnings)
     for name in ("train", "validation", "test"):
-        lazy, tensor = getattr(there, name).x, getattr(here, name).x
+        lazy, tensor = getattr(disk, name).x, getattr(memory, name).x
         assert isinstance(lazy, OnDisk) and lazy.shape == tensor.shape and lazy.dtype == tensor.dtype
         assert torch.equal(lazy[:], tensor) and torch.equal(torch.cat(list(lazy.split(7))), tensor)
         index = torch.tensor([[3, 1, 1], [0, 9, 2]])
-        assert torch.equal(there.observe(lazy, None), here.observe(tensor, None)) and torch.equal(lazy[3], tensor[3])
+        assert torch.equal(disk.observe(lazy, None), memory.observe(tensor, None)) and torch.equal(lazy[3], tensor[3])
         assert torch.equal(lazy[index], tensor[index]) and torch.equal(lazy.cpu()[4:6], tensor[4:6])
 
 
-def test_hashes_that_images_on_disk_bring_along_are_not_taken_again(on_disk):
+def test_stored_hashes_of_images_on_disk_are_used(on_disk):
     hashes = row_hashes(BYTES)
     train = OnDisk(BYTES, hashes, np.arange(300))
     assert prepare(on_disk._replace(train=Split(train, LABELS[:300]))).fingerprint == prepare(on_disk).fingerprint
@@ -301,10 +301,10 @@ def test_images_on_disk_can_only_be_binarised_dynamically(on_disk):
         ({"x_test": GREY[300:, :, :4]}, r"x_train has images of shape \(1, 5, 4\) and x_test of \(1, 4, 4\)"),
         ({"x_train": GREY[:9], "y_train": LABELS[:9]}, "x_train has 9 images: expected at least 10"),
         ({"x_test": GREY[:1], "y_test": LABELS[:1]}, "x_test has 1 images: expected at least 2"),
-        ({"x_validation": GREY[:5]}, "y_train is there but y_validation is not"),
-        ({"y_test": None}, "y_train is there but y_test is not: give y for all splits, or for none"),
-        ({"y_train": None}, "y_test is there but y_train is not"),
-        (KNOWN | {"factors_test": None}, "factors_train is there but factors_test is not"),
+        ({"x_validation": GREY[:5]}, "y_train exists but y_validation does not"),
+        ({"y_test": None}, "y_train exists but y_test does not: give y for all splits, or for none"),
+        ({"y_train": None}, "y_test exists but y_train does not"),
+        (KNOWN | {"factors_test": None}, "factors_train exists but factors_test does not"),
         (KNOWN | {"factors_train": FACTORS}, r"factors_train has shape \(400, 3\), but there are 300 images"),
         (KNOWN | {"factors_test": FACTORS[300:, 0]}, r"factors_test has shape \(100,\), but there are 100 images"),
         (KNOWN | {"factors_test": FACTORS[300:, :2]}, "factors_train has 3 factors an image and factors_test 2"),
@@ -316,10 +316,10 @@ def test_images_on_disk_can_only_be_binarised_dynamically(on_disk):
         (MODES | {"mode_sigma": None}, "modes and mode_sigma belong together"),
         (MODES | {"modes": GREY[:7, 0]}, r"modes has type float32 and shape \(7, 5, 4\): .* \[modes, 1, 5, 4\]"),
         (MODES | {"modes": GREY[:7] * np.float32(np.nan)}, "modes must be finite"),
-        (MODES | {"mode_sigma": 0.0}, r"mode_sigma=0\.0 finite and over 0"),
+        (MODES | {"mode_sigma": 0.0}, r"mode_sigma=0\.0 finite and greater than 0"),
     ],
 )
-def test_wrong_data_is_refused_and_its_place_named(changes, message):
+def test_wrong_data_are_refused_and_the_array_is_named(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         prepare(source(**changes))
     assert "\n" not in str(caught.value)

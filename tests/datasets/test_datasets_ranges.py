@@ -1,4 +1,4 @@
-"""What stored values mean: found, set by a person, or refused."""
+"""The range of stored values: detected, set, or refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_eight_bits_in_any_type_are_kept_as_bytes(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_fractions_of_bytes_are_kept_as_bytes_and_other_fractions_as_they_are(dtype):
+def test_fractions_of_bytes_are_kept_as_bytes_and_other_fractions_unchanged(dtype):
     np.testing.assert_array_equal(prepare(source(BYTES.astype(dtype) / 255)).test.x, BYTES[300:])
     data = prepare(source(GREY.astype(dtype)))
     assert data.range == (0, 1) and data.test.x.dtype == torch.float32
@@ -48,7 +48,7 @@ def test_floats_from_minus_one_to_one_become_fractions():
     np.testing.assert_allclose(data.test.x, GREY[300:], atol=1e-7)
 
 
-def test_resized_pictures_with_values_between_bytes_are_fractions():
+def test_values_between_bytes_become_fractions():
     x = 255 * GREY
     data = prepare(source(x))
     assert data.range == (0, 255)
@@ -67,7 +67,7 @@ def test_resized_pictures_with_values_between_bytes_are_fractions():
         (100 * GREY, (0, 100), GREY),
     ],
 )
-def test_a_range_that_is_set_is_black_and_white(x, ends, expected):
+def test_a_set_range_defines_black_and_white(x, ends, expected):
     np.testing.assert_allclose(seen(x, range=ends), expected[300:], atol=1e-6)
     assert prepare(source(x), range=ends).range == ends
 
@@ -89,13 +89,13 @@ def test_a_range_that_is_set_is_black_and_white(x, ends, expected):
     ],
     ids=["4 bits", "as floats", "16 bits", "negative", "signs as integers", "standardised", "over 1", "just below 0"],
 )
-def test_any_other_range_is_refused_with_what_was_found_and_what_to_set(x, message):
+def test_any_other_range_is_refused_with_advice(x, message):
     with pytest.raises(InputError, match=message) as caught:
         prepare(source(x))
     assert "\n" not in str(caught.value)
 
 
-def test_the_image_with_the_odd_value_is_named():
+def test_the_image_with_the_outlying_value_is_named():
     x = GREY.copy()
     x[17, 0, 2, 3] = 7
     with pytest.raises(InputError, match=r"to 7 \(image 17\)"):
@@ -104,7 +104,7 @@ def test_the_image_with_the_odd_value_is_named():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("options", [{}, {"range": (0, 1)}])
-def test_what_is_no_finite_number_is_refused(value, options):
+def test_values_that_are_not_finite_are_refused(value, options):
     x = GREY.copy()
     x[317, 0, 2, 3] = value
     with pytest.raises(InputError, match="x_test has 1 images with values that are not finite .* image 17"):
@@ -112,7 +112,7 @@ def test_what_is_no_finite_number_is_refused(value, options):
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_the_range_of_the_training_images_holds_for_the_others(split):
+def test_other_splits_must_lie_in_the_range_of_the_training_images(split):
     own = {"x_validation": MASKS[:30], "y_validation": source().train.label[:30]} | {f"x_{split}": BYTES[:30]}
     own |= {f"y_{split}": source().train.label[:30]}
     with pytest.raises(
@@ -122,11 +122,11 @@ def test_the_range_of_the_training_images_holds_for_the_others(split):
 
 
 @pytest.mark.parametrize(("train", "test"), [(BYTES, BYTES / 255), (BYTES, MASKS), (2 * GREY - 1, GREY)])
-def test_a_split_that_seems_to_be_stored_in_another_range_is_refused(train, test):
-    given = source(train, x_test=test[300:])
+def test_a_split_stored_in_another_range_is_refused(train, test):
+    whole = source(train, x_test=test[300:])
     with pytest.raises(InputError, match=r"x_test has values from 0\S* to \S+, but the training images have the range"):
-        prepare(given)
-    assert prepare(given, range=(float(np.floor(train.min())), float(np.ceil(train.max()))))
+        prepare(whole)
+    assert prepare(whole, range=(float(np.floor(train.min())), float(np.ceil(train.max()))))
 
 
 def test_dark_test_images_are_read_in_the_range_of_the_training_images():
@@ -134,27 +134,27 @@ def test_dark_test_images_are_read_in_the_range_of_the_training_images():
     np.testing.assert_array_equal(data.test.x, DIGITS[300:])
 
 
-def test_values_outside_a_range_that_is_set_are_refused():
+def test_values_outside_a_set_range_are_refused():
     with pytest.raises(
-        InputError, match=r"x_train has \d+ images .* not in \[0, 14\], which is dataset\.range; the first"
+        InputError, match=r"x_train has \d+ images .* not in \[0, 14\], the value of dataset\.range; the first"
     ):
         prepare(source(DIGITS), range=(0, 14))
 
 
-def test_faint_fractions_are_said():
+def test_dark_fractions_are_warned_about():
     (line,) = prepare(source(DIGITS / 255)).warnings
     assert line.startswith("the brightest training pixel is 0.0588235 of [0, 1]")
     assert prepare(source(DIGITS / 255), range=(0, 1)).warnings == prepare(source()).warnings == ()
 
 
 @pytest.mark.parametrize("ends", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1)])
-def test_a_range_is_two_finite_numbers_in_order(ends):
+def test_a_range_must_be_two_finite_numbers_in_order(ends):
     with pytest.raises(InputError, match=r"dataset\.range=.*expected two finite numbers, the smaller one first"):
         prepare(source(), range=ends)
 
 
-def test_a_range_that_the_source_knows_is_not_set_again():
+def test_a_range_other_than_the_known_one_is_refused():
     known = source(GREY, range=(0, 1))
     assert prepare(known, range=(0, 1)).range == (0, 1)
-    with pytest.raises(InputError, match=r"dataset\.range=\[0, 255\]: black and white of this data set are 0 and 1"):
+    with pytest.raises(InputError, match=r"dataset\.range=\[0, 255\]: in this data set 0 is black and 1 is white"):
         prepare(known, range=(0, 255))

@@ -26,7 +26,7 @@ def image(shape, scale=1.0, angle=0.0, x=0.5, y=0.5, size=64) -> np.ndarray:
     ],
 )
 @pytest.mark.parametrize("angle", [0, 0.07])
-def test_the_area_is_the_shapes_and_grows_with_the_square_of_the_scale(shape, area, angle):
+def test_the_area_is_exact_and_grows_with_the_square_of_the_scale(shape, area, angle):
     for factor, scale in [(0, 0.5), (0.5, 0.75), (1, 1)]:
         assert image(shape, factor, angle, size=128).mean() == pytest.approx(area * scale**2, rel=0.01)
 
@@ -36,13 +36,13 @@ def test_the_area_is_the_shapes_and_grows_with_the_square_of_the_scale(shape, ar
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 0), (0.3, 0.8)])
 def test_the_centre_of_mass_follows_x_and_y(shape, scale, x, y):
     for angle in (0, 0.2, 0.6):
-        found = ndimage.center_of_mass(image(shape, scale, angle, x, y))
-        expected = 64 * (0.25 + 0.5 * np.array([y, x])) - 0.5  # of pixel centres, which lie at whole numbers
-        assert found == pytest.approx(expected, abs=0.1)
+        centre = ndimage.center_of_mass(image(shape, scale, angle, x, y))
+        expected = 64 * (0.25 + 0.5 * np.array([y, x])) - 0.5  # pixel centres are at whole numbers
+        assert centre == pytest.approx(expected, abs=0.1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_quarter_turn_is_clockwise_and_a_whole_one_changes_nothing(shape):
+def test_a_quarter_turn_is_clockwise_and_a_full_turn_changes_nothing(shape):
     turned = np.rot90(image(shape, angle=0.05), -1)
     np.testing.assert_allclose(image(shape, angle=0.3), turned, atol=1.01 / 255)
     np.testing.assert_allclose(image(shape, angle=1), image(shape, angle=0), atol=1.01 / 255)
@@ -60,14 +60,14 @@ def test_each_shape_has_its_own_symmetry():
     assert upright[:32].sum() > upright[32:].sum()  # the lobes on top, the tip below
 
 
-def test_the_largest_shapes_stay_inside_at_every_place_and_angle():
+def test_the_largest_shapes_stay_inside_at_every_position_and_angle():
     corners = [(s, 1, a, x, y) for s in SHAPES for a in np.linspace(0, 1, 33) for x in (0, 1) for y in (0, 1)]
     drawn = draw(np.array(corners, np.float32), 32)[:, 0]
     whole = np.array([image(s, 1, size=32).sum() for s in SHAPES])
     assert np.abs(drawn.sum((1, 2)) / 255 / np.repeat(whole, 33 * 4) - 1).max() < 0.03
 
 
-def test_the_edge_is_grey_and_a_pixel_wide():
+def test_the_edge_is_grey_and_one_pixel_wide():
     square = image(SQUARE, 0.3, 0.0, 0.41, 0.53)
     row = square[32]
     inside = np.flatnonzero(row)
@@ -90,7 +90,7 @@ def test_factors_are_uniform_and_follow_their_images_through_the_split():
     assert np.abs(np.corrcoef(factors.T) - np.eye(5)).max() < 5 / 1000**0.5
 
 
-def test_the_data_seed_decides_the_images_and_the_size_does_not_touch_the_factors():
+def test_the_images_depend_on_the_data_seed_and_the_factors_not_on_the_size():
     one, again, other, larger = (sprites(size, 30, seed) for size, seed in [(16, 0), (16, 0), (16, 1), (24, 0)])
     np.testing.assert_array_equal(one.train.x, again.train.x)
     assert not np.array_equal(one.train.x, other.train.x)

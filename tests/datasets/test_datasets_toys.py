@@ -23,7 +23,7 @@ def together(source: Source) -> tuple[np.ndarray, np.ndarray]:
     [gaussian_grid(), gaussian_grid(side=3, sigma=0.02, data_seed=1), blobs(), blobs(4, 7, sigma=2.5, data_seed=1)],
     ids=["25 modes", "9 modes", "10 blobs", "7 dimensions"],
 )
-def test_each_mode_has_its_known_mean_and_width(source):
+def test_each_mode_has_its_known_mean_and_sigma(source):
     x, label = together(source)
     centres, sigma = source.modes.reshape(len(source.modes), -1), source.mode_sigma
     assert source.modes.dtype == np.float32 and set(label) == set(range(len(centres)))
@@ -46,7 +46,7 @@ def test_the_grid_is_the_usual_one_divided_by_ten():
     assert source.train.x.shape == (10, 1, 1, 2) and source.test.x.shape == (2, 1, 1, 2)
 
 
-def test_blobs_are_scikit_learns_scaled_alike_along_every_axis():
+def test_blobs_are_those_of_scikit_learn_with_one_scale_for_all_axes():
     points, label, centres = make_blobs(70, 3, centers=4, cluster_std=0.5, random_state=5, return_centers=True)
     source = blobs(4, 3, sigma=0.5, train=50, test=20, data_seed=5)
     x, y = together(source)
@@ -69,7 +69,7 @@ def unscaled(source: Source) -> np.ndarray:
     return (together(source)[0] - 0.5) * 36 + [0, 10.5, 0]
 
 
-def test_points_lie_on_the_roll_and_the_factors_say_where():
+def test_points_lie_on_the_roll_at_their_factors():
     source = swiss_roll(train=2000, test=500)
     x, height, z = unscaled(source).T
     factors = np.concatenate([source.train.factors, source.test.factors])
@@ -83,7 +83,7 @@ def test_points_lie_on_the_roll_and_the_factors_say_where():
         )
 
 
-def test_it_is_scikit_learns_roll():
+def test_it_is_the_roll_of_scikit_learn():
     points, t = make_swiss_roll(2000, random_state=0)
     np.testing.assert_allclose(points[:, [0, 2]].T, t * np.stack([np.cos(t), np.sin(t)]))
     ours = unscaled(swiss_roll(train=1500, test=500))
@@ -92,7 +92,7 @@ def test_it_is_scikit_learns_roll():
     assert np.all(np.abs(ours.max(0) - points.max(0)) < 0.02 * span)
 
 
-def test_labels_are_ten_equal_stretches_of_the_roll():
+def test_labels_are_ten_equal_intervals_of_the_roll():
     source = swiss_roll(train=2000, test=500)
     order = np.argsort(source.train.factors[:, 0])
     assert np.all(np.diff(source.train.label[order]) >= 0)
@@ -101,7 +101,7 @@ def test_labels_are_ten_equal_stretches_of_the_roll():
         assert label / 10 <= t.min() < t.max() <= (label + 1) / 10
 
 
-def test_noise_has_the_given_width_around_the_same_points():
+def test_noise_has_the_set_standard_deviation_around_the_same_points():
     apart = unscaled(swiss_roll(noise=0.5)) - unscaled(swiss_roll())
     assert np.abs(apart.std(0) / 0.5 - 1).max() < 5 / (2 * len(apart)) ** 0.5
     assert np.abs(apart.mean(0)).max() < 5 * 0.5 / len(apart) ** 0.5
@@ -114,7 +114,7 @@ def test_noise_has_the_given_width_around_the_same_points():
 
 
 @pytest.mark.parametrize("toy", [gaussian_grid, blobs, swiss_roll])
-def test_the_data_seed_decides_the_points(toy):
+def test_the_points_depend_on_the_data_seed(toy):
     one, again, other = (toy(train=100, test=50, data_seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one.train.x, again.train.x)
     assert not np.array_equal(one.test.x, other.test.x) and not np.array_equal(one.train.x[:50], one.test.x)

@@ -212,7 +212,7 @@ def test_the_command_writes_a_report(results):
     [
         (["sweep=third"], "first"),
         (["sweep=empty"], "'empty' in"),
-        (["sweep=torn"], "record.json is torn"),
+        (["sweep=damaged"], "record.json is damaged"),
         (["sweep=first", "metrics=elbow"], "metrics=elbow is not known: these runs record elbo"),
         (["sweep=first", "rowz=model"], "rowz"),
         (["sweep=first", "report=nope"], "nope"),
@@ -221,8 +221,8 @@ def test_the_command_writes_a_report(results):
 def test_bad_input_is_one_line_and_exit_code_1(results, arguments, message):
     results.run("vae", metrics={"elbo": -1.0})
     (results.path / "empty").mkdir()
-    torn = results.run("vae", sweep="torn") / "record.json"
-    torn.write_text(torn.read_text()[:100])
+    damaged = results.run("vae", sweep="damaged") / "record.json"
+    damaged.write_text(damaged.read_text()[:100])
     done = run_command(f"paths.results={results.path}", *arguments)
     assert done.code == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Every setting has an effect, or is refused: every key of every option, changed once."""
+"""Every setting has an effect or is refused. Each key of each option is changed once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.runs.store import identity
 from bench.runs.targets import NOT_OPTIONS, _hints, checked, locate
 from tests.conftest import MODELS, SHAPES, config_of, small_data, turns_of
 
-# A command line for each option of each group: the model in it uses the group.
+# Arguments for the options of each group, with a model that uses the group.
 MODEL_OF = {
     "likelihood": ("model=vae",),
     "prior": ("model=aae", "model.latent_dim=2"),
@@ -68,7 +68,7 @@ def others(group: str, line: tuple[str, ...], name: str, value: Any) -> Iterator
             checked("", hint, candidate)
         except InputError:
             continue
-        if candidate != value and (value, candidate) != ("own", "always"):  # which are the same for most models
+        if candidate != value and (value, candidate) != ("own", "always"):  # these two are the same for most models
             yield candidate
 
 
@@ -101,20 +101,20 @@ def test_a_changed_setting_changes_the_run_or_is_refused_by_name(group, words):
     line = line_of(words)
     before = identity(check(config_of(*line)).config, "")
     for name, value in keys_of(group, line).items():
-        found = list(others(group, line, name, value))
-        assert found, f"no other value of {group}.{name}={value} is known to this test"
-        config = changed(line, group, name, found[0])
+        values = list(others(group, line, name, value))
+        assert values, f"this test knows no other value of {group}.{name}={value}"
+        config = changed(line, group, name, values[0])
         try:
             job = check(config, in_sweep=False)
         except InputError as error:
             assert f"{group}.{name}" in str(error), error
         else:
-            assert identity(job.config, "") != before, f"{config['overrides']} has no effect, and nothing says so"
+            assert identity(job.config, "") != before, f"{config['overrides']} has no effect, and there is no error"
 
 
 @pytest.mark.parametrize(("group", "words"), LINES, ids=name_of)
-def test_every_setting_of_a_run_is_used(group, words):
-    """Some other value of it gives another model, loss, sample, noise, optimizer or number of steps, or is refused."""
+def test_every_setting_in_the_id_changes_the_run(group, words):
+    """Another value gives another model, loss, sample, noise, optimizer or number of steps, or is refused."""
     line = line_of(words)
     job = check(config_of(*line))
     before = behaviour(job)
@@ -122,15 +122,15 @@ def test_every_setting_of_a_run_is_used(group, words):
         if group == "noise" and words[-1] == "noise=none":
             continue  # its level is always 0
         if (value := job.config[group][name]) is None:
-            continue  # as budget.epochs is where budget.steps replaces it
+            continue  # such as budget.epochs if budget.steps replaces it
         assert any(
             behaviour(check(changed(line, group, name, other))) != before for other in others(group, line, name, value)
         ), f"{group}.{name} is part of the identity of a run and changes nothing"
 
 
 def behaviour(job: Job) -> list[Any]:
-    """What a job trains with, as far as three batches show; a refusal is one of a kind."""
-    found: list[Any] = [job.budget.plan(1000), job.budget.batch_size]
+    """The parts, losses and samples of a job on three batches, or the reason why it is refused."""
+    outputs: list[Any] = [job.budget.plan(1000), job.budget.batch_size]
     try:
         model = build(job.config, SHAPES, seed=0, allow=job.settings.allow)
     except InputError as error:
@@ -138,35 +138,35 @@ def behaviour(job: Job) -> list[Any]:
     data = small_data(16)
     x, label = data.train.x, data.train.label
     noisy = corruption(job)(x, Draws(0, "noise"))
-    found += [noisy, *model.state_dict().values(), model.phases, model.notes]
-    found += [make([torch.zeros(1, requires_grad=True)]).defaults for make in optimizers(job).values()]
+    outputs += [noisy, *model.state_dict().values(), model.phases, model.notes]
+    outputs += [make([torch.zeros(1, requires_grad=True)]).defaults for make in optimizers(job).values()]
     for step in (0, 3, 5):
         batch = Batch(x, noisy, label, example=torch.arange(16), step=torch.tensor(step))
         for turn in turns_of(model) if model.players else ():
             losses = model.train().losses(batch, Draws(0, "train", step), turn)
-            found += [value for part in losses for name, value in sorted(part.items())]
-        with torch.no_grad():  # adversaries far from equilibrium too
+            outputs += [value for part in losses for name, value in sorted(part.items())]
+        with torch.no_grad():  # also adversaries far from equilibrium
             for parameter in model.parameters():
                 parameter.mul_(1.5)
     prior = getattr(model, "prior", None)
-    for question in (
+    for compute in (
         lambda: model.eval().sample(4, Draws(0, "sample"), label[:4]),
         lambda: model.decode(torch.zeros(4, model.latent_dim), batch).log_prob(x[:4]),
         lambda: prior and prior.component(prior.sample((16, model.latent_dim), Draws(0, "codes"))),
     ):
         try:
-            found.append(question())
+            outputs.append(compute())
         except (UnavailableError, RuntimeError):  # a conditional model's 16 labels do not fit 4 codes
-            found.append(None)
-    return [item.tolist() if isinstance(item, torch.Tensor) else item for item in found]
+            outputs.append(None)
+    return [item.tolist() if isinstance(item, torch.Tensor) else item for item in outputs]
 
 
-def test_a_player_has_every_option_that_its_optimizer_has_and_no_other():
-    """Also one that the optimizer group does not set."""
+def test_a_player_can_set_exactly_the_options_of_its_optimizer():
+    """Including one that the optimizer group does not set."""
     line = ("model=aae", "+model.optimizers.discriminator.eps=1e-3")
     job = check(config_of(*line) | {"overrides": list(line)}, in_sweep=False)
-    found = {player: make([torch.zeros(1, requires_grad=True)]).defaults for player, make in optimizers(job).items()}
-    assert found["discriminator"]["eps"] == 1e-3 and found["generator"]["eps"] == 1e-8
+    options = {player: make([torch.zeros(1, requires_grad=True)]).defaults for player, make in optimizers(job).items()}
+    assert options["discriminator"]["eps"] == 1e-3 and options["generator"]["eps"] == 1e-8
     line = ("model=aae", "optimizer=sgd", "model.optimizers.discriminator.betas=[0.3,0.9]")
     with pytest.raises(InputError, match=r"discriminator\.betas.* has no effect: SGD has no betas"):
         check(config_of(*line) | {"overrides": list(line)}, in_sweep=False)
@@ -177,12 +177,12 @@ def of_command(*words: str, in_sweep: bool = True) -> Job:
     return check(config_of(*words) | {"overrides": list(words)}, in_sweep)
 
 
-def test_a_rate_that_does_not_reach_every_player_is_said_and_does_not_stop():
+def test_a_learning_rate_that_does_not_reach_every_player_is_a_warning():
     (line,) = of_command("model=aae", "optimizer.lr=0.01", in_sweep=False).warnings
     assert "optimizer.lr=0.01" in line and "generator" in line and "model.optimizers" in line
     assert "discriminator" not in line
     assert of_command("model=vae", "optimizer.lr=0.01").warnings == ()
-    job = of_command("model=gan", "optimizer.lr=0.01")  # it reaches nobody
+    job = of_command("model=gan", "optimizer.lr=0.01")  # it reaches no player
     assert job.warnings == () and "optimizer.lr=0.01 has no effect" in job.ignored[0]
     assert identity(job.config, "") == identity(check(config_of("model=gan")).config, "")
     with pytest.raises(InputError, match="discriminator, generator"):
@@ -197,7 +197,7 @@ def test_a_default_without_effect_is_never_an_error():
         assert check(config, in_sweep=False).ignored == ()
 
 
-def test_in_a_sweep_a_setting_without_effect_is_named_and_the_run_is_that_without_it():
+def test_a_setting_without_effect_in_a_sweep_is_named_and_left_out_of_the_id():
     every = of_command("model=gan", "adversarial.balance=every", "adversarial.every=3")
     margin = of_command("model=gan", "adversarial.balance=margin", "adversarial.every=3")
     assert every.ignored == () and every.config["adversarial"]["every"] == 3
@@ -205,16 +205,16 @@ def test_in_a_sweep_a_setting_without_effect_is_named_and_the_run_is_that_withou
     assert margin.config == of_command("model=gan", "adversarial.balance=margin").config
 
 
-def test_a_subclass_may_use_what_its_parent_does_not(tmp_path, monkeypatch):
-    """A user's VAE with a critic has the dropout that its network says."""
-    (tmp_path / "own_critic.py").write_text("from bench.models.vae import VAE\nclass Judged(VAE):\n    pass\n")
+def test_a_subclass_may_use_settings_that_its_parent_does_not_use(tmp_path, monkeypatch):
+    """A user's VAE with a critic has the dropout of its network."""
+    (tmp_path / "own_critic.py").write_text("from bench.models.vae import VAE\nclass Criticised(VAE):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     config = config_of("model=vae")
-    own = config | {"model": config["model"] | {"_target_": "own_critic.Judged"}, "allow": ["own_critic"]}
+    own = config | {"model": config["model"] | {"_target_": "own_critic.Criticised"}, "allow": ["own_critic"]}
     assert check(own).config["network"]["dropout"] == 0.3 and "dropout" not in check(config).config["network"]
 
 
-def test_an_unused_group_is_named_by_its_settings_and_alone_by_its_choice():
+def test_settings_of_an_unused_group_are_named_and_in_a_single_run_also_its_option():
     words = ("model=gan", "likelihood=gaussian", "likelihood.sigma=2")
     assert of_command(*words).ignored == ("likelihood.sigma=2 has no effect: model=gan does not use it",)
     alone = of_command(*words, in_sweep=False).ignored
@@ -242,14 +242,14 @@ def test_a_key_that_nothing_reads_is_refused(group):
     ("choice", "folder"),
     [("sub/mine", "sub_mine"), ("../../x", "_.._x"), ("my model", "my_model"), ("v1.2", "v1.2"), (".hidden", "hidden")],
 )
-def test_the_name_of_a_run_is_one_plain_folder_name(choice, folder):
+def test_the_name_of_a_run_is_a_plain_folder_name(choice, folder):
     config = config_of("model=pca")
     job = check(config | {"choices": config["choices"] | {"model": choice}})
     assert job.name == f"{folder}-digits" and job.choices["model"] == choice
 
 
-def test_own_balance_is_what_the_model_makes_of_it():
-    """Two names of one game are one run."""
+def test_balance_own_is_the_default_of_the_model():
+    """Two names for the same training are one run."""
     for name in ("gan", "aae", "manifold_gan", "vae_features"):
         line = line_of((f"model={name}",))
         assert check(config_of(*line)).config == check(changed(line, "adversarial", "balance", "always")).config

@@ -1,4 +1,4 @@
-"""What a record says of the code, the libraries and the machine."""
+"""The code, the libraries and the machine in a record."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bench.runs import environment as module
 from bench.runs.environment import environment
 
 
-def test_the_environment_is_json_and_says_what_ran():
-    found = environment("cpu", 2)
-    assert json.loads(json.dumps(found)) == found
-    assert found["libraries"]["torch"] == torch.__version__
-    assert found["hardware"]["threads"] == 2
-    assert found["hardware"]["memory_gib"] > 0.1
-    assert found is environment("cpu", 2)
+def test_the_environment_is_json_and_matches_this_process():
+    recorded = environment("cpu", 2)
+    assert json.loads(json.dumps(recorded)) == recorded
+    assert recorded["libraries"]["torch"] == torch.__version__
+    assert recorded["hardware"]["threads"] == 2
+    assert recorded["hardware"]["memory_gib"] > 0.1
+    assert recorded is environment("cpu", 2)
 
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What is left to do for a seed, by what its folder holds."""
+"""What is left to do for a seed, depending on the files in its folder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_missing_and_failed_metrics_are_added(job, tmp_path):
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_trained_weights_without_an_evaluation_are_evaluated(job, tmp_path, status):
+def test_trained_weights_without_metrics_are_evaluated(job, tmp_path, status):
     store.write(tmp_path, sample(status=status, steps=10), weights=WEIGHTS)
     assert plan(job, DATA, tmp_path) == Plan(Action.EVALUATE, store.read(tmp_path))
     store.write(tmp_path, sample(status=status, steps=9))
@@ -59,14 +59,14 @@ def test_trained_weights_without_an_evaluation_are_evaluated(job, tmp_path, stat
     assert plan(job, DATA, tmp_path) == Plan(Action.TRAIN), "there are no weights"
 
 
-def test_without_a_whole_record_there_is_all_to_do(job, tmp_path):
+def test_a_seed_without_a_readable_record_is_trained(job, tmp_path):
     assert plan(job, DATA, tmp_path / "nothing") == Plan(Action.TRAIN)
     assert not (tmp_path / "nothing").exists()
-    (tmp_path / store.RECORD).write_text("{torn")
+    (tmp_path / store.RECORD).write_text("{damaged")
     assert plan(job, DATA, tmp_path) == Plan(Action.TRAIN)
 
 
-def test_a_seed_is_held_by_one(tmp_path):
+def test_a_seed_is_locked_by_one_process(tmp_path):
     with ExitStack() as first, ExitStack() as second:
         assert lifecycle.lock(first, tmp_path / "seed-0")
         assert not lifecycle.lock(second, tmp_path / "seed-0")
@@ -75,7 +75,7 @@ def test_a_seed_is_held_by_one(tmp_path):
         assert lifecycle.lock(third, tmp_path / "seed-0")
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with ExitStack() as locks, pytest.raises(InputError, match="cannot write .*set paths.results to another folder"):
         lifecycle.lock(locks, tmp_path / "file" / "seed-0")

@@ -1,4 +1,4 @@
-"""Records: identity, atomic writing, what is found and what need not run again."""
+"""Records: identity, atomic writing, reading, and sweeps in one file."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ def test_the_sample_has_the_fields_of_the_schema():
 # Identity
 
 
-def test_identity_is_ten_hex_characters_and_known():
+def test_identity_is_ten_hex_characters_and_stable():
     assert len(store.identity(CONFIG, "f00d")) == 10
     assert int(store.identity(CONFIG, "f00d"), 16) >= 0
-    # Of an empty config, written out: it must not change between versions, or finished runs are not found again.
+    # The id of an empty config. It must not change between versions, or finished runs would not be found.
     by_hand = (
         '{"adversarial":null,"budget":null,"data":"f00d","dataset":null,"likelihood":null,"model":null,'
         '"network":null,"noise":null,"optimizer":null,"prior":null}'
@@ -118,7 +118,7 @@ def test_identity_ignores_the_order_of_keys():
 
 
 @pytest.mark.parametrize("one", [1, 1.0])
-def test_identity_takes_equal_numbers_as_equal_but_not_true_as_one(one):
+def test_identity_treats_1_and_1_0_as_equal_but_not_true(one):
     changed = copy.deepcopy(CONFIG)
     changed["model"]["beta"] = one
     changed["budget"]["epochs"] = 20.0
@@ -135,7 +135,7 @@ def test_identity_changes_with_each_group(group):
     assert store.identity(changed, "f00d") != store.identity(CONFIG, "f00d")
 
 
-def test_identity_ignores_where_the_data_lie_and_everything_that_decides_no_weights():
+def test_identity_ignores_the_location_of_data_and_settings_that_do_not_affect_weights():
     changed = copy.deepcopy(CONFIG) | {"sweep": "x", "seeds": [7], "device": "cuda", "metrics": {"k": 3}}
     changed["dataset"] |= {"root": "/elsewhere", "path": "x.npz", "name": "cells"}
     assert store.identity(changed, "f00d") == store.identity(CONFIG, "f00d")
@@ -147,7 +147,7 @@ def test_identity_changes_with_the_data():
     assert store.identity(CONFIG, "beef") != store.identity(CONFIG, "f00d")
 
 
-def test_identity_ignores_in_which_module_of_the_package_a_class_is_defined():
+def test_identity_ignores_the_module_of_a_class_in_this_package():
     changed = copy.deepcopy(CONFIG)
     changed["model"]["_target_"] = "bench.models.elsewhere.VAE"
     assert store.identity(changed, "f00d") == store.identity(CONFIG, "f00d")
@@ -159,12 +159,12 @@ def test_identity_ignores_in_which_module_of_the_package_a_class_is_defined():
     assert len({mine, store.identity(changed, "f00d"), store.identity(CONFIG, "f00d")}) == 3
 
 
-def test_no_two_classes_of_a_group_differ_in_their_module_alone():
+def test_no_two_classes_of_a_group_differ_only_in_their_module():
     targets = {}
     for path in Path(CONF).glob("*/*.yaml"):
         if target := yaml.safe_load(path.read_text()).get("_target_"):
             targets.setdefault((path.parent.name, target.rpartition(".")[2]), set()).add(target)
-    assert len(targets) > 30 and all(len(found) == 1 for found in targets.values()), targets
+    assert len(targets) > 30 and all(len(paths) == 1 for paths in targets.values()), targets
 
 
 # Folders
@@ -178,18 +178,18 @@ def test_the_folder_of_a_run_is_found_by_its_id(tmp_path):
     assert store.run_folder(tmp_path, "first", "vae-cells", "1123456789") != first
 
 
-def test_folders():
+def test_seed_folder_is_in_the_run_folder():
     run = store.run_folder(Path("results"), "first", "vae-x", "0123456789")
     assert store.seed_folder(run, 3) == Path("results/first/vae-x-0123456789/seed-3")
 
 
 @pytest.mark.parametrize("name", ["first", "a-b_c.1", "2030", "-x"])
-def test_plain_sweep_names(name):
+def test_a_plain_folder_name_is_a_sweep_name(name):
     assert store.check_sweep(name) == name
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "/tmp", "a b", "a\n", "é", "a\\b"])
-def test_a_sweep_name_that_is_no_folder_name(name):
+def test_a_sweep_name_that_is_not_a_folder_name_is_refused(name):
     with pytest.raises(InputError, match="not a folder name"):
         store.check_sweep(name)
 
@@ -197,7 +197,7 @@ def test_a_sweep_name_that_is_no_folder_name(name):
 # Writing
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_written_files_are_read_back(tmp_path):
     folder = tmp_path / "first" / "run" / "seed-0"
     tied = torch.arange(6.0).reshape(2, 3)
     weights = {"encoder": tied.T, "decoder": tied, "log_sigma": torch.tensor(0.5)}
@@ -218,7 +218,7 @@ def test_what_is_written_is_read_back(tmp_path):
         assert np.array_equal(arrays["input"], images["input"])
 
 
-def test_what_is_not_finite_becomes_null(tmp_path):
+def test_values_that_are_not_finite_become_null(tmp_path):
     metrics = {"elbo": {"value": math.nan, "ideal": -math.inf, "list": [1.0, math.inf]}}
     store.write(tmp_path, sample(metrics=metrics, seconds=math.inf))
 
@@ -230,7 +230,7 @@ def test_what_is_not_finite_becomes_null(tmp_path):
     assert back["seconds"] is None
 
 
-def test_none_leaves_the_other_files_as_they_are(tmp_path):
+def test_none_keeps_the_other_files_unchanged(tmp_path):
     store.write(tmp_path, sample(), weights={"w": torch.ones(2)}, history=[{"step": 1}])
     again = store.read(tmp_path) | {"warnings": ["evaluated again"]}
     store.write(tmp_path, again)
@@ -239,7 +239,7 @@ def test_none_leaves_the_other_files_as_they_are(tmp_path):
 
 
 class Crash(BaseException):
-    """As a killed process: nothing in the package may catch it."""
+    """Like a killed process: nothing in the package may catch it."""
 
 
 FILES = ["history.csv", "weights.safetensors", "images.npz", "record.json"]
@@ -248,7 +248,7 @@ ALL = {"history": [{"step": 1}], "weights": {"w": torch.ones(2)}, "images": {"a"
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("older", [False, True])
-def test_a_crash_leaves_no_record_and_no_half_file(tmp_path, monkeypatch, file, older):
+def test_a_crash_leaves_no_record_and_no_incomplete_file(tmp_path, monkeypatch, file, older):
     if older:
         store.write(tmp_path, sample(steps=9), **ALL)
     replace = os.replace
@@ -277,7 +277,7 @@ def test_the_record_is_replaced_last_and_synced_before(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
-def test_no_space_and_no_permission_are_one_clear_line(tmp_path, monkeypatch, code):
+def test_missing_space_or_permission_gives_one_line(tmp_path, monkeypatch, code):
     def refuse(source, target):
         raise OSError(code, os.strerror(code))
 
@@ -290,7 +290,7 @@ def test_no_space_and_no_permission_are_one_clear_line(tmp_path, monkeypatch, co
     assert names(tmp_path) == set()
 
 
-def test_results_that_are_a_file(tmp_path):
+def test_results_that_are_a_file_are_refused(tmp_path):
     (tmp_path / "results").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         store.write(tmp_path / "results" / "seed-0", sample())
@@ -300,21 +300,21 @@ def test_results_that_are_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b'{"schema": 1, "na', b"", b"\xff\xfe", b"[1]"])
-def test_a_torn_record(tmp_path, content):
+def test_a_damaged_record_is_refused(tmp_path, content):
     (tmp_path / "record.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"record\.json is torn.*delete it"):
+    with pytest.raises(InputError, match=r"record\.json is damaged.*delete it"):
         store.read(tmp_path)
     assert lifecycle.finished(tmp_path) is None
 
 
 @pytest.mark.parametrize("read", [store.read, lifecycle.finished])
-def test_a_record_of_another_schema_is_neither_read_nor_run_over(tmp_path, read):
+def test_a_record_of_another_schema_is_neither_read_nor_replaced(tmp_path, read):
     (tmp_path / "record.json").write_text(json.dumps(sample() | {"schema": 1}))
     with pytest.raises(InputError, match=r"record\.json has schema 1"):
         read(tmp_path)
 
 
-def test_a_folder_without_record(tmp_path):
+def test_a_folder_without_record_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         store.read(tmp_path)
 
@@ -325,13 +325,13 @@ def test_find_sorts_by_name_and_seed(tmp_path):
         id = {"ae": "0123456789", "vae": "abcdef0123"}[name]
         folder = store.seed_folder(store.run_folder(tmp_path, "first", name, id), seed)
         store.write(folder, sample(name=name, id=id, seed=seed))
-    found = store.find(tmp_path, "first")
-    assert [(one["name"], one["seed"]) for one in found] == expected
-    assert found[1]["folder"] == tmp_path / "first" / "ae-0123456789" / "seed-2"
+    records = store.find(tmp_path, "first")
+    assert [(record["name"], record["seed"]) for record in records] == expected
+    assert records[1]["folder"] == tmp_path / "first" / "ae-0123456789" / "seed-2"
 
 
-def test_find_names_what_there_is(tmp_path):
-    with pytest.raises(InputError, match="there is none yet"):
+def test_find_lists_the_existing_sweeps(tmp_path):
+    with pytest.raises(InputError, match="its sweeps: none yet"):
         store.find(tmp_path / "nowhere", "first")
     (tmp_path / "second").mkdir()
     (tmp_path / "third").mkdir()
@@ -339,10 +339,10 @@ def test_find_names_what_there_is(tmp_path):
         store.find(tmp_path, "first")
     with pytest.raises(InputError, match="no records"):
         store.find(tmp_path, "second")
-    torn = tmp_path / "third" / "vae-0" / "seed-0" / "record.json"
-    torn.parent.mkdir(parents=True)
-    torn.write_text("{")
-    with pytest.raises(InputError, match="torn"):
+    damaged = tmp_path / "third" / "vae-0" / "seed-0" / "record.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
         store.find(tmp_path, "third")
 
 
@@ -361,45 +361,45 @@ def without_folders(records: list[dict]) -> list[dict]:
     return [{key: value for key, value in record.items() if key != "folder"} for record in records]
 
 
-def test_an_exported_sweep_is_read_like_its_folders_to_the_last_digit(tmp_path):
+def test_an_exported_sweep_is_read_exactly_like_its_folders(tmp_path):
     numbers = {"value": 0.1 + 0.2, "se": 1e-300, "n": 2**53 + 1, "floor": -1.2345678901234567e-5, "ideal": 1.0}
     ids = {"vae": "abcdef0123", "ae": "0123456789"}
     metrics = {"elbo": numbers}
     records = [sample(name=name, id=ids[name], seed=seed, metrics=metrics) for name in ids for seed in (10, 2)]
-    found = sweep_of(tmp_path, *records)
-    path = store.export(reversed(found), tmp_path / "committed" / "first")
+    written = sweep_of(tmp_path, *records)
+    path = store.export(reversed(written), tmp_path / "committed" / "first")
     assert path == tmp_path / "committed" / "first" / "records.jsonl"
     lines = path.read_text().splitlines()
     places = [(one["name"], one["seed"]) for one in map(json.loads, lines)]
     assert places == [("ae", 2), ("ae", 10), ("vae", 2), ("vae", 10)]
     back = store.find(tmp_path / "committed", "first")
-    assert without_folders(back) == without_folders(found)
-    assert repr(back[0]["metrics"]) == repr(found[0]["metrics"])
+    assert without_folders(back) == without_folders(written)
+    assert repr(back[0]["metrics"]) == repr(written[0]["metrics"])
     assert back[0]["folder"] == tmp_path / "committed" / "first" / "ae-0123456789" / "seed-2"
     store.export(back, tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_bytes() == path.read_bytes()
 
 
-def test_a_sweep_may_have_folders_and_a_file_and_folders_win(tmp_path):
+def test_folders_of_a_sweep_take_precedence_over_its_file(tmp_path):
     sweep_of(tmp_path, sample(seed=0), sample(seed=1))
     store.export(store.find(tmp_path, "first"), tmp_path / "second")
-    found = sweep_of(tmp_path, sample(seed=1, steps=99), sample(seed=2), name="second")
-    assert [(one["seed"], one["steps"]) for one in found] == [(0, 10), (1, 99), (2, 10)]
+    records = sweep_of(tmp_path, sample(seed=1, steps=99), sample(seed=2), name="second")
+    assert [(record["seed"], record["steps"]) for record in records] == [(0, 10), (1, 99), (2, 10)]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"schema": 2, "na', "is torn"),
-        (b"", "is torn"),
-        (b"\xff\xfe", "is torn"),
-        (b"[1]", "is torn"),
+        (b'{"schema": 2, "na', "is damaged"),
+        (b"", "is damaged"),
+        (b"\xff\xfe", "is damaged"),
+        (b"[1]", "is damaged"),
         (b'{"schema": 1}', "has schema 1"),
         (b'{"elbo": 1.0}', "has schema None"),
         (b'{"schema": 2, "name": "vae"}', "is not a record, it has no id and no seed"),
     ],
 )
-def test_a_torn_or_foreign_line_is_named(tmp_path, line, message):
+def test_a_damaged_line_is_named(tmp_path, line, message):
     path = store.export(sweep_of(tmp_path, sample()), tmp_path / "one")
     whole = path.read_bytes()
     path.write_bytes(whole + line + b"\n" + whole)
@@ -408,7 +408,7 @@ def test_a_torn_or_foreign_line_is_named(tmp_path, line, message):
     assert "\n" not in str(caught.value)
 
 
-def test_an_older_schema_is_found_and_not_continued(tmp_path):
+def test_records_of_an_older_schema_are_found_but_not_resumed(tmp_path):
     folder = store.seed_folder(store.run_folder(tmp_path, "first", "vae", "0123456789"), 0)
     for schema in store.READABLE:
         store.write(folder, sample())
@@ -422,7 +422,7 @@ def test_an_older_schema_is_found_and_not_continued(tmp_path):
         store.find(tmp_path, "first")
 
 
-def test_an_export_that_cannot_be_written_is_one_line(tmp_path):
+def test_an_export_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(InputError, match="cannot write .*taken"):
         store.export(sweep_of(tmp_path, sample()), tmp_path / "taken" / "first")

@@ -1,4 +1,4 @@
-"""A record is data: no code that it names runs, unless the user allows the package."""
+"""Records are data: the code that they name does not run unless the user allows its package."""
 
 from __future__ import annotations
 
@@ -63,16 +63,16 @@ def run(*arguments, **options):
 
 @pytest.fixture
 def payload(tmp_path, monkeypatch):
-    """A module that says so when it is imported or called, and doors that say so when they are used."""
+    """A module and system calls that leave a file if they are imported or called."""
     (tmp_path / "own_payload.py").write_text(PAYLOAD)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
 
-    def opened(*arguments, **options):
+    def called(*arguments, **options):
         Path("called").touch()
 
-    monkeypatch.setattr(os, "system", opened)
-    monkeypatch.setattr(subprocess, "Popen", opened)
+    monkeypatch.setattr(os, "system", called)
+    monkeypatch.setattr(subprocess, "Popen", called)
     yield tmp_path
     sys.modules.pop("own_payload", None)
     assert not (tmp_path / "called").exists()
@@ -87,7 +87,7 @@ def test_a_name_that_is_not_allowed_is_neither_imported_nor_called(payload, grou
     assert not (payload / "imported").exists()
 
 
-def test_arguments_of_a_hostile_target_go_nowhere(payload):
+def test_a_hostile_target_is_not_called_with_its_arguments(payload):
     config = config_of("model=vae", "network.hidden=4")
     for options in ({"_target_": "os.system", "command": "touch called"}, {"_target_": "own_payload.run", "a": 1}):
         with pytest.raises(InputError, match="not in bench.parts"):
@@ -95,7 +95,7 @@ def test_arguments_of_a_hostile_target_go_nowhere(payload):
     assert not (payload / "imported").exists()
 
 
-def test_an_allowed_package_gives_what_it_defines_and_nothing_else(payload):
+def test_an_allowed_package_gives_only_objects_that_it_defines(payload):
     allow = ["own_payload"]
     assert locate("model", {"_target_": "own_payload.Payload"}, allow).__name__ == "Payload"
     config = config_of("model=vae", "network.hidden=4")
@@ -112,7 +112,7 @@ def test_an_allowed_package_gives_what_it_defines_and_nothing_else(payload):
         locate("model", {"_target_": "own_payload.sub.Payload"}, allow)
 
 
-def test_a_refusal_says_how_to_allow_code_of_ones_own():
+def test_a_refusal_explains_how_to_allow_own_code():
     with pytest.raises(InputError) as refused:
         locate("model", {"_target_": "my_package.models.Mine"})
     (line,) = str(refused.value).splitlines()
@@ -121,7 +121,7 @@ def test_a_refusal_says_how_to_allow_code_of_ones_own():
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory) -> Path:
-    """The folder of a finished run, as far as `bench.load` reads one."""
+    """The folder of a finished run, with the fields that `bench.load` reads."""
     run = tmp_path_factory.mktemp("results") / "run"
     config = config_of("model=vae", "network.hidden=4", "model.latent_dim=2")
     job = check(config)
@@ -143,14 +143,14 @@ def changed(record: Path, folder: Path, group: str, target: str) -> Path:
 
 @pytest.mark.parametrize("group", ["model", *PARTS])
 @pytest.mark.parametrize("target", ["os.system", "bench.runs.config.os.system", "own_payload.Payload"])
-def test_loading_a_record_runs_nothing_that_it_names(payload, record, group, target):
+def test_loading_a_record_runs_no_code_that_it_names(payload, record, group, target):
     run = changed(record, payload, group, target)
     with pytest.raises(InputError, match=rf"{group}\._target_"):
         bench.load(run, seed=0)
     assert not (payload / "imported").exists()
 
 
-def test_a_record_of_ones_own_model_is_loaded_where_its_package_is_allowed(payload, record):
+def test_a_record_of_an_own_model_is_loaded_if_its_package_is_allowed(payload, record):
     run = changed(record, payload, "model", "own_payload.Payload")
     with pytest.raises(InputError, match=r"allow=\['own_payload'\]"):
         bench.load(run)

@@ -1,4 +1,4 @@
-"""Trackers: what Weights & Biases recorded is read back; the terminal stays readable; neither can lose a run."""
+"""Trackers: W&B runs are read back, the terminal output is readable, and neither can lose a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHOICES = {"model": "vae", "dataset": "cells", "noise": None}
 
 
 def starting(*seeds: int) -> list[dict]:
-    """What a record says of each seed before it is trained."""
+    """The record of each seed before training."""
     common = {"name": NAME, "id": ID, "config": CONFIG, "choices": CHOICES, "data": {"fingerprint": "f00d"}}
     return [common | {"seed": seed} for seed in seeds]
 
@@ -56,7 +56,7 @@ def pictures(seed: int) -> dict[str, np.ndarray]:
 
 
 def inspect(folder: Path) -> dict:
-    """An offline run, read back by W&B's own reader."""
+    """An offline run, read by W&B's own reader."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     run = {"history": [], "summary": {}}
@@ -85,7 +85,7 @@ def folders(results: Path) -> dict[int, Path]:
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory) -> tuple[Path, dict[int, dict]]:
-    """Three seeds alive together: 0 ends well, 1 fails, 2 is interrupted."""
+    """Three seeds at once: 0 succeeds, 1 fails, 2 is interrupted."""
     results = tmp_path_factory.mktemp("results")
     tracker = tracking.WandB(OPTIONS, results, "first")
     tracker.started(starting(0, 1, 2), 20)
@@ -98,7 +98,7 @@ def offline(tmp_path_factory) -> tuple[Path, dict[int, dict]]:
     return results, {seed: inspect(folder) for seed, folder in folders(results).items()}
 
 
-def test_wandb_has_one_run_a_seed_grouped_by_sweep_with_its_config(offline):
+def test_wandb_has_one_run_per_seed_with_group_and_config(offline):
     _, runs = offline
     assert sorted(runs) == [0, 1, 2]
     for seed, back in runs.items():
@@ -112,14 +112,14 @@ def test_wandb_has_one_run_a_seed_grouped_by_sweep_with_its_config(offline):
         assert config == CHOICES | values | {"seed": seed, "data": "f00d"}
 
 
-def test_wandb_keeps_the_rows_of_seeds_apart(offline):
+def test_wandb_logs_the_rows_of_each_seed(offline):
     _, runs = offline
     losses = {seed: [(item["_step"], item["loss/model"]) for item in back["history"]] for seed, back in runs.items()}
     assert losses == {0: [(10, 1.0), (20, 0.5)], 1: [(10, 2.0), (20, "NaN")], 2: [(10, 3.0), (20, 2.5)]}
     assert all(item["samples_per_second"] == 1234.5 for back in runs.values() for item in back["history"])
 
 
-def test_wandb_summary_has_the_metrics_and_the_reason_of_those_that_are_not_there(offline):
+def test_wandb_summary_has_the_metrics_and_the_reasons_of_missing_ones(offline):
     _, runs = offline
     for seed in (0, 1):
         assert runs[seed]["summary"]["metrics/elbo"] == -100.0 - seed
@@ -142,7 +142,7 @@ def test_wandb_pictures_are_the_grids(offline):
     assert not any(key.startswith("images/") for key in runs[1]["summary"])
 
 
-def test_wandb_says_nothing(tmp_path, capfd):
+def test_wandb_prints_nothing(tmp_path, capfd):
     tracker = tracking.WandB(OPTIONS | {"images": False}, tmp_path, "first")
     tracker.started(starting(0), 20)
     tracker.advanced(Event(10, 20, [0], [row(10, 1.0)]))
@@ -152,7 +152,7 @@ def test_wandb_says_nothing(tmp_path, capfd):
     assert not list(folders(tmp_path)[0].rglob("*.png"))
 
 
-def test_run_ids_are_stable_and_differ_between_sweeps_and_places(tmp_path):
+def test_run_ids_are_stable_and_differ_between_sweeps_and_folders(tmp_path):
     def place(results: Path, sweep: str) -> str:
         return tracking.WandB(OPTIONS, results, sweep)._place()
 
@@ -161,7 +161,7 @@ def test_run_ids_are_stable_and_differ_between_sweeps_and_places(tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["init", "log", "summary", "finish"])
-def test_a_wandb_that_fails_is_said_once_and_loses_nothing(tmp_path, monkeypatch, capfd, broken):
+def test_a_failure_of_wandb_is_printed_once_and_loses_no_run(tmp_path, monkeypatch, capfd, broken):
     import wandb
 
     class Run:
@@ -190,7 +190,7 @@ def test_a_wandb_that_fails_is_said_once_and_loses_nothing(tmp_path, monkeypatch
     assert "no route to host" in lines[0]
 
 
-def test_a_keyboard_interrupt_is_not_taken_for_a_failure_of_wandb(tmp_path, monkeypatch):
+def test_a_keyboard_interrupt_is_not_a_failure_of_wandb(tmp_path, monkeypatch):
     import wandb
 
     def interrupt(**options):
@@ -201,7 +201,7 @@ def test_a_keyboard_interrupt_is_not_taken_for_a_failure_of_wandb(tmp_path, monk
         tracking.WandB(OPTIONS, tmp_path, "first").started(starting(0), 20)
 
 
-def test_online_without_a_valid_key_says_one_line_and_is_offline(tmp_path):
+def test_online_without_a_valid_key_prints_one_line_and_is_offline(tmp_path):
     code = """if True:
         import os, wandb
         from bench.runs import tracking
@@ -211,7 +211,7 @@ def test_online_without_a_valid_key_says_one_line_and_is_offline(tmp_path):
             tracking._online_or_offline.cache_clear()
             print(tracking._online_or_offline(), tracking._online_or_offline())
     """
-    # No home to find a key in, and an address that refuses connections: asking the network would fail.
+    # There is no key in HOME, and the address refuses connections, so that a request would fail.
     environment = {"HOME": str(tmp_path), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": "offline"}
     answer = subprocess.run(
         [sys.executable, "-c", code],
@@ -231,7 +231,7 @@ def test_online_without_a_valid_key_says_one_line_and_is_offline(tmp_path):
 # The group of the config
 
 
-def test_trackers_of_the_config(tmp_path, monkeypatch):
+def test_each_tracking_option_gives_its_trackers(tmp_path, monkeypatch):
     def kinds(name: str) -> list[type]:
         options = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"), resolve=True)
         assert set(options) == set(OPTIONS)
@@ -261,7 +261,7 @@ def test_disabled_does_not_import_wandb():
 # Grids
 
 
-def test_grid_puts_lines_of_several_arrays_over_each_other():
+def test_grid_alternates_the_rows_of_several_arrays():
     first = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) + 10
     second = first + 10
     expected = [[10, 11], [20, 21], [12, 0], [22, 0]]
@@ -303,7 +303,7 @@ def run_on(screen: Screen, monkeypatch, clock: list[float]) -> str:
     return screen.getvalue()
 
 
-def test_without_a_terminal_there_are_few_plain_lines(monkeypatch):
+def test_output_without_a_terminal_is_a_few_plain_lines(monkeypatch):
     lines = run_on(Screen(terminal=False), monkeypatch, [0.0]).splitlines()
     assert lines == [
         f"{NAME} seed 0,1: 40 steps",
@@ -314,7 +314,7 @@ def test_without_a_terminal_there_are_few_plain_lines(monkeypatch):
     ]
 
 
-def test_on_a_terminal_there_is_a_bar_and_it_goes(monkeypatch):
+def test_a_terminal_shows_a_bar_and_removes_it(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     text = run_on(Screen(terminal=True), monkeypatch, [0.0])

@@ -303,7 +303,7 @@ def _check_values(where: str, options: dict[str, Any]) -> None:
 
 @functools.cache
 def _optimizer_options() -> set[str]:
-    """Every option of every optimizer in torch: a model may set these, also if the chosen optimizer does not have them."""
+    """Every option of every optimizer in torch. A model may set all of them, whatever optimizer is chosen."""
     kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
     return {name for kind in kinds for name in inspect.signature(kind).parameters}
 

@@ -19,6 +19,7 @@ from bench.core import Corruption, Count, InputError, Level, Model, Rate, SkipEr
 from bench.data import Shapes
 from bench.draws import generator_seed
 from bench.engine.train import Budget, MakeOptimizer
+from bench.evaluation.evaluate import requested, settings_of
 from bench.evaluation.settings import EvaluationSettings
 from bench.runs import overrides
 from bench.runs.overrides import Effects
@@ -124,6 +125,7 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
     groups: dict[str, Any] = {group: None if group in effects.groups else dict(config[group]) for group in IDENTITY}
     choices = {group: None if group in effects.groups else config["choices"][group] for group in IDENTITY}
     choices["dataset"] = data_name(config["dataset"], config["choices"]["dataset"])
+    effects.unneeded = _unneeded(metrics, tracking)
     _check_options(groups, config["choices"], model, settings.allow, effects)
     _check_optimizers(groups, model, settings.allow, effects)
     _check_finite("", {"optimizer": groups["optimizer"]} | groups)  # optimizer first: players copy values from it
@@ -215,6 +217,17 @@ def _unused(model: type[Model]) -> set[str]:
     return groups | (set() if model.reads_noise else {"noise"}) | (set() if model.players else {"optimizer", "budget"})
 
 
+def _unneeded(metrics: EvaluationSettings, tracking: TrackingSettings) -> dict[str, str]:
+    """The settings of metrics and tracking that nothing uses, and why. Raises InputError for unknown metrics."""
+    used = {name for metric in requested(metrics).values() for name in settings_of(metric, metrics)}
+    sizes = get_type_hints(EvaluationSettings).keys() - used - {"names", "noise_levels"}
+    unneeded = {f"metrics.{name}": "none of metrics.names uses it" for name in sorted(sizes)}
+    if tracking.mode == "disabled":
+        names = get_type_hints(TrackingSettings).keys() - {"mode"}
+        unneeded |= {f"tracking.{name}": "tracking.mode=disabled does not use it" for name in sorted(names)}
+    return unneeded
+
+
 def _check_options(
     groups: dict[str, Any], choices: dict[str, str], model: type[Model], allow: Sequence[str], effects: Effects
 ) -> None:
@@ -303,7 +316,7 @@ def _check_values(where: str, options: dict[str, Any]) -> None:
 
 @functools.cache
 def _optimizer_options() -> set[str]:
-    """Every option of every optimizer in torch. A model may set all of them, whatever optimizer is chosen."""
+    """Every option of every optimizer in torch. A model may set those that the chosen optimizer does not have."""
     kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
     return {name for kind in kinds for name in inspect.signature(kind).parameters}
 

@@ -12,12 +12,14 @@ from bench.core import InputError
 class Effects:
     """What has no effect, or only a partial one, on a job, each with the reason.
 
-    groups: those that the model does not use; unused: settings without effect, such as network.dropout; partial:
-    settings of the optimizer that do not reach every player.
+    groups: those that the model does not use; unused: settings without effect, such as network.dropout; unneeded: the
+    same of metrics and tracking, which are not part of a run's identity; partial: settings of the optimizer that do not
+    reach every player.
     """
 
     groups: dict[str, str] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
+    unneeded: dict[str, str] = field(default_factory=dict)
     partial: dict[str, str] = field(default_factory=dict)
 
 
@@ -46,17 +48,18 @@ def ignored(words: Sequence[str], effects: Effects, in_sweep: bool) -> list[str]
     because the table shows "-" there.
     """
     overrides = Overrides(words)
-    lines = [
-        f"{override} has no effect: {reason}"
-        for setting, reason in effects.unused.items()
-        if (override := overrides.of(setting))
-    ]
+
+    def overridden(settings: dict[str, str]) -> list[str]:
+        found = ((overrides.of(setting), reason) for setting, reason in settings.items())
+        return [f"{override} has no effect: {reason}" for override, reason in found if override]
+
+    lines = overridden(effects.unused)
     if lines and not in_sweep:
         raise InputError(f"{lines[0]}. Leave it out, or change what it depends on")
     for group, reason in effects.groups.items():
         choice = [f"{group}={overrides.values[group]}"] if group in overrides.values and not in_sweep else []
         lines += [f"{override} has no effect: {reason}" for override in choice + overrides.within(group)]
-    return lines
+    return lines + overridden(effects.unneeded)
 
 
 def partial(words: Sequence[str], effects: Effects) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bench import report
-from bench.datasets import decoding
+from bench.datasets import decoding, images
 
 
 def write(path: str, seed: int, images: int = 40) -> None:
@@ -117,9 +117,11 @@ def test_a_picture_folder_is_decoded_once_and_its_record_counts_unread_files(ben
     first = bench(*line)
     assert first.code == 0, first.err
     monkeypatch.setattr(decoding, "decode", None)
+    monkeypatch.setattr(images, "IN_MEMORY", 0)  # trained and evaluated from disk
     again = bench(*line, "dataset.split_seed=1")
     assert again.code == 0, again.err
     for record in records():
         assert record["warnings"] == ["1 of 41 files were not read: 1 .txt"]
         assert record["choices"]["dataset"] == "plankton" and record["data"]["classes"] == 2
+        assert record["metrics"]["knn_accuracy"]["value"] is not None
     assert len(records()) == 2

@@ -46,13 +46,13 @@ def signal(model, data) -> tuple[float, Answers]:
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli"])
 @pytest.mark.parametrize("data", [digits(), digits("dynamic")], ids=["grey", "binary"])
-def test_where_the_output_is_the_natural_parameter_the_whole_error_is_heard(likelihood, data):
+def test_the_output_signal_is_1_if_the_output_is_the_natural_parameter(likelihood, data):
     value, _ = signal(built("vae", f"likelihood={likelihood}"), data)
     assert value == pytest.approx(1, rel=1e-4 if likelihood == "continuous_bernoulli" else 1e-6)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 0.5])
-def test_a_sigmoids_slope_is_lost_under_a_gaussian_and_an_identity_loses_nothing(sigma):
+def test_under_a_gaussian_the_output_signal_is_the_slope_of_the_mean(sigma):
     model = built("vae", "likelihood=gaussian", f"likelihood.sigma={sigma}")
     value, given = signal(model, digits())
     mean, error = given.x_mean, (given.images.x - given.x_mean).abs()
@@ -64,7 +64,7 @@ def test_a_sigmoids_slope_is_lost_under_a_gaussian_and_an_identity_loses_nothing
     assert signal(straight, digits())[0] == pytest.approx(1 / sigma**2, rel=1e-5)
 
 
-def test_a_laplace_hears_the_sign_alone_and_a_decoded_sigma_is_heard_too():
+def test_the_output_signal_of_a_laplace_is_that_of_the_sign_and_a_decoded_sigma_counts():
     value, given = signal(built("ae", "likelihood=laplace"), digits())
     mean, error = given.x_mean, (given.images.x - given.x_mean).abs()
     assert value == pytest.approx(((mean * (1 - mean)).sum() / error.sum()).item(), rel=1e-3)
@@ -143,7 +143,7 @@ def test_points_and_tiny_images_cannot_be_shifted(side, there):
             _ = images.subset_shifted
 
 
-def test_an_identity_code_moves_as_pixels_do_and_a_conditional_model_is_told_the_label():
+def test_an_identity_code_moves_as_pixels_do_and_a_conditional_model_reads_the_label():
     found = measured(Coder(), digits(), ["shift_over_damage", "shift_over_damage_pixels"])
     assert found["shift_over_damage"]["value"] == pytest.approx(found["shift_over_damage_pixels"]["value"], rel=1e-6)
     assert 1 < found["shift_over_damage"]["value"] < 3

@@ -85,7 +85,7 @@ def test_importance_sampling_with_the_exact_posterior_is_exact_at_one_draw():
 
 
 @pytest.mark.usefixtures("short_pilot")
-def test_exactly_as_many_draws_are_taken_as_were_asked_for():
+def test_the_number_of_draws_is_that_of_the_settings():
     class Counting(Loose):
         drawn = 0
 
@@ -112,9 +112,8 @@ def test_exactly_as_many_draws_are_taken_as_were_asked_for():
 
 def test_the_shared_sigma_is_the_one_that_validation_images_have(monkeypatch):
     model, data = Loose(), simulated()
-    assert densities(model, data)._validation_sigma == pytest.approx(SIGMA, rel=0.05)
     chosen = densities(model, data, ais_images=1, ais_chains=1, ais_temperatures=1)
-    assert chosen.annealed_shared.sigma == chosen._validation_sigma
+    assert chosen.annealed_shared.sigma == pytest.approx(SIGMA, rel=0.05)
     # With the true sigma as a setting, it is the model's own likelihood.
     monkeypatch.setattr("bench.evaluation.annealing.PILOT_TEMPERATURES", 50)
     found = measured(model, data, ["log_likelihood_ais", "log_likelihood_ais_shared"], ais_sigma=SIGMA)
@@ -169,7 +168,7 @@ def test_reasons_of_models_without_a_normalised_likelihood_a_prior_or_a_density(
 
 
 @pytest.mark.usefixtures("short_pilot")
-def test_a_conditional_decoder_is_told_the_label_of_each_image():
+def test_a_conditional_decoder_reads_the_label_of_each_image():
     """Its images are flat, at a tenth of the class, whatever the code: log p(x|y) is known, and needs no annealing."""
     model, data = Conditional(), digits()
     images = images_of(data)
@@ -234,7 +233,7 @@ def test_bits_are_of_binary_or_of_dequantised_pixels():
 
 
 @pytest.mark.usefixtures("short_pilot")
-def test_a_sigma_at_its_floor_is_said_beside_the_density():
+def test_a_sigma_at_its_floor_is_noted_beside_the_density():
     class Floored(LinearGaussian):
         def __init__(self, sigma):
             super().__init__()

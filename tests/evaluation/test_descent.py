@@ -135,7 +135,7 @@ def test_only_what_the_player_owns_moves():
     torch.testing.assert_close(step.size, SMALL * loss.detach() / sum(g.square().sum() for g in gradient))
 
 
-def test_who_has_not_one_loss_to_descend_says_why():
+def test_a_model_without_a_single_loss_to_descend_gives_the_reason():
     class Two(Regression):
         players = (Player("a"), Player("b"))
 

@@ -181,7 +181,7 @@ def test_missing_labels_and_facts_are_reasons():
     assert (entries["parameters"]["value"], entries["seconds"]["value"]) == (12.0, 1.5)
 
 
-def test_a_conditional_model_is_told_the_labels():
+def test_a_conditional_model_reads_the_labels():
     data = digits()
     entries = measured(Conditional(), data, samples=1000)  # more than there are test labels
     flat = data.test.label.view(-1, 1, 1, 1) / 10

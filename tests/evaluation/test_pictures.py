@@ -45,7 +45,7 @@ def test_interpolations_begin_and_end_at_test_images():
     assert "samples" not in arrays and "manifold" not in arrays and "class_style" not in arrays
 
 
-def test_pictures_of_models_that_lack_an_encoder_or_labels():
+def test_pictures_of_models_without_an_encoder_or_labels():
     assert pictures(Generator(), images_of(digits()), corruption=Identity(), seed=0).keys() == {
         "input",
         "corrupted",
@@ -73,7 +73,7 @@ def test_small_test_sets_have_smaller_pictures():
     assert arrays["interpolation_latent"].shape == (8, 10, 1, 8, 8)
 
 
-def test_a_binary_picture_is_the_binary_image_that_was_judged():
+def test_a_binary_picture_is_the_binary_image_that_metrics_use():
     class Flat(Coder):
         def decode(self, z, batch=None):
             return BernoulliObservation(1000 * (z.view(-1, 1, 8, 8) - 0.5))

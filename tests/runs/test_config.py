@@ -221,6 +221,15 @@ def test_settings_of_an_unused_group_are_named_and_in_a_single_run_also_its_opti
     assert alone[0] == "likelihood=gaussian has no effect: model=gan does not use it" and len(alone) == 2
 
 
+def test_sizes_of_metrics_and_tracking_that_nothing_uses_are_named_and_never_refused():
+    words = ("model=vae", "metrics.names=[elbo,sharpness_samples]", "metrics.ais_chains=3", "metrics.samples=9")
+    words += ("tracking=none", "tracking.project=mine")
+    chains, project = of_command(*words, in_sweep=False).ignored
+    assert chains == "metrics.ais_chains=3 has no effect: none of metrics.names uses it"
+    assert project == "tracking.project=mine has no effect: tracking.mode=disabled does not use it"
+    assert of_command("model=vae", "metrics=full", "metrics.ais_chains=3", in_sweep=False).ignored == ()
+
+
 @pytest.mark.parametrize("group", [None, "paths", "tracking", "metrics", "budget"])
 def test_a_key_that_nothing_reads_is_refused(group):
     config = config_of("model=vae")

@@ -40,8 +40,8 @@ IDENTITY = (
     "optimizer",
     "budget",
 )
-# Keys of a data set that give its location and name, which do not change its content.
-_LOCATION = ("root", "path", "prefix", "name", "openml")
+# Keys that do not identify a run: the location and name of its data, and what its model requires of them.
+_NOT_IDENTIFYING = {"dataset": ("root", "path", "prefix", "name", "openml"), "model": ("requires",)}
 
 Status = Literal[
     "ok",
@@ -142,11 +142,13 @@ def _input_error(message: str) -> InputError:
 
 
 def identified(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The groups of `IDENTITY`, None if the model does not use them, without the location of the data."""
-    part = {group: config.get(group) for group in IDENTITY}
-    if part["dataset"] is not None:
-        part["dataset"] = {key: value for key, value in part["dataset"].items() if key not in _LOCATION}
-    return part
+    """The groups of `IDENTITY`, None if the model does not use them, without the keys that identify nothing."""
+
+    def part(group: str) -> dict[str, Any] | None:
+        keys, options = _NOT_IDENTIFYING.get(group, ()), config.get(group)
+        return None if options is None else {key: value for key, value in options.items() if key not in keys}
+
+    return {group: part(group) for group in IDENTITY}
 
 
 def _canonical(value: Any) -> Any:

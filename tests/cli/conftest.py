@@ -19,7 +19,7 @@ from bench.runs import store
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"network.hidden": "16", "budget.steps": "2", "metrics": "fast", "tracking": "none", "device": "cpu"}
-SMALL |= {"metrics.iw_samples": "10", "metrics.ais_images": "5", "metrics.ais_temperatures": "5"}
+SIZES = {"metrics.iw_samples": "10", "metrics.ais_images": "5", "metrics.ais_temperatures": "5"}
 
 OWN_MODELS = '''
 """Models that misbehave, from outside the package."""
@@ -86,7 +86,8 @@ class Result(NamedTuple):
 def command_line(arguments: tuple[str, ...]) -> list[str]:
     """The arguments, and small values for settings that they do not contain."""
     keys = {argument.split("=")[0] for argument in arguments}
-    return [*arguments, *(f"{key}={value}" for key, value in SMALL.items() if key not in keys)]
+    small = SMALL | (SIZES if any(key.startswith(("metrics", "experiment")) for key in keys) else {})
+    return [*arguments, *(f"{key}={value}" for key, value in small.items() if key not in keys)]
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -106,7 +106,12 @@ def commands(arguments: list[str]) -> list[list[str]]:
     """
     parser = OverridesParser.create()
     for word in [word for word in arguments if "=" in word and not word.startswith("-")]:
-        name, override = word.lstrip("+").partition("=")[0], parser.parse_override(word)
+        try:
+            override = parser.parse_override(word)
+        except HydraException as error:
+            example = "'dataset.path=\"ä b.npz\"'"
+            raise HydraException(f"{word}: {error}; quote a value with special characters, as in {example}") from error
+        name = word.lstrip("+").partition("=")[0]
         if name in IDENTITY and override.value() is None:
             raise HydraException(f"{word}: choose an option of {name}; bench --help lists them")
         if name.split(".")[0] in NOT_SWEPT and override.is_sweep_override():
@@ -248,8 +253,6 @@ def counted(statuses: dict[Any, str]) -> str:
 def one_line(error: BaseException) -> str:
     """An error of the configuration or the file system, without line breaks and without what Hydra adds."""
     message = re.sub(r"\s+", " ", str(error))
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: {message}; quote a value with special characters, as in 'dataset.path=\"ä b.npz\"'"
     message = re.sub(r"^.* raised while resolving interpolation: | (full_key|Config search path): .*$", "", message)
     return re.sub(r"To append to your config use \S+", "There is no such key; bench --cfg job shows all", message)
 

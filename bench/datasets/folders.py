@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, of which split and of which class."""
+"""Finds the pictures in a folder, and the split and class of each."""
 
 from __future__ import annotations
 
@@ -13,145 +13,147 @@ from PIL import Image, ImageFile
 
 from bench.core import InputError
 
-# What the folder of a split may be called, in small letters.
+# The names that the folder of a split may have, in lower case.
 SPLITS = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
 LAYOUTS = "expected pictures or class folders of pictures, directly or in train/, test/ and, if any, val/"
-KINDS = 5  # of unread files that are counted apart
+MAX_SUFFIXES = 5  # that are counted separately
 
 
-class Found(NamedTuple):
-    """The pictures of a split, by their paths below the root with slashes, and the class of each, if there are any."""
+class SplitPictures(NamedTuple):
+    """The pictures of a split: their paths below the root, with slashes, and the class of each, if it has classes."""
 
     files: list[str]
     classes: list[str] | None
 
 
 class Listing(NamedTuple):
-    """splits: train, validation and test, as far as there are folders for them; without any, all pictures are train.
+    """splits: train, and validation and test if they have folders; without split folders all pictures are in train.
 
-    unread: how many other files there are, by suffix; warnings: a line for each thing that was left out.
+    unread: the number of other files by suffix; warnings: a line for each thing that was left out.
     """
 
-    has_splits: bool  # folders for them
-    splits: dict[str, Found]
+    has_splits: bool  # whether there are split folders
+    splits: dict[str, SplitPictures]
     unread: Counter[str]
     warnings: list[str]
 
 
 @cache
 def suffixes() -> frozenset[str]:
-    """Of the pictures that Pillow decodes, in small letters. It recognises stubs and videos, but decodes neither."""
+    """The suffixes of files that Pillow decodes, in lower case. It recognises stubs and videos but decodes neither."""
 
-    def decodes(kind: str) -> bool:
+    def is_decoded(kind: str) -> bool:
         opener = Image.OPEN[kind][0] if kind in Image.OPEN else ImageFile.StubImageFile
         return kind != "MPEG" and not (isinstance(opener, type) and issubclass(opener, ImageFile.StubImageFile))
 
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if decodes(kind))
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if is_decoded(kind))
 
 
-def find(root: str) -> Listing:
-    """The pictures below root, sorted by path, without hidden files and the __MACOSX folders of archives.
+def find_pictures(root: str) -> Listing:
+    """The pictures below root, sorted by path. Ignores hidden files and the __MACOSX folders of archives.
 
-    Raises InputError for a layout that has no pictures or more than one meaning, naming the place.
+    Raises InputError for a folder without pictures and for an ambiguous layout; the message gives the path.
     """
     folders, files = _entries(root)
-    named = {folder: SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS}
-    counts = Counter(named.values())
+    split_of = {folder: SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS}
+    counts = Counter(split_of.values())
     unread: Counter[str] = Counter()
-    if not ("train" in counts and (len(counts) > 1 or len(named) == len(folders))):  # train/ can be a class, too
-        if folders and len(named) == len(folders):
-            raise InputError(f"{root} holds {_listed(folders)} but no train/: {LAYOUTS}")
-        return Listing(False, {"train": _split(root, "", unread)}, unread, [])
+    if not ("train" in counts and (len(counts) > 1 or len(split_of) == len(folders))):  # train/ may also be a class
+        if folders and len(split_of) == len(folders):
+            raise InputError(f"{root} holds {_join(folders)} but no train/: {LAYOUTS}")
+        return Listing(False, {"train": _list_split(root, "", unread)}, unread, [])
 
     for split, count in counts.items():
         if count > 1:
-            same = [folder for folder in named if named[folder] == split]
-            raise InputError(f"{root} holds {_listed(same)}, which all mean {split}: keep one of them")
-    found = {folder: _split(root, f"{folder}/", unread) for folder in named}
-    _check_classes(root, found)
-    beside = {folder: sum(1 for _ in walk(root, f"{folder}/")) for folder in folders if folder not in named}
-    warnings = [f"{folder}/ is no split and was not read: {count} files" for folder, count in beside.items() if count]
-    loose, others = _parted(files)
+            same = [folder for folder in split_of if split_of[folder] == split]
+            raise InputError(f"{root} holds {_join(same)}, which all mean {split}: keep one of them")
+    pictures = {folder: _list_split(root, f"{folder}/", unread) for folder in split_of}
+    _check_classes(root, pictures)
+    file_counts = {folder: sum(1 for _ in walk(root, f"{folder}/")) for folder in folders if folder not in split_of}
+    warnings = [
+        f"{folder}/ is not a split and was not read: {count} files" for folder, count in file_counts.items() if count
+    ]
+    loose, others = _separate(files)
     unread.update(others)
     if loose:
-        warnings.append(f"{len(loose)} pictures outside {_listed(named)} were not read: {loose[0]}, ...")
-    return Listing(True, {named[folder]: split for folder, split in found.items()}, unread, warnings)
+        warnings.append(f"{len(loose)} pictures outside {_join(split_of)} were not read: {loose[0]}, ...")
+    return Listing(True, {split_of[folder]: split for folder, split in pictures.items()}, unread, warnings)
 
 
-def walk(root: str, folder: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every file below a folder of the root, by its path below the root. A link to a folder above is not followed."""
+def walk(root: str, folder: str = "", parents: tuple[str, ...] = ()) -> Iterator[str]:
+    """The paths below the root of all files in a folder and its subfolders. Skips links to a parent folder."""
     real = os.path.realpath(root + folder)
-    if real in above:
+    if real in parents:
         return
     folders, files = _entries(root + folder)
     yield from (folder + file for file in files)
-    for inner in folders:
-        yield from walk(root, f"{folder}{inner}/", (*above, real))
+    for subfolder in folders:
+        yield from walk(root, f"{folder}{subfolder}/", (*parents, real))
 
 
-def kinds(unread: Counter[str]) -> list[str]:
-    """How many files there are of each suffix, as in "38 .txt": the most frequent ones, and the others together."""
+def count_suffixes(unread: Counter[str]) -> list[str]:
+    """The number of files with each of the most frequent suffixes, as in "38 .txt", and the number of all others."""
     common = unread.most_common()
-    counted = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common[:KINDS]]
-    rest = sum(count for _, count in common[KINDS:])
-    return [*counted, f"{rest} others"] if rest else counted
+    frequent = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common[:MAX_SUFFIXES]]
+    rest = sum(count for _, count in common[MAX_SUFFIXES:])
+    return [*frequent, f"{rest} others"] if rest else frequent
 
 
-def _split(root: str, folder: str, unread: Counter[str]) -> Found:
-    """folder: below the root, "" or with a slash at its end."""
+def _list_split(root: str, folder: str, unread: Counter[str]) -> SplitPictures:
+    """folder: a path below the root that ends with a slash, or "" for the root."""
     folders, files = _entries(root + folder)
-    loose = _parted(files)[0] if folders else []
+    loose = _separate(files)[0] if folders else []
     if loose:
         raise InputError(
-            f"{root}{folder} holds folders ({folders[0]}/) and loose pictures ({loose[0]}): put each picture into a "
-            "class folder, or all of them side by side"
+            f"{root}{folder} holds folders ({folders[0]}/) and loose pictures ({loose[0]}): put every picture into a "
+            "class folder, or use no class folders"
         )
-    places: dict[str, str | None] = {f"{folder}{name}/": name for name in folders} or {folder: None}
-    found = Found([], [] if folders else None)
-    for place, name in places.items():
-        _check_no_splits(root, place)
-        pictures, others = _parted([folder + file for file in files] if name is None else walk(root, place))
+    class_of: dict[str, str | None] = {f"{folder}{name}/": name for name in folders} or {folder: None}
+    split = SplitPictures([], [] if folders else None)
+    for class_folder, name in class_of.items():
+        _check_no_splits(root, class_folder)
+        pictures, others = _separate([folder + file for file in files] if name is None else walk(root, class_folder))
         if not pictures:
-            raise InputError(f"{root}{place} holds no pictures: {LAYOUTS}")
+            raise InputError(f"{root}{class_folder} holds no pictures: {LAYOUTS}")
         unread.update(others)
-        found.files.extend(pictures)
-        if found.classes is not None and name is not None:
-            found.classes.extend([name] * len(pictures))
+        split.files.extend(pictures)
+        if split.classes is not None and name is not None:
+            split.classes.extend([name] * len(pictures))
     if folders:
         unread.update(_suffix(file) for file in files)
-    return found
+    return split
 
 
-def _check_no_splits(root: str, place: str) -> None:
-    """Raises InputError for a class folder that holds train/ and test/: its pictures would become one split."""
-    inside = [name for name in _entries(root + place)[0] if name.lower() in SPLITS]
+def _check_no_splits(root: str, folder: str) -> None:
+    """Raises InputError for a class folder that holds train/ and test/: all its pictures would become one split."""
+    inside = [name for name in _entries(root + folder)[0] if name.lower() in SPLITS]
     if len({SPLITS[name.lower()] for name in inside}) > 1:
         raise InputError(
-            f"{root}{place} holds {_listed(inside)}, which must be directly in dataset.root: set dataset.root to it"
+            f"{root}{folder} holds {_join(inside)}, which must be directly in dataset.root: set dataset.root to it"
         )
 
 
-def _check_classes(root: str, found: dict[str, Found]) -> None:
-    bare = [folder for folder, split in found.items() if split.classes is None]
-    others = [folder for folder in found if folder not in bare]
-    if bare and others:
+def _check_classes(root: str, pictures: dict[str, SplitPictures]) -> None:
+    without = [folder for folder, split in pictures.items() if split.classes is None]
+    others = [folder for folder in pictures if folder not in without]
+    if without and others:
         raise InputError(
-            f"{root}: class folders are in {_listed(others)} but not in {_listed(bare)}: give each split class "
-            "folders, or none of them"
+            f"{root}: class folders are in {_join(others)} but not in {_join(without)}: give class folders to "
+            "all splits or to none"
         )
-    every = {name for split in found.values() for name in split.classes or ()}
-    missing = {folder: sorted(every - set(split.classes or ())) for folder, split in found.items()}
+    classes = {name for split in pictures.values() for name in split.classes or ()}
+    missing = {folder: sorted(classes - set(split.classes or ())) for folder, split in pictures.items()}
     if any(missing.values()):
-        each = "; ".join(f"{folder}/ has no {', '.join(names)}" for folder, names in missing.items() if names)
-        raise InputError(f"{root}: {_listed(found)} must hold the same classes: {each}")
+        details = "; ".join(f"{folder}/ has no {', '.join(names)}" for folder, names in missing.items() if names)
+        raise InputError(f"{root}: {_join(pictures)} must hold the same classes: {details}")
 
 
 def _entries(folder: str) -> tuple[list[str], list[str]]:
-    """The names of the folders and of the files in a folder, sorted, without hidden ones."""
+    """The sorted names of the folders and of the files in a folder, without hidden ones."""
     folders: list[str] = []
     files: list[str] = []
     try:
@@ -164,8 +166,8 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
-def _parted(files: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The pictures among files, and the suffixes of the others."""
+def _separate(files: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Returns the pictures among the files, and the suffixes of the others."""
     known, pictures, others = suffixes(), [], []
     for file in files:
         if (suffix := _suffix(file)) in known:
@@ -179,6 +181,6 @@ def _suffix(file: str) -> str:
     return splitext(file)[1].lower()
 
 
-def _listed(folders: Iterable[str]) -> str:
-    *most, last = [f"{folder}/" for folder in folders]
-    return f"{', '.join(most)} and {last}" if most else last
+def _join(folders: Iterable[str]) -> str:
+    *first, last = [f"{folder}/" for folder in folders]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,4 +1,4 @@
-"""Which pictures of a folder are read, as which split, class and group."""
+"""The pictures that are read from a folder, and their splits, classes and groups."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from bench.datasets.images import images
 TARGET = {"_target_": "bench.datasets.images.images"}
 
 
-def draw(folder: Path, count: int, red: int = 200, name: str = "{:03}.png") -> None:
-    """Pictures whose green is their number."""
+def save_pictures(folder: Path, count: int, red: int = 200, name: str = "{:03}.png") -> None:
+    """Saves pictures whose green value is their index."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         Image.new("RGB", (8, 8), (red, i, 0)).save(folder / name.format(i))
 
 
-def sizes(source) -> dict[str, int]:
+def split_sizes(source) -> dict[str, int]:
     splits = {"train": source.train, "validation": source.validation, "test": source.test}
     return {name: len(split.x) for name, split in splits.items() if split is not None}
 
@@ -40,7 +40,7 @@ def test_train_and_test_folders(picture_folder):
         assert not x[:, 2].any()
 
 
-def test_the_first_test_pictures_are_of_several_classes(picture_folder):
+def test_the_first_test_pictures_have_several_classes(picture_folder):
     assert len(set(images(str(picture_folder), size=4).test.label[:8].tolist())) > 1
 
 
@@ -48,11 +48,11 @@ def test_the_first_test_pictures_are_of_several_classes(picture_folder):
 @pytest.mark.parametrize("classes", [("",), ("a", "b")])
 def test_a_validation_folder_is_the_validation_split(tmp_path, name, classes):
     for part, count, red in [("train", 20, 100), (name, 6, 150), ("test", 4, 200)]:
-        for inner in classes:
-            draw(tmp_path / part / inner, count, red)
+        for subfolder in classes:
+            save_pictures(tmp_path / part / subfolder, count, red)
     source = images(str(tmp_path), size=4)
     n = len(classes)
-    assert sizes(source) == {"train": 20 * n, "validation": 6 * n, "test": 4 * n}
+    assert split_sizes(source) == {"train": 20 * n, "validation": 6 * n, "test": 4 * n}
     assert [set(split.x[:, 0].ravel()) for split in (source.train, source.validation, source.test)] == [
         {100}, {150}, {200},
     ]  # fmt: skip
@@ -62,52 +62,52 @@ def test_a_validation_folder_is_the_validation_split(tmp_path, name, classes):
 
 
 @pytest.mark.parametrize("classes", [("",), ("a", "b")])
-def test_without_a_test_folder_a_fifth_of_train_is_tested_on_and_that_is_said(tmp_path, classes):
+def test_without_a_test_folder_a_fifth_of_train_becomes_the_test_set_with_a_warning(tmp_path, classes):
     for part, count, red in [("train", 20, 100), ("val", 10, 200)]:
-        for inner in classes:
-            draw(tmp_path / part / inner, count, red)
+        for subfolder in classes:
+            save_pictures(tmp_path / part / subfolder, count, red)
     source = images(str(tmp_path), size=4)
     n = len(classes)
-    assert sizes(source) == {"train": 16 * n, "validation": 10 * n, "test": 4 * n}
+    assert split_sizes(source) == {"train": 16 * n, "validation": 10 * n, "test": 4 * n}
     assert {*source.train.x[:, 0].ravel(), *source.test.x[:, 0].ravel()} == {100}
     assert prepare(source).shapes.classes == (0 if n == 1 else n)
     assert source.warnings == ("there is no test/ folder: a fifth of train/ became the test set",)
     assert source.warnings[0] in prepare(source).warnings
 
 
-def test_a_train_folder_alone_is_no_class(tmp_path):
-    draw(tmp_path / "train", 15)
+def test_a_single_train_folder_is_not_a_class(tmp_path):
+    save_pictures(tmp_path / "train", 15)
     source = images(str(tmp_path), size=4)
-    assert sizes(source) == {"train": 12, "test": 3} and source.train.label is None
+    assert split_sizes(source) == {"train": 12, "test": 3} and source.train.label is None
     assert source.warnings == ("there is no test/ folder: a fifth of train/ became the test set",)
 
 
 def test_train_can_be_a_class_among_others(tmp_path):
     for name in ("plane", "ship", "train"):
-        draw(tmp_path / name, 10)
+        save_pictures(tmp_path / name, 10)
     source = images(str(tmp_path), size=4)
-    assert sizes(source) == {"train": 24, "test": 6} and source.warnings == ()
+    assert split_sizes(source) == {"train": 24, "test": 6} and source.warnings == ()
     assert np.bincount(source.train.label).tolist() == [8, 8, 8]
 
 
-def test_class_folders_alone_hold_out_a_fifth(picture_folder):
+def test_without_split_folders_a_fifth_is_held_out(picture_folder):
     source = images(str(picture_folder / "train"), size=4)
-    assert sizes(source) == {"train": 48, "test": 12} and source.warnings == ()
+    assert split_sizes(source) == {"train": 48, "test": 12} and source.warnings == ()
     assert np.bincount(source.test.label).tolist() == [4, 4, 4]
     np.testing.assert_array_equal(source.test.x[:, 0, 0, 0], 80 * (source.test.label + 1))
 
 
 def test_a_flat_folder_has_no_labels(picture_folder):
     source = images(str(picture_folder / "train" / "b"), size=4)
-    assert sizes(source) == {"train": 16, "test": 4}
+    assert split_sizes(source) == {"train": 16, "test": 4}
     assert prepare(source).shapes == ((3, 4, 4), 0)
 
 
-def test_subfolders_of_a_class_are_read_and_links_in_a_circle_end(tmp_path):
-    draw(tmp_path / "a" / "left" / "deep", 5)
-    draw(tmp_path / "a" / "right", 6)
-    draw(tmp_path / "a", 4)
-    draw(tmp_path / "b", 10)
+def test_subfolders_of_a_class_are_read_and_circular_links_are_not_followed(tmp_path):
+    save_pictures(tmp_path / "a" / "left" / "deep", 5)
+    save_pictures(tmp_path / "a" / "right", 6)
+    save_pictures(tmp_path / "a", 4)
+    save_pictures(tmp_path / "b", 10)
     for name in ("up", "again"):
         (tmp_path / "a" / "right" / name).symlink_to(tmp_path / "a")
     (tmp_path / "a" / "nowhere.txt").symlink_to(tmp_path / "gone")
@@ -117,70 +117,72 @@ def test_subfolders_of_a_class_are_read_and_links_in_a_circle_end(tmp_path):
 
 
 def test_a_class_folder_may_be_a_link(tmp_path):
-    draw(tmp_path / "elsewhere", 10)
-    draw(tmp_path / "root" / "b", 10)
+    save_pictures(tmp_path / "elsewhere", 10)
+    save_pictures(tmp_path / "root" / "b", 10)
     (tmp_path / "root" / "a").symlink_to(tmp_path / "elsewhere")
-    assert sum(sizes(images(str(tmp_path / "root"), size=4)).values()) == 20
+    assert sum(split_sizes(images(str(tmp_path / "root"), size=4)).values()) == 20
 
 
-def test_limit_is_the_first_of_each_class_by_name_in_each_split(picture_folder):
+def test_limit_takes_the_first_pictures_of_each_class_by_name_in_each_split(picture_folder):
     source = images(str(picture_folder), size=4, limit=5)
     assert np.bincount(source.train.label).tolist() == [5, 5, 5] and np.bincount(source.test.label).tolist() == [5] * 3
     assert source.train.x[:, 1, 0, 0].tolist() == [0, 1, 2, 3, 4] * 3
 
 
-def test_limit_reads_no_picture_beyond_it(picture_folder):
+def test_pictures_beyond_the_limit_are_not_read(picture_folder):
     for file in sorted((picture_folder / "train" / "a").iterdir())[5:]:
         file.write_text("no picture")
     assert images(str(picture_folder), size=4, limit=5).warnings == ()
 
 
-def test_limit_counts_in_the_held_out_split_too(picture_folder):
+def test_limit_also_applies_to_the_held_out_split(picture_folder):
     data = load(TARGET | {"root": str(picture_folder / "train"), "size": 4, "limit": 4})
     assert [len(split.x) for split in (data.train, data.validation, data.test)] == [11, 1, 12]
 
 
-# --- what is not read
+# --- files that are not read
 
 
-def test_what_was_not_read_is_counted_by_kind_and_the_first_damaged_file_named(tmp_path):
-    draw(tmp_path / "x", 40)
+def test_unread_files_are_counted_by_suffix_and_the_first_damaged_one_is_named(tmp_path):
+    save_pictures(tmp_path / "x", 40)
     for i in range(38):
         (tmp_path / "x" / f"{i}.txt").write_text("a caption")
     for name in ("d.png", "e.png"):
         (tmp_path / "x" / name).write_bytes(b"no picture")
     source = images(str(tmp_path), size=4)
-    assert sum(sizes(source).values()) == 40
+    assert sum(split_sizes(source).values()) == 40
     damaged = "2 damaged (first: x/d.png, cannot identify image file)"
     assert source.warnings == (f"40 of 80 files were not read: 38 .txt, {damaged}",)
 
 
-def test_labels_stay_with_their_pictures_where_some_are_damaged(tmp_path):
+def test_labels_match_their_pictures_if_some_are_damaged(tmp_path):
     for i, name in enumerate("ab"):
-        draw(tmp_path / name, 20, red=100 + 100 * i)
+        save_pictures(tmp_path / name, 20, red=100 + 100 * i)
     for file in ("a/003.png", "b/000.png"):
         (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:50])
     source = images(str(tmp_path), size=4)
-    assert sum(sizes(source).values()) == 38 and source.warnings[0].startswith("2 of 40 files were not read: 2 damaged")
+    assert sum(split_sizes(source).values()) == 38 and source.warnings[0].startswith(
+        "2 of 40 files were not read: 2 damaged"
+    )
     for x, y, _, _ in (source.train, source.test):
         np.testing.assert_array_equal(x[:, 0, 0, 0], 100 + 100 * y)
 
 
-def test_hidden_files_and_what_macos_packs_along_are_no_part_of_a_folder(picture_folder):
-    (picture_folder / "train" / "a" / "._000.png").write_text("what macOS leaves behind")
-    (picture_folder / ".DS_Store").write_text("likewise")
-    draw(picture_folder / "__MACOSX", 1)
-    draw(picture_folder / "train" / "__MACOSX", 1)
+def test_hidden_files_and_macos_archive_folders_are_ignored(picture_folder):
+    (picture_folder / "train" / "a" / "._000.png").write_text("macOS metadata")
+    (picture_folder / ".DS_Store").write_text("macOS metadata")
+    save_pictures(picture_folder / "__MACOSX", 1)
+    save_pictures(picture_folder / "train" / "__MACOSX", 1)
     source = images(str(picture_folder), size=4)
-    assert sizes(source) == {"train": 60, "test": 24} and source.warnings == ()
+    assert split_sizes(source) == {"train": 60, "test": 24} and source.warnings == ()
 
 
-def test_what_lies_beside_the_split_folders_is_said(picture_folder):
-    draw(picture_folder / "unlabelled", 7)
-    draw(picture_folder, 2)
+def test_files_outside_the_split_folders_give_a_warning(picture_folder):
+    save_pictures(picture_folder / "unlabelled", 7)
+    save_pictures(picture_folder, 2)
     (picture_folder / "labels.csv").touch()
     assert images(str(picture_folder), size=4).warnings == (
-        "unlabelled/ is no split and was not read: 7 files",
+        "unlabelled/ is not a split and was not read: 7 files",
         "2 pictures outside test/ and train/ were not read: 000.png, ...",
         "1 of 85 files were not read: 1 .csv",
     )
@@ -192,7 +194,7 @@ def test_every_suffix_that_pillow_decodes_is_read(tmp_path):
     for i, suffix in enumerate(["jp2", "JPEG", "tga", "qoi", "pcx", "dds", "ppm", "Bmp", "webp", "gif", "icns", "sgi"]):
         Image.new("RGB", (16, 16), (200, 200, 200)).save(tmp_path / f"{i:02}.{suffix}")
     source = images(str(tmp_path), size=4)
-    assert sum(sizes(source).values()) == 12 and source.warnings == ()
+    assert sum(split_sizes(source).values()) == 12 and source.warnings == ()
     assert abs(source.train.x.astype(int) - 200).max() <= 3
 
 
@@ -201,12 +203,12 @@ def test_every_suffix_that_pillow_decodes_is_read(tmp_path):
 
 def test_all_pictures_of_a_group_stay_in_one_split(tmp_path):
     for i in range(60):
-        draw(tmp_path / "ab"[i % 2], 1, red=200 + i // 4, name=f"{i // 4:02}_{i}.png")
+        save_pictures(tmp_path / "ab"[i % 2], 1, red=200 + i // 4, name=f"{i // 4:02}_{i}.png")
     source = images(str(tmp_path), size=4, groups=r"/(\d+)_")
     data = prepare(source)
     splits = [data.train, data.validation, data.test]
-    persons = [set((split.x[:, 0, 0, 0] - 200).tolist()) for split in splits]
-    assert sum(map(len, persons)) == len(set.union(*persons)) == 15 and all(persons)
+    people = [set((split.x[:, 0, 0, 0] - 200).tolist()) for split in splits]
+    assert sum(map(len, people)) == len(set.union(*people)) == 15 and all(people)
     for split in splits:
         assert split.group.tolist() == (split.x[:, 0, 0, 0] - 200).tolist()
 
@@ -214,7 +216,7 @@ def test_all_pictures_of_a_group_stay_in_one_split(tmp_path):
 def test_a_group_in_two_split_folders_is_refused(tmp_path):
     for part in ("train", "test"):
         for person in range(12):
-            draw(tmp_path / part, 1, name=f"{part}{person:02}_x.png")
+            save_pictures(tmp_path / part, 1, name=f"{part}{person:02}_x.png")
     with pytest.raises(InputError, match=r"groups: 12 groups are in both train and test"):
         prepare(images(str(tmp_path), size=4, groups=r"(\d+)_"))
 
@@ -228,15 +230,15 @@ def test_a_group_in_two_split_folders_is_refused(tmp_path):
         (r"^(\d+)_", r"does not match test/a/000\.png: expected a group for each picture"),
     ],
 )
-def test_a_wrong_expression_for_groups_is_refused(picture_folder, groups, message):
+def test_an_invalid_regular_expression_for_groups_is_refused(picture_folder, groups, message):
     with pytest.raises(InputError, match=message):
         images(str(picture_folder), size=4, groups=groups)
 
 
-# --- what is refused
+# --- folders that are refused
 
 
-def test_a_root_that_is_not_set_or_not_there(picture_folder):
+def test_a_root_that_is_not_set_or_missing_is_refused(picture_folder):
     with pytest.raises(InputError, match=r"^dataset\.root is not set"):
         images()
     for root in ("nowhere", str(picture_folder / "train" / "a" / "000.png")):
@@ -268,7 +270,7 @@ def class_missing_in_validation(folder: Path) -> None:
 
 def labels_in_train_only(folder: Path) -> None:
     shutil.rmtree(folder / "test")
-    draw(folder / "test", 5)
+    save_pictures(folder / "test", 5)
 
 
 def two_validation_folders(folder: Path) -> None:
@@ -297,7 +299,7 @@ def none_readable(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("change", "message"),
     [
         (empty_class, r"train/d/ holds no pictures: expected pictures or class folders"),
         (empty_root, r"pictures/ holds no pictures: expected pictures or class folders"),
@@ -312,8 +314,8 @@ def none_readable(folder: Path) -> None:
         (none_readable, r"none of 84 pictures can be decoded; the first is .*test/a/000\.png: cannot identify"),
     ],
 )
-def test_a_folder_with_two_meanings_or_none_is_refused_and_the_place_named(picture_folder, damage, message):
-    damage(picture_folder)
+def test_an_ambiguous_or_unusable_folder_is_refused_with_its_path(picture_folder, change, message):
+    change(picture_folder)
     with pytest.raises(InputError, match=message) as caught:
         images(str(picture_folder), size=4)
     assert "\n" not in str(caught.value)

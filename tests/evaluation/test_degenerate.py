@@ -1,4 +1,4 @@
-"""Degenerate data: copies, flat images, one class, a handful of images. A metric is right, or says why it is n/a."""
+"""Degenerate data: copies, constant images, one class, few images. A metric is right, or its reason says why not."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bench.metrics.fidelity import recall
 from bench.parts.corruptions import Gaussian
 from bench.parts.posteriors import DiagonalGaussian
 from bench.parts.priors import petals
-from tests.evaluation.answering import Coder, Conditional, Generator, LinearGaussian, digits
-from tests.evaluation.test_evaluate import measured
+from tests.evaluation.known_models import Conditional, Generator, IdentityAutoencoder, LinearGaussian, digits
+from tests.evaluation.test_evaluate import measure
 
 pytestmark = pytest.mark.usefixtures("short_pilot")
 
 ANNEALED = {"log_likelihood_ais", "log_likelihood_ais_shared", "bdmc_gap", "bdmc_gap_shared", "ais_minus_iw"}
-ALL = sorted(discover().keys() - {"fid"} - ANNEALED)  # fid needs a package of its own; annealing has a test of its own
+ALL = sorted(discover().keys() - {"fid"} - ANNEALED)  # fid needs another package; annealing has its own test
 
 
 class Collapsed(LinearGaussian):
@@ -58,10 +58,10 @@ def data(train: Split, test: Split | None = None, **options) -> Data:
 X, LABEL = digits().train.x[:400], digits().train.label[:400]
 OTHERS = split(digits().test.x[:200], digits().test.label[:200])
 DIGITS = split(X, LABEL)
-EQUAL = torch.arange(40) // 10  # of each image ten
+EQUAL = torch.arange(40) // 10  # ten copies of each image
 ALTERNATE = torch.arange(40) % 2
-LONELY = (torch.arange(400) == 7).long()
-FIXED = torch.ones(400, 2)
+ONE_MEMBER = (torch.arange(400) == 7).long()
+CONSTANT = torch.ones(400, 2)
 
 
 def without_dequantisation(original: Data) -> Data:
@@ -79,9 +79,9 @@ CASES = {
     "flat": data(split(torch.linspace(0, 1, 40).view(-1, 1, 1, 1).expand(-1, 1, 8, 8), ALTERNATE)),
     "one class": data(split(X, torch.zeros(400).long())),
     "one class in the test set": data(DIGITS, split(OTHERS.x[:40], torch.full((40,), 3))),
-    "a class with one picture": data(split(X, LONELY), split(OTHERS.x[:50], LONELY[:50])),
+    "a class with one image": data(split(X, ONE_MEMBER), split(OTHERS.x[:50], ONE_MEMBER[:50])),
     "an unknown class": data(split(X, LABEL % 3), split(OTHERS.x, torch.full((200,), 9))),
-    "factors that do not vary": data(DIGITS._replace(factors=FIXED), OTHERS._replace(factors=FIXED[:200])),
+    "factors that do not vary": data(DIGITS._replace(factors=CONSTANT), OTHERS._replace(factors=CONSTANT[:200])),
     **{f"{n} test images": data(DIGITS, OTHERS.rows(slice(n))) for n in (1, 2, 3, 5, 6, 10, 11)},
     **{f"{n} images": data(DIGITS.rows(slice(n))) for n in (1, 2, 3, 6)},
 }  # fmt: skip
@@ -90,7 +90,7 @@ CASES = {name: without_dequantisation(case) for name, case in CASES.items()} | {
     "constant, dequantised": CASES["constant"],
     "1 image, dequantised": CASES["1 images"],
 }
-OTHER_MODELS = [Coder, Generator, Conditional, Collapsed, ByClass]
+OTHER_MODELS = [IdentityAutoencoder, Generator, Conditional, Collapsed, ByClass]
 HARD = ["copies", "constant", "black", "one class", "1 test images", "2 test images", "1 images", "2 images"]
 
 
@@ -99,10 +99,10 @@ HARD = ["copies", "constant", "black", "one class", "1 test images", "2 test ima
     [(LinearGaussian, case) for case in CASES] + [(model, case) for model in OTHER_MODELS for case in HARD],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_every_metric_has_a_finite_number_or_a_reason_that_names_the_data(model, case):
+def test_every_metric_has_a_finite_value_or_a_reason(model, case):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        entries = measured(model(), CASES[case], ALL, corruption=Gaussian(0.2), samples=40)
+        entries = measure(model(), CASES[case], ALL, corruption=Gaussian(0.2), samples=40)
     for name, entry in entries.items():
         if entry["value"] is None:
             reason = entry["reason"]
@@ -113,19 +113,19 @@ def test_every_metric_has_a_finite_number_or_a_reason_that_names_the_data(model,
 
 
 @pytest.mark.parametrize("case", ["constant", "1 images"])
-def test_annealing_needs_one_image(case):
-    entries = measured(LinearGaussian(), CASES[case], sorted(ANNEALED))
+def test_annealing_works_with_one_image(case):
+    entries = measure(LinearGaussian(), CASES[case], sorted(ANNEALED))
     assert all(entry["value"] is not None and math.isfinite(entry["value"]) for entry in entries.values())
 
 
 BALLS = {"precision", "density", "coverage"}
 FEATURES = BALLS | {"recall", "frechet_distance", "kernel_distance", "nearest_neighbour_ratio"}
 FEATURES |= {"interpolation_gap", "interpolation_gap_pixels"}
-KEPT = {"trustworthiness", "continuity"}
-CONTRASTS = {"relative_contrast", "relative_contrast_pixels"}
+NEIGHBOURHOODS = {"trustworthiness", "continuity"}
+CONTRAST = {"relative_contrast", "relative_contrast_pixels"}
 KNN = {"knn_accuracy", "knn_accuracy_1", "knn_accuracy_20", "knn_accuracy_pixels"}
 CLASSES = {"linear_probe_accuracy", "clustering_accuracy", "class_coverage", "class_entropy"}
-SHARP = {name for name in ALL if name.startswith(("sharpness", "tenengrad", "high_frequency"))}
+SHARPNESS = {name for name in ALL if name.startswith(("sharpness", "tenengrad", "high_frequency"))}
 SPREAD = {"active_units", "latent_drift", "jacobian_norm"}
 FACTORS = {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"}
 
@@ -133,58 +133,64 @@ FACTORS = {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informa
 @pytest.mark.parametrize(
     ("case", "names", "reason"),
     [
-        ("copies in the test set", BALLS | KEPT, "of 40 .* have 5 or more copies"),
-        ("copies in the test set", CONTRASTS, "have copies"),
+        ("copies in the test set", BALLS | NEIGHBOURHOODS, "of 40 .* have 5 or more copies"),
+        ("copies in the test set", CONTRAST, "have copies"),
         ("copies", {"nearest_neighbour_ratio", "interpolation_gap"}, "test image is a copy of a training image"),
         ("copies of training images", {"nearest_neighbour_ratio"}, "test image is a copy of a training image"),
         ("constant", FEATURES | KNN, "^all (training images|codes of training images) are the same"),
-        ("constant", KEPT | CONTRASTS, "copies"),
-        ("constant", SHARP, "^the test images are flat"),
+        ("constant", NEIGHBOURHOODS | CONTRAST, "copies"),
+        ("constant", SHARPNESS, "^the test images are flat"),
         ("constant", SPREAD, "^all (test images|codes of test images) are the same$"),
         ("black", {"shift_over_damage", "shift_over_damage_pixels"}, "^the damage changes no "),
-        ("constant test set", BALLS | KEPT | CONTRASTS, "copies"),
-        ("constant test set", SHARP, "^the test images are flat"),
-        ("flat", SHARP, "^the test images are flat"),
+        ("constant test set", BALLS | NEIGHBOURHOODS | CONTRAST, "copies"),
+        ("constant test set", SHARPNESS, "^the test images are flat"),
+        ("flat", SHARPNESS, "^the test images are flat"),
         ("one class", FEATURES | KNN | CLASSES, "one class"),
         ("one class in the test set", CLASSES - {"linear_probe_accuracy"}, "^all test images are of one class$"),
         ("factors that do not vary", FACTORS, "^no factor varies over the images$"),
-        ("1 test images", FEATURES - {"nearest_neighbour_ratio"} | KEPT | CONTRASTS | SPREAD | FACTORS, "needs"),
+        (
+            "1 test images",
+            FEATURES - {"nearest_neighbour_ratio"} | NEIGHBOURHOODS | CONTRAST | SPREAD | FACTORS,
+            "needs",
+        ),
         ("5 test images", BALLS | {"recall"}, "needs at least 6 test images, and there are 5$"),
-        ("10 test images", KEPT, "needs at least 11 test images, and there are 10$"),
+        ("10 test images", NEIGHBOURHOODS, "needs at least 11 test images, and there are 10$"),
         ("6 images", KNN - {"knn_accuracy_20", "knn_accuracy_1"}, None),
         ("6 images", {"knn_accuracy_20"}, "needs at least 21 training images, and there are 6$"),
         ("3 images", KNN - {"knn_accuracy_1"}, "training images, and there are 3$"),
         ("6 test images", FEATURES, None),
-        ("11 test images", KEPT, None),
-        ("a class with one picture", FEATURES | KNN | CLASSES, None),
-        ("copies of training images", BALLS | {"recall", "frechet_distance"} | KEPT | KNN | SHARP, None),
+        ("11 test images", NEIGHBOURHOODS, None),
+        ("a class with one image", FEATURES | KNN | CLASSES, None),
+        ("copies of training images", BALLS | {"recall", "frechet_distance"} | NEIGHBOURHOODS | KNN | SHARPNESS, None),
     ],
 )
-def test_what_has_no_answer_says_why_and_what_has_one_gives_it(case, names, reason):
-    """reason: None where there is a number."""
-    for name, entry in measured(LinearGaussian(), CASES[case], sorted(names), samples=40).items():
+def test_metrics_have_a_value_or_the_expected_reason(case, names, reason):
+    """reason: None if the metrics have a value."""
+    for name, entry in measure(LinearGaussian(), CASES[case], sorted(names), samples=40).items():
         assert (entry["value"] is None) == (reason is not None), (name, entry)
         assert reason is None or re.search(reason, entry["reason"]), (name, entry["reason"])
 
 
-def test_a_few_copies_change_little_and_do_not_cost_a_metric():
-    """Of 600 images 6 are copies: their balls are empty, which costs coverage a hundredth at most."""
+def test_a_few_copies_change_metrics_little():
+    """6 of 600 images are copies. Their balls are empty, which lowers coverage by at most a hundredth."""
     x = digits().train.x[400:1000].clone()
     x[:6] = x[0]
     data_of = lambda test: without_dequantisation(data(DIGITS, split(test, torch.arange(len(test)) % 10)))  # noqa: E731
     names = ["precision", "coverage", "trustworthiness", "continuity"]
-    some = measured(LinearGaussian(), data_of(x), names, samples=40)
-    none = measured(LinearGaussian(), data_of(x[6:]), names, samples=40)
+    with_copies = measure(LinearGaussian(), data_of(x), names, samples=40)
+    without_copies = measure(LinearGaussian(), data_of(x[6:]), names, samples=40)
     for name in names:
-        assert some[name]["value"] == pytest.approx(none[name]["value"], abs=0.02), name
+        assert with_copies[name]["value"] == pytest.approx(without_copies[name]["value"], abs=0.02), name
 
 
-def test_recall_of_samples_that_are_all_the_same_is_0_and_says_so():
-    """The samples' balls are empty because of the model, not because of the data."""
+def test_recall_of_identical_samples_is_0():
+    """The balls of the samples are empty because of the model, not because of the data."""
     features = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
-    found = recall(test_features=features[:20], sample_features=features[:1].repeat(9, 1), train_features=features[20:])
-    assert found.value == 0 and found.floor > 0
-    copied = recall(
+    collapsed = recall(
+        test_features=features[:20], sample_features=features[:1].repeat(9, 1), train_features=features[20:]
+    )
+    assert collapsed.value == 0 and collapsed.floor > 0
+    without_reference = recall(
         test_features=features[:20], sample_features=features[20:], train_features=features[:1].repeat(20, 1)
     )
-    assert copied.value > 0 and copied.floor is None, "training images that are all the same are no reference"
+    assert without_reference.value > 0 and without_reference.floor is None, "identical training images give no floor"

@@ -1,4 +1,4 @@
-"""What each piece of evidence declares: the parts of a model that it uses, and the settings that size it."""
+"""The declarations of each piece of evidence: the parts of a model it uses, and the settings for its size."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ class Source:
         self.calls = 0
 
     @evidence(asks=("encode", "decode"), sized_by=("samples",), features=True, cached=True)
-    def kept(self) -> int:
+    def cached(self) -> int:
         """Documented."""
         self.calls += 1
         return self.calls
 
     @evidence()
-    def fresh(self) -> int:
+    def uncached(self) -> int:
         self.calls += 1
         return self.calls
 
 
-def test_a_decorated_method_is_a_property_that_says_what_it_depends_on():
+def test_a_decorated_method_is_a_property_with_its_declarations():
     source = Source()
-    assert (source.kept, source.kept, source.fresh, source.fresh) == (1, 1, 2, 3)
-    assert Source().kept == 1, "each object keeps its own value"
-    piece = Source.kept
+    assert (source.cached, source.cached, source.uncached, source.uncached) == (1, 1, 2, 3)
+    assert Source().cached == 1, "each object has its own value"
+    piece = Source.cached
     assert (piece.asks, piece.sized_by, piece.features, piece.__doc__) == (
         ("encode", "decode"),
         ("samples",),
         True,
         "Documented.",
     )
-    assert evidence_in(Source) == {"kept": Source.kept, "fresh": Source.fresh}
-    offered = evidence_of(Source())
-    assert [offered[name]() for name in ("fresh", "kept", "kept")] == [1, 2, 2]
+    assert evidence_in(Source) == {"cached": Source.cached, "uncached": Source.uncached}
+    getters = evidence_of(Source())
+    assert [getters[name]() for name in ("uncached", "cached", "cached")] == [1, 2, 2]
 
 
 @pytest.mark.parametrize("kind", SOURCES, ids=lambda kind: kind.__name__)
@@ -57,7 +57,7 @@ def test_every_public_property_is_evidence(kind):
     assert evidence_in(kind) and not {name for name in evidence_in(kind) if name[0] == "_"}
 
 
-def test_each_name_stands_for_one_piece_of_evidence():
+def test_the_names_of_evidence_are_unique():
     assert len(DECLARED) == sum(len(evidence_in(kind)) for kind in SOURCES)
 
 
@@ -69,7 +69,7 @@ def test_evidence_asks_for_known_parts_and_known_settings(name):
     assert set(piece.sized_by) <= {field.name for field in fields(EvaluationSettings)}
 
 
-def test_each_part_and_each_size_is_used():
+def test_all_parts_and_sizes_are_used():
     assert {part for piece in DECLARED.values() for part in piece.asks} == PARTS
     sizes = {field.name for field in fields(EvaluationSettings)} - {"names", "noise_levels"}
     assert {key for piece in DECLARED.values() for key in piece.sized_by} == sizes
@@ -80,8 +80,8 @@ def test_the_notes_of_a_model_are_about_known_parts(name):
     assert locate(MODELS[name]["_target_"]).notes.keys() <= PARTS
 
 
-def test_evidence_declares_what_the_evidence_it_is_derived_from_declares():
-    """A note about the encoder must also stand beside what is derived from codes."""
+def test_derived_evidence_declares_what_its_source_declares():
+    """A note about the encoder also applies to evidence derived from codes."""
     derived = {
         "subset_codes": "test_codes",
         "code_neighbours": "test_codes",

@@ -1,4 +1,4 @@
-"""The features' classifier: its accuracy, that it depends on the data only, its identity and its cache."""
+"""The classifier that gives the features: its accuracy, its dependence on the data only, its hash and its cache."""
 
 from __future__ import annotations
 
@@ -18,60 +18,60 @@ from bench.datasets.digits import digits as load_digits
 from bench.datasets.idx import idx
 from bench.evaluation import judges
 from bench.evaluation.judges import cached_features, features_of, hash_of
-from tests.evaluation.answering import digits
+from tests.evaluation.known_models import digits
 
 
 @pytest.fixture(autouse=True)
-def another_process(monkeypatch):
-    """Forgets what this process has loaded: before each test, and when called."""
+def clear_memory(monkeypatch):
+    """Clears the classifiers that this process has loaded, before each test and when called."""
 
-    def forget() -> None:
+    def clear() -> None:
         monkeypatch.setattr(judges, "_loaded_files", {})
 
-    forget()
-    return forget
+    clear()
+    return clear
 
 
 @pytest.fixture(scope="module")
-def of_digits(tmp_path_factory) -> judges.Features:
-    return features_of(shipped(), tmp_path_factory.mktemp("cache"))
+def digit_features(tmp_path_factory) -> judges.Features:
+    return features_of(prepared_digits(), tmp_path_factory.mktemp("cache"))
 
 
 @cache
-def shipped() -> Data:
-    """Digits as a user gets them. Those of `answering` are not shuffled: their test images are by other writers."""
+def prepared_digits() -> Data:
+    """Digits as a user gets them. `known_models.digits` does not shuffle: other writers wrote its test images."""
     return prepare(load_digits())
 
 
 def small(image: tuple[int, int, int] = (1, 8, 8), examples: int = 40, **changes) -> Data:
-    """Noise of four brightnesses, one for each class."""
+    """Noise with a different brightness for each of four classes."""
     label = torch.arange(examples) % 4
     x = torch.rand(examples, *image, generator=torch.Generator().manual_seed(1)) / 4 + label.view(-1, 1, 1, 1) / 4
     split = Split((x * 255).byte(), label)
     return replace(Data(split, split, split, Shapes(image, 4), 256, "none", False, str(image)), **changes)
 
 
-def test_digits_are_told_apart(of_digits):
-    test = shipped().test
-    found, predicted = of_digits(test.x)
-    assert found.shape == (len(test.x), 64) and found.dtype == torch.float32 and found.isfinite().all()
-    assert (found >= 0).all() and (found.std(0) > 0).sum() > 32
+def test_the_classifier_of_digits_is_accurate(digit_features):
+    test = prepared_digits().test
+    features, predicted = digit_features(test.x)
+    assert features.shape == (len(test.x), 64) and features.dtype == torch.float32 and features.isfinite().all()
+    assert (features >= 0).all() and (features.std(0) > 0).sum() > 32
     assert predicted.dtype == torch.int64
-    assert of_digits.accuracy == (predicted == test.label).double().mean().item() >= 0.97
-    assert of_digits.classes == 10
+    assert digit_features.accuracy == (predicted == test.label).double().mean().item() >= 0.97
+    assert digit_features.classes == 10
 
 
-def test_a_chunk_changes_nothing(of_digits, monkeypatch):
-    x = shipped().train.x
-    found, predicted = of_digits(x)
-    assert not found.requires_grad
+def test_the_chunk_size_changes_nothing(digit_features, monkeypatch):
+    x = prepared_digits().train.x
+    features, predicted = digit_features(x)
+    assert not features.requires_grad
     monkeypatch.setattr(judges, "CHUNK", 7)
-    again, predicted_again = of_digits(x)
-    torch.testing.assert_close(again, found, atol=1e-5, rtol=1e-5)
+    again, predicted_again = digit_features(x)
+    torch.testing.assert_close(again, features, atol=1e-5, rtol=1e-5)
     assert torch.equal(predicted, predicted_again)
 
 
-def test_the_weights_follow_from_the_data_alone(tmp_path):
+def test_the_weights_depend_only_on_the_data(tmp_path):
     data = digits(binarize="dynamic")
     torch.manual_seed(1)
     first = features_of(data, tmp_path / "first")
@@ -81,17 +81,17 @@ def test_the_weights_follow_from_the_data_alone(tmp_path):
     try:
         with torch.no_grad():
             second = features_of(data, tmp_path / "second")
-            answer, _ = second(data.test.x)
+            features, _ = second(data.test.x)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert first.hash == second.hash == hash_of(second.network)
-    assert torch.equal(answer, first(data.test.x)[0])
+    assert torch.equal(features, first(data.test.x)[0])
     assert first.accuracy == second.accuracy
 
 
-def test_what_is_kept_is_not_trained_again(tmp_path, monkeypatch, capsys, another_process):
+def test_a_cached_classifier_is_not_trained_again(tmp_path, monkeypatch, capsys, clear_memory):
     cache, data = tmp_path / "not" / "there", small()
     first = features_of(data, cache)
     assert capsys.readouterr() == ("", "training the features' classifier of this data set, once (up to a minute)\n")
@@ -99,7 +99,7 @@ def test_what_is_kept_is_not_trained_again(tmp_path, monkeypatch, capsys, anothe
 
     monkeypatch.setattr(judges, "_trained_once", lambda path, data: pytest.fail("trained again"))
     assert features_of(small(), cache) is first
-    another_process()
+    clear_memory()
     second = features_of(small(), cache)
     assert second is not first
     assert (second.hash, second.accuracy, second.classes) == (first.hash, first.accuracy, 4)
@@ -108,7 +108,7 @@ def test_what_is_kept_is_not_trained_again(tmp_path, monkeypatch, capsys, anothe
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_file_is_found_by_data_and_recipe(tmp_path, monkeypatch):
+def test_the_file_name_depends_on_the_data_and_the_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "EPOCHS", 1)
     others = [{"binarize": "static"}, {"binarize": "dynamic"}, {"dequantize": True}, {"fingerprint": "another"}]
     for change in [{}, *others]:
@@ -118,40 +118,40 @@ def test_the_file_is_found_by_data_and_recipe(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*.safetensors"))) == 6
 
 
-def test_the_hash_is_of_the_weights(tmp_path, monkeypatch, another_process):
-    """The same recipe may end in other weights on another machine, here by another number of epochs."""
+def test_the_hash_depends_on_the_weights(tmp_path, monkeypatch, clear_memory):
+    """The same recipe may give other weights on another machine; here, another number of epochs does."""
     monkeypatch.setattr(judges, "EPOCHS", 1)
     first = features_of(small(), tmp_path / "first")
     monkeypatch.setattr(judges, "EPOCHS", 2)
-    another_process()
+    clear_memory()
     second = features_of(small(), tmp_path / "second")
     names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("first", "second")]
-    assert names[0] == names[1], "one cache file name"
+    assert names[0] == names[1], "the same file name in the cache"
     assert first.hash != second.hash
     assert len(first.hash) == 10 and int(first.hash, 16) >= 0
     with torch.no_grad():
         weight = next(second.network.parameters())
         weight.view(-1)[0] = torch.nextafter(weight.view(-1)[0], torch.tensor(9.0))
-    assert hash_of(second.network) != second.hash, "one bit"
+    assert hash_of(second.network) != second.hash, "one bit differs"
 
 
-def test_what_the_cache_holds_is_known_without_training(tmp_path, monkeypatch, another_process):
+def test_cached_features_reads_the_cache_without_training(tmp_path, monkeypatch, clear_memory):
     monkeypatch.setattr(judges, "EPOCHS", 1)
     assert cached_features(small(), tmp_path) is None and not list(tmp_path.iterdir())
-    found = features_of(small(), tmp_path)
-    assert cached_features(small(), tmp_path) is found
-    another_process()
-    assert cached_features(small(), tmp_path).hash == found.hash
+    features = features_of(small(), tmp_path)
+    assert cached_features(small(), tmp_path) is features
+    clear_memory()
+    assert cached_features(small(), tmp_path).hash == features.hash
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-100], lambda raw: b"", lambda raw: b"{" * 100])
-def test_a_damaged_file_is_replaced(damage, tmp_path, monkeypatch, another_process, capsys):
+def test_a_damaged_file_is_replaced(damage, tmp_path, monkeypatch, clear_memory, capsys):
     monkeypatch.setattr(judges, "EPOCHS", 1)
     features_of(small(), tmp_path)
     (file,) = tmp_path.glob("*.safetensors")
     whole = file.read_bytes()
     file.write_bytes(damage(whole))
-    another_process()
+    clear_memory()
     assert cached_features(small(), tmp_path) is None
     features_of(small(), tmp_path)
     assert file.read_bytes() == whole
@@ -163,8 +163,8 @@ def _job(start, results, folder) -> None:
     results.put(features_of(digits(), folder).hash)
 
 
-def test_jobs_side_by_side_train_once(tmp_path, capfd):
-    """Processes that are forked, so that both are there at the same moment."""
+def test_concurrent_jobs_train_once(tmp_path, capfd):
+    """The processes are forked, so that both start at the same moment."""
     context = multiprocessing.get_context("fork")
     start, results = context.Barrier(2), context.Queue()
     jobs = [context.Process(target=_job, args=(start, results, tmp_path)) for _ in range(2)]
@@ -180,61 +180,61 @@ def test_jobs_side_by_side_train_once(tmp_path, capfd):
 @pytest.mark.parametrize(
     "image", [(1, 1, 2), (1, 1, 100), (1, 8, 8), (3, 13, 13), (1, 28, 28), (3, 32, 32), (3, 65, 40)]
 )
-def test_images_of_any_size(image, tmp_path):
+def test_images_of_any_size_give_features(image, tmp_path):
     data = small(image)
-    found = features_of(data, tmp_path)
-    answer, predicted = found(data.train.x / 255)
-    assert answer.shape == (40, 64) and answer.isfinite().all()
-    assert found.accuracy == (predicted == data.train.label).double().mean().item() >= 0.9
+    classifier = features_of(data, tmp_path)
+    features, predicted = classifier(data.train.x / 255)
+    assert features.shape == (40, 64) and features.isfinite().all()
+    assert classifier.accuracy == (predicted == data.train.label).double().mean().item() >= 0.9
 
 
 def test_large_images_are_averaged_down(tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "EPOCHS", 5)
     data = small((3, 200, 200))
-    found = features_of(data, tmp_path)
-    answer, _ = found(data.train.x / 255)
-    assert answer.shape == (40, 64) and answer.isfinite().all()
-    assert sum(weight.numel() for weight in found.network.parameters()) < 300_000
+    classifier = features_of(data, tmp_path)
+    features, _ = classifier(data.train.x / 255)
+    assert features.shape == (40, 64) and features.isfinite().all()
+    assert sum(weight.numel() for weight in classifier.network.parameters()) < 300_000
     x = torch.rand(2, 3, 200, 130)
     averaged = judges.pooled(x)
     assert averaged.shape == (2, 3, 50, 44)
     torch.testing.assert_close(averaged[:, :, 1, 2], x[:, :, 4:8, 6:9].mean((2, 3)))
-    torch.testing.assert_close(averaged[:, :, 1, 43], x[:, :, 4:8, 129:].mean((2, 3)))  # no padding in the last
+    torch.testing.assert_close(averaged[:, :, 1, 43], x[:, :, 4:8, 129:].mean((2, 3)))  # the last is not padded
 
 
-def test_training_sees_what_a_model_sees_a_bounded_number_of_times(tmp_path, monkeypatch):
-    seen = []
+def test_training_uses_observed_images_and_a_bounded_number_of_examples(tmp_path, monkeypatch):
+    inputs = []
 
-    def spy(x, generator):
-        seen.append(x)
+    def record(x, generator):
+        inputs.append(x)
         return x
 
-    monkeypatch.setattr(judges, "_shifted", spy)
+    monkeypatch.setattr(judges, "_shifted", record)
     monkeypatch.setattr(judges, "EXAMPLES", 100)
     features_of(small(binarize="dynamic"), tmp_path)
-    assert sum(map(len, seen)) == 100 and len(seen) == 20
-    assert set(torch.cat(seen).unique().tolist()) == {0, 1}
-    assert len(torch.cat(seen).flatten(1).unique(dim=0)) == 100, "40 images, each drawn anew at every visit"
-    seen.clear()
+    assert sum(map(len, inputs)) == 100 and len(inputs) == 20
+    assert set(torch.cat(inputs).unique().tolist()) == {0, 1}
+    assert len(torch.cat(inputs).flatten(1).unique(dim=0)) == 100, "40 images, binarised again each time"
+    inputs.clear()
     monkeypatch.setattr(judges, "EXAMPLES", 10**6)
     features_of(small(dequantize=True), tmp_path)
-    assert sum(map(len, seen)) == judges.EPOCHS * 40
-    assert len(torch.cat(seen).unique()) > 256
+    assert sum(map(len, inputs)) == judges.EPOCHS * 40
+    assert len(torch.cat(inputs).unique()) > 256
 
 
-def test_a_shift_is_of_one_pixel_and_of_images_only():
+def test_images_are_shifted_by_one_pixel_and_points_are_not():
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(100, 2, 8, 9, generator=generator)
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
-    where = [(i, j) for i in range(3) for j in range(3)]
-    moved = torch.stack([padded[:, :, i : i + 8, j : j + 9] for i, j in where], 1)
-    same = (judges._shifted(x, generator)[:, None] == moved).flatten(2).all(2)
-    assert same.any(1).all() and same.any(0).all()
+    offsets = [(i, j) for i in range(3) for j in range(3)]
+    shifts = torch.stack([padded[:, :, i : i + 8, j : j + 9] for i, j in offsets], 1)
+    is_equal = (judges._shifted(x, generator)[:, None] == shifts).flatten(2).all(2)
+    assert is_equal.any(1).all() and is_equal.any(0).all()
     points = torch.rand(5, 1, 1, 9)
     assert torch.equal(judges._shifted(points, generator), points)
 
 
-def test_data_that_teach_nothing_have_no_features(tmp_path):
+def test_data_without_labels_or_differences_have_no_features(tmp_path):
     one_class = small(train=Split(small().train.x, torch.zeros(40).long()))
     constant = small(train=Split(torch.full((600, 1, 8, 8), 7).byte(), torch.arange(600) % 4))
     for data, reason in (
@@ -248,21 +248,21 @@ def test_data_that_teach_nothing_have_no_features(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+def test_an_unwritable_cache_is_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(judges, "_train", lambda data: pytest.fail("found out a minute too late"))
+    monkeypatch.setattr(judges, "_train", lambda data: pytest.fail("trained before the check"))
     with pytest.raises(InputError, match="^cannot write .*/file/below: .*set paths.cache to another folder$") as caught:
         features_of(small(), tmp_path / "file" / "below")
     assert "\n" not in str(caught.value)
 
 
 def test_real_mnist(tmp_path, monkeypatch):
-    """Two fifths of the training are enough for the accuracy, and take less than two fifths of 90 s."""
+    """Two fifths of the training reach the accuracy in less than two fifths of 90 s."""
     if not os.environ.get("BENCH_DATA"):
-        pytest.skip("BENCH_DATA is not set: how well and how fast MNIST's classifier is trained is not measured")
+        pytest.skip("BENCH_DATA is not set: how well and how fast MNIST's classifier is trained is not measure")
     monkeypatch.setattr(judges, "EXAMPLES", judges.EXAMPLES * 2 // 5)
     data = prepare(idx("mnist", "mnist_784"))
-    start = time.process_time()  # of one thread: what it would take on an idle machine
-    found = features_of(data, tmp_path)
+    start = time.process_time()  # of one thread: the time on an idle machine
+    classifier = features_of(data, tmp_path)
     assert time.process_time() - start <= 36
-    assert found.accuracy >= 0.99
+    assert classifier.accuracy >= 0.99

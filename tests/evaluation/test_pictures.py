@@ -1,4 +1,4 @@
-"""What a report sets side by side, of models whose answers can be worked out."""
+"""The arrays of pictures for a report, for models with results in closed form."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from bench.data import Batch, Data, Shapes, Split
 from bench.evaluation.pictures import _bytes, pictures
 from bench.parts.corruptions import Gaussian, Identity
 from bench.parts.likelihoods import BernoulliObservation
-from tests.evaluation.answering import Answering, Coder, Conditional, Generator, LinearGaussian, digits
-from tests.evaluation.test_evaluate import images_of, measured
+from tests.evaluation.known_models import Conditional, Generator, IdentityAutoencoder, LinearGaussian, Untrained, digits
+from tests.evaluation.test_evaluate import images_of, measure
 
 
 def test_pictures_of_a_model_with_two_latents():
     model, data = LinearGaussian(2), digits()
     arrays = pictures(model, images_of(data), corruption=Identity(), seed=0)
-    image = {"input", "corrupted", "reconstruction", "denoised"}
+    rows = {"input", "corrupted", "reconstruction", "denoised"}
     grids = {"samples": (64,), "manifold": (20, 20), "interpolation_latent": (8, 10), "interpolation_pixel": (8, 10)}
-    assert arrays.keys() == image | grids.keys() | {"codes", "labels"}
-    for name, shape in {**dict.fromkeys(image, (16,)), **grids}.items():
+    assert arrays.keys() == rows | grids.keys() | {"codes", "labels"}
+    for name, shape in {**dict.fromkeys(rows, (16,)), **grids}.items():
         assert arrays[name].shape == (*shape, 1, 8, 8) and arrays[name].dtype == np.uint8, name
     assert np.array_equal(arrays["input"], (data.test.x[:16] * 255).round().byte().numpy())
     codes = model.encode(Batch(data.test.x, data.test.x)).mean
     assert arrays["codes"].dtype == np.float32 and np.allclose(arrays["codes"], codes, atol=1e-5)
     assert np.array_equal(arrays["labels"], data.test.label)
-    corner = torch.tensor(norm.ppf([[0.975, 0.025]])).float()  # right, and up
-    # A quantile of 100,000 draws has a standard error of 0.0085, in the largest of the weights up to 1 a grey level.
+    corner = torch.tensor(norm.ppf([[0.975, 0.025]])).float()  # the upper right corner
+    # A quantile of 100,000 draws has a standard error of 0.0085: up to one grey level, by the largest weights.
     shown, expected = (a.astype(int) for a in (arrays["manifold"][0, -1], _bytes(model.decode(corner).mean)[0]))
     assert abs(shown - expected).max() <= 5 and expected.max() > 100
 
 
-def test_interpolations_begin_and_end_at_test_images():
-    arrays = pictures(Coder(), images_of(digits()), corruption=Gaussian(0.2), seed=0)
+def test_interpolations_start_and_end_at_test_images():
+    arrays = pictures(IdentityAutoencoder(), images_of(digits()), corruption=Gaussian(0.2), seed=0)
     for name in ("interpolation_latent", "interpolation_pixel"):
         assert np.array_equal(arrays[name][:, 0], arrays["input"][:8])
         assert np.array_equal(arrays[name][:, -1], arrays["input"][1:9])
@@ -55,7 +55,7 @@ def test_pictures_of_models_without_an_encoder_or_labels():
     assert "labels" not in pictures(LinearGaussian(), images_of(digits(labels=False)), corruption=Identity(), seed=0)
 
 
-def test_a_conditional_models_classes_stand_side_by_side():
+def test_pictures_of_a_conditional_model_show_each_class():
     arrays = pictures(Conditional(), images_of(digits()), corruption=Identity(), seed=0)
     assert arrays["class_style"].shape == (8, 10, 1, 8, 8)
     expected = np.round(np.arange(10) / 10 * 255)
@@ -65,7 +65,7 @@ def test_a_conditional_models_classes_stand_side_by_side():
     assert np.allclose(ends, np.stack([label[:8], label[:8], label[1:9], label[1:9]], 1), atol=0.05)
 
 
-def test_small_test_sets_have_smaller_pictures():
+def test_small_test_sets_give_fewer_pictures():
     data = digits()
     data = replace(data, test=Split(data.test.x[:3], data.test.label[:3]))
     arrays = pictures(Conditional(), images_of(data), corruption=Identity(), seed=0)
@@ -73,32 +73,32 @@ def test_small_test_sets_have_smaller_pictures():
     assert arrays["interpolation_latent"].shape == (8, 10, 1, 8, 8)
 
 
-def test_a_binary_picture_is_the_binary_image_that_metrics_use():
-    class Flat(Coder):
+def test_pictures_show_the_binary_images_that_metrics_use():
+    class BinaryIdentity(IdentityAutoencoder):
         def decode(self, z, batch=None):
             return BernoulliObservation(1000 * (z.view(-1, 1, 8, 8) - 0.5))
 
     data = digits("dynamic")
-    arrays = pictures(Flat(), images_of(data), corruption=Identity(), seed=3)
+    arrays = pictures(BinaryIdentity(), images_of(data), corruption=Identity(), seed=3)
     assert set(np.unique(arrays["input"])) == {0, 255}
     assert np.array_equal(arrays["reconstruction"], arrays["input"])
-    entries = measured(Flat(), data, ["reconstruction_mse"])
+    entries = measure(BinaryIdentity(), data, ["reconstruction_mse"])
     assert entries["reconstruction_mse"]["value"] == pytest.approx(0.0, abs=1e-12)
 
 
-class Prior(Generator):
-    """Samples points of the unit square, and codes none."""
+class PointGenerator(Generator):
+    """Samples points in the unit square and has no encoder."""
 
     def sample(self, n, draws, label=None):
         return draws.uniform("points", (n, 1, 1, 2))
 
 
-def test_points_are_kept_as_points():
+def test_two_dimensional_data_give_points_instead_of_pictures():
     x = torch.rand(2500, 1, 1, 2, generator=torch.Generator().manual_seed(0))
     data = Data(*[Split(x)] * 3, Shapes((1, 1, 2)), 256, "none", False, "points")
-    arrays = pictures(Prior(), images_of(data), corruption=Identity(), seed=0)
+    arrays = pictures(PointGenerator(), images_of(data), corruption=Identity(), seed=0)
     assert arrays["points"].dtype == np.float32 and np.array_equal(arrays["points"], x[:2000, 0, 0])
-    drawn = arrays["points_sampled"]
-    assert drawn.shape == (2000, 2) and drawn.dtype == np.float32 and abs(drawn.mean() - 0.5) < 0.02
-    assert "points_sampled" not in pictures(Answering(), images_of(data), corruption=Identity(), seed=0)
+    sampled = arrays["points_sampled"]
+    assert sampled.shape == (2000, 2) and sampled.dtype == np.float32 and abs(sampled.mean() - 0.5) < 0.02
+    assert "points_sampled" not in pictures(Untrained(), images_of(data), corruption=Identity(), seed=0)
     assert "points" not in pictures(Generator(), images_of(digits()), corruption=Identity(), seed=0)

@@ -1,6 +1,6 @@
-"""What every metric must keep: the order of examples changes nothing, and the known good beats the known bad.
+"""The contract of every metric: the order of examples does not matter, and a good model beats a bad one.
 
-A new metric is tested by itself; a new piece of evidence needs a line in `evidence`, and in GROUPS if it has rows.
+New metrics are included automatically. New evidence needs a line in `evidence`, and one in GROUPS if it has rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.metrics.neighbours import nearest
 METRICS = discover()
 TRAIN, TEST, SAMPLES, LATENTS, FEATURES, CLASSES = 400, 240, 200, 4, 6, 3
 
-# Pieces whose rows belong together; what is in none has no rows of examples.
+# Evidence whose rows belong to the same examples. Evidence that is not listed has no rows of examples.
 GROUPS = {
     "train": {"train_codes", "train_label", "train_factors"},
     "train_features": {"train_features"},
@@ -47,7 +47,7 @@ GROUPS = {
     "sample_features": {"sample_features"},
     "test_features": {"test_features"},
     "distances of samples": {"sample_to_train"},
-    "distances of tests": {"test_to_train"},
+    "distances of test images": {"test_to_train"},
     "midpoints": {"latent_midpoint_to_train"},
     "pixel midpoints": {"pixel_midpoint_to_train"},
     "probed": {"probed_x"},
@@ -56,17 +56,17 @@ GROUPS = {
 
 
 def evidence(good: bool) -> dict[str, object]:
-    """Every piece there is, of a model that is good at all things or bad at all things, on the same data."""
+    """All evidence of a model that is good, or bad, in all respects, on the same data."""
     rng = np.random.default_rng(0)
 
     def normal(*shape: int, scale: float = 1.0) -> Tensor:
         return torch.from_numpy(scale * rng.standard_normal(shape)).float()
 
     def images(label: Tensor) -> Tensor:
-        """A fixed pattern of stripes a class, under a little noise."""
-        place = torch.arange(12.0)
-        stripes = torch.stack([torch.sin((k + 1.5) * place) for k in range(CLASSES)])
-        pattern = 0.5 + 0.3 * stripes[:, None, :, None] * torch.sign(torch.sin(0.8 * place))
+        """A fixed pattern of stripes for each class, with a little noise."""
+        position = torch.arange(12.0)
+        stripes = torch.stack([torch.sin((k + 1.5) * position) for k in range(CLASSES)])
+        pattern = 0.5 + 0.3 * stripes[:, None, :, None] * torch.sign(torch.sin(0.8 * position))
         return (pattern[label] + normal(len(label), 1, 12, 12, scale=0.03)).clamp(0, 1)
 
     def blurred(x: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def evidence(good: bool) -> dict[str, object]:
         name: torch.column_stack([label[name] / (CLASSES - 1), torch.from_numpy(rng.random((n, 2))).float()])
         for name, n in (("train", TRAIN), ("test", TEST))
     }
-    # The class far apart in the first latent, the other factors each in one of their own, and a latent that is idle.
+    # Good codes separate the classes in the first latent and have one latent for each other factor; one is unused.
     codes = {
         name: torch.column_stack([20 * f[:, :1], f[:, 1:], 0.01 * normal(len(f), 1)])
         if good
@@ -93,14 +93,14 @@ def evidence(good: bool) -> dict[str, object]:
     sampled_codes, prior_codes = normal(SAMPLES, LATENTS), normal(2 * TEST, LATENTS)
     subset_prior = normal(2, 100, LATENTS)
     subset_codes = subset_x.flatten(1) if good else normal(60, LATENTS)
-    subset_moved = {
-        f"subset_{how}{what}": of + normal(*of.shape, scale=scale)
-        for how, scale in (("shifted", 0.1 if good else 1.0), ("damaged", 0.3))
-        for what, of in (("", subset_x), ("_codes", subset_codes))
+    subset_changed = {
+        f"subset_{change}{suffix}": x + normal(*x.shape, scale=scale)
+        for change, scale in (("shifted", 0.1 if good else 1.0), ("damaged", 0.3))
+        for suffix, x in (("", subset_x), ("_codes", subset_codes))
     }
     directions = normal(LATENTS, 50)
     shift = 0.0 if good else 2.0
-    test_features, near = normal(TEST, FEATURES), normal(TEST).abs() + 1
+    test_features, distance = normal(TEST, FEATURES), normal(TEST).abs() + 1
     level = -80.0 if good else -120.0
     annealed = SimpleNamespace(
         log_weight=level + normal(20, 8), acceptance=torch.full((20,), 0.65), sigma=None,
@@ -117,7 +117,7 @@ def evidence(good: bool) -> dict[str, object]:
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
         "x": x, "x_mean": x_mean, "x_corrupted": x_corrupted,
         "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
-        "subset_x": subset_x, "subset_codes": subset_codes, **subset_moved,
+        "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
         "subset_posterior_codes": normal(100, LATENTS) + shift, "subset_prior_codes": subset_prior,
         "subset_normal_codes": normal(2, 100, LATENTS),
@@ -136,24 +136,24 @@ def evidence(good: bool) -> dict[str, object]:
         "sample_class": label["samples"] if good else torch.zeros(SAMPLES, dtype=torch.long),
         "test_features": test_features, "train_features": normal(TRAIN, FEATURES),
         "sample_features": normal(SAMPLES, FEATURES) + 3 * shift,
-        "test_to_train": near, "sample_to_train": near[:SAMPLES] * (1.0 if good else 3.0),
-        "latent_midpoint_to_train": near[:50] * (1.1 if good else 3.0), "pixel_midpoint_to_train": near[:50] * 2,
+        "test_to_train": distance, "sample_to_train": distance[:SAMPLES] * (1.0 if good else 3.0),
+        "latent_midpoint_to_train": distance[:50] * (1.1 if good else 3.0), "pixel_midpoint_to_train": distance[:50] * 2,
         "parameters": 1000, "seconds": 1.0 if good else 9.0, "samples_per_second": 9e3 if good else 1e3,
         "gradient_norm_first": 0.5, "gradient_norm_last": 2.0,
     }  # fmt: skip
 
 
 GOOD, BAD = evidence(good=True), evidence(good=False)
-HERE = sorted(METRICS.keys() - {"fid"})  # which needs a package of its own, and is tested with a stand-in
+TESTED = sorted(METRICS.keys() - {"fid"})  # fid needs another package; its own tests use a fake one
 
 
-def value(name: str, pieces: dict[str, object]) -> float:
-    wanted = inspect.signature(METRICS[name]).parameters
-    return summarise(METRICS[name](**{piece: pieces[piece] for piece in wanted})).value
+def value(name: str, evidence: dict[str, object]) -> float:
+    parameters = inspect.signature(METRICS[name]).parameters
+    return summarise(METRICS[name](**{parameter: evidence[parameter] for parameter in parameters})).value
 
 
-@pytest.mark.parametrize("name", [name for name in HERE if METRICS[name].better])
-def test_the_known_good_beats_the_known_bad(name):
+@pytest.mark.parametrize("name", [name for name in TESTED if METRICS[name].better])
+def test_a_good_model_beats_a_bad_one(name):
     good, bad = value(name, GOOD), value(name, BAD)
     match METRICS[name].better:
         case "higher":
@@ -164,29 +164,29 @@ def test_the_known_good_beats_the_known_bad(name):
             assert abs(good - METRICS[name].ideal) < abs(bad - METRICS[name].ideal) / 2
 
 
-@pytest.mark.parametrize("name", HERE)
-def test_the_order_of_examples_changes_nothing(name):
+@pytest.mark.parametrize("name", TESTED)
+def test_the_order_of_examples_does_not_matter(name):
     shuffled, generator = dict(GOOD), torch.Generator().manual_seed(1)
     for members in GROUPS.values():
         order = torch.randperm(len(GOOD[next(iter(members))]), generator=generator)
         shuffled |= {piece: GOOD[piece][order] for piece in members}
-    # Rows of the training set that neighbours point to: where each of them has gone to.
-    place = torch.empty(TRAIN, dtype=torch.long)
-    place[_order_of(GOOD["train_label"], shuffled["train_codes"])] = torch.arange(TRAIN)
-    shuffled |= {piece: place[shuffled[piece]] for piece in ("code_neighbours", "pixel_neighbours")}
+    # Neighbours are row numbers of the training set: the new row of each old row.
+    new_row = torch.empty(TRAIN, dtype=torch.long)
+    new_row[_old_rows(GOOD["train_label"], shuffled["train_codes"])] = torch.arange(TRAIN)
+    shuffled |= {piece: new_row[shuffled[piece]] for piece in ("code_neighbours", "pixel_neighbours")}
     order = torch.randperm(20, generator=generator)
     parts = {key: getattr(GOOD["annealed"], key)[order] for key in ("log_weight", "acceptance", "gap")}
-    if name != "ais_minus_iw":  # whose images are the same ones, in the same order
+    if name != "ais_minus_iw":  # compares the same images in the same order
         shuffled |= dict.fromkeys(("annealed", "annealed_shared"), SimpleNamespace(**parts, sigma=None))
     assert value(name, shuffled) == pytest.approx(value(name, GOOD), rel=1e-5, abs=1e-7)
 
 
-def _order_of(label: Tensor, codes: Tensor) -> Tensor:
-    """The rows of GOOD that stand in these rows now, by their codes."""
+def _old_rows(label: Tensor, codes: Tensor) -> Tensor:
+    """The row in GOOD of each shuffled training example, found by its codes."""
     assert len(label) == len(codes)
     return nearest(GOOD["train_codes"], codes, 1).squeeze(1)
 
 
-def test_every_piece_of_evidence_is_here():
-    requested = {piece for name in HERE for piece in inspect.signature(METRICS[name]).parameters}
+def test_all_evidence_is_included():
+    requested = {piece for name in TESTED for piece in inspect.signature(METRICS[name]).parameters}
     assert requested == GOOD.keys()

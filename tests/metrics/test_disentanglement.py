@@ -20,7 +20,7 @@ from bench.metrics.disentanglement import (
 M, N = 1500, 2000  # training and test images
 
 
-def drawn(count: int, d: int, seed: int = 0) -> torch.Tensor:
+def randn(count: int, d: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, d, generator=torch.Generator().manual_seed(seed))
 
 
@@ -32,7 +32,7 @@ def sprites(seed: int = 0) -> torch.Tensor:
 
 
 FACTORS = sprites()
-ROTATION = torch.linalg.qr(drawn(5, 5)).Q
+ROTATION = torch.linalg.qr(randn(5, 5)).Q
 SCORES = {
     "mig": mig,
     "sap": sap,
@@ -63,73 +63,72 @@ def scores(codes: torch.Tensor, factors: torch.Tensor = FACTORS, m: int = M) -> 
 # --- known codes
 
 
-def test_factors_as_codes_are_ideal_in_any_order_at_any_scale():
-    """The second best latents are independent of the factor, and have next to nothing of it but chance.
+def test_factors_as_codes_are_ideal_in_any_order_and_scale():
+    """The second-best latents are independent of the factor, so their scores are at chance.
 
-    That is 1/3 for one factor in SAP, and for MIG, of N images, (19 * 19) / 2N nats for four factors of log(20).
+    Chance is 1/3 for one factor in SAP. In MIG it is (19 * 19) / 2N nats, for N images, for four factors of log(20).
     """
     codes = (FACTORS * torch.tensor([-3.0, 0.01, 1.0, -20.0, 5.0]) + 7)[:, [3, 0, 4, 2, 1]]
-    found = scores(codes)
-    assert found["sap"] == pytest.approx((4 * 1 + 2 / 3) / 5, abs=0.01)
-    assert found["mig"] == pytest.approx(1 - 0.8 * 19**2 / (2 * N) / log(20), abs=0.01)
-    assert found["disentanglement"] > 0.99 and found["completeness"] > 0.99 and found["informativeness"] > 0.99
+    result = scores(codes)
+    assert result["sap"] == pytest.approx((4 * 1 + 2 / 3) / 5, abs=0.01)
+    assert result["mig"] == pytest.approx(1 - 0.8 * 19**2 / (2 * N) / log(20), abs=0.01)
+    assert result["disentanglement"] > 0.99 and result["completeness"] > 0.99 and result["informativeness"] > 0.99
 
 
-def test_to_forests_any_monotone_map_of_the_factors_is_ideal():
-    found = scores(torch.exp(-6 * FACTORS))
-    assert found["disentanglement"] > 0.99 and found["completeness"] > 0.99 and found["informativeness"] > 0.99
+def test_any_monotone_map_of_the_factors_is_ideal_for_dci():
+    result = scores(torch.exp(-6 * FACTORS))
+    assert result["disentanglement"] > 0.99 and result["completeness"] > 0.99 and result["informativeness"] > 0.99
 
 
-def test_rotated_factors_are_all_there_but_entangled():
-    found = scores(FACTORS @ ROTATION)
-    assert found["mig"] < 0.2 and found["sap"] < 0.4
-    assert found["disentanglement"] < 0.6 and found["completeness"] < 0.6
-    assert found["informativeness"] > 0.8
+def test_rotated_factors_are_informative_but_entangled():
+    result = scores(FACTORS @ ROTATION)
+    assert result["mig"] < 0.2 and result["sap"] < 0.4
+    assert result["disentanglement"] < 0.6 and result["completeness"] < 0.6
+    assert result["informativeness"] > 0.8
 
 
-def test_factors_that_are_there_twice_have_no_gap_but_stay_disentangled():
+def test_duplicated_latents_have_no_gap_but_stay_disentangled():
     """Each of two latents out of ten has half of a factor's importance."""
-    found = scores(FACTORS.repeat(1, 2))
-    assert found["mig"] == 0 and found["sap"] == pytest.approx(0, abs=1e-12)
-    assert found["disentanglement"] > 0.99
-    assert found["completeness"] == pytest.approx(1 - log(2, 10), abs=0.01)
+    result = scores(FACTORS.repeat(1, 2))
+    assert result["mig"] == 0 and result["sap"] == pytest.approx(0, abs=1e-12)
+    assert result["disentanglement"] > 0.99
+    assert result["completeness"] == pytest.approx(1 - log(2, 10), abs=0.01)
 
 
 @pytest.mark.parametrize("d", [1, 3])
-def test_constant_codes_say_nothing(d):
-    """What is left to predict factors with is chance."""
+def test_constant_codes_score_0_and_are_as_informative_as_chance(d):
     codes = torch.full((M + N, d), 0.1)
-    found = scores(codes)
+    result = scores(codes)
     informed = dci_informativeness(**split(codes))
-    assert {found[name] for name in SCORES if name != "informativeness"} == {0.0}
+    assert {result[name] for name in SCORES if name != "informativeness"} == {0.0}
     assert informed.value == pytest.approx(informed.floor, abs=0.01)
 
 
-def test_codes_of_noise_say_next_to_nothing():
-    found = scores(drawn(M + N, 5, seed=1))
-    informed = dci_informativeness(**split(drawn(M + N, 5, seed=1)))
-    assert found["mig"] < 0.01 and found["sap"] < 0.02
-    assert found["disentanglement"] < 0.02 and found["completeness"] < 0.02
+def test_random_codes_score_close_to_0():
+    result = scores(randn(M + N, 5, seed=1))
+    informed = dci_informativeness(**split(randn(M + N, 5, seed=1)))
+    assert result["mig"] < 0.01 and result["sap"] < 0.02
+    assert result["disentanglement"] < 0.02 and result["completeness"] < 0.02
     assert informed.value < informed.floor + 0.02
 
 
-@pytest.mark.parametrize("which", ["train_codes", "test_codes"])
+@pytest.mark.parametrize("evidence_name", ["train_codes", "test_codes"])
 @pytest.mark.parametrize("name", SCORES)
-def test_codes_that_are_not_finite_have_no_score(name, which):
+def test_non_finite_codes_have_no_score(name, evidence_name):
     evidence = split(FACTORS.clone())
-    evidence[which][3, 1] = torch.inf
-    assert isnan(score(name, evidence)) == (name != "mig" or which == "test_codes")
+    evidence[evidence_name][3, 1] = torch.inf
+    assert isnan(score(name, evidence)) == (name != "mig" or evidence_name == "test_codes")
 
 
-# --- what must not matter
+# --- invariances
 
 
 def test_the_order_of_examples_does_not_matter():
     codes = FACTORS @ ROTATION
     order = torch.cat([torch.randperm(M), M + torch.randperm(N)])
-    one, other = scores(codes), scores(codes[order], FACTORS[order])
-    assert one == pytest.approx(other, rel=1e-9)
-    assert all(one[name] == other[name] for name in ("mig", "disentanglement", "completeness"))
+    original, shuffled = scores(codes), scores(codes[order], FACTORS[order])
+    assert original == pytest.approx(shuffled, rel=1e-9)
+    assert all(original[name] == shuffled[name] for name in ("mig", "disentanglement", "completeness"))
 
 
 def test_the_order_of_latents_does_not_matter():
@@ -147,17 +146,17 @@ def test_the_scale_of_codes_does_not_matter(scale):
 
 
 def test_mig_by_hand():
-    """Of 2 bits, one latent has all and the next half; alone, the first has no rival; two halves have no gap."""
+    """The factor has 2 bits. One latent has all, a second one half; a single latent has no rival; two halves, no gap."""
     label = torch.arange(400) % 4
-    factor = torch.tensor([0.0, 0.01, 0.02, 1.0])[label][:, None]  # four classes, though of only two bins
-    every = label[:, None].float()
-    half, other_half = every // 2, every % 2
-    for codes, expected in (([half, every], 0.5), ([every], 1), ([half, other_half], 0)):
+    factor = torch.tensor([0.0, 0.01, 0.02, 1.0])[label][:, None]  # four classes that fill only two bins
+    full = label[:, None].float()
+    half, other_half = full // 2, full % 2
+    for codes, expected in (([half, full], 0.5), ([full], 1), ([half, other_half], 0)):
         assert mig(test_codes=torch.cat(codes, 1), test_factors=factor) == pytest.approx(expected, abs=1e-12)
 
 
-def test_mig_is_that_of_scikit_learns_mutual_information():
-    codes = FACTORS[M:] @ ROTATION + 0.1 * drawn(N, 5)
+def test_mig_equals_the_gap_of_scikit_learns_mutual_information():
+    codes = FACTORS[M:] @ ROTATION + 0.1 * randn(N, 5)
 
     def binned(values):
         low, high = values.min(), values.max()
@@ -175,14 +174,14 @@ def test_mig_is_that_of_scikit_learns_mutual_information():
 
 
 @pytest.mark.parametrize(("values", "expected"), [(2, 1 / 2), (20, 19 / 20), (21, 1.0)])
-def test_sap_of_a_single_perfect_latent_is_what_exceeds_chance(values, expected):
-    """By thresholds it names up to 20 classes, of which chance names one; from 21 values on its correlation counts."""
+def test_sap_of_a_single_perfect_latent_is_its_score_above_chance(values, expected):
+    """Thresholds predict up to 20 classes, and chance gets one of them right; from 21 values on, correlation counts."""
     factor = torch.arange(1000.0)[:, None] % values / (values - 1)
     assert sap(**split(5 - 2 * factor, factor, 500)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_classes_need_not_stand_in_their_order():
-    """The middle class lies outside: a squared correlation of 1/4 that tells all classes apart."""
+def test_classes_need_not_be_in_order_along_the_latent():
+    """The middle class is not in the middle: the squared correlation is 1/4, but all classes are separate."""
     label = torch.arange(900) % 3
     code = torch.tensor([0.0, 2.0, 1.0])[label][:, None]
     evidence = split(code, label[:, None] / 2, 450)
@@ -191,16 +190,18 @@ def test_classes_need_not_stand_in_their_order():
     assert informed.value == 1 and informed.floor == pytest.approx(1 / 3, abs=1e-9)
 
 
-def test_a_rare_class_counts_as_much_as_a_common_one():
-    """Of 100 in class 0 and 900 in class 1 each is found to 80 % and more: by a threshold between, not beyond, them."""
+def test_rare_and_common_classes_have_equal_weight():
+    """A threshold between 100 examples of class 0 and 900 of class 1 finds more than 80 % of each class."""
     label = (torch.arange(2000) % 10 > 0).float()[:, None]
-    code = 2 * label + drawn(2000, 1)
-    balanced = (1 + torch.erf(torch.tensor(0.5**0.5)).item()) / 2  # of unit normals 2 apart, cut in the middle
+    code = 2 * label + randn(2000, 1)
+    balanced = (
+        1 + torch.erf(torch.tensor(0.5**0.5)).item()
+    ) / 2  # unit normals 2 apart, with the threshold in the middle
     assert sap(**split(code, label, 1000)) == pytest.approx(balanced - 1 / 2, abs=0.03)
 
 
-def test_sap_of_a_continuous_factor_is_the_gap_of_squared_correlations():
-    factor, noise = drawn(2000, 1), drawn(2000, 2, seed=1)
+def test_sap_of_a_continuous_factor_is_the_gap_between_squared_correlations():
+    factor, noise = randn(2000, 1), randn(2000, 2, seed=1)
     codes = factor + noise * torch.tensor([1.0, 3.0])
     first, second = (np.corrcoef(code, factor[1000:, 0])[0, 1] ** 2 for code in codes[1000:].T)
     assert sap(**split(codes, factor, 1000)) == pytest.approx(first - second, abs=1e-6)
@@ -214,10 +215,10 @@ def test_sap_of_a_continuous_factor_is_the_gap_of_squared_correlations():
     [
         ([[1, 0], [0, 1]], 1, 1),
         ([[1, 0], [0, 0.5], [0, 0.5]], 1, (1 + 1 - log(2, 3)) / 2),  # a factor on two of three latents
-        ([[1, 1], [0, 0]], 0, 1),  # both on one latent, and an idle one, which weighs nothing
+        ([[1, 1], [0, 0]], 0, 1),  # both on one latent; the unused one has no weight
         ([[0.75, 0.75], [0.25, 0.25]], 0, 1 + 0.75 * log2(0.75) + 0.25 * log2(0.25)),
         ([[1, 0], [0.5, 0.5]], 0.5, ((1 + 2 / 3 * log2(2 / 3) + 1 / 3 * log2(1 / 3)) + 1) / 2),
-        ([[1, 0, 0], [1, 1, 1]], 0.25, (0 + 1 + 1) / 3),  # the second latent has three quarters of all
+        ([[1, 0, 0], [1, 1, 1]], 0.25, (0 + 1 + 1) / 3),  # the second latent has three quarters of the total
         ([[0, 0], [0, 0]], 0, 0),
         ([[1]], 1, 1),
     ],
@@ -228,15 +229,15 @@ def test_scores_of_known_importance(importance, d, c):
     assert completeness(importance) == pytest.approx(c, abs=1e-12)
 
 
-def test_informativeness_is_what_can_be_known():
-    """Codes are the factor and as much noise, so R^2 is 1/2 at best, of which a forest of 20 trees gets most."""
-    factor = drawn(6000, 1)
-    informed = dci_informativeness(**split(factor + drawn(6000, 1, seed=1), factor, 4000))
+def test_informativeness_is_limited_by_noise():
+    """Codes are the factor plus noise of equal variance: R^2 is at most 1/2, and 20 trees reach most of it."""
+    factor = randn(6000, 1)
+    informed = dci_informativeness(**split(factor + randn(6000, 1, seed=1), factor, 4000))
     assert 0.4 < informed.value < 0.52 and informed.floor == pytest.approx(0, abs=0.01)
 
 
-def test_the_three_share_one_fit_and_no_other():
-    """It is known again by what the arrays hold, so that one that has changed in place is a new one."""
+def test_the_three_dci_scores_share_one_fit():
+    """The cache is keyed by the contents of the arrays: an array that changed in place is fitted again."""
     codes, factors = FACTORS.clone(), FACTORS.clone()
     module._fit.cache_clear()
     for name in ("disentanglement", "completeness", "informativeness"):
@@ -249,15 +250,15 @@ def test_the_three_share_one_fit_and_no_other():
     assert score("informativeness", split(FACTORS, factors)) < 0
 
 
-def test_of_many_training_images_every_second_is_taken_in_the_order_of_the_factor(monkeypatch):
-    factor = drawn(1000, 1)
-    codes = torch.cat([factor + drawn(1000, 1, seed=1), drawn(1000, 1, seed=2) - 10], 1)
-    thinned = torch.cat([factor[:600, 0].argsort()[::2], torch.arange(600, 1000)])
-    few, all_of_them = split(codes[thinned], factor[thinned], 300), split(codes, factor, 600)
-    without = [score(name, all_of_them) for name in ("completeness", "informativeness")]
+def test_large_training_sets_are_thinned_to_every_second_image_in_the_order_of_the_factor(monkeypatch):
+    factor = randn(1000, 1)
+    codes = torch.cat([factor + randn(1000, 1, seed=1), randn(1000, 1, seed=2) - 10], 1)
+    rows = torch.cat([factor[:600, 0].argsort()[::2], torch.arange(600, 1000)])
+    thinned, full = split(codes[rows], factor[rows], 300), split(codes, factor, 600)
+    unthinned = [score(name, full) for name in ("completeness", "informativeness")]
     monkeypatch.setattr(module, "AT_MOST", 300)
     module._fit.cache_clear()
-    found = [score(name, all_of_them) for name in ("completeness", "informativeness")]
-    assert found == [score(name, few) for name in ("completeness", "informativeness")]
-    assert found[0] != without[0]
+    result = [score(name, full) for name in ("completeness", "informativeness")]
+    assert result == [score(name, thinned) for name in ("completeness", "informativeness")]
+    assert result[0] != unthinned[0]
     module._fit.cache_clear()

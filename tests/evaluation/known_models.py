@@ -1,4 +1,4 @@
-"""Models that are not trained but answer, some of them what can be worked out, and the digits to ask them about."""
+"""Untrained models, some with results in closed form, and digits to evaluate them on."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def digits(binarize: str = "none", dequantize: bool = False, labels: bool = True
     images, label = load_digits(return_X_y=True)
     x = torch.from_numpy(images).float().view(-1, 1, 8, 8) / 16
     y = torch.from_numpy(label).long()
-    split = [
+    splits = [
         Split(x[rows], y[rows] if labels else None) for rows in (slice(1200), slice(1200, 1400), slice(1400, None))
     ]
-    return Data(*split, Shapes((1, 8, 8), 10 if labels else 0), 17, binarize, dequantize, "digits")
+    return Data(*splits, Shapes((1, 8, 8), 10 if labels else 0), 17, binarize, dequantize, "digits")
 
 
-class Answering(Model):
+class Untrained(Model):
     def losses(self, batch, draws, turn):
         return Losses({})
 
 
-class LinearGaussian(Answering):
-    """Probabilistic PCA whose columns are orthogonal, so that the exact posterior is diagonal."""
+class LinearGaussian(Untrained):
+    """Probabilistic PCA. The columns of w are orthogonal, so the exact posterior is diagonal."""
 
     def __init__(self, latent_dim: int = 3):
         super().__init__()
@@ -56,13 +56,15 @@ class LinearGaussian(Answering):
         return MultivariateNormal(torch.zeros(64), covariance).log_prob(x.flatten(1))
 
 
-class KLAtOneCode(Normal):
+class OneSampleKL(Normal):
+    """A prior that estimates the KL divergence at one code instead of computing it in closed form."""
+
     def kl(self, q, z):
         return q.log_prob(z) - self.log_prob(z)
 
 
-class Coder(Answering):
-    """An autoencoder: the identity, blurred by nothing, with no prior."""
+class IdentityAutoencoder(Untrained):
+    """An autoencoder that computes the identity, without a prior."""
 
     def encode(self, batch):
         return Deterministic(batch.input.flatten(1))
@@ -71,7 +73,7 @@ class Coder(Answering):
         return GaussianObservation(z.view(-1, 1, 8, 8), torch.tensor(0.0))
 
 
-class Generator(Answering):
+class Generator(Untrained):
     prior, latent_dim = Normal(), 64
 
     def sample(self, n, draws, label=None):
@@ -79,7 +81,7 @@ class Generator(Answering):
 
 
 class Conditional(LinearGaussian):
-    """Writes its label into the picture: class c is decoded to the flat image c / 10, whatever the code."""
+    """Decodes class c to the constant image c / 10, for any code."""
 
     conditional = True
 

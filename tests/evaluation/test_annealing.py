@@ -120,9 +120,10 @@ def test_chains_stay_inside_a_prior_of_bounded_support():
     """z uniform in [-1, 1], x|z ~ N(z, 0.3^2): p(x) is a difference of normal distribution functions."""
     x = torch.tensor([0.0, 0.9, 1.5])
     log_prior = lambda z: torch.where(z.abs() <= 1, math.log(0.5), -math.inf).squeeze(-1)  # noqa: E731
-    log_likelihood = lambda z: (
-        (-0.5 * ((x[:, None] - z.squeeze(-1)) / 0.3) ** 2) - math.log(0.3 * math.sqrt(2 * math.pi))
-    )  # noqa: E731
+
+    def log_likelihood(z):
+        return (-0.5 * ((x[:, None] - z.squeeze(-1)) / 0.3) ** 2) - math.log(0.3 * math.sqrt(2 * math.pi))
+
     joint, count = Joint(log_prior, log_likelihood), 200
     z = lambda name: 2 * Draws(0, name).uniform("z", (3, 500, 1)) - 1  # noqa: E731
     steps, last = tune(joint, z("p"), count, Draws(0, "tune"))

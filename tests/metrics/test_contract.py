@@ -137,7 +137,8 @@ def evidence(good: bool) -> dict[str, object]:
         "test_features": test_features, "train_features": normal(TRAIN, FEATURES),
         "sample_features": normal(SAMPLES, FEATURES) + 3 * shift,
         "test_to_train": distance, "sample_to_train": distance[:SAMPLES] * (1.0 if good else 3.0),
-        "latent_midpoint_to_train": distance[:50] * (1.1 if good else 3.0), "pixel_midpoint_to_train": distance[:50] * 2,
+        "latent_midpoint_to_train": distance[:50] * (1.1 if good else 3.0),
+        "pixel_midpoint_to_train": distance[:50] * 2,
         "parameters": 1000, "seconds": 1.0 if good else 9.0, "samples_per_second": 9e3 if good else 1e3,
         "gradient_norm_first": 0.5, "gradient_norm_last": 2.0,
     }  # fmt: skip

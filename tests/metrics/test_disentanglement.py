@@ -146,7 +146,7 @@ def test_the_scale_of_codes_does_not_matter(scale):
 
 
 def test_mig_by_hand():
-    """The factor has 2 bits. One latent has all, a second one half; a single latent has no rival; two halves, no gap."""
+    """The factor has 2 bits: one latent has all and the next half, a latent is alone, or two have half each."""
     label = torch.arange(400) % 4
     factor = torch.tensor([0.0, 0.01, 0.02, 1.0])[label][:, None]  # four classes that fill only two bins
     full = label[:, None].float()

@@ -31,7 +31,7 @@ def blurred(sigma: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("of_samples", "of_reconstructions"), OF_BOTH)
-def test_real_images_are_as_sharp_as_real_images(of_samples, of_reconstructions):
+def test_the_sharpness_of_real_images_is_1(of_samples, of_reconstructions):
     assert of_reconstructions(x=X, x_mean=X).item() == of_samples(x=X, samples=X).item() == 1.0
     assert of_samples(x=X[:800], samples=X[800:]).item() == pytest.approx(1.0, abs=0.1)
     y = blurred(0.7)
@@ -39,40 +39,40 @@ def test_real_images_are_as_sharp_as_real_images(of_samples, of_reconstructions)
 
 
 @of_samples
-def test_blur_lowers_it_and_speckle_raises_it(metric):
+def test_blur_lowers_sharpness_and_noise_raises_it(metric):
     blur = [metric(x=X, samples=blurred(sigma)).item() for sigma in (0.0, 0.4, 0.7, 1.0, 2.0)]
     assert all(sharper > softer for sharper, softer in zip(blur, blur[1:], strict=False)) and blur[-1] < 0.05
     assert metric(x=X, samples=X + 0.5 * torch.randn_like(X)).item() > 1.5
 
 
 @of_samples
-def test_contrast_counts_squared_and_brightness_not(metric):
+def test_sharpness_scales_with_the_squared_contrast_and_ignores_brightness(metric):
     assert metric(x=X, samples=X / 2 + 0.3).item() == pytest.approx(0.25, rel=1e-5)
     assert metric(x=X, samples=torch.full_like(X, 0.5)).item() == pytest.approx(0.0, abs=1e-10)
 
 
-def compared(measure) -> float:
-    """A measure of images [N, H, W] by another hand: of blurred images over that of real ones."""
-    above, below = (measure(images[:, 0].double().numpy()) for images in (blurred(0.5), X))
-    return pytest.approx(above / below, rel=1e-5)
+def expected_ratio(measure) -> float:
+    """An independent measure of images [N, H, W], of blurred images relative to real ones."""
+    of_blurred, of_real = (measure(images[:, 0].double().numpy()) for images in (blurred(0.5), X))
+    return pytest.approx(of_blurred / of_real, rel=1e-5)
 
 
-def test_it_is_scipys_laplacian_at_interior_pixels():
+def test_sharpness_equals_scipys_laplacian_at_interior_pixels():
     def variance(images: np.ndarray) -> float:
         return laplace(images, axes=(1, 2))[:, 1:-1, 1:-1].reshape(len(X), -1).var(axis=1).mean()
 
-    assert sharpness_samples(x=X, samples=blurred(0.5)).item() == compared(variance)
+    assert sharpness_samples(x=X, samples=blurred(0.5)).item() == expected_ratio(variance)
 
 
-def test_it_is_scipys_sobel_at_interior_pixels():
+def test_tenengrad_equals_scipys_sobel_at_interior_pixels():
     def squared(images: np.ndarray) -> float:
         gradients = [[sobel(image, axis)[1:-1, 1:-1] for axis in (0, 1)] for image in images]
         return np.square(gradients).sum(axis=1).mean()
 
-    assert tenengrad_samples(x=X, samples=blurred(0.5)).item() == compared(squared)
+    assert tenengrad_samples(x=X, samples=blurred(0.5)).item() == expected_ratio(squared)
 
 
-def test_it_is_numpys_transform_of_the_mirrored_image():
+def test_high_frequency_power_equals_numpys_fft_of_the_mirrored_image():
     frequency = np.fft.fftfreq(16)
     high = np.hypot(frequency[:, None], frequency) > 0.25
 
@@ -81,7 +81,7 @@ def test_it_is_numpys_transform_of_the_mirrored_image():
         mirrored = np.concatenate([mirrored, mirrored[:, :, ::-1]], axis=2)
         return (np.abs(np.fft.fft2(mirrored)) ** 2)[:, high].sum(axis=1).mean()
 
-    assert high_frequency_samples(x=X, samples=blurred(0.5)).item() == compared(power)
+    assert high_frequency_samples(x=X, samples=blurred(0.5)).item() == expected_ratio(power)
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -89,33 +89,33 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_white_noise_in_closed_form():
-    # The Laplacian of white noise has 4^2 + 4 times its variance.
-    chequered = torch.zeros(200, 1, 64, 64)
-    chequered[:, :, ::2, ::2] = chequered[:, :, 1::2, 1::2] = 1  # its Laplacian is -4 and 4: variance 16
-    assert sharpness_samples(x=chequered, samples=noise(200, 1, 64, 64)).item() == pytest.approx(20 / 16, rel=0.02)
-    # Each Sobel gradient has 2 (1 + 4 + 1) times the variance of white noise, and is 8 times a ramp's step.
+    # The Laplacian of white noise has 4^2 + 4 times the variance of the noise.
+    checkerboard = torch.zeros(200, 1, 64, 64)
+    checkerboard[:, :, ::2, ::2] = checkerboard[:, :, 1::2, 1::2] = 1  # its Laplacian is -4 and 4: variance 16
+    assert sharpness_samples(x=checkerboard, samples=noise(200, 1, 64, 64)).item() == pytest.approx(20 / 16, rel=0.02)
+    # A Sobel gradient has 2 (1 + 4 + 1) times the variance of white noise; for a ramp it is 8 times the step.
     ramp = torch.arange(64.0).expand(200, 1, 64, 64)
     assert tenengrad_samples(x=ramp, samples=noise(200, 1, 64, 64)).item() == pytest.approx(24 / 64, rel=0.02)
     assert tenengrad_samples(x=ramp, samples=ramp.mT + 2 * ramp).item() == pytest.approx(5, rel=1e-5)
 
 
 def waves(high: bool, n: int = 50, side: int = 32) -> torch.Tensor:
-    """Random sums of the cosines that fit a side, all above a quarter of a cycle a pixel or none: [n, 1, H, W]."""
-    at = torch.arange(side)
-    cosines = ((at + 0.5) * at[:, None] * math.pi / side).cos()  # at [i, j] the i-th, of i / (2 side) cycles a pixel
-    chosen = (at.square() + at[:, None].square() > (side / 2) ** 2) == high
+    """Random sums [n, 1, H, W] of cosines, either above a quarter of a cycle per pixel or at most that."""
+    index = torch.arange(side)
+    cosines = ((index + 0.5) * index[:, None] * math.pi / side).cos()  # row i: i / (2 side) cycles per pixel
+    chosen = (index.square() + index[:, None].square() > (side / 2) ** 2) == high
     weights = noise(n, 1, side, side, seed=int(high)) * chosen
     return cosines.T @ weights @ cosines
 
 
-def test_power_is_the_mean_square_of_what_is_fine_and_nothing_of_what_is_coarse():
-    """Parseval: of images that are all fine structure, the power is that of their pixels."""
+def test_high_frequency_power_is_the_mean_square_of_the_fine_structure_only():
+    """By Parseval, if an image has only fine structure, its power is that of its pixels."""
     fine, coarse, other = waves(high=True), waves(high=False), 3 * waves(high=True, n=20)
     ratio = (other.square().mean() / fine.square().mean()).item()
     assert high_frequency_samples(x=fine, samples=other).item() == pytest.approx(ratio, rel=1e-5)
     assert high_frequency_samples(x=fine, samples=fine + coarse).item() == pytest.approx(1, rel=1e-4)
     assert high_frequency_samples(x=fine, samples=coarse).item() == pytest.approx(0, abs=1e-8)
-    white = noise(500, 1, 32, 32)  # all frequencies alike: all of the square but a quarter of the disc
+    white = noise(500, 1, 32, 32)  # equal power at all frequencies: the square without a quarter of the disc
     expected = (1 - math.pi / 16) * (white.square().mean() / fine.square().mean()).item()
     assert high_frequency_samples(x=fine, samples=white).item() == pytest.approx(expected, rel=0.02)
 
@@ -124,8 +124,8 @@ def test_power_is_the_mean_square_of_what_is_fine_and_nothing_of_what_is_coarse(
     ("down", "across", "fine"),
     [(0, 0.2, False), (0, 0.3, True), (0.2, 0, False), (0.3, 0, True), (0.15, 0.15, False), (0.21, 0.21, True)],
 )
-def test_a_sine_is_on_its_side_of_a_quarter_of_a_cycle(down, across, fine):
-    """Of frequencies that fit no side, at any phase: a little leaks, nothing more."""
+def test_a_sine_is_fine_above_a_quarter_of_a_cycle_per_pixel(down, across, fine):
+    """At frequencies that do not fit the image, and at any phase, only a little power leaks."""
     i, j = torch.arange(64.0)[:, None], torch.arange(60.0)
     phase = 2 * math.pi * torch.arange(10)[:, None, None] / 10
     sine = (2 * math.pi * (down * i + across * j) + phase).sin()[:, None]
@@ -134,13 +134,13 @@ def test_a_sine_is_on_its_side_of_a_quarter_of_a_cycle(down, across, fine):
 
 
 @of_samples
-def test_colour_is_judged_on_grey(metric):
+def test_colour_images_are_converted_to_grey(metric):
     colour = X.repeat(1, 3, 1, 1) * torch.tensor([0.5, 1.0, 1.5]).view(1, 3, 1, 1)  # the mean of the channels is X
     assert metric(x=X, samples=colour).item() == pytest.approx(1.0, rel=1e-5)
 
 
 @of_samples
-def test_neither_order_nor_company_matters(metric):
+def test_sharpness_is_a_mean_over_images_in_any_order(metric):
     order, y = torch.randperm(len(X)), blurred(1.0)
     whole = metric(x=X, samples=y[:1000]).item()
     assert metric(x=X[order], samples=y[:1000].flip(0)).item() == pytest.approx(whole, rel=1e-5)
@@ -149,17 +149,17 @@ def test_neither_order_nor_company_matters(metric):
 
 
 @of_samples
-def test_turning_images_changes_nothing(metric):
+def test_transposing_and_flipping_images_changes_nothing(metric):
     y = blurred(0.7)
     value = metric(x=X, samples=y).item()
-    for turned in (y.mT, y.flip(2), y.flip(3)):
-        assert metric(x=X, samples=turned.contiguous()).item() == pytest.approx(value, rel=1e-5)
+    for transformed in (y.mT, y.flip(2), y.flip(3)):
+        assert metric(x=X, samples=transformed.contiguous()).item() == pytest.approx(value, rel=1e-5)
 
 
 @of_samples
 @pytest.mark.parametrize("grey", [0.0, 0.3, 1.0])
-def test_flat_real_images_have_no_sharpness(metric, grey):
-    """The transform and the sums round, so what is 0 exactly is not always 0."""
+def test_constant_real_images_have_no_sharpness(metric, grey):
+    """The transform and the sums round, so the value is not always exactly 0."""
     for flat in (torch.full((5, 1, 7, 9), grey), torch.rand(5, 1, 1, 1).expand(-1, -1, 28, 28)):
         with pytest.raises(UnavailableError, match="^the test images are flat: they have no fine structure"):
             metric(x=flat, samples=torch.rand(5, 1, 7, 9))
@@ -168,12 +168,12 @@ def test_flat_real_images_have_no_sharpness(metric, grey):
     assert metric(x=speck, samples=speck) == 1
 
 
-def test_what_was_decoded_is_measured_as_samples_are():
+def test_the_sharpness_of_decoded_images_equals_that_of_samples():
     assert sharpness_decoded(x=X, decoded=blurred(0.7)).item() == sharpness_samples(x=X, samples=blurred(0.7)).item()
 
 
 @of_samples
-def test_points_are_no_images(metric):
+def test_sharpness_needs_three_pixels(metric):
     with pytest.raises(UnavailableError, match="fewer than 3 pixels"):
         metric(x=torch.rand(4, 1, 1, 2), samples=torch.rand(4, 1, 1, 2))
     assert metric(x=torch.rand(4, 1, 3, 4), samples=torch.rand(4, 1, 3, 4)) > 0

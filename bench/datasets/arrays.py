@@ -140,13 +140,12 @@ def arrays(
 def _check_split_alike(stored: Arrays, whole: str | None, parts: dict[str, str], names: tuple[str, ...]) -> None:
     """Raises InputError if only the images are split, or only what belongs to them."""
     found = {part: name for part, words in PARTS.items() if (name := stored.find(names, words))}
-    together = stored.find(names)
-    if whole and found and not together:
+    if whole and found and not stored.find(names):
         raise InputError(
             f"{stored.path} has {' and '.join(found.values())}, but {whole} is not split: split it in the same way, or "
             "join them into one array"
         )
-    if parts and together and not found:
+    if parts and not found and (together := stored.find(names)):
         ways = ", or set dataset.labels=false" if names == LABELS else ", or remove it"
         raise InputError(
             f"{stored.path} has {together}, which is not split, but the images are ({' and '.join(parts.values())}): "

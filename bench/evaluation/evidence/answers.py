@@ -22,9 +22,7 @@ from bench.parts.corruptions import Gaussian, Identity
 from bench.parts.divergences import jacobian_exact
 
 CHUNK = 1000  # images per call of a model, at most; only memory depends on it
-CHUNK_VALUES = (
-    CHUNK * 3 * 32 * 32
-)  # pixels per call of a model, times channels: larger images are passed in smaller chunks
+CHUNK_VALUES = CHUNK * 3 * 32 * 32  # values of these images, at most: larger images come in smaller chunks
 JACOBIANS = 1000  # test images; one backward pass per latent
 JACOBIANS_AT_ONCE = 50  # images; each backward pass holds the activations of all of them
 NEIGHBOURS = 20

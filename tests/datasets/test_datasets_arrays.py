@@ -91,6 +91,12 @@ def test_the_image_option_is_the_shape_of_an_image(tmp_path, stored, image, chan
     np.testing.assert_array_equal(source.train.x, expected)
 
 
+def test_the_image_option_may_be_a_list(tmp_path):
+    path = saved(tmp_path, {"x": pixels(60, 75)})
+    data = load({"_target_": "bench.datasets.arrays.arrays", "path": path, "image": [3, 5, 5], "channels": "last"})
+    assert data.shapes == ((3, 5, 5), 0)
+
+
 @pytest.mark.parametrize(
     ("stored", "image", "channels", "message"),
     [

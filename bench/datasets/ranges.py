@@ -16,7 +16,7 @@ UNIT, BYTES = (0.0, 1.0), (0.0, 255.0)
 ROUNDING = 3e-7  # of float32 in [0, 1]: a value this close to an 8-bit level is taken as that level
 CHUNK = 2**22  # numbers that are converted at once, so that float64 copies stay small
 HALF = 127  # images are read as 8-bit only if a value is above half of that range
-FEW = 8  # a range, or a split, is doubted if another one is this many times as bright
+DOUBTFUL = 8  # a set range is doubted if the usual one is this many times narrower, a split if it is this much darker
 
 
 def chunks(x: Images) -> Iterator[tuple[int, np.ndarray]]:
@@ -98,9 +98,9 @@ def check_inside(name: str, low: np.ndarray, high: np.ndarray, ends: Range, orig
 
 
 def check_not_wider(name: str, kind: str, low: float, high: float, ends: Range) -> None:
-    """Raises InputError if dataset.range=ends is over FEW times as wide as the `common_range` of low to high."""
+    """Raises InputError if dataset.range=ends is DOUBTFUL times as wide as the `common_range` of low to high."""
     usual = common_range(kind, low, high)
-    if usual is not None and ends[1] - ends[0] > FEW * (usual[1] - usual[0]):
+    if usual is not None and ends[1] - ends[0] > DOUBTFUL * (usual[1] - usual[0]):
         raise InputError(
             f"dataset.range=[{ends[0]:g},{ends[1]:g}] would remove the contrast of {name}, which has values from "
             f"{low:g} to {high:g}: set dataset.range=[{usual[0]:g},{usual[1]:g}], or leave it at auto"
@@ -122,7 +122,7 @@ def split_warnings(found: dict[str, tuple[float, float]], ends: Range) -> list[s
     """A line for each split that is much darker or brighter than the training split.
 
     found: the lowest and highest value of each split. The brightest pixels of two splits, as distances from black, must
-    not differ by a factor of FEW, and neither must the darkest pixels, as distances from white.
+    not differ by a factor of DOUBTFUL, and neither must the darkest pixels, as distances from white.
     """
     lines = []
     for name, (low, high) in found.items():
@@ -131,7 +131,7 @@ def split_warnings(found: dict[str, tuple[float, float]], ends: Range) -> list[s
             ("darkest", low, found["train"][0], ends[1]),
         ):
             small, large = sorted((abs(value - end), abs(train - end)))
-            if FEW * small < large:
+            if DOUBTFUL * small < large:
                 lines.append(
                     f"the {which} {name} pixel is {value:g}, but the {which} training pixel is {train:g}: check that "
                     f"x_{name} and x_train are stored in the same range"

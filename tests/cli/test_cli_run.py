@@ -47,7 +47,7 @@ def test_one_run_writes_a_complete_record_and_prints_its_row(bench, records, els
         assert images["samples"].shape == (64, 1, 8, 8)
     mse = record["metrics"]["reconstruction_mse"]["value"]
     assert f"{mse:.4f}" in result.out
-    assert result.out.splitlines()[-1] == "1 runs: 1 ok"
+    assert result.out.splitlines()[-1] == "1 run: 1 ok"
 
 
 def test_a_sweep_skips_senseless_combinations_and_is_not_trained_twice(bench, records, files):
@@ -119,7 +119,7 @@ def test_a_dry_run_ignores_an_unreadable_record_of_another_sweep(bench, elsewher
     (folder / "record.json").write_text(content)
     result = bench("model=vae", "sweep=first", "dry_run=true")
     assert result.code == 0, result.err
-    assert "1 jobs, 1 runs: 1 to train" in result.out
+    assert "1 job, 1 run: 1 to train" in result.out
 
 
 def test_metrics_are_added_from_the_weights_of_a_finished_run(bench, files, records):
@@ -176,7 +176,7 @@ def test_a_metric_that_raises_does_not_affect_others_and_is_tried_again(bench, r
     with monkeypatch.context() as broken:
         broken.setattr("bench.metrics.reconstruction._psnr", lambda *_: [][0])
         result = bench("model=vae", "sweep=first")
-    assert result.code == 1 and "1 metrics failed (psnr of vae-bernoulli-digits-none-" in result.err
+    assert result.code == 1 and "1 metric failed (psnr of vae-bernoulli-digits-none-" in result.err
     before = records("first")[0]
     assert before["status"] == "ok" and before["metrics"]["reconstruction_mse"]["value"] > 0
     assert before["metrics"]["psnr"]["reason"] == "failed: IndexError: list index out of range"
@@ -283,7 +283,7 @@ def test_a_run_that_another_process_holds_is_left_to_it(bench, records, files):
     with FileLock(seed / ".lock"):
         result = bench("model=gan", "likelihood=gaussian", "rerun=true")
     assert result.code == 1 and files("weights.safetensors") == weights
-    assert "1 runs are held by another process: when it has ended, repeat this command" in result.err
+    assert "1 run held by another process: repeat this command when it has ended" in result.err
 
 
 def test_two_parallel_jobs_of_one_run_train_it_once(start, records):
@@ -303,7 +303,7 @@ def test_two_parallel_jobs_of_one_run_train_it_once(start, records):
     out, err = job.communicate(timeout=120)
     assert job.returncode == 0, err
     assert err.count("gan-digits seed 0: 400 steps") == 1
-    assert out.splitlines()[-1] == "1 runs: 1 ok"
+    assert out.splitlines()[-1] == "1 run: 1 ok"
     assert len(records()) == 1
 
 
@@ -311,7 +311,7 @@ def test_two_parallel_jobs_of_one_run_train_it_once(start, records):
 def test_a_seed_that_one_of_two_jobs_finished_counts_as_finished(turn):
     left = [{0: "ok", 1: store.ELSEWHERE}, {0: store.ELSEWHERE, 1: "ok"}][::turn]
     assert total([{"sweep": "first", "run": "gan", "seeds": seeds} for seeds in left]) == "2 runs: 2 ok"
-    assert total([{"sweep": "first", "run": "gan", "seeds": {0: store.ELSEWHERE}}]) == f"1 runs: 1 {store.ELSEWHERE}"
+    assert total([{"sweep": "first", "run": "gan", "seeds": {0: store.ELSEWHERE}}]) == f"1 run: 1 {store.ELSEWHERE}"
 
 
 def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):

@@ -21,7 +21,7 @@ from bench.datasets import Source, hold_out
 from bench.datasets.cache import kept, mapped
 from bench.datasets.decoding import Form, colour, decode_all
 from bench.datasets.folders import LAYOUTS, Listing, find, kinds
-from bench.datasets.ranges import BYTES, UNIT, Range
+from bench.datasets.ranges import BYTES, UNIT, Range, range_warnings
 
 VERSION = 1  # of what is kept in the cache: raised whenever pictures are decoded otherwise
 IN_MEMORY = 2**28  # bytes of decoded pictures that are read into memory; more of them stay on disk
@@ -81,7 +81,7 @@ def images(
         validation=source.validation and decoded(source.validation),
         range=BYTES,
         stored_range=tuple(answer["range"]),
-        warnings=(*source.warnings, *_warnings(listing, files, answer, background)),
+        warnings=(*source.warnings, *_warnings(listing, files, answer, background), *_doubts(ends, answer["ends"])),
     )
 
 
@@ -203,6 +203,16 @@ def _stored_range(root: str, ends: list[tuple[float, float, float]]) -> Range:
                 f"dataset.range=[0,{high:g}] if {high:g} is white, or dataset.range=[0,{white:g}] if they are dark"
             )
     return (0.0, float(ends[0][0])) if len(ends) == 1 else BYTES
+
+
+def _doubts(ends: Range | None, found: list[tuple[float, float, float]]) -> list[str]:
+    """Warnings about the range that is set. found: as `ends` of `decode_all`, where 8-bit values are scaled already."""
+    if ends is None:
+        return []
+    low, high = ends
+    scale = (high - low) / BYTES[1]
+    stored = [low + scale * value if white == BYTES[1] else value for white, *pair in found for value in pair]
+    return range_warnings(min(stored), max(stored), ends)
 
 
 def _warnings(listing: Listing, files: list[str], answer: dict[str, Any], background: str) -> list[str]:

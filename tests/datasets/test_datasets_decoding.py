@@ -236,6 +236,25 @@ def test_the_range_says_what_black_and_white_are(tmp_path, array, ends, expected
     assert images(str(tmp_path), range=ends).stored_range == ends
 
 
+@pytest.mark.parametrize(
+    ("array", "ends", "warnings"),
+    [
+        (np.full((4, 4), 9, np.uint8), (0, 255), ["the brightest training pixel is 9 of [0, 255]: set dataset.range"]),
+        (np.full((4, 4), 4095, np.uint16), (0, 65535), ["the brightest training pixel is 4095 of [0, 65535]: set"]),
+        (
+            np.full((4, 4), 240, np.uint8),
+            (0, 255),
+            ["the darkest training pixel is 240 of [0, 255]: set dataset.range"],
+        ),
+        (np.diag([0, 9, 9, 9]).astype(np.uint8), (0, 15), []),
+    ],
+)
+def test_a_set_range_that_is_half_unused_is_warned_about(tmp_path, array, ends, warnings):
+    saved(tmp_path, Image.fromarray(array), "tif")
+    found = images(str(tmp_path), size=4, range=ends).warnings
+    assert [line[: len(start)] for line, start in zip(found, warnings, strict=True)] == warnings
+
+
 def test_masks_of_0_and_1_are_black_and_white(tmp_path):
     masks = np.random.default_rng(0).integers(0, 2, (12, 4, 4), dtype=np.uint8)
     for i, mask in enumerate(masks):

@@ -25,9 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
-from bench.runs.store import ELSEWHERE
+from bench.runs.store import ELSEWHERE, IDENTITY
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "path")}  # the settings that are paths
+# Keys that do not identify a run: jobs that differ in them alone are one run, so a sweep over them makes no sense.
+NOT_SWEPT = ("metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow")
 OUTCOMES = "BENCH_OUTCOMES"  # the folder in which each job writes its outcome, also in another process
 
 
@@ -89,23 +91,35 @@ def values_of(config: DictConfig) -> dict[str, Any]:
 
 
 def targets_of(folders: Iterable[Path]) -> list[str]:
-    """Every `_target_` in the YAML files of the folders."""
-    texts = (path.read_text() for folder in folders for path in sorted(folder.rglob("*.yaml")))
-    return sorted({name for text in texts for name in re.findall(r"_target_:\s*[\"']?([\w.]+)", text)})
+    """Every `_target_` in the options of the groups in configuration folders."""
+    paths = (path for folder in folders for group in IDENTITY for path in sorted((folder / group).rglob("*.yaml")))
+    options = (OmegaConf.load(path) for path in paths if path.is_file())
+    return sorted(
+        {str(option["_target_"]) for option in options if isinstance(option, DictConfig) and "_target_" in option}
+    )
 
 
 def commands(arguments: list[str]) -> list[list[str]]:
     """The arguments of one Hydra run for each experiment of experiment=a,b or experiment=glob(claims/*).
 
-    Hydra itself would ignore the sweeps that they define. Raises HydraException for an unknown experiment.
+    Hydra itself would ignore the sweeps that they define. Raises HydraException for an unknown experiment, and for a
+    sweep over a key that does not tell runs apart.
     """
+    parser = OverridesParser.create()
+    for word in arguments:
+        name = word.lstrip("+").partition("=")[0]
+        if name.split(".")[0] in NOT_SWEPT and "=" in word and parser.parse_override(word).is_sweep_override():
+            raise HydraException(
+                f"{word}: {name} does not tell runs apart, so it cannot be swept: run one command for each value, with "
+                "its own sweep= if you want to keep both"
+            )
     word = next((word for word in reversed(arguments) if word.startswith("experiment=")), "experiment=null")
-    override = OverridesParser.create().parse_override(word)
+    override = parser.parse_override(word)
     if not override.is_sweep_override():
         return [arguments]
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--config-dir", "-cd")
-    folders = [CONF, parser.parse_known_args(arguments)[0].config_dir]
+    flags = argparse.ArgumentParser(add_help=False)
+    flags.add_argument("--config-dir", "-cd")
+    folders = [CONF, flags.parse_known_args(arguments)[0].config_dir]
     options = {name for folder in folders if folder for name in experiments(Path(folder, "experiment"))}
     value = override.value()
     named = value.filter(sorted(options)) if isinstance(value, Glob) else override.sweep_string_iterator()
@@ -156,13 +170,11 @@ def main() -> None:
     if jobs and jobs[0]["dry_run"]:
         print(plan(jobs))
     elif jobs:
-        for line in unfinished(jobs):
-            print(f"bench: {line}", file=sys.stderr)
-            code = code or 1
         try:
             show(jobs)
         except (ValueError, OSError) as raised:  # InputError is a ValueError; only the report failed
             errors = errors or [f"no report: {one_line(raised)}"]
+        errors = [*unfinished(jobs), *errors]
     for line in dict.fromkeys(errors):
         print(f"bench: {line}", file=sys.stderr)
     sys.exit(code or int(bool(errors)))
@@ -186,7 +198,9 @@ def plan(jobs: list[dict[str, Any]]) -> str:
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
         lines.append(f"{outcome['run']}: {counted(outcome['seeds'])}{reason}")
     about = timedelta(seconds=round(sum(outcome["seconds"] for outcome in runs)))
-    return "\n".join([*lines, f"{len(jobs)} jobs, {total(jobs)}; training takes about {about}, one after the other"])
+    return "\n".join(
+        [*lines, f"{number(len(jobs), 'job')}, {total(jobs)}; training takes about {about}, one after the other"]
+    )
 
 
 def statuses(jobs: list[dict[str, Any]]) -> dict[tuple[str, ...], str]:
@@ -198,7 +212,7 @@ def statuses(jobs: list[dict[str, Any]]) -> dict[tuple[str, ...], str]:
 def total(jobs: list[dict[str, Any]]) -> str:
     """The number of runs, by status."""
     runs = statuses(jobs)
-    return f"{len(runs)} runs: {counted(runs)}"
+    return f"{number(len(runs), 'run')}: {counted(runs)}"
 
 
 def unfinished(jobs: list[dict[str, Any]]) -> list[str]:
@@ -212,15 +226,22 @@ def unfinished(jobs: list[dict[str, Any]]) -> list[str]:
     }
     lines = []
     if counts["failed"]:
-        lines.append(f"{counts['failed']} runs failed: the table gives the reasons, and the same command repeats them")
+        lines.append(f"{number(counts['failed'], 'run')} failed: the same command tries again; the reasons are above")
     if counts[ELSEWHERE]:
-        lines.append(f"{counts[ELSEWHERE]} runs are held by another process: when it has ended, repeat this command")
+        lines.append(
+            f"{number(counts[ELSEWHERE], 'run')} held by another process: repeat this command when it has ended"
+        )
     if failed:
         few = ", ".join(sorted(failed)[:3]) + (", ..." if len(failed) > 3 else "")
         lines.append(
-            f"{len(failed)} metrics failed ({few}): the table gives the reasons, and the same command repeats them"
+            f"{number(len(failed), 'metric')} failed ({few}): the same command tries again; the reasons are above"
         )
     return lines
+
+
+def number(count: int, noun: str) -> str:
+    """As "1 run" or "2 runs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def counted(statuses: dict[Any, str]) -> str:
@@ -230,6 +251,11 @@ def counted(statuses: dict[Any, str]) -> str:
 def one_line(error: BaseException) -> str:
     """An error of the configuration or the file system, without line breaks and without what Hydra adds."""
     message = re.sub(r"\s+", " ", str(error))
+    if "LexerNoViableAltException" in message:  # Hydra's grammar has no such character outside quotes
+        word = message.partition(": ")[2].partition(" See https")[0]
+        return (
+            f"cannot read an override ({word}): quote a value with special characters, as in 'dataset.path=\"ä b.npz\"'"
+        )
     message = re.sub(r"^.* raised while resolving interpolation: | (full_key|Config search path): .*$", "", message)
     return re.sub(r"To append to your config use \S+", "There is no such key; bench --cfg job shows all", message)
 

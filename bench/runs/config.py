@@ -114,6 +114,9 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
     """
     if unknown := sorted(config.keys() - KEYS):
         raise InputError(f"{unknown[0]} is not a key of the configuration: bench --cfg job shows all")
+    for group in IDENTITY:
+        if not isinstance(config.get(group), dict):
+            raise InputError(f"{group} has no option: choose one, as in bench {group}=...; bench --help lists them")
     settings = _settings(config)
     paths = checked("paths", Paths, config["paths"])
     metrics = checked("metrics", EvaluationSettings, config["metrics"])
@@ -133,7 +136,7 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
     words = config.get("overrides", ())
     ignored, warnings = overrides.ignored(words, effects, in_sweep), overrides.partial(words, effects)
     job = Job(
-        groups, choices, settings, _device(settings.device), Path(paths.results), Path(paths.cache).expanduser(),
+        groups, choices, settings, _device(settings.device), Path(paths.results).expanduser(), Path(paths.cache).expanduser(),
         metrics, asdict(tracking), tuple(ignored), tuple(warnings),
     )  # fmt: skip
     if groups["noise"] is not None:
@@ -151,8 +154,8 @@ def data_name(options: dict[str, Any], choice: str) -> str:
     place = options.get("path") or options.get("root")
     is_loader = options["_target_"].rpartition(".")[2] == choice
     if options.get("name") or not (is_loader and place):
-        return options.get("name") or choice
-    path = Path(place).expanduser().resolve()
+        return str(options.get("name") or choice)
+    path = Path(str(place)).expanduser().resolve()
     return path.name if path.is_dir() else path.stem
 
 
@@ -197,7 +200,11 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
 
 def _settings(config: dict[str, Any]) -> Settings:
     seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
-    settings = checked("", Settings, {**{key: config[key] for key in get_type_hints(Settings)}, "seeds": seeds})
+    settings = checked(
+        "",
+        Settings,
+        {**{key: config[key] for key in get_type_hints(Settings)}, "seeds": seeds, "sweep": str(config["sweep"])},
+    )
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds={seeds} repeats a seed: name each once")
     check_sweep(settings.sweep)

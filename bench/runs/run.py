@@ -60,6 +60,11 @@ class Outcome:
         self.seeds[seed], self.reason = record["status"], record["reason"]
         self.failed_metrics[seed] = [name for name, m in metrics.items() if str(m["reason"]).startswith(FAILED)]
 
+    def fail(self, seed: int, ending: Mapping[str, Any]) -> None:
+        """A failure that leaves a finished seed's record unchanged."""
+        self.seeds[seed], self.reason = ending["status"], ending["reason"]
+        print(f"{self.run} seed {seed}: {ending['status']} ({ending['reason']}); its record stays", file=sys.stderr)
+
 
 @dataclass
 class SeedRun:
@@ -86,6 +91,13 @@ class SeedRun:
         self.is_recorded = True
         self.outcome.add(self.record)
         self.trackers.finished(self.seed, self.record, arrays.get("images"))
+
+    def fail(self, ending: Mapping[str, Any]) -> None:
+        """Records a failure, unless there is a result that a rerun has not replaced yet: that one stays."""
+        if finished(self.folder):
+            self.outcome.fail(self.seed, ending)
+        else:
+            self.finish(ending)
 
 
 def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
@@ -123,26 +135,35 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
         with ExitStack() as locks:
             runs = []
             for seed in seeds:
-                path = store.seed_folder(folder, seed)
-                # Two jobs may share a run (two likelihoods of a GAN): each seed is locked, then planned again.
-                if plans[seed].action == Action.DONE or lock(locks, path):
-                    record = facts | {"seed": seed}
-                    runs.append(SeedRun(seed, path, plan(job, data, path), record, trackers, outcome))
-                else:
-                    outcome.seeds[seed] = store.ELSEWHERE
+                path, planned = store.seed_folder(folder, seed), plans[seed]
+                # Two jobs may share a run (two likelihoods of a GAN): each seed is locked, and planned under its lock.
+                if planned.action != Action.DONE:
+                    if not lock(locks, path):
+                        outcome.seeds[seed] = store.ELSEWHERE
+                        continue
+                    planned = plan(job, data, path)
+                runs.append(SeedRun(seed, path, planned, facts | {"seed": seed}, trackers, outcome))
             carry_out(job, data, runs, trackers)
     return outcome
 
 
 def record_refusal(job: Job, folder: Path, entry: dict[str, Any], outcome: Outcome) -> None:
-    """Records for each seed that a combination was refused."""
+    """Records for each seed that a combination was refused. A seed that has a result keeps it."""
     for seed in job.settings.seeds:
         outcome.seeds[seed], outcome.reason = entry["status"], entry["reason"]
+        if job.settings.dry_run:
+            continue
         path = store.seed_folder(folder, seed)
-        existing = None if job.settings.rerun else finished(path)
-        # An equal record is not written again: the rows of a table are in the order in which runs were started.
-        if not job.settings.dry_run and (existing or {}).get("reason") != entry["reason"]:
-            store.write(path, entry | {"seed": seed})
+        with ExitStack() as locks:
+            if not lock(locks, path):
+                outcome.seeds[seed] = store.ELSEWHERE
+                continue
+            existing = finished(path)
+            if existing and existing["status"] != "skipped":
+                outcome.fail(seed, entry)
+            # An equal record is not written again: the rows of a table are in the order in which runs were started.
+            elif not existing or existing["reason"] != entry["reason"]:
+                store.write(path, entry | {"seed": seed})
 
 
 def grouped(plans: Mapping[int, Plan], stack_size: int) -> Iterator[list[int]]:
@@ -174,14 +195,13 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
             evaluate_seed(job, data, one, model)
     except KeyboardInterrupt:
         for one in untrained:
-            # An interrupted rerun keeps the results that it has not replaced yet.
             if not one.is_recorded and not finished(one.folder):
                 one.finish({"status": "interrupted", "reason": "stopped by Ctrl-C"})
         raise
     except Exception as error:
         for one in trained + untrained:
             if not one.is_recorded:
-                one.finish(_ending(error))
+                one.fail(_ending(error))
     finally:
         trackers.closed()
 
@@ -243,9 +263,8 @@ def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> N
         progress = tracking.Terminal(f"{job.name} seed {one.seed}").progress
         metrics = metrics_of(job, model, data, record, progress)
     except Exception as error:
-        ending = _ending(error)
-        one.outcome.seeds[one.seed], one.outcome.reason = ending["status"], f"its metrics: {ending['reason']}"
-        print(f"{job.name} seed {one.seed}: {one.outcome.reason}; its record is unchanged", file=sys.stderr)
+        one.outcome.failed_metrics[one.seed] = list(one.plan.metrics)
+        print(f"{job.name} seed {one.seed}: its metrics: {_ending(error)['reason']}; its record stays", file=sys.stderr)
         return
     record |= {"metrics": record["metrics"] | metrics}
     store.write(one.folder, record)

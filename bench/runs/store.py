@@ -15,7 +15,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
@@ -203,17 +204,26 @@ def seed_folder(run: Path, seed: int) -> Path:
     return run / f"seed-{seed}"
 
 
-def _replace(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Writes a file completely or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def _replace(files: Sequence[tuple[Path, Callable[[IO[bytes]], object]]], remove_first: Path | None = None) -> None:
+    """Writes files completely or not at all, and replaces none before all are written.
+
+    files: each path with a function that writes the content; remove_first: a file to remove before the first one is
+    replaced.
+    """
+    temporary = [path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}") for path, _ in files]
     try:
-        with open(temporary, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for name, (_, write_content) in zip(temporary, files, strict=True):
+            with open(name, "wb") as file:
+                write_content(file)
+                file.flush()
+                os.fsync(file.fileno())
+        if remove_first:
+            remove_first.unlink(missing_ok=True)
+        for name, (path, _) in zip(temporary, files, strict=True):
+            os.replace(name, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for name in temporary:
+            name.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:
@@ -262,23 +272,21 @@ def write(
         indent=1,
         allow_nan=False,
     )
+    files: list[tuple[Path, Callable[[IO[bytes]], object]]] = []
+    if history is not None:
+        files.append((folder / HISTORY, lambda file: file.write(_csv(history))))
+    if weights is not None:
+        files.append((folder / WEIGHTS, lambda file: file.write(_safetensors(weights))))
+    if images is not None:
+        import numpy as np
+
+        arrays: dict[str, Any] = dict(images)
+        files.append((folder / IMAGES, lambda file: np.savez_compressed(file, **arrays)))
+    files.append((folder / RECORD, lambda file: file.write(text.encode())))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if weights is not None:
-            # If writing is interrupted, an older record must not remain beside newer weights.
-            (folder / RECORD).unlink(missing_ok=True)
-        if history is not None:
-            table = _csv(history)
-            _replace(folder / HISTORY, lambda file: file.write(table))
-        if weights is not None:
-            tensors = _safetensors(weights)
-            _replace(folder / WEIGHTS, lambda file: file.write(tensors))
-        if images is not None:
-            import numpy as np
-
-            arrays: dict[str, Any] = dict(images)
-            _replace(folder / IMAGES, lambda file: np.savez_compressed(file, **arrays))
-        _replace(folder / RECORD, lambda file: file.write(text.encode()))
+        # If replacing is interrupted, an older record must not remain beside newer weights.
+        _replace(files, remove_first=None if weights is None else folder / RECORD)
     except OSError as error:
         raise _input_error(
             f"cannot write {folder}: {error.strerror or error}; make room or get permission there, "
@@ -421,7 +429,7 @@ def export(records: Iterable[Mapping[str, Any]], target: Path) -> Path:
     ]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))
+        _replace([(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))])
     except OSError as error:
         raise _input_error(f"cannot write {path}: {error.strerror or error}; export to another place") from error
     return path

@@ -29,7 +29,7 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
     """
     name = str(options.get("_target_"))
     package = PACKAGES.get(group, PARTS_PACKAGE)
-    if not any(f"{name}.".startswith(f"{allowed}.") for allowed in (package, *allow)):
+    if ":" in name or not any(f"{name}.".startswith(f"{allowed}.") for allowed in (package, *allow)):
         top = name.partition(".")[0]
         raise InputError(
             f"{group}._target_={name!r} is not in {package}, so it is not imported. If it is your own code, allow its "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -65,8 +66,8 @@ def restored(record: dict[str, Any], allow: Sequence[str] = ()) -> Model:
     model = build(record["config"], Shapes((channels, height, width), record["data"]["classes"]), record["seed"], allow)
     try:
         model.load_state_dict(load_file(weights))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise InputError(
-            f"{weights} does not fit the model of this version: train the run again with rerun=true"
+            f"{weights} is damaged or does not fit the model of this version: train the run again with rerun=true"
         ) from error
     return model.eval()

@@ -67,7 +67,7 @@ def test_a_glob_selects_experiments_and_each_sweep_gets_its_report(bench, own_co
 def test_an_experiment_that_cannot_be_composed_does_not_stop_the_others(bench, own_conf, records):
     result = bench(*own_conf, "-m", "experiment=one,vaes", "model.samples=2")  # an ae has none
     assert result.code == 1 and "model.samples" in result.err
-    assert models(records("vaes")) == ["vae"] and result.out.splitlines()[-1] == "1 runs: 1 ok"
+    assert models(records("vaes")) == ["vae"] and result.out.splitlines()[-1] == "1 run: 1 ok"
     assert not os.path.isdir("results/one/report")
 
 

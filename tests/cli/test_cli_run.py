@@ -47,7 +47,7 @@ def test_one_run_writes_a_complete_record_and_prints_its_row(bench, records, els
         assert images["samples"].shape == (64, 1, 8, 8)
     mse = record["metrics"]["reconstruction_mse"]["value"]
     assert f"{mse:.4f}" in result.out
-    assert result.out.splitlines()[-1] == "1 runs: 1 ok"
+    assert result.out.splitlines()[-1] == "1 run: 1 ok"
 
 
 def test_a_sweep_skips_senseless_combinations_and_is_not_trained_twice(bench, records, files):
@@ -119,7 +119,7 @@ def test_a_dry_run_ignores_an_unreadable_record_of_another_sweep(bench, elsewher
     (folder / "record.json").write_text(content)
     result = bench("model=vae", "sweep=first", "dry_run=true")
     assert result.code == 0, result.err
-    assert "1 jobs, 1 runs: 1 to train" in result.out
+    assert "1 job, 1 run: 1 to train" in result.out
 
 
 def test_metrics_are_added_from_the_weights_of_a_finished_run(bench, files, records):
@@ -303,7 +303,7 @@ def test_two_parallel_jobs_of_one_run_train_it_once(start, records):
     out, err = job.communicate(timeout=120)
     assert job.returncode == 0, err
     assert err.count("gan-digits seed 0: 400 steps") == 1
-    assert out.splitlines()[-1] == "1 runs: 1 ok"
+    assert out.splitlines()[-1] == "1 run: 1 ok"
     assert len(records()) == 1
 
 
@@ -311,7 +311,7 @@ def test_two_parallel_jobs_of_one_run_train_it_once(start, records):
 def test_a_seed_that_one_of_two_jobs_finished_counts_as_finished(turn):
     left = [{0: "ok", 1: store.ELSEWHERE}, {0: store.ELSEWHERE, 1: "ok"}][::turn]
     assert total([{"sweep": "first", "run": "gan", "seeds": seeds} for seeds in left]) == "2 runs: 2 ok"
-    assert total([{"sweep": "first", "run": "gan", "seeds": {0: store.ELSEWHERE}}]) == f"1 runs: 1 {store.ELSEWHERE}"
+    assert total([{"sweep": "first", "run": "gan", "seeds": {0: store.ELSEWHERE}}]) == f"1 run: 1 {store.ELSEWHERE}"
 
 
 def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):

@@ -272,8 +272,23 @@ def test_the_record_is_replaced_last_and_synced_before(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda a, b: (calls.append(Path(b).name), replace(a, b)))
     monkeypatch.setattr(os, "fsync", lambda file: (calls.append("fsync"), fsync(file)))
     store.write(tmp_path, sample(), **ALL)
-    assert [call for call in calls if call != "fsync"] == FILES
-    assert calls[-2:] == ["fsync", "record.json"]
+    assert calls == ["fsync"] * len(FILES) + FILES
+
+
+def test_a_full_disk_during_a_rerun_leaves_the_result(tmp_path, monkeypatch):
+    store.write(tmp_path, sample(steps=9), **ALL)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    synced = []
+
+    def full(file):
+        synced.append(file)
+        if len(synced) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="cannot write"):
+        store.write(tmp_path, sample(steps=10), **ALL)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])

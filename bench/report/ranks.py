@@ -79,7 +79,10 @@ def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
 
 
 def table(found: Ranks | str, axes: tuple[str, ...], metric: str) -> Table:
-    """axes: `row_axes`. Rows by mean rank. Where Friedman's test rejects, those within the critical difference of the best are bold."""
+    """Rows by mean rank. Where Friedman's test rejects, those within the critical difference of the best are bold.
+
+    axes: `row_axes`.
+    """
     title, columns = f"Ranks in {metric} over data sets", (Column("mean rank", "", "lower", None),)
     if isinstance(found, str):
         return Table("ranks", title, "", axes, columns, [], notes=[f"Refused: {found}."])

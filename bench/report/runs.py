@@ -223,9 +223,7 @@ def dataset_axes(runs: Sequence[Run]) -> list[str]:
     """
     dequantized = [run for run in runs if run.value("dataset.dequantize")]
     preparation = [
-        axis
-        for axis in PREPARATION
-        if len(_values(dequantized if axis == "dataset.grey_levels" else runs, axis)) > 1
+        axis for axis in PREPARATION if len(_values(dequantized if axis == "dataset.grey_levels" else runs, axis)) > 1
     ]
     same_data: dict[str, list[Run]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""The records of runs: their schema and identity, and how they are written and found.
+"""The records of runs: their identity, and how they are written and found.
 
     results/<sweep>/<name>-<id>/seed-<s>/    record.json  history.csv  weights.safetensors  images.npz
     results/<sweep>/records.jsonl            or only the records, one per line, written by `export`
@@ -19,10 +19,9 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import NotRequired, TypedDict  # Pydantic reads typing's own from Python 3.12 on
+from bench.runs.record import SCHEMA, problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from bench.core import InputError
 
-SCHEMA = 3
 RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safetensors", "images.npz"
 
 # The groups that identify a run, together with the fingerprint of its data.
@@ -48,99 +46,7 @@ IDENTITY = (
 # Keys that do not identify a run: the location and name of its data, and what its model requires of them.
 _NOT_IDENTIFYING = {"dataset": ("root", "path", "prefix", "name", "openml"), "model": ("requires",)}
 
-Status = Literal[
-    "ok",
-    "diverged",  # a loss was not finite: a result, and not run again
-    "failed",  # raised: run again by the same command
-    "interrupted",  # by Ctrl-C: run again by the same command
-    "skipped",  # a combination that makes no sense; `reason` says why
-]
-
 ELSEWHERE = "in another process"  # instead of a status, if another process holds the seed; never in a record
-
-
-Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Metric(TypedDict):
-    """One number, or why there is none."""
-
-    value: Number | None  # null: n/a, for `reason`
-    better: Literal["lower", "higher", "closest"] | None
-    ideal: Number | None  # the best value, if better is "closest"
-    se: Number | None  # standard error over test images, if the metric is a mean over them
-    n: int | None  # test images or samples that it is based on
-    floor: Number | None  # the value of real data, of a second draw of the prior, or without codes
-    unit: str
-    reason: str | None  # why it is n/a, or a remark on the value
-    settings: dict[str, Number | None]  # the evaluation settings it depends on: samples, chains, ...
-    details: dict[str, Number | str | None]  # further numbers: the acceptance rate of annealing, the hash of the features
-
-
-class DataNote(TypedDict):
-    """The data of a run."""
-
-    fingerprint: str  # a hash of every pixel, label, factor and group
-    range: NotRequired[Annotated[list[Number], Field(min_length=2, max_length=2)] | None]  # not in schema 2: the stored values that became 0 and 1
-    train: int  # images
-    validation: int
-    test: int
-    image: Annotated[list[int], Field(min_length=3, max_length=3)]  # channels, height, width
-    classes: int  # 0: no labels
-
-
-class LikelihoodKey(TypedDict):
-    """Log-likelihoods may be compared if all of these are equal."""
-
-    dataset: str
-    binarize: str  # none, static, dynamic
-    dequantize: bool
-    measure: Literal["density", "mass", "unnormalised"]
-    conditional: bool  # on a label
-
-
-class Code(TypedDict):
-    version: str | None
-    commit: str | None  # null: not run from a git checkout
-    dirty: bool | None  # the checkout differed from its commit
-
-
-class Hardware(TypedDict):
-    cpu: str
-    cores: int | None
-    memory_gib: float
-    device: str  # what it was trained on
-    threads: int  # torch's
-
-
-class Record(TypedDict):
-    """record.json. null means unused, unknown or not finite; there is no NaN."""
-
-    schema: int
-    id: str  # `identity` of the config
-    name: str  # readable: vae-bernoulli-digits-none
-    sweep: str
-    seed: int
-    status: Status
-    reason: str | None  # one line, if status is not ok
-    traceback: str | None  # if status is failed
-    choices: dict[str, str | None]  # group: option; null if the model does not use the group
-    config: dict[str, dict[str, Any] | None]  # group: its values, as identified
-    data: DataNote | None
-    likelihood_key: LikelihoodKey | None
-    code: Code
-    libraries: dict[str, str]  # name: version
-    hardware: Hardware
-    seeds_stacked: list[int]  # the seeds that were trained together, this one included
-    steps: int  # done
-    seconds: float  # of training; stacked seeds share their time evenly
-    samples_per_second: float | None
-    gradient_norms: dict[str, Number | None] | None  # of the first and the last layer's weights, in the first 20 steps
-    parameters: dict[str, int]  # player: count, and total (players may overlap)
-    metrics: dict[str, Metric]
-    warnings: list[str]
-    started: str  # ISO 8601 with time zone
-    finished: str
 
 
 def _input_error(message: str) -> InputError:
@@ -296,7 +202,6 @@ def write(
 
 READABLE = (2, 3)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
 RECORDS = "records.jsonl"  # the records of a sweep, one per line
-_RECORD = TypeAdapter(Record)
 
 
 def parse(path: Path) -> dict[str, Any] | None:
@@ -327,12 +232,8 @@ def _validated(text: bytes, where: str, schemas: tuple[int, ...], remedy: str) -
             f"{where} has schema {record.get('schema')}, this version reads schema {' and '.join(map(str, schemas))}: "
             "use the version that wrote it, or another sweep name"
         )
-    try:
-        _RECORD.validate_python(record, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise _input_error(f"{where} is not a valid record, {key}: {first['msg'].lower()}: {remedy}") from None
+    if found := problem(record):
+        raise _input_error(f"{where} is not a valid record, {found}: {remedy}")
     return record
 
 

@@ -35,11 +35,11 @@ def measured(value, classifier="c0ffee", accuracy=0.994, **settings):
 # Data
 
 
-def two_folders(results, **given):
+def two_folders(results, id="f00d", **given):
     """One configuration, and so one id in schema 2, on two data sets behind dataset.path."""
     for i, (sweep, data) in enumerate([("first", FOLDER), ("second", GROWN)]):
         for seed in (0, 1):
-            results.run("ae", seed, sweep, {"knn_accuracy": 0.5 + 0.4 * i + seed / 100}, data=data, id="f00d", **given)
+            results.run("ae", seed, sweep, {"knn_accuracy": 0.5 + 0.4 * i + seed / 100}, data=data, id=id, **given)
 
 
 def test_two_data_sets_of_one_id_are_not_seeds_of_one_run(results):
@@ -84,7 +84,7 @@ def test_options_that_make_no_axis_do_not_hide_that_the_data_differ(results):
 
 def test_averages_do_not_pool_two_data_sets(results):
     two_folders(results)
-    two_folders(results, choices={"noise": "gaussian"}, settings={"noise.level": 0.5})
+    two_folders(results, "beef", choices={"noise": "gaussian"}, settings={"noise.level": 0.5})
     tables, _ = report(results, "first", "second", average="noise")
     assert [len(table.rows) for table in tables] == [1, 1]
 
@@ -115,7 +115,7 @@ def own_data(results, name, *models, data=FOLDER, metrics=("knn_accuracy", "elbo
     """Runs on arrays of that name, the first model being the best."""
     key = results.KEY | {"dataset": name}
     for i, model in enumerate(models):
-        numbers = {metric: 0.9 - i / 10 for metric in metrics}
+        numbers = dict.fromkeys(metrics, 0.9 - i / 10)
         given |= {"choices": given.get("choices", {}) | {"dataset": name}, "likelihood_key": key, "schema": 3}
         results.run(model, metrics=numbers, data=data, **given)
 

@@ -48,8 +48,8 @@ def _range(found: Sequence[Mapping[str, Any]]) -> str:
     if len(ranges) != 1:
         return ""
     ((low, high),) = ranges
-    scaled = "" if (low, high) == (0, 1) else ", scaled to 0 to 1"
-    return f", with stored values from {low:g} to {high:g}{scaled}"
+    scaled = "" if (low, high) == (0, 1) else " and scaled to 0 to 1"
+    return f", stored from {low:g} to {high:g}{scaled}"
 
 
 def likelihood_title(key: dict[str, Any]) -> str:
@@ -293,7 +293,8 @@ def dataset_notes(runs: Sequence[Run], warnings: Mapping[str, Sequence[str]]) ->
         if others:
             notes.append(f"{label} is also called {' and '.join(others)}: the images are the same.")
     several = len({run.label("dataset") for run in runs}) > 1
-    return notes + [f"{label}: {text}" if several else text for label, found in warnings.items() for text in found]
+    texts = {label: [text if text.endswith(".") else f"{text}." for text in found] for label, found in warnings.items()}
+    return notes + [f"{label}: {text}" if several else text for label, found in texts.items() for text in found]
 
 
 def average_note(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:

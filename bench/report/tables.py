@@ -119,7 +119,7 @@ def build(
         for key, block in zip(keys, blocks.values(), strict=True):
             name = f"{title}: {notes.likelihood_title(key)}"
             made.append(table(block, likelihood, name, notes.block_caption(keys)))
-        made[0].notes += notes.dataset_notes(group, warnings)
+        made[0].notes = notes.dataset_notes(group, warnings) + made[0].notes
         tables += made
     return [replace(table, notes=[*table.notes, *extra_notes]) for table in tables]
 

@@ -127,7 +127,7 @@ def test_two_data_sets_have_tables_of_their_own(results):
     likelihood = "Bernoulli on grey pixels, not normalised (nats an image)"
     titles = ["cells", f"cells: {likelihood}", "leaves", f"leaves: {likelihood}"]
     assert [table.title for table in tables] == titles
-    assert "with stored values from 0 to 16, scaled to 0 to 1" in tables[0].caption
+    assert "images of 1 × 8 × 8, stored from 0 to 16 and scaled to 0 to 1; metrics" in tables[0].caption
     assert len(report(results, only={"dataset": "leaves"})[0]) == 2
     with pytest.raises(InputError, match="there is cells, leaves"):
         report(results, only={"dataset": "arrays"})
@@ -221,7 +221,7 @@ def test_warnings_about_the_data_appear_once_below_its_tables(results):
             results.run(model, seed, metrics={"knn_accuracy": 0.9, "elbo": -1.0}, warnings=warnings)
     results.run("aae", status="failed", reason="no memory", data=None, likelihood_key=None)
     tables, text = report(results)
-    assert len(tables) == 2 and text.count(data_warning) == 1 and data_warning in tables[0].notes
+    assert len(tables) == 2 and text.count(data_warning) == 1 and tables[0].notes[0] == f"{data_warning}."
     assert [row.footnotes for row in tables[0].rows] == [(), (1,), (2,)]
     assert tables[0].footnotes[0] == own_warning
 

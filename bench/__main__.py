@@ -93,10 +93,9 @@ def values_of(config: DictConfig) -> dict[str, Any]:
 def targets_of(folders: Iterable[Path]) -> list[str]:
     """Every `_target_` in the options of the groups in configuration folders."""
     paths = (path for folder in folders for group in IDENTITY for path in sorted((folder / group).rglob("*.yaml")))
-    options = (OmegaConf.load(path) for path in paths if path.is_file())
-    return sorted(
-        {str(option["_target_"]) for option in options if isinstance(option, DictConfig) and "_target_" in option}
-    )
+    options = [OmegaConf.load(path) for path in paths if path.is_file()]
+    targets = [option.get("_target_") for option in options if isinstance(option, DictConfig)]
+    return sorted({str(target) for target in targets if target})
 
 
 def commands(arguments: list[str]) -> list[list[str]]:
@@ -106,9 +105,16 @@ def commands(arguments: list[str]) -> list[list[str]]:
     sweep over a key that does not tell runs apart.
     """
     parser = OverridesParser.create()
-    for word in arguments:
+    for word in [word for word in arguments if "=" in word and not word.startswith("-")]:
+        try:
+            override = parser.parse_override(word)
+        except HydraException as error:
+            example = "'dataset.path=\"ä b.npz\"'"
+            raise HydraException(f"{word}: {error}; quote a value with special characters, as in {example}") from error
         name = word.lstrip("+").partition("=")[0]
-        if name.split(".")[0] in NOT_SWEPT and "=" in word and parser.parse_override(word).is_sweep_override():
+        if name in IDENTITY and override.value() is None:
+            raise HydraException(f"{word}: choose an option of {name}; bench --help lists them")
+        if name.split(".")[0] in NOT_SWEPT and override.is_sweep_override():
             raise HydraException(
                 f"{word}: {name} does not tell runs apart, so it cannot be swept: run one command for each value, with "
                 "its own sweep= if you want to keep both"
@@ -198,9 +204,8 @@ def plan(jobs: list[dict[str, Any]]) -> str:
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
         lines.append(f"{outcome['run']}: {counted(outcome['seeds'])}{reason}")
     about = timedelta(seconds=round(sum(outcome["seconds"] for outcome in runs)))
-    return "\n".join(
-        [*lines, f"{number(len(jobs), 'job')}, {total(jobs)}; training takes about {about}, one after the other"]
-    )
+    summary = f"{number(len(jobs), 'job')}, {total(jobs)}; training takes about {about}, one after the other"
+    return "\n".join([*lines, summary])
 
 
 def statuses(jobs: list[dict[str, Any]]) -> dict[tuple[str, ...], str]:
@@ -226,16 +231,13 @@ def unfinished(jobs: list[dict[str, Any]]) -> list[str]:
     }
     lines = []
     if counts["failed"]:
-        lines.append(f"{number(counts['failed'], 'run')} failed: the same command tries again; the reasons are above")
+        lines.append(f"{number(counts['failed'], 'run')} failed, for the reasons above: the same command tries again")
     if counts[ELSEWHERE]:
-        lines.append(
-            f"{number(counts[ELSEWHERE], 'run')} held by another process: repeat this command when it has ended"
-        )
+        held = number(counts[ELSEWHERE], "run")
+        lines.append(f"{held} held by another process: repeat this command when it has ended")
     if failed:
         few = ", ".join(sorted(failed)[:3]) + (", ..." if len(failed) > 3 else "")
-        lines.append(
-            f"{number(len(failed), 'metric')} failed ({few}): the same command tries again; the reasons are above"
-        )
+        lines.append(f"{number(len(failed), 'metric')} failed ({few}), see above: the same command tries again")
     return lines
 
 
@@ -251,11 +253,6 @@ def counted(statuses: dict[Any, str]) -> str:
 def one_line(error: BaseException) -> str:
     """An error of the configuration or the file system, without line breaks and without what Hydra adds."""
     message = re.sub(r"\s+", " ", str(error))
-    if "LexerNoViableAltException" in message:  # Hydra's grammar has no such character outside quotes
-        word = message.partition(": ")[2].partition(" See https")[0]
-        return (
-            f"cannot read an override ({word}): quote a value with special characters, as in 'dataset.path=\"ä b.npz\"'"
-        )
     message = re.sub(r"^.* raised while resolving interpolation: | (full_key|Config search path): .*$", "", message)
     return re.sub(r"To append to your config use \S+", "There is no such key; bench --cfg job shows all", message)
 

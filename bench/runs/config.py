@@ -23,7 +23,7 @@ from bench.evaluation.evaluate import requested, settings_of
 from bench.evaluation.settings import EvaluationSettings
 from bench.runs import overrides
 from bench.runs.overrides import Effects
-from bench.runs.store import IDENTITY, check_sweep
+from bench.runs.store import IDENTITY, LOCATION, check_sweep
 from bench.runs.targets import PARTS, checked, checked_options, locate, make, unused_options
 
 # Checked here, so that the message names the key. The optimizer itself checks its other options.
@@ -127,7 +127,9 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
     effects = Effects(dict.fromkeys(_unused(model), f"model={config['choices']['model']} does not use it"))
     groups: dict[str, Any] = {group: None if group in effects.groups else dict(config[group]) for group in IDENTITY}
     choices = {group: None if group in effects.groups else config["choices"][group] for group in IDENTITY}
-    choices["dataset"] = data_name(config["dataset"], config["choices"]["dataset"])
+    # A path or a name such as 2024 reaches this as a number.
+    groups["dataset"] |= {key: str(value) for key in LOCATION if (value := groups["dataset"].get(key)) is not None}
+    choices["dataset"] = data_name(groups["dataset"], config["choices"]["dataset"])
     effects.unneeded = _unneeded(metrics, tracking)
     _check_options(groups, config["choices"], model, settings.allow, effects)
     _check_optimizers(groups, model, settings.allow, effects)
@@ -135,9 +137,10 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
 
     words = config.get("overrides", ())
     ignored, warnings = overrides.ignored(words, effects, in_sweep), overrides.partial(words, effects)
+    results, cache = Path(paths.results).expanduser(), Path(paths.cache).expanduser()
     job = Job(
-        groups, choices, settings, _device(settings.device), Path(paths.results).expanduser(), Path(paths.cache).expanduser(),
-        metrics, asdict(tracking), tuple(ignored), tuple(warnings),
+        groups, choices, settings, _device(settings.device), results, cache, metrics, asdict(tracking),
+        tuple(ignored), tuple(warnings),
     )  # fmt: skip
     if groups["noise"] is not None:
         groups["noise"]["level"] = corruption(job).level
@@ -154,8 +157,8 @@ def data_name(options: dict[str, Any], choice: str) -> str:
     place = options.get("path") or options.get("root")
     is_loader = options["_target_"].rpartition(".")[2] == choice
     if options.get("name") or not (is_loader and place):
-        return str(options.get("name") or choice)
-    path = Path(str(place)).expanduser().resolve()
+        return options.get("name") or choice
+    path = Path(place).expanduser().resolve()
     return path.name if path.is_dir() else path.stem
 
 
@@ -200,11 +203,8 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
 
 def _settings(config: dict[str, Any]) -> Settings:
     seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
-    settings = checked(
-        "",
-        Settings,
-        {**{key: config[key] for key in get_type_hints(Settings)}, "seeds": seeds, "sweep": str(config["sweep"])},
-    )
+    values = {key: config[key] for key in get_type_hints(Settings)}
+    settings = checked("", Settings, values | {"seeds": seeds, "sweep": str(config["sweep"])})  # sweep=2024 is a number
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds={seeds} repeats a seed: name each once")
     check_sweep(settings.sweep)

@@ -43,8 +43,9 @@ IDENTITY = (
     "optimizer",
     "budget",
 )
-# Keys that do not identify a run: the location and name of its data, and what its model requires of them.
-_NOT_IDENTIFYING = {"dataset": ("root", "path", "prefix", "name", "openml"), "model": ("requires",)}
+LOCATION = ("root", "path", "prefix", "name", "openml")  # keys of a data set: where it is, and what it is called
+# Keys that do not identify a run.
+_NOT_IDENTIFYING = {"dataset": LOCATION, "model": ("requires",)}
 
 ELSEWHERE = "in another process"  # instead of a status, if another process holds the seed; never in a record
 

@@ -118,3 +118,37 @@ def test_ctrl_c_ends_parallel_jobs(start, bench, own_models, records, elsewhere)
     again = bench(*own_models, *line)
     assert again.code == 0, again.err
     assert statuses(records()) == [(0, "ok")] * 2
+
+
+@pytest.mark.parametrize("rerun", ["false", "true"])
+def test_a_failure_never_replaces_a_result(bench, own_models, records, files, elsewhere, monkeypatch, rerun):
+    line = [*own_models, "model=misbehaving", "model.raises=[0]", "budget.steps=5"]
+    assert bench(*line).code == 0
+    before = files("*")
+    monkeypatch.setattr("bench.runs.run.check_combination", lambda *_: 1 / 0)
+    refused = bench("-m", *line, f"rerun={rerun}")
+    assert refused.code == 1 and "failed (ZeroDivisionError: division by zero); its record stays" in refused.err
+    assert files("*") == before
+    monkeypatch.undo()
+    os.chdir(elsewhere)
+    assert bench(*line).code == 0 and files("*") == before
+
+
+def test_a_rerun_that_fails_in_training_keeps_the_result(bench, own_models, files, elsewhere, monkeypatch):
+    line = [*own_models, "model=misbehaving", "model.raises=[0]", "budget.steps=5"]
+    assert bench(*line).code == 0
+    before = files("*")
+    monkeypatch.setenv("MISBEHAVE", str(elsewhere))
+    failed = bench(*line, "rerun=true")
+    assert failed.code == 1 and "RuntimeError: first line" in failed.err and "its record stays" in failed.err
+    assert files("*") == before
+
+
+def test_damaged_weights_are_one_line_and_the_record_stays(bench, files, records):
+    assert bench("model=vae").code == 0
+    (path,) = files("weights.safetensors")
+    with open(path, "r+b") as file:
+        file.truncate(100)
+    more = bench("model=vae", "metrics=standard")
+    assert more.code == 1 and "is damaged or does not fit" in more.err and "rerun=true" in more.err
+    assert records()[0]["status"] == "ok"

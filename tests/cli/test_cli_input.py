@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_a_wrong_value_gives_one_line_that_names_it(bench, elsewhere, arguments,
 
 
 def test_a_folder_without_write_permission_is_named(bench, monkeypatch, elsewhere):
-    def refuse(*arguments):  # tests may run as the superuser, who may write anywhere
+    def refuse(*_, **__):  # tests may run as the superuser, who may write anywhere
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("bench.runs.store._replace", refuse)
@@ -205,3 +206,46 @@ def test_wrong_input_gives_one_line_and_exit_code_1_in_its_own_process(start):
         assert job.returncode == 1 and not out
         (line,) = err.splitlines()
         assert word in line
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "metrics.samples=100,50",
+        "metrics=fast,standard",
+        "tracking=none,wandb",
+        "stack=1,2",
+        "metrics.names=[psnr],[elbo]",
+    ],
+)
+def test_a_sweep_over_a_key_that_does_not_tell_runs_apart_is_refused(bench, elsewhere, word):
+    key = word.split("=")[0]
+    assert_one_line(bench("-m", "model=vae", word), f"{word}: {key} does not tell runs apart", "its own sweep=")
+    assert not (elsewhere / "results").exists()
+
+
+@pytest.mark.parametrize("word", ["~noise", "noise=null"])
+def test_a_group_without_an_option_is_refused(bench, word):
+    assert_one_line(bench("model=vae", word), "noise")
+
+
+def test_numbers_are_names_too(bench, arrays, elsewhere):
+    os.rename(arrays()[1].partition("=")[2], "2024.npz")
+    os.rename("2024.npz", "2024")
+    result = bench("dataset=arrays", "dataset.path=2024", "dataset.name=7", "sweep=2024")
+    assert result.code == 0, result.err
+    assert [path.name.startswith("vae-bernoulli-7-none-") for path in (elsewhere / "results/2024").glob("vae*")] == [
+        True
+    ]
+
+
+def test_a_special_character_in_a_value_needs_quotes_and_works_with_them(bench, arrays):
+    os.rename(arrays()[1].partition("=")[2], "zellen-ä.npz")
+    assert_one_line(bench("dataset=arrays", "dataset.path=zellen-ä.npz"), "quote a value with special characters")
+    assert bench("dataset=arrays", 'dataset.path="zellen-ä.npz"').code == 0
+
+
+def test_the_home_folder_may_be_named(bench, elsewhere, monkeypatch):
+    monkeypatch.setenv("HOME", str(elsewhere / "home"))
+    assert bench("model=vae", 'paths.results="~/results"').code == 0
+    assert list((elsewhere / "home/results/default").glob("vae-*"))

@@ -177,7 +177,7 @@ def test_a_metric_that_raises_does_not_affect_others_and_is_tried_again(bench, r
     with monkeypatch.context() as broken:
         broken.setattr("bench.metrics.reconstruction._psnr", lambda *_: [][0])
         result = bench("model=vae", "sweep=first")
-    assert result.code == 1 and "1 metrics failed (psnr of vae-bernoulli-digits-none-" in result.err
+    assert result.code == 1 and "1 metric failed (psnr of vae-bernoulli-digits-none-" in result.err
     before = records("first")[0]
     assert before["status"] == "ok" and before["metrics"]["reconstruction_mse"]["value"] > 0
     assert before["metrics"]["psnr"]["reason"] == "failed: IndexError: list index out of range"
@@ -284,7 +284,7 @@ def test_a_run_that_another_process_holds_is_left_to_it(bench, records, files):
     with FileLock(seed / ".lock"):
         result = bench("model=gan", "likelihood=gaussian", "rerun=true")
     assert result.code == 1 and files("weights.safetensors") == weights
-    assert "1 runs are held by another process: when it has ended, repeat this command" in result.err
+    assert "1 run held by another process: repeat this command when it has ended" in result.err
 
 
 def test_two_parallel_jobs_of_one_run_train_it_once(start, records):

@@ -12,7 +12,7 @@ from bench.report.comparability import Evaluation, describe_evaluations, evaluat
 from bench.runs import store
 
 Record = dict[str, Any]
-DATA_LOCATION = {"dataset.root", "dataset.path", "dataset.prefix", "dataset.name"}
+DATA_LOCATION = {f"dataset.{key}" for key in store.LOCATION}
 # Options that change what models see of the same stored images.
 PREPARATION = ("dataset.binarize", "dataset.dequantize", "dataset.grey_levels")
 # Axes that a table has only if choices and settings do not tell runs apart.

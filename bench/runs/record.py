@@ -39,7 +39,7 @@ class Metric(TypedDict):
 class DataNote(TypedDict):
     """The data of a run."""
 
-    fingerprint: str  # a hash of every pixel, label, factor and group
+    fingerprint: Annotated[str, Field(min_length=1)]  # a hash of every pixel, label, factor and group
     range: NotRequired[
         Annotated[list[Number], Field(min_length=2, max_length=2)] | None
     ]  # not in schema 2: the stored values that became 0 and 1
@@ -74,6 +74,20 @@ class Hardware(TypedDict):
     threads: int  # torch's
 
 
+class Config(TypedDict):
+    """The values of the groups that identify a run; null if the model does not use a group."""
+
+    model: dict[str, Any]
+    likelihood: dict[str, Any] | None
+    dataset: dict[str, Any] | None
+    noise: dict[str, Any] | None
+    prior: dict[str, Any] | None
+    adversarial: dict[str, Any] | None
+    network: dict[str, Any] | None
+    optimizer: dict[str, Any] | None
+    budget: dict[str, Any] | None
+
+
 class Record(TypedDict):
     """record.json. null means unused, unknown or not finite; there is no NaN."""
 
@@ -86,7 +100,7 @@ class Record(TypedDict):
     reason: str | None  # one line, if status is not ok
     traceback: str | None  # if status is failed
     choices: dict[str, str | None]  # group: option; null if the model does not use the group
-    config: dict[str, dict[str, Any] | None]  # group: its values, as identified
+    config: Config
     data: DataNote | None
     likelihood_key: LikelihoodKey | None
     code: Code
@@ -115,4 +129,9 @@ def problem(record: Mapping[str, Any]) -> str | None:
         first = error.errors(include_url=False)[0]
         message = first["msg"][:1].lower() + first["msg"][1:]
         return f"{'.'.join(map(str, first['loc']))}: {message}"
+    if record["status"] == "ok" and record["data"] is None:
+        return "data: a run that is ok has data"
+    for name, metric in record["metrics"].items():
+        if metric["better"] == "closest" and metric["ideal"] is None:
+            return f"metrics.{name}.ideal: closest is better, so there is an ideal value"
     return None

@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from bench.runs.record import SCHEMA, problem
+from bench.runs.record import SCHEMA, Config, problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,17 +32,7 @@ if TYPE_CHECKING:
 RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safetensors", "images.npz"
 
 # The groups that identify a run, together with the fingerprint of its data.
-IDENTITY = (
-    "model",
-    "likelihood",
-    "dataset",
-    "noise",
-    "prior",
-    "adversarial",
-    "network",
-    "optimizer",
-    "budget",
-)
+IDENTITY = tuple(Config.__annotations__)
 LOCATION = ("root", "path", "prefix", "name", "openml")  # keys of a data set: where it is, and what it is called
 # Keys that do not identify a run.
 _NOT_IDENTIFYING = {"dataset": LOCATION, "model": ("requires",)}

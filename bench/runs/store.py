@@ -34,8 +34,6 @@ RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safete
 # The groups that identify a run, together with the fingerprint of its data.
 IDENTITY = tuple(Config.__annotations__)
 LOCATION = ("root", "path", "prefix", "name", "openml")  # keys of a data set: where it is, and what it is called
-# Keys that do not identify a run.
-_NOT_IDENTIFYING = {"dataset": LOCATION, "model": ("requires",)}
 
 ELSEWHERE = "in another process"  # instead of a status, if another process holds the seed; never in a record
 
@@ -47,13 +45,11 @@ def _input_error(message: str) -> InputError:
 
 
 def identified(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The groups of `IDENTITY`, None if the model does not use them, without the keys that identify nothing."""
-
-    def part(group: str) -> dict[str, Any] | None:
-        keys, options = _NOT_IDENTIFYING.get(group, ()), config.get(group)
-        return None if options is None else {key: value for key, value in options.items() if key not in keys}
-
-    return {group: part(group) for group in IDENTITY}
+    """The groups of `IDENTITY`, None if the model does not use them, without the location of the data."""
+    part = {group: config.get(group) for group in IDENTITY}
+    if part["dataset"] is not None:
+        part["dataset"] = {key: value for key, value in part["dataset"].items() if key not in LOCATION}
+    return part
 
 
 def _canonical(value: Any) -> Any:

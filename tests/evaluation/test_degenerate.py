@@ -64,9 +64,9 @@ LONELY = (torch.arange(400) == 7).long()
 FIXED = torch.ones(400, 2)
 
 
-def without_dequantisation(given: Data) -> Data:
+def without_dequantisation(original: Data) -> Data:
     """Dequantisation adds noise, after which no two images are the same."""
-    return Data(**vars(given) | {"dequantize": False})
+    return Data(**vars(original) | {"dequantize": False})
 
 
 CASES = {
@@ -82,10 +82,10 @@ CASES = {
     "a class with one picture": data(split(X, LONELY), split(OTHERS.x[:50], LONELY[:50])),
     "an unknown class": data(split(X, LABEL % 3), split(OTHERS.x, torch.full((200,), 9))),
     "factors that do not vary": data(DIGITS._replace(factors=FIXED), OTHERS._replace(factors=FIXED[:200])),
-    **{f"{n} test images": data(DIGITS, Split(*(part[:n] for part in OTHERS))) for n in (1, 2, 3, 5, 6, 10, 11)},
-    **{f"{n} images": data(Split(*(part[:n] for part in DIGITS))) for n in (1, 2, 3, 6)},
+    **{f"{n} test images": data(DIGITS, OTHERS.rows(slice(n))) for n in (1, 2, 3, 5, 6, 10, 11)},
+    **{f"{n} images": data(DIGITS.rows(slice(n))) for n in (1, 2, 3, 6)},
 }  # fmt: skip
-CASES = {name: without_dequantisation(given) for name, given in CASES.items()} | {
+CASES = {name: without_dequantisation(case) for name, case in CASES.items()} | {
     "copies, dequantised": CASES["copies"],
     "constant, dequantised": CASES["constant"],
     "1 image, dequantised": CASES["1 images"],

@@ -157,3 +157,13 @@ def test_a_record_of_an_own_model_is_loaded_if_its_package_is_allowed(payload, r
         bench.load(run)
     loaded = bench.load(run, allow=["own_payload"])
     assert type(loaded.model).__name__ == "Payload" and loaded.sample(2).shape == (2, *SHAPES.image)
+
+
+def test_a_record_without_a_part_that_its_model_needs_is_refused(record, tmp_path):
+    run = shutil.copytree(record, tmp_path / "run")
+    path = run / "seed-0" / "record.json"
+    entry = json.loads(path.read_text())
+    entry["config"]["likelihood"] = None
+    path.write_text(json.dumps(entry))
+    with pytest.raises(InputError, match="^likelihood is null, and VAE needs one"):
+        bench.load(run)

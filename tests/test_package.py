@@ -65,6 +65,7 @@ ROOMS = {
 # Files with a row of their own.
 FILES = {
     "bench/runs/store.py": Room(packages={"safetensors"}, lazy={"core", "numpy", "torch"}),  # a report reads it
+    "bench/runs/record.py": Room(packages={"pydantic", "typing_extensions"}),
     "bench/report/command.py": ROOMS["report"]._replace(packages={"*", "hydra"}),
 }
 

@@ -11,15 +11,20 @@ from typing import Literal
 
 import numpy as np
 
-from bench.core import InputError
+from bench.core import Count, InputError
 from bench.data import Split
 from bench.datasets import Source, hold_out
+from bench.datasets.folders import SPLITS
+
+Channels = Literal["first", "last"] | None
+Shape = tuple[Count, Count, Count] | None
 
 CHANNELS = (1, 3)
 # The names of arrays: x_train, train_images, X_val, test_labels, ...; without a split in the name: images, labels.
 IMAGES = ("x", "images", "imgs", "data")
 LABELS = ("y", "labels", "label", "targets", "target")
-PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+FACTORS = ("factors",)
+PARTS = {part: tuple(word for word in SPLITS if SPLITS[word] == part) for part in ("train", "validation", "test")}
 EXPECTED = (
     "x_train and x_test (or train_images, ...), with labels y_train and y_test if there are any; or x and y alone"
 )
@@ -73,6 +78,10 @@ class Arrays:
                 f"{self.path} cannot be read ({name}): {reason}; write plain arrays with numpy.savez"
             ) from error
 
+    def any(self, words: tuple[str, ...]) -> bool:
+        """Whether there is an array of one of these names, split or not."""
+        return any(self.find(words, parts) for parts in ((), *PARTS.values()))
+
     @property
     def unread(self) -> tuple[str, ...]:
         """A line that names the arrays that were not read, if there are any."""
@@ -81,18 +90,26 @@ class Arrays:
 
 
 def arrays(
-    path: str | None = None, groups: str | None = None, channels: Literal["first", "last"] | None = None
+    path: str | None = None,
+    groups: str | None = None,
+    labels: bool = True,
+    image: Shape = None,
+    channels: Channels = None,
 ) -> Source:
     """Images from an .npz file or a folder of .npy files, with labels, factors and groups if there are any.
 
-    The arrays have names such as x_train, train_images or X_test; val, valid and validation name the validation split.
-    Of x and y without splits, a fixed fifth is held out for testing. x is [N, H, W], [N, C, H, W], [N, H, W, C] or
-    [N, side * side], with C 1 or 3. channels: their position, needed only if the shape fits both. groups: the name of
-    the array with the group of each example, to which train, val and test are added if the images are split. Raises
-    InputError for a file that is missing, truncated, corrupt or pickled, and for missing or unsuitable arrays.
+    The arrays have names such as x_train, train_images or X_test; val, valid, validation and dev name the validation
+    split. If x and y are not split, a fixed fifth is held out for testing. x is [N, H, W], [N, C, H, W], [N, H, W, C]
+    or [N, side * side], with C 1 or 3. groups: the name of the array with the group of each example, to which train,
+    val and test are added if the images are split. labels: whether to read the labels. image: the shape (C, H, W) of
+    an image, needed if x is ambiguous or has rows [N, C * H * W]. channels: their position, needed if x fits both; in
+    rows they are first by default. Raises InputError for a file that is missing, truncated, corrupt or pickled, and for
+    missing or unsuitable arrays.
     """
     if path is None:
         raise InputError(f"dataset.path is not set: expected an .npz file, or a folder of .npy files, with {EXPECTED}")
+    if image is not None and image[0] not in CHANNELS:
+        raise InputError(f"dataset.image={list(image)} has {image[0]} channels: expected 1 (grey) or 3 (colour)")
     stored = Arrays(Path(path).expanduser())
     parts = {part: name for part, words in PARTS.items() if (name := stored.find(IMAGES, words))}
     whole = stored.find(IMAGES)
@@ -101,42 +118,109 @@ def arrays(
             f"{stored.path} has {whole}, which is not split, and also {' and '.join(parts.values())}: keep only one of "
             "the two"
         )
-    if whole:
-        split = _split(stored, whole, (), groups, channels)
-        return hold_out(split)._replace(warnings=stored.unread)
-    for part in ("train", "test"):
+    for part in () if whole else ("train", "test"):
         if part not in parts:
             names = ", ".join(stored.names) or "none"
             raise InputError(f"{stored.path} has no array x_{part}: expected {EXPECTED}; found {names}")
-    splits = {part: _split(stored, name, PARTS[part], groups, channels) for part, name in parts.items()}
+    label_names = LABELS if labels else ()
+    if not labels and not stored.any((*LABELS, "latents_values")):
+        raise InputError(f"dataset.labels=false has no effect: {stored.path} has no labels; leave it out")
+    for words in (label_names, FACTORS):
+        _check_split_alike(stored, whole, parts, words)
+
+    def split(images: str, words: tuple[str, ...]) -> Split:
+        return _split(stored, images, words, label_names, groups, image, channels)
+
+    if whole:
+        return hold_out(split(whole, ()))._replace(warnings=stored.unread)
+    splits = {part: split(name, PARTS[part]) for part, name in parts.items()}
     return Source(splits["train"], splits["test"], splits.get("validation"), warnings=stored.unread)
 
 
+def _check_split_alike(stored: Arrays, whole: str | None, parts: dict[str, str], names: tuple[str, ...]) -> None:
+    """Raises InputError if only the images are split, or only what belongs to them."""
+    found = {part: name for part, words in PARTS.items() if (name := stored.find(names, words))}
+    if whole and found and not stored.find(names):
+        raise InputError(
+            f"{stored.path} has {' and '.join(found.values())}, but {whole} is not split: split it in the same way, or "
+            "join them into one array"
+        )
+    if parts and not found and (together := stored.find(names)):
+        ways = ", or set dataset.labels=false" if names == LABELS else ", or remove it"
+        raise InputError(
+            f"{stored.path} has {together}, which is not split, but the images are ({' and '.join(parts.values())}): "
+            f"split it into {' and '.join(f'{together}_{PARTS[part][0]}' for part in parts)}{ways}"
+        )
+
+
 def _split(
-    stored: Arrays, images: str, parts: tuple[str, ...], groups: str | None, channels: Literal["first", "last"] | None
+    stored: Arrays,
+    images: str,
+    words: tuple[str, ...],
+    label_names: tuple[str, ...],
+    groups: str | None,
+    image: Shape,
+    channels: Channels,
 ) -> Split:
     x = stored.read(images)
     assert x is not None
-    group = None if groups is None else stored.find([groups.lower()], parts)
+    group = None if groups is None else stored.find([groups.lower()], words)
     if groups is not None and group is None:
-        expected = f"{groups}_{parts[0]}" if parts else groups
+        expected = f"{groups}_{words[0]}" if words else groups
         raise InputError(
             f"dataset.groups={groups}: {stored.path} has no array {expected}; found {', '.join(stored.names)}"
         )
-    label, factors = stored.read(stored.find(LABELS, parts)), stored.read(stored.find(["factors"], parts))
+    label, factors = stored.read(stored.find(label_names, words)), stored.read(stored.find(FACTORS, words))
     if images == "imgs" and "latents_values" in stored.names:  # dSprites: its second factor is the shape
         latents = stored.read("latents_values")
         assert latents is not None
-        label, factors = latents[:, 1], latents[:, np.ptp(latents, axis=0) > 0]
-    return Split(_layout(f"{stored.path}: {images}", x, channels), label, factors, stored.read(group))
+        label, factors = (latents[:, 1] if label_names else None), latents[:, np.ptp(latents, axis=0) > 0]
+    others = Split(x, label, factors, stored.read(group))
+    name = f"{stored.path}: {images}"
+    if image is not None:
+        return others._replace(x=_shaped(name, x, image, channels))
+    laid_out = _layout(name, x, channels)
+    counts = {len(part) for part in others[1:] if part is not None and part.ndim}
+    _check_first_axis(name, x.shape, laid_out.shape[1:], counts)
+    return others._replace(x=laid_out)
 
 
-def _layout(name: str, x: np.ndarray, channels: Literal["first", "last"] | None) -> np.ndarray:
-    """The images as [N, C, H, W]."""
+def _check_first_axis(name: str, shape: tuple[int, ...], image: tuple[int, ...], counts: set[int]) -> None:
+    """Raises InputError if another axis seems to count the images, as in [H, W, N] and [D, N].
+
+    image: (C, H, W), if the first axis counts them; counts: of labels and the like, which decide if there are any.
+    """
+    if len(shape) == 4 and shape[1:] == image:
+        return
+    axis = min(2, len(shape) - 1)
+    if axis == 1:
+        doubtful = shape[1] > shape[0] and math.isqrt(shape[0]) ** 2 == shape[0]
+    else:
+        doubtful = shape[2] != shape[1] and (shape[2] > max(shape[:2]) or shape[0] == shape[1])
+    if shape[0] not in counts and (shape[axis] in counts or (doubtful and not counts)):
+        raise InputError(
+            f"{name} has shape {shape}, which may be {shape[0]} images or {shape[axis]}: set "
+            f"dataset.image=[{','.join(map(str, image))}] if there are {shape[0]}; if there are {shape[axis]}, store "
+            f"numpy.moveaxis(x, {axis}, 0) instead"
+        )
+
+
+def _layout(name: str, x: np.ndarray, channels: Channels) -> np.ndarray:
+    """The images as [N, C, H, W], of a shape that is not known."""
     if channels is not None and x.ndim != 4:
         raise InputError(f"dataset.channels={channels} has no effect: {name} has shape {x.shape}; leave it out")
     if x.ndim == 2 and (side := math.isqrt(x.shape[1])) ** 2 == x.shape[1]:
         return x.reshape(len(x), 1, side, side)
+    if x.ndim == 2 and x.shape[1] % 3 == 0 and (side := math.isqrt(x.shape[1] // 3)) ** 2 * 3 == x.shape[1]:
+        raise InputError(
+            f"{name} has shape {x.shape}: set dataset.image=[3,{side},{side}] if the rows are colour images, and "
+            "dataset.channels=last as well if the three values of each pixel are side by side"
+        )
+    if x.ndim == 3 and (x.shape[2] == 3 or (x.shape[2] == 4 and x.shape[1] >= 16)):
+        raise InputError(
+            f"{name} has shape {x.shape}, which may be one colour image or {len(x)} grey ones: store all colour images "
+            f"as one array [N, H, W, 3], or set dataset.image=[1,{x.shape[1]},{x.shape[2]}] if they are grey"
+        )
     if x.ndim == 3:
         return x[:, np.newaxis]
     if x.ndim == 4:
@@ -152,6 +236,31 @@ def _layout(name: str, x: np.ndarray, channels: Literal["first", "last"] | None)
         if fits["last"]:
             return x.transpose(0, 3, 1, 2)
     raise InputError(
-        f"{name} has shape {x.shape}; expected [N, H, W], [N, C, H, W] or [N, H, W, C] with C 1 or 3, "
-        "or [N, D] with a square D"
+        f"{name} has shape {x.shape}; expected [N, H, W], [N, C, H, W] or [N, H, W, C] with C 1 or 3, or [N, D] with a "
+        "square D: for other rows [N, C * H * W] set dataset.image=[C,H,W]; if the last axis counts the images, store "
+        "numpy.moveaxis(x, -1, 0) instead"
+    )
+
+
+def _shaped(name: str, x: np.ndarray, image: tuple[int, int, int], channels: Channels) -> np.ndarray:
+    """The images as [N, C, H, W], of a known shape (C, H, W)."""
+    colours, height, width = image
+    last = (height, width, colours)
+    if x.shape[1:] == (math.prod(image),) and (colours > 1 or channels is None):
+        return x.reshape(-1, *last).transpose(0, 3, 1, 2) if channels == "last" else x.reshape(-1, *image)
+    if x.shape[1:] == (height, width) and colours == 1 and channels is None:
+        return x[:, np.newaxis]
+    fits = {"first": x.shape[1:] == image, "last": x.shape[1:] == last}
+    if all(fits.values()) and colours > 1 and channels is None:
+        raise InputError(
+            f"{name} has shape {x.shape}, whose channels may be first or last: set dataset.channels=first or last"
+        )
+    if fits["first"] and channels != "last":
+        return x
+    if fits["last"] and channels != "first":
+        return x.transpose(0, 3, 1, 2)
+    raise InputError(
+        f"dataset.image={list(image)}{'' if channels is None else f' dataset.channels={channels}'}: {name} has shape "
+        f"{x.shape}; expected [N, {', '.join(map(str, image))}], [N, {', '.join(map(str, last))}] or "
+        f"[N, {math.prod(image)}]{f', or [N, {height}, {width}]' if colours == 1 else ''}"
     )

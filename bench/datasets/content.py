@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -25,10 +26,11 @@ def row_hashes(x: Images) -> np.ndarray:
     return hashes
 
 
-def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray]) -> str:
-    """16 hexadecimal digits: a hash of every pixel, label, factor and group of every split, in order.
+def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray], facts: Mapping[str, object]) -> str:
+    """16 hexadecimal digits: a hash of every pixel, label, factor and group of every split, in order, and of the facts.
 
-    splits: as `prepare` converts them, so that the fingerprint does not depend on how they were stored.
+    splits: as `prepare` converts them, so that the fingerprint does not depend on how they were stored. facts: what
+    else decides how a model is built, trained and evaluated, and follows neither from the splits nor from the options.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, split in splits.items():
@@ -40,6 +42,8 @@ def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray]) -> str:
         digest.update(f"{name} {kind} {tuple(split.x.shape)} {[(f, p.shape) for f, p in parts.items()]}".encode())
         for part in parts.values():
             digest.update(np.ascontiguousarray(part).data)
+    for name, fact in facts.items():
+        digest.update(f"{name} {fact!r}".encode())
     return digest.hexdigest()
 
 

@@ -16,7 +16,7 @@ from bench.core import InputError
 # The names that the folder of a split may have, in lower case.
 SPLITS = {
     "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
 LAYOUTS = "expected pictures or class folders of pictures, directly or in train/, test/ and, if any, val/"

@@ -21,7 +21,7 @@ from bench.datasets import Source, hold_out
 from bench.datasets.cache import get_or_build, memory_map
 from bench.datasets.decoding import PixelFormat, decode_all, parse_colour
 from bench.datasets.folders import LAYOUTS, Listing, count_suffixes, find_pictures
-from bench.datasets.ranges import BYTES, UNIT, Range
+from bench.datasets.ranges import BYTES, UNIT, Range, range_warnings
 from bench.datasets.source import limited
 
 VERSION = 1  # of the cached pixels: raise it whenever decoding changes
@@ -84,7 +84,11 @@ def images(
         validation=source.validation and with_pixels(source.validation),
         range=BYTES,
         stored_range=tuple(summary["range"]),
-        warnings=(*source.warnings, *_warnings(listing, files, summary, background)),
+        warnings=(
+            *source.warnings,
+            *_warnings(listing, files, summary, background),
+            *_unused_range_warnings(stored_range, summary["extremes"]),
+        ),
     )
 
 
@@ -201,6 +205,16 @@ def _find_range(root: str, extremes: list[tuple[float, float, float]]) -> Range:
                 f"dataset.range=[0,{high:g}] if {high:g} is white, or dataset.range=[0,{white:g}] if they are dark"
             )
     return (0.0, float(extremes[0][0])) if len(extremes) == 1 else BYTES
+
+
+def _unused_range_warnings(stored_range: Range | None, extremes: list[tuple[float, float, float]]) -> list[str]:
+    """Warnings about a range that the user set. extremes: see `decode_all`; 8-bit values are after scaling."""
+    if stored_range is None:
+        return []
+    low, high = stored_range
+    scale = (high - low) / BYTES[1]
+    stored = [low + scale * value if white == BYTES[1] else value for white, *pair in extremes for value in pair]
+    return range_warnings(min(stored), max(stored), stored_range)
 
 
 def _warnings(listing: Listing, files: list[str], summary: dict[str, Any], background: str) -> list[str]:

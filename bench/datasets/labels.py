@@ -25,7 +25,9 @@ def flat(name: str, values: Any, count: int) -> np.ndarray:
     elif y.ndim == 2 and len(y) == count and y.shape[1] > 1:
         y = _one_hot(name, y)
     if y.shape != (count,):
-        raise InputError(f"{name} has shape {y.shape}, but there are {count} images: expected one for each image")
+        raise InputError(
+            f"{name} has shape {y.shape}, but there are {count} images: expected one for each image, {_way_out(name)}"
+        )
     if y.dtype.kind == "b":
         return y.astype(np.int64)
     if y.dtype.kind in "iu":
@@ -33,18 +35,26 @@ def flat(name: str, values: Any, count: int) -> np.ndarray:
     if y.dtype.kind == "f":
         y = y.astype(np.float64)
         if not np.array_equal(y, np.rint(y)) or np.abs(y).max(initial=0) >= 2**53:
-            raise InputError(f"{name} holds values that are not whole numbers: expected whole numbers or strings")
+            raise InputError(
+                f"{name} holds values that are not whole numbers: expected whole numbers or strings, {_way_out(name)}"
+            )
         return y.astype(np.int64)
     if y.dtype.kind in "SUO":
         return _texts(name, y)
     raise InputError(f"{name} has type {y.dtype}: expected whole numbers or strings")
 
 
+def _way_out(name: str) -> str:
+    if name.startswith("group"):
+        return "or leave dataset.groups out"
+    return "or leave the labels out (for arrays: dataset.labels=false)"
+
+
 def _one_hot(name: str, y: np.ndarray) -> np.ndarray:
     if y.dtype.kind not in "biuf" or not ((y == 0) | (y == 1)).all() or not (y.sum(axis=1) == 1).all():
         raise InputError(
             f"{name} has shape {y.shape}, and its rows are not one-hot: expected one label for each image, [N] or "
-            "[N, 1], or rows of one 1 among 0s"
+            f"[N, 1], or rows of one 1 among 0s, {_way_out(name)}"
         )
     return y.argmax(axis=1)
 
@@ -55,7 +65,7 @@ def _texts(name: str, y: np.ndarray) -> np.ndarray:
         if kinds <= {int, bool, float} or kinds <= {np.bool_}:
             return flat(name, np.array(y.tolist()), len(y))
         raise InputError(
-            f"{name} mixes {', '.join(sorted(kind.__name__ for kind in kinds))}: expected one kind of label"
+            f"{name} mixes {', '.join(sorted(kind.__name__ for kind in kinds))}: expected one kind, {_way_out(name)}"
         )
     text = np.char.decode(y, "utf-8", "backslashreplace") if y.dtype.kind == "S" else y.astype(str)
     try:

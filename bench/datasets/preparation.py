@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import SkipValidation
+from pydantic import Field, SkipValidation
 from torch import Tensor
 
 from bench.core import Count, InputError
@@ -16,21 +16,26 @@ from bench.datasets import labels
 from bench.datasets.content import content_warnings, fingerprint, row_hashes
 from bench.datasets.ranges import (
     BYTES,
-    UNIT,
     Range,
     check_finite,
     check_inside,
+    check_not_wider,
     check_similar,
     chunks,
     decide,
     extremes,
     grey_levels_of,
+    range_warnings,
+    split_warnings,
     to_pixels,
 )
 from bench.datasets.source import MINIMUM, Seed, Source, limited, set_apart
 from bench.draws import Draws
 
 Splits = dict[str, Split]
+USUAL_LEVELS = 256
+MOST_LEVELS = 2**16  # of a pixel: float32 in [0, 1] does not tell many more apart
+Levels = Annotated[int, Field(ge=2, le=MOST_LEVELS, strict=True)]
 
 
 def prepare(
@@ -42,7 +47,7 @@ def prepare(
     validation: Count = 5000,
     binarize: Literal["none", "static", "dynamic"] = "none",
     dequantize: bool = False,
-    grey_levels: Count | None = None,
+    grey_levels: Levels | None = None,
 ) -> Data:
     """A checked data set: uint8 from 0 to 255 where that is exact, else float32 in [0, 1]; labels from 0.
 
@@ -51,9 +56,9 @@ def prepare(
     validation split, chosen by split_seed, if the source has none; see `set_apart`. binarize="static" draws every pixel
     once from Bernoulli(x), by split_seed; the result has no modes, because those of the original density do not apply.
     grey_levels: the levels of a pixel, used by dequantize; None: those of the range. The fingerprint identifies the
-    data and the split. It is computed before binarisation and does not depend on other options. Raises InputError for a
-    source that differs from what `Source` describes or cannot be trained on, and for options that exclude each other or
-    have no effect.
+    data, the split, the modes and, with dequantize, an unusual number of levels. It is computed before binarisation and
+    does not depend on other options. Raises InputError for a source that differs from what `Source` describes or cannot
+    be trained on, and for options that exclude each other or have no effect.
     """
     _check_options(source, range, split_seed, validation, binarize, dequantize, grey_levels)
     sources = {"train": source.train, "validation": source.validation, "test": source.test}
@@ -100,7 +105,7 @@ def prepare(
         grey_levels=levels,
         binarize=binarize,
         dequantize=dequantize,
-        fingerprint=fingerprint(splits, hashes),
+        fingerprint=fingerprint(splits, hashes, _facts(source, splits, classes, levels if dequantize else None)),
         modes=torch.as_tensor(source.modes) if has_modes else None,
         mode_sigma=source.mode_sigma if has_modes else None,
         range=source.stored_range or ends,
@@ -214,38 +219,43 @@ def _check_modes(source: Source, image: tuple[int, ...]) -> None:
 
 
 def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range) -> tuple[Range, list[str]]:
-    """The range of the stored values of all splits, and a warning if it is doubtful."""
+    """The range of the stored values of all splits, and warnings if it is doubtful."""
     x = splits["train"].x
     if isinstance(x, OnDisk):
         return BYTES, []
     found = {name: extremes(split.x) for name, split in splits.items()}
     for name, (lowest, highest) in found.items():
         check_finite(f"x_{name}", lowest, highest)
-    doubt = []
+    overall = {name: (float(lowest.min()), float(highest.max())) for name, (lowest, highest) in found.items()}
     if known is not None:
         ends, origin = known, "the range of this data set"
     elif option != "auto":
         ends, origin = option, "the value of dataset.range"
+        check_not_wider("x_train", x.dtype.kind, *overall["train"], ends)
     else:
         ends, origin = decide("x_train", x, *found["train"]), "the range of the training images"
-        for name, (lowest, highest) in found.items():
-            check_similar(f"x_{name}", float(lowest.min()), float(highest.max()), ends)
-        brightest = float(found["train"][1].max())
-        if ends == UNIT and brightest < 0.5:
-            doubt.append(f"the brightest training pixel is {brightest:g} of [0, 1]: set dataset.range if that is white")
+        for name, (low, high) in overall.items():
+            check_similar(f"x_{name}", low, high, ends)
     for name, (lowest, highest) in found.items():
         check_inside(f"x_{name}", lowest, highest, ends, origin)
-    return (float(ends[0]), float(ends[1])), doubt
+    doubts = range_warnings(*overall["train"], ends) if known is None else []
+    return (float(ends[0]), float(ends[1])), doubts + split_warnings(overall, ends)
 
 
 def _check_grid(splits: Splits, grey_levels: int) -> None:
-    if grey_levels == 256 and splits["train"].x.dtype in (np.uint8, torch.uint8):
+    if grey_levels > MOST_LEVELS:
+        raise InputError(
+            f"dataset.dequantize=true: the range has {grey_levels} grey levels, but at most {MOST_LEVELS} are "
+            "possible: set dataset.grey_levels, or leave it false"
+        )
+    if grey_levels == USUAL_LEVELS and splits["train"].x.dtype in (np.uint8, torch.uint8):
         return
+    rounding = max(1e-3, grey_levels * 2.0**-24)  # of a level: float32 in [0, 1] is exact to 2^-25
     for name, split in splits.items():
         for _, part in chunks(split.x):
             values = np.unique(part).astype(np.float64) / (255 if part.dtype == np.uint8 else 1)
             steps = values * (grey_levels - 1)
-            off = np.abs(steps - np.rint(steps)) > 1e-3
+            off = np.abs(steps - np.rint(steps)) > rounding
             if off.any():
                 raise InputError(
                     f"dataset.dequantize=true needs pixels on {grey_levels} grey levels, but x_{name} holds "
@@ -266,6 +276,22 @@ def _numbered(splits: Splits, classes: Any) -> tuple[Splits, int]:
         )
         for name, split in splits.items()
     }, count
+
+
+def _facts(source: Source, splits: Splits, classes: int, grey_levels: int | None) -> dict[str, object]:
+    """What `fingerprint` hashes besides the splits.
+
+    grey_levels: None without dequantisation. Their usual number is left out, so that bytes have the same fingerprint
+    with and without dequantisation, and a report shows them as one data set.
+    """
+    label = splits["train"].label
+    implied = 0 if label is None else int(label.max()) + 1
+    facts: dict[str, object] = {"classes": classes} if classes != implied else {}
+    if grey_levels not in (None, USUAL_LEVELS):
+        facts["grey levels"] = grey_levels
+    if source.modes is not None and source.mode_sigma is not None:
+        facts["modes"] = (source.modes.tobytes(), float(source.mode_sigma))
+    return facts
 
 
 def _tensor(part: np.ndarray | OnDisk) -> Tensor | OnDisk:

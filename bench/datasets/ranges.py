@@ -16,6 +16,7 @@ UNIT, BYTES = (0.0, 1.0), (0.0, 255.0)
 ROUNDING = 3e-7  # of float32 in [0, 1]: a value this close to an 8-bit level is taken as that level
 CHUNK = 2**22  # numbers that are converted at once, so that float64 copies stay small
 HALF = 127  # images are read as 8-bit only if a value is above half of that range
+DOUBTFUL = 8  # a set range is doubted if the usual one is this many times narrower, a split if it is this much darker
 
 
 def chunks(x: Images) -> Iterator[tuple[int, np.ndarray]]:
@@ -43,21 +44,29 @@ def grey_levels_of(x: Images, ends: Range) -> int:
     return round(steps) + 1 if steps == round(steps) else 256
 
 
-def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Range:
-    """The range of the training images x. lowest, highest: [N], the extremes of each image.
+def common_range(kind: str, low: float, high: float) -> Range | None:
+    """The usual range of images with values from low to high; kind: of their type, "f" for floats.
 
     It is [0, 1] if all values lie in it, or [0, 255] if all lie in it and one exceeds 127, or [-1, 1] for floats if all
-    lie in it and one is below -0.5. Raises InputError otherwise, because the meaning of the values is unknown.
+    lie in it and one is below -0.5. It is None otherwise, because the meaning of the values is unknown.
+    """
+    if low >= 0 and high <= 1:
+        return UNIT
+    if kind == "f" and -1 <= low < -0.5 and high <= 1:
+        return -1.0, 1.0
+    return BYTES if low >= 0 and HALF < high <= 255 else None
+
+
+def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Range:
+    """The `common_range` of the training images x. lowest, highest: [N], the extremes of each image.
+
+    Raises InputError if there is none, and if all values are the same.
     """
     low, high = float(lowest.min()), float(highest.max())
     if low == high:
         raise InputError(f"{name} holds the value {low:g} only: there is nothing to learn")
-    if low >= 0 and high <= 1:
-        return UNIT
-    if x.dtype.kind == "f" and -1 <= low < -0.5 and high <= 1:
-        return -1.0, 1.0
-    if low >= 0 and HALF < high <= 255:
-        return BYTES
+    if (ends := common_range(x.dtype.kind, low, high)) is not None:
+        return ends
     dark = ", or dataset.range=[0,255] for dark 8-bit pictures" if low >= 0 and high <= HALF else ""
     raise InputError(
         f"{name} has values from {low:g} (image {lowest.argmin()}) to {high:g} (image {highest.argmax()}): which "
@@ -86,6 +95,48 @@ def check_inside(name: str, low: np.ndarray, high: np.ndarray, ends: Range, orig
             f"the first of them is image {i} (from {low[i]:g} to {high[i]:g}): correct them, or set "
             "dataset.range=[low,high]"
         )
+
+
+def check_not_wider(name: str, kind: str, low: float, high: float, ends: Range) -> None:
+    """Raises InputError if dataset.range=ends is DOUBTFUL times as wide as the `common_range` of low to high."""
+    usual = common_range(kind, low, high)
+    if usual is not None and ends[1] - ends[0] > DOUBTFUL * (usual[1] - usual[0]):
+        raise InputError(
+            f"dataset.range=[{ends[0]:g},{ends[1]:g}] would remove the contrast of {name}, which has values from "
+            f"{low:g} to {high:g}: set dataset.range=[{usual[0]:g},{usual[1]:g}], or leave it at auto"
+        )
+
+
+def range_warnings(low: float, high: float, ends: Range) -> list[str]:
+    """A line for each half of the range that training pixels from low to high leave unused."""
+    middle = (ends[0] + ends[1]) / 2
+    found = {"brightest": (high < middle, high, "white"), "darkest": (low > middle, low, "black")}
+    return [
+        f"the {which} training pixel is {value:g} of [{ends[0]:g}, {ends[1]:g}]: set dataset.range if that is {colour}"
+        for which, (is_unused, value, colour) in found.items()
+        if is_unused
+    ]
+
+
+def split_warnings(found: dict[str, tuple[float, float]], ends: Range) -> list[str]:
+    """A line for each split that is much darker or brighter than the training split.
+
+    found: the lowest and highest value of each split. The brightest pixels of two splits, as distances from black, must
+    not differ by a factor of DOUBTFUL, and neither must the darkest pixels, as distances from white.
+    """
+    lines = []
+    for name, (low, high) in found.items():
+        for which, value, train, end in (
+            ("brightest", high, found["train"][1], ends[0]),
+            ("darkest", low, found["train"][0], ends[1]),
+        ):
+            small, large = sorted((abs(value - end), abs(train - end)))
+            if DOUBTFUL * small < large:
+                lines.append(
+                    f"the {which} {name} pixel is {value:g}, but the {which} training pixel is {train:g}: check that "
+                    f"x_{name} and x_train are stored in the same range"
+                )
+    return lines
 
 
 def check_similar(name: str, low: float, high: float, ends: Range) -> None:

@@ -129,7 +129,7 @@ def evaluate(
     facts: dict[str, float | None],
     progress: Progress = no_progress,
 ) -> dict[str, dict[str, Any]]:
-    """The metrics of a model on the test split, by name, as `bench.runs.store.Metric` describes them.
+    """The metrics of a model on the test split, by name, as `bench.runs.record.Metric` describes them.
 
     Metrics of corrupted images use `corruption` (Gaussian noise of 0.5 in place of Identity). They are repeated as
     `name@level` with the same kind of noise at each of `settings.noise_levels`. facts: parameters, seconds,

@@ -17,6 +17,7 @@ from bench.report.runs import (
     Run,
     check_axes,
     check_metrics,
+    dataset_axes,
     distinguish_datasets,
     input_error,
     load,
@@ -134,7 +135,7 @@ def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) ->
     if metric := chosen["ranks"]:
         check_metrics(runs, [metric], known_metrics(runs))
         found = ranks.ranks(runs, layout, metric)
-        table = ranks.table(found, layout, metric)
+        table = ranks.table(found, ranks.row_axes(runs, layout), metric)
         if chosen["figures"] and isinstance(found, ranks.Ranks):
             from bench.report.diagrams import critical_difference  # imports matplotlib
 
@@ -166,11 +167,12 @@ def _metrics(runs: Sequence[Run], chosen: dict[str, Any]) -> tuple[str, ...]:
 def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
     """Rows and columns as chosen; every other axis in which runs differ is a row too, as a cell never pools runs.
 
-    The data set is no row but the title of a table.
+    What tells data sets apart is no row but the title of a table.
     """
     rows, columns = _names(chosen["rows"]), _names(chosen["columns"])
     check_axes(runs, "rows", rows)
     check_axes(runs, "columns", columns)
-    others = [a for a in varying_axes(runs) if a not in rows and a not in columns]
-    row_axes = tuple(a for a in (*rows, *others) if a.split(".")[0] != "dataset" and a not in columns)
+    others = [a for a in varying_axes(runs) if a not in rows]
+    titles = dataset_axes(runs)
+    row_axes = tuple(a for a in (*rows, *others) if a not in titles and a not in columns)
     return Layout(row_axes or ("model",), columns, _metrics(runs, chosen))

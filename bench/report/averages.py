@@ -59,7 +59,8 @@ def _pooled(runs: Sequence[Run], axes: Sequence[str], warnings: list[str]) -> Ru
         not_ok = [r for run in runs for r in run.records if r["status"] != "ok"]  # with the reason
         skipped = {"status": "skipped", "reason": "the averaged runs have no seed in common"}
         records = [_without_axes(r, axes) for r in not_ok or [r | skipped for r in runs[0].records]]
-    return Run(tuple(r | {"warnings": [*r["warnings"], *warnings]} for r in records), distinctions)
+    names = () if "dataset" in axes else runs[0].names
+    return Run(tuple(r | {"warnings": [*r["warnings"], *warnings]} for r in records), distinctions, names)
 
 
 def _without_axes(r: Record, axes: Sequence[str]) -> Record:
@@ -75,11 +76,12 @@ def _mean(records: Sequence[Record], axes: Sequence[str]) -> Record:
     pooled = _without_axes(records[0], axes)
     names = [name for name in records[0]["metrics"] if all(name in r["metrics"] for r in records)]
     prints = {r["data"]["fingerprint"] for r in records}
+    keys = [r["likelihood_key"] and r["likelihood_key"] | {"dataset": r["data"]["fingerprint"]} for r in records]
     return pooled | {
         "id": "-".join(r["id"] for r in records),
         "metrics": {name: _mean_entry([r["metrics"][name] for r in records]) for name in names},
         "data": pooled["data"] if len(prints) == 1 else None,
-        "likelihood_key": pooled["likelihood_key"] if len({str(r["likelihood_key"]) for r in records}) == 1 else None,
+        "likelihood_key": pooled["likelihood_key"] if all(key == keys[0] for key in keys) else None,
     }
 
 

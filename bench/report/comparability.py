@@ -66,14 +66,15 @@ def is_likelihood_metric(metric: str) -> bool:
 
 def ranking_key(run: Run, metric: str) -> dict[str, Hashable]:
     """What must be equal for two runs to be ranked in a metric, by the name that a message gives it."""
-    key: dict[str, Hashable] = {"data sets": (run.dataset, run.fingerprint)}
+    key: dict[str, Hashable] = {"data sets": run.prepared_data}
+    likelihood = run.likelihood_key or {}
     evaluation = dict(run.evaluation(metric))
     key["feature classifiers"] = evaluation.pop(CLASSIFIER, None)
     key["evaluation settings"] = tuple(evaluation.items())
     if is_likelihood_metric(metric):
-        key["likelihoods"] = tuple(sorted((run.first("likelihood_key") or {}).items()))
+        key["likelihoods"] = tuple(sorted(likelihood.items()))
     if metric.endswith(SHARED):
-        key["conditions"] = bool((run.first("likelihood_key") or {}).get("conditional"))
+        key["conditions"] = bool(likelihood.get("conditional"))
     if metric.startswith(NOISE_METRICS):  # measured under the run's own noise, and Gaussian noise of 0.5 without one
         has_noise = run.value("noise") not in (None, "none")
         key["kinds of noise"] = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)

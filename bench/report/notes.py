@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.report.comparability import NOISE_METRICS, describe_evaluations
-from bench.report.runs import DATA_LOCATION, Record, Run, varying_axes
+from bench.report.runs import Record, Run
 from bench.report.statistics import ALPHA, MIN_SEEDS
 
 _MEASURES = {
@@ -24,11 +24,6 @@ _DIFFERENCES = {
 
 
 # Captions
-
-
-def dataset_axes(runs: Sequence[Run]) -> list[str]:
-    """What distinguishes the data of these runs; the name of the data set always comes first."""
-    return ["dataset", *(a for a in varying_axes(runs) if a.startswith("dataset.") and a not in DATA_LOCATION)]
 
 
 def dataset_title(run: Run, axes: Sequence[str]) -> str:
@@ -53,8 +48,8 @@ def _range(found: Sequence[Mapping[str, Any]]) -> str:
     if len(ranges) != 1:
         return ""
     ((low, high),) = ranges
-    scaled = "" if (low, high) == (0, 1) else ", scaled to 0 to 1"
-    return f", with stored values from {low:g} to {high:g}{scaled}"
+    scaled = "" if (low, high) == (0, 1) else " and scaled to 0 to 1"
+    return f", stored from {low:g} to {high:g}{scaled}"
 
 
 def likelihood_title(key: dict[str, Any]) -> str:
@@ -294,8 +289,12 @@ def dataset_notes(runs: Sequence[Run], warnings: Mapping[str, Sequence[str]]) ->
             f"Several data sets have the name {' or '.join(names)}. The first digits of the hash of their images tell "
             "them apart, and their seeds are not pooled."
         )
+    for label, others in {run.label("dataset"): run.names[1:] for run in runs}.items():
+        if others:
+            notes.append(f"{label} is also called {' and '.join(others)}: the images are the same.")
     several = len({run.label("dataset") for run in runs}) > 1
-    return notes + [f"{label}: {text}" if several else text for label, found in warnings.items() for text in found]
+    texts = {label: [text if text.endswith(".") else f"{text}." for text in found] for label, found in warnings.items()}
+    return notes + [f"{label}: {text}" if several else text for label, found in texts.items() for text in found]
 
 
 def average_note(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:

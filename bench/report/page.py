@@ -20,6 +20,7 @@ from bench.report.runs import RECORD_AXES, Run, sort_runs
 from bench.report.tables import Layout, Row, Table, group_by_dataset
 
 STRIP_IMAGES = 10
+MAX_NAME = 200  # bytes of the name of a picture's file, without its suffix; file systems end at 255
 MAX_CLASS_NAMES = 20  # labels that are named above their columns
 
 
@@ -96,21 +97,29 @@ class _Album:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.names: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
         for old in (*folder.glob("*.png"), *folder.glob("*.svg")):
             old.unlink()
 
     def png(self, name: str, alt: str, png: bytes) -> Picture:
-        file = self._write(f"{name}.png", png)
+        file = self._write(name, ".png", png)
         width, height = struct.unpack(">II", png[16:24])
         return Picture(alt, file, png=base64.b64encode(png).decode(), width=width, height=height)
 
     def svg(self, name: str, alt: str, picture: str) -> Picture:
-        file = self._write(f"{name}.svg", svg.standalone(picture).encode())
+        file = self._write(name, ".svg", svg.standalone(picture).encode())
         return Picture(alt, file, svg=Markup(picture))
 
-    def _write(self, name: str, content: bytes) -> str:
-        file = re.sub(r"[^\w.-]+", "_", name)
+    def _write(self, name: str, suffix: str, content: bytes) -> str:
+        """Returns the name of the file: unique, also where a file system ignores case, short and not hidden."""
+        plain = re.sub(r"[^\w.-]+", "_", name)
+        stem = re.sub(r"^\.", "_", plain).encode()[:MAX_NAME].decode(errors="ignore")
+        file, number = f"{stem}{suffix}", 1
+        while file.casefold() in self.names:
+            number += 1
+            file = f"{stem}-{number}{suffix}"
+        self.names.add(file.casefold())
         (self.folder / file).write_bytes(content)
         return file
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.report.comparability import differences, ranking_key
-from bench.report.runs import Run, sort_runs
+from bench.report.runs import Run, dataset_axes, sort_runs
 from bench.report.statistics import ALPHA, loss
 from bench.report.tables import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
 
@@ -36,8 +36,10 @@ class Ranks:
         return [(i, end) for i, end in enumerate(ends) if end > i and end not in ends[:i]]
 
 
-def _axes(layout: Layout) -> tuple[str, ...]:
-    return *layout.rows, *(axis for axis in layout.columns if axis.split(".")[0] != "dataset")
+def row_axes(runs: Sequence[Run], layout: Layout) -> tuple[str, ...]:
+    """The axes that tell runs on one data set apart."""
+    datasets = dataset_axes(runs)
+    return *layout.rows, *(axis for axis in layout.columns if axis not in datasets)
 
 
 def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
@@ -45,7 +47,7 @@ def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
     better, ideal = direction(runs, metric)
     if better is None:
         return f"neither direction is better in {metric}"
-    axes = _axes(layout)
+    axes = row_axes(runs, layout)
     blocks = {
         title: {labels_along(run, axes): run for run in sort_runs(group, axes) if run.values(metric)}
         for title, group in group_by_dataset(runs, Layout(axes, (), ())).items()
@@ -76,11 +78,14 @@ def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
     return Ranks(mean, n, float(stats.friedmanchisquare(*columns).pvalue), critical)
 
 
-def table(found: Ranks | str, layout: Layout, metric: str) -> Table:
-    """Rows by mean rank. Where Friedman's test rejects, those within the critical difference of the best are bold."""
+def table(found: Ranks | str, axes: tuple[str, ...], metric: str) -> Table:
+    """Rows by mean rank. Where Friedman's test rejects, those within the critical difference of the best are bold.
+
+    axes: `row_axes`.
+    """
     title, columns = f"Ranks in {metric} over data sets", (Column("mean rank", "", "lower", None),)
     if isinstance(found, str):
-        return Table("ranks", title, "", _axes(layout), columns, [], notes=[f"Refused: {found}."])
+        return Table("ranks", title, "", axes, columns, [], notes=[f"Refused: {found}."])
     by_rank = sorted(found.mean.items(), key=lambda item: item[1])
     best, significant = by_rank[0][1], found.friedman < ALPHA
     rows = [
@@ -93,4 +98,4 @@ def table(found: Ranks | str, layout: Layout, metric: str) -> Table:
         note = f"{friedman}. Bold is within Nemenyi's critical difference, {found.critical:.2f}, of the first."
     else:
         note = f"{friedman}, which does not reject that all rows are alike: no difference is significant."
-    return Table("ranks", title, "1 is the best; a block is a data set.", _axes(layout), columns, rows, notes=[note])
+    return Table("ranks", title, "1 is the best; a block is a data set.", axes, columns, rows, notes=[note])

@@ -41,7 +41,7 @@ def table(runs: Sequence[Run]) -> Table | None:
         for reference in references():
             metric = reference["metric"]
             values = [*run.values(metric).values()]
-            if not values or (run.value("model"), run.value("dataset")) != (reference["model"], reference["dataset"]):
+            if not values or run.value("model") != reference["model"] or not run.has("dataset", reference["dataset"]):
                 continue
             ours = estimate(values)
             digits = decimals([ours])

@@ -12,7 +12,9 @@ from bench.report.comparability import Evaluation, describe_evaluations, evaluat
 from bench.runs import store
 
 Record = dict[str, Any]
-DATA_LOCATION = {"dataset.root", "dataset.path", "dataset.prefix", "dataset.name"}
+DATA_LOCATION = {f"dataset.{key}" for key in store.LOCATION}
+# Options that change what models see of the same stored images.
+PREPARATION = ("dataset.binarize", "dataset.dequantize", "dataset.grey_levels")
 # Axes that a table has only if choices and settings do not tell runs apart.
 RECORD_AXES = ("schema", "evaluation", "id")
 
@@ -22,7 +24,13 @@ def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         for key, inner in value.items():
             yield from _flatten(inner, f"{prefix}.{key}" if prefix else key)
     else:
-        yield prefix, tuple(value) if isinstance(value, list) else value
+        yield prefix, _hashable(value)
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple((key, _hashable(inner)) for key, inner in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,13 @@ class Run:
 
     distinctions: labels by axis that tell runs apart which else look equal: of "dataset" the name with the first
     digits of the fingerprint; of "schema" and "evaluation", for runs of one id.
+    names: all that its data are called in a report, first that of the run that was started last; empty where the run
+    is alone.
     """
 
     records: tuple[Record, ...]
     distinctions: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -88,9 +99,20 @@ class Run:
 
     @property
     def dataset(self) -> str | None:
-        """The data set's own name, or else the option that was chosen."""
-        chosen = self.choices.get("dataset")
-        return chosen and ((self.first("data") or {}).get("name") or chosen)
+        """The name of the data; the same for all runs on the same data, whatever each of them calls it."""
+        return self.names[0] if self.names else self.choices.get("dataset")
+
+    @property
+    def prepared_data(self) -> tuple[Any, ...]:
+        """What models saw: equal for runs on the same data, prepared in the same way."""
+        binarize, dequantize, levels = (self.settings.get(option) for option in PREPARATION)
+        return self.fingerprint or self.dataset, binarize or "none", bool(dequantize) and (levels or True)
+
+    @property
+    def likelihood_key(self) -> dict[str, Any] | None:
+        """Its `LikelihoodKey`, with the label of the data set as name."""
+        key = self.first("likelihood_key")
+        return key and key | {"dataset": self.label("dataset")}
 
     def value(self, axis: str) -> Any:
         """The choice or setting of that name; None where the run has no such thing."""
@@ -101,7 +123,7 @@ class Run:
         return self.choices.get(axis) if axis in self.choices else self.settings.get(axis)
 
     def has(self, axis: str, value: Any) -> bool:
-        if axis == "dataset" and value == self.label(axis):
+        if axis == "dataset" and value in (self.label(axis), *self.names):
             return True
         return bool(self.value(axis) == (tuple(value) if isinstance(value, list) else value))
 
@@ -127,7 +149,7 @@ def load(results: Path, sweeps: Sequence[str]) -> list[Run]:
         for record in store.find(results, sweep):
             by_id.setdefault(record["id"], []).append(record)
     runs = [run for records in by_id.values() for run in _runs_of_id(records)]
-    return distinguish_datasets(sorted(runs, key=lambda run: min(r["started"] for r in run.records)))
+    return distinguish_datasets(_name_datasets(sorted(runs, key=lambda run: min(r["started"] for r in run.records))))
 
 
 def _runs_of_id(records: Sequence[Record]) -> list[Run]:
@@ -181,9 +203,49 @@ def _one_per_seed(records: Sequence[Record]) -> tuple[Record, ...]:
     return tuple(by_seed[seed] for seed in sorted(by_seed))
 
 
+def _name_datasets(runs: Sequence[Run]) -> list[Run]:
+    """Gives each run all names of its data. A run without a fingerprint belongs to the only data of its name."""
+    names: dict[str, dict[str, None]] = {}  # by fingerprint
+    for run in sorted(runs, key=lambda run: max(r["started"] for r in run.records), reverse=True):
+        if run.fingerprint and run.dataset:
+            names.setdefault(run.fingerprint, {})[run.dataset] = None
+    made = []
+    for run in runs:
+        prints = [run.fingerprint] if run.fingerprint else [p for p, found in names.items() if run.dataset in found]
+        made.append(replace(run, names=tuple(names.get(prints[0], ()))) if len(prints) == 1 else run)
+    return made
+
+
+def dataset_axes(runs: Sequence[Run]) -> list[str]:
+    """What tells the data of these runs apart: the name, then PREPARATION, then other options of data sets.
+
+    An option in which runs on the same data differ is none of them: it tells runs apart, not data.
+    """
+    dequantized = [run for run in runs if run.value("dataset.dequantize")]
+    preparation = [
+        axis for axis in PREPARATION if len(_values(dequantized if axis == "dataset.grey_levels" else runs, axis)) > 1
+    ]
+    same_data: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.fingerprint:
+            same_data.setdefault(run.fingerprint, []).append(run)
+    others = [
+        axis
+        for axis in varying_axes(runs)
+        if axis.startswith("dataset.")
+        and axis not in PREPARATION
+        and all(len(_values(group, axis)) < 2 for group in same_data.values())
+    ]
+    return ["dataset", *preparation, *others]
+
+
+def _values(runs: Sequence[Run], setting: str) -> set[Any]:
+    return {run.settings[setting] for run in runs if setting in run.settings}
+
+
 def distinguish_datasets(runs: Sequence[Run]) -> list[Run]:
     """Adds the first digits of the fingerprint to the labels of data sets that these runs would not tell apart."""
-    axes = ["dataset", *(axis for axis in varying_axes(runs) if axis.startswith("dataset."))]
+    axes = dataset_axes(runs)
     by_name: dict[tuple[Any, ...], dict[str, None]] = {}
     for run in runs:
         if run.fingerprint:
@@ -221,7 +283,7 @@ def varying_axes(runs: Sequence[Run]) -> list[str]:
         key
         for same_choices in alike.values()
         for key in {key for run in same_choices for key in run.settings}
-        if len({run.settings[key] for run in same_choices if key in run.settings}) > 1
+        if len(_values(same_choices, key)) > 1
     }
     axes += sorted(differing - DATA_LOCATION)
     for axis in RECORD_AXES:

@@ -8,7 +8,7 @@ from functools import partial
 
 from bench.report import notes
 from bench.report.comparability import group_key, is_likelihood_metric
-from bench.report.runs import Run, sort_runs
+from bench.report.runs import Run, dataset_axes, sort_runs
 from bench.report.statistics import Better, Estimate, best_group, decimals, estimate, format_estimate
 
 
@@ -86,7 +86,7 @@ def known_metrics(runs: Sequence[Run]) -> list[str]:
 
 def group_by_dataset(runs: Sequence[Run], layout: Layout) -> dict[str, list[Run]]:
     """Runs on the same images, under a title; data sets that are pivoted into columns share one."""
-    axes = [a for a in notes.dataset_axes(runs) if a not in layout.columns]
+    axes = [a for a in dataset_axes(runs) if a not in layout.columns]
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(notes.dataset_title(run, axes), []).append(run)
@@ -109,9 +109,9 @@ def build(
         table = partial(_table, layout=layout, all_metrics=all_metrics, dataset=title, data_warnings=warnings)
         blocks: dict[tuple, list[Run]] = {}
         if likelihood:
-            keyed = [run for run in group if run.ok and run.first("likelihood_key")]
+            keyed = [run for run in group if run.ok and run.likelihood_key]
             for run in keyed if all_metrics else _with_numbers(keyed, likelihood):  # of a GAN only AIS has any
-                blocks.setdefault(tuple(sorted(run.first("likelihood_key").items())), []).append(run)
+                blocks.setdefault(tuple(sorted((run.likelihood_key or {}).items())), []).append(run)
         in_blocks = {run.key for block in blocks.values() for run in block}
         first = group if general else [run for run in group if run.key not in in_blocks]
         made = [table(first, general or likelihood, title, notes.dataset_caption(group))] if first else []
@@ -119,7 +119,7 @@ def build(
         for key, block in zip(keys, blocks.values(), strict=True):
             name = f"{title}: {notes.likelihood_title(key)}"
             made.append(table(block, likelihood, name, notes.block_caption(keys)))
-        made[0].notes += notes.dataset_notes(group, warnings)
+        made[0].notes = notes.dataset_notes(group, warnings) + made[0].notes
         tables += made
     return [replace(table, notes=[*table.notes, *extra_notes]) for table in tables]
 

@@ -179,6 +179,8 @@ def build(config: dict[str, Any], shapes: Shapes, seed: int, allow: Sequence[str
     config: of a job or of a record; allow: packages, besides this one, that it may import. Raises InputError.
     """
     target = _model_class(config, allow)
+    if missing := [part for part in PARTS if part in inspect.signature(target).parameters and config[part] is None]:
+        raise InputError(f"{missing[0]} is null, and {target.__name__} needs one: choose an option of {missing[0]}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_seed(seed, "initialisation"))
         parts = {part: make(part, config[part], allow) for part in PARTS if config[part] is not None}

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bench.runs.store import Code, Hardware
+from bench.runs.record import Code, Hardware
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "torchmetrics", "hydra-core", "safetensors", "wandb")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bench.core import InputError
 from bench.data import Shapes
 from bench.engine.train import phases_of
 from bench.runs import store
@@ -22,8 +23,9 @@ def estimated_seconds(job: Job, shapes: Shapes, examples: int) -> float:
     """Seconds of training for one seed, from a finished run with this name and networks, else from the model's size."""
     steps, _ = job.budget.plan(examples)
     for path in job.results.glob(f"*/{job.name}-*/seed-*/{store.RECORD}"):
-        record = store.parse(path)
-        if not record or record.get("schema") != store.SCHEMA:
+        try:
+            record = store.read(path.parent)
+        except InputError:
             continue  # damaged, or of another version: an error only in its own sweep
         if record["status"] == "ok" and record["steps"] and _costs(record["config"]) == _costs(job.config):
             return record["seconds"] * steps / record["steps"]

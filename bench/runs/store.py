@@ -1,4 +1,4 @@
-"""The records of runs: their schema and identity, and how they are written and found.
+"""The records of runs: their identity, and how they are written and found.
 
     results/<sweep>/<name>-<id>/seed-<s>/    record.json  history.csv  weights.safetensors  images.npz
     results/<sweep>/records.jsonl            or only the records, one per line, written by `export`
@@ -17,8 +17,11 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypedDict
+from typing import IO, TYPE_CHECKING, Any
+
+from bench.runs.record import SCHEMA, Config, problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,113 +29,13 @@ if TYPE_CHECKING:
 
     from bench.core import InputError
 
-SCHEMA = 3
 RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safetensors", "images.npz"
 
 # The groups that identify a run, together with the fingerprint of its data.
-IDENTITY = (
-    "model",
-    "likelihood",
-    "dataset",
-    "noise",
-    "prior",
-    "adversarial",
-    "network",
-    "optimizer",
-    "budget",
-)
+IDENTITY = tuple(Config.__annotations__)
 LOCATION = ("root", "path", "prefix", "name", "openml")  # keys of a data set: where it is, and what it is called
 
-Status = Literal[
-    "ok",
-    "diverged",  # a loss was not finite: a result, and not run again
-    "failed",  # raised: run again by the same command
-    "interrupted",  # by Ctrl-C: run again by the same command
-    "skipped",  # a combination that makes no sense; `reason` says why
-]
-
 ELSEWHERE = "in another process"  # instead of a status, if another process holds the seed; never in a record
-
-
-class Metric(TypedDict):
-    """One number, or why there is none."""
-
-    value: float | None  # null: n/a, for `reason`
-    better: Literal["lower", "higher", "closest"] | None
-    ideal: float | None  # the best value, if better is "closest"
-    se: float | None  # standard error over test images, if the metric is a mean over them
-    n: int | None  # test images or samples that it is based on
-    floor: float | None  # the value of real data, of a second draw of the prior, or without codes
-    unit: str
-    reason: str | None  # why it is n/a, or a remark on the value
-    settings: dict[str, float | None]  # the evaluation settings it depends on: samples, chains, ...
-    details: dict[str, float | str]  # further numbers: the acceptance rate of annealing, the hash of the features
-
-
-class DataNote(TypedDict):
-    """The data of a run."""
-
-    fingerprint: str  # a hash of every pixel, label, factor and group
-    range: tuple[float, float] | None  # the stored values that became 0 and 1
-    train: int  # images
-    validation: int
-    test: int
-    image: tuple[int, int, int]  # channels, height, width
-    classes: int  # 0: no labels
-
-
-class LikelihoodKey(TypedDict):
-    """Log-likelihoods may be compared if all of these are equal."""
-
-    dataset: str
-    binarize: str  # none, static, dynamic
-    dequantize: bool
-    measure: str  # density, mass, unnormalised
-    conditional: bool  # on a label
-
-
-class Code(TypedDict):
-    version: str | None
-    commit: str | None  # null: not run from a git checkout
-    dirty: bool | None  # the checkout differed from its commit
-
-
-class Hardware(TypedDict):
-    cpu: str
-    cores: int | None
-    memory_gib: float
-    device: str  # what it was trained on
-    threads: int  # torch's
-
-
-class Record(TypedDict):
-    """record.json. null means unused, unknown or not finite; there is no NaN."""
-
-    schema: int
-    id: str  # `identity` of the config
-    name: str  # readable: vae-bernoulli-digits-none
-    sweep: str
-    seed: int
-    status: Status
-    reason: str | None  # one line, if status is not ok
-    traceback: str | None  # if status is failed
-    choices: dict[str, str | None]  # group: option; null if the model does not use the group
-    config: dict[str, dict[str, Any] | None]  # group: its values, as identified
-    data: DataNote | None
-    likelihood_key: LikelihoodKey | None
-    code: Code
-    libraries: dict[str, str]  # name: version
-    hardware: Hardware
-    seeds_stacked: list[int]  # the seeds that were trained together, this one included
-    steps: int  # done
-    seconds: float  # of training; stacked seeds share their time evenly
-    samples_per_second: float | None
-    gradient_norms: dict[str, float] | None  # of the first and the last layer's weights, in the first 20 steps
-    parameters: dict[str, int]  # player: count, and total (players may overlap)
-    metrics: dict[str, Metric]
-    warnings: list[str]
-    started: str  # ISO 8601 with time zone
-    finished: str
 
 
 def _input_error(message: str) -> InputError:
@@ -286,79 +189,108 @@ def write(
 
 READABLE = (2, 3)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
 RECORDS = "records.jsonl"  # the records of a sweep, one per line
-_FOLDER_KEYS = ("name", "id", "seed")  # they decide the folder of a record
 
 
 def parse(path: Path) -> dict[str, Any] | None:
     """The content of a record file; None if it is damaged."""
-    return _parsed(path.read_bytes())
+    content = _parsed(path.read_bytes())
+    return None if isinstance(content, str) else content
 
 
-def _parsed(text: bytes) -> dict[str, Any] | None:
+def _parsed(text: bytes) -> dict[str, Any] | str:
+    """A JSON object, or what is wrong with the text."""
+    constants: list[str] = []
     try:
-        content = json.loads(text)
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
+        content = json.loads(text, parse_constant=constants.append)
+    except (ValueError, RecursionError):
+        return "it is not complete JSON"
+    if constants:
+        return f"it contains {constants[0]}, which is not JSON"
+    return content if isinstance(content, dict) else "it is not a JSON object"
 
 
-def _check_schema(record: Mapping[str, Any], where: str, schemas: tuple[int, ...]) -> None:
+def _validated(text: bytes, where: str, schemas: tuple[int, ...], remedy: str) -> dict[str, Any]:
+    """The record in a text. Raises InputError if it is damaged, of another schema or not a `Record`."""
+    record = _parsed(text)
+    if isinstance(record, str):
+        raise _input_error(f"{where} is damaged, {record}: {remedy}")
     if record.get("schema") not in schemas:
         raise _input_error(
             f"{where} has schema {record.get('schema')}, this version reads schema {' and '.join(map(str, schemas))}: "
             "use the version that wrote it, or another sweep name"
         )
+    if found := problem(record):
+        raise _input_error(f"{where} is not a valid record, {found}: {remedy}")
+    return record
 
 
 def read(folder: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
     """A seed's `Record`, with its folder (a Path) under "folder".
 
-    Raises InputError if it is missing, damaged or of another schema.
+    Raises InputError if it is missing, damaged, of another schema or not a `Record`.
     """
     path = Path(folder) / RECORD
     if not path.is_file():
         raise _input_error(f"{path} does not exist: give the folder of one seed of a finished run, .../seed-<s>")
-    record = parse(path)
-    if record is None:
-        raise _input_error(f"{path} is damaged, it is not complete JSON: delete it and run the same sweep again")
-    _check_schema(record, str(path), schemas)
+    record = _validated(path.read_bytes(), str(path), schemas, "delete it and run the same sweep again")
     return record | {"folder": Path(folder)}
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a records.jsonl, each with the folder it would have beside that file, which need not exist."""
-    records = []
+    """The records of a records.jsonl, each with the folder it would have beside that file, which need not exist.
+
+    Blank lines are skipped. Raises InputError for a line that is no `Record`, and for two of one seed of one run.
+    """
+    found: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        where = f"{path}, line {number},"
-        record = _parsed(line)
-        if record is None:
-            raise _input_error(f"{where} is damaged, it is not a complete JSON object: export the sweep again")
-        _check_schema(record, where, READABLE)
-        if missing := [key for key in _FOLDER_KEYS if key not in record]:
-            raise _input_error(f"{where} is not a record, it has no {' and no '.join(missing)}: export the sweep again")
-        run = path.parent / f"{record['name']}-{record['id']}"
-        records.append(record | {"folder": seed_folder(run, record["seed"])})
-    return records
+        if not line.strip():
+            continue
+        record = _validated(line, f"{path}, line {number},", READABLE, "export the sweep again")
+        first, known = found.setdefault(_key(record), (number, record))
+        if first != number and record == known:
+            raise _input_error(f"{path}, line {number}, repeats line {first}: delete one of them")
+        if first != number:
+            raise _input_error(
+                f"{path}, lines {first} and {number}, are different records of seed {record['seed']} of "
+                f"{record['name']}-{record['id']}: delete one of them, or export the sweep again"
+            )
+    return [
+        record | {"folder": seed_folder(path.parent / f"{record['name']}-{record['id']}", record["seed"])}
+        for _, record in found.values()
+    ]
 
 
 def _place(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(record[key] for key in _FOLDER_KEYS)
+    return record["name"], record["id"], record["seed"]
+
+
+def _key(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Equal for records of the same seed of the same run. In schema 2 an id does not depend on the data."""
+    return record["id"], record["seed"], record["schema"], record["data"] and record["data"]["fingerprint"]
 
 
 def find(results: Path, sweep: str) -> list[dict[str, Any]]:
     """All records of a sweep, from its run folders and from its records.jsonl, by name, id and seed.
 
-    A record in a run folder replaces a line of the same name, id and seed. Raises InputError if there is no such
-    sweep, if it has no record, or if one is damaged, not a record or of a schema that is not READABLE.
+    A record in a run folder replaces a line of the same seed of the same run. Raises InputError if there is no such
+    sweep, if it has no record, if one is damaged, not a `Record` or of a schema that is not READABLE, and if two
+    folders or two lines hold the same seed of the same run.
     """
     folder = Path(results) / check_sweep(sweep)
     if not folder.is_dir():
         sweeps = sorted(path.name for path in Path(results).glob("[!.]*") if path.is_dir())
         raise _input_error(f"there is no sweep {sweep!r} in {results}; its sweeps: {', '.join(sweeps) or 'none yet'}")
-    records = [read(path.parent, READABLE) for path in folder.glob(f"[!.]*/seed-*/{RECORD}")]
-    if (folder / RECORDS).is_file():
-        places = {_place(record) for record in records}
-        records += [line for line in _read_lines(folder / RECORDS) if _place(line) not in places]
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for path in sorted(folder.glob(f"[!.]*/seed-*/{RECORD}")):
+        record = read(path.parent, READABLE)
+        known = found.setdefault(_key(record), record)
+        if known is not record:
+            raise _input_error(
+                f"{known['folder']} and {record['folder']} hold the same seed of the same run: move one of them out of "
+                "the sweep, or rename a run folder to start with a dot"
+            )
+    lines = _read_lines(folder / RECORDS) if (folder / RECORDS).is_file() else []
+    records = [*found.values(), *(line for line in lines if _key(line) not in found)]
     if not records:
         raise _input_error(f"the sweep {sweep!r} in {results} has no records yet: run `bench sweep={sweep}` first")
     return sorted(records, key=_place)
@@ -368,12 +300,20 @@ def export(records: Iterable[Mapping[str, Any]], target: Path) -> Path:
     """Writes records into one file, one per line, sorted by name, id and seed. `find` reads records.jsonl like folders.
 
     target: a file whose name ends in .jsonl, or else the folder for records.jsonl. Numbers keep their exact values.
-    Returns the path of the file. Raises InputError if it cannot be written.
+    Returns the path of the file. Raises InputError if it cannot be written, or if two records are of the same seed of
+    the same run.
     """
+    records = sorted(records, key=_place)
+    for one, other in pairwise(sorted(records, key=lambda record: str(_key(record)))):
+        if _key(one) == _key(other):
+            raise _input_error(
+                f"there are two records of seed {one['seed']} of {one['name']}-{one['id']}, in {one['folder']} and "
+                f"{other['folder']}: export them to two files"
+            )
     path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / RECORDS
     lines = [
         json.dumps({key: value for key, value in record.items() if key != "folder"}, separators=(",", ":"))
-        for record in sorted(records, key=_place)
+        for record in records
     ]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

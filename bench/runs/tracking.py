@@ -2,7 +2,7 @@
 
 A tracker has four methods, which the run calls in this order:
 
-    started(records, steps)           seeds start together; steps: of training; records: see `store.Record`
+    started(records, steps)           seeds start together; steps: of training; records: see `record.Record`
     advanced(progress)                every few steps, see `Event`
     finished(seed, record, images)    once per seed, whatever its status
     closed()                          always, last; seeds that are still open were interrupted

@@ -19,6 +19,7 @@ from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
 from bench.runs import run as bench_run
 from bench.runs import store
+from bench.runs.record import Metric, Record
 
 SWEEP = ["-m", "model=vae,dae", "likelihood=bernoulli,gaussian", "noise=none,gaussian", "seeds=[0,1]", "sweep=first"]
 
@@ -34,8 +35,8 @@ def test_one_run_writes_a_complete_record_and_prints_its_row(bench, records, els
     (record,) = records()
     folder = record.pop("folder")
     assert folder == elsewhere / "results/default" / f"vae-bernoulli-digits-none-{record['id']}" / "seed-0"
-    assert set(record) == set(get_type_hints(store.Record))
-    assert set(record["metrics"]["elbo"]) == set(get_type_hints(store.Metric))
+    assert set(record) == set(get_type_hints(Record))
+    assert set(record["metrics"]["elbo"]) == set(get_type_hints(Metric))
     assert (record["status"], record["reason"], record["steps"], record["seed"]) == ("ok", None, 22, 0)
     weights = load((folder / "weights.safetensors").read_bytes())
     buffers = ("running_mean", "running_var", "num_batches_tracked")

@@ -67,6 +67,85 @@ def test_a_wrong_channels_option_is_refused(tmp_path):
         arrays(path, channels="first")
 
 
+@pytest.mark.parametrize(
+    ("stored", "image", "channels", "order"),
+    [
+        ((14, 24), (1, 6, 4), None, None),
+        ((14, 24), (1, 4, 6), None, None),
+        ((14, 75), (3, 5, 5), None, None),
+        ((14, 75), (3, 5, 5), "first", None),
+        ((14, 75), (3, 5, 5), "last", (0, 3, 1, 2)),
+        ((14, 6, 4), (1, 6, 4), None, None),
+        ((28, 28, 50), (1, 28, 50), None, None),
+        ((14, 6, 3), (1, 6, 3), None, None),
+        ((14, 6, 4, 3), (3, 6, 4), None, (0, 3, 1, 2)),
+        ((14, 3, 6, 3), (3, 6, 3), None, None),
+        ((14, 3, 6, 3), (3, 3, 6), None, (0, 3, 1, 2)),
+        ((14, 3, 3, 3), (3, 3, 3), "last", (0, 3, 1, 2)),
+    ],
+)
+def test_the_image_option_is_the_shape_of_an_image(tmp_path, stored, image, channels, order):
+    x = np.random.default_rng(0).integers(0, 256, stored, dtype=np.uint8)
+    expected = x.reshape(-1, *image[1:], image[0]).transpose(order) if order else x.reshape(-1, *image)
+    source = arrays(saved(tmp_path, {"x_train": x, "x_test": x}), image=image, channels=channels)
+    np.testing.assert_array_equal(source.train.x, expected)
+
+
+def test_the_image_option_may_be_a_list(tmp_path):
+    path = saved(tmp_path, {"x": pixels(60, 75)})
+    data = load({"_target_": "bench.datasets.arrays.arrays", "path": path, "image": [3, 5, 5], "channels": "last"})
+    assert data.shapes == ((3, 5, 5), 0)
+
+
+@pytest.mark.parametrize(
+    ("stored", "image", "channels", "message"),
+    [
+        ((14, 6, 4), (1, 4, 6), None, r"dataset\.image=\[1, 4, 6\]: .*x_train has shape \(14, 6, 4\); expected \[N, 1"),
+        ((28, 28, 50), (1, 28, 28), None, r"expected \[N, 1, 28, 28\], \[N, 28, 28, 1\] or \[N, 784\], or \[N, 28"),
+        ((14, 24), (1, 6, 4), "last", r"dataset\.channels=last: .* has shape \(14, 24\)"),
+        ((14, 3, 6, 4), (3, 6, 4), "last", r"dataset\.channels=last: .* has shape \(14, 3, 6, 4\)"),
+        ((14, 3, 3, 3), (3, 3, 3), None, "channels may be first or last: set dataset"),
+        ((14, 32), (2, 4, 4), None, r"dataset\.image=\[2, 4, 4\] has 2 channels: expected 1 \(grey\) or 3"),
+    ],
+)  # fmt: skip
+def test_an_image_option_that_does_not_fit_is_refused(tmp_path, stored, image, channels, message):
+    path = saved(tmp_path, {"x_train": np.zeros(stored), "x_test": np.zeros(stored)})
+    with pytest.raises(InputError, match=message):
+        arrays(path, image=image, channels=channels)
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ((28, 28, 50), r"28 images or 50: set dataset\.image=\[1,28,50\] if .* 28; if .* 50, store numpy\.m.*x, 2, 0"),
+        ((20, 24, 50), r"20 images or 50: set dataset\.image=\[1,24,50\]"),
+        ((28, 28, 20), r"28 images or 20"),
+        ((28, 28, 1), r"28 images or 1:"),
+        ((28, 28, 50, 3), r"28 images or 50: set dataset\.image=\[3,28,50\]"),
+        ((16, 100), r"16 images or 100: set dataset\.image=\[1,10,10\] .* numpy\.moveaxis\(x, 1, 0\)"),
+        ((28, 28, 3, 50), r"if the last axis counts the images, store numpy\.moveaxis\(x, -1, 0\)"),
+        ((28, 28, 3), r"one colour image or 28 grey ones: .* \[N, H, W, 3\], or set dataset\.image=\[1,28,3\] if"),
+        ((60, 20, 3), r"one colour image or 60 grey ones"),
+        ((60, 20, 4), r"one colour image or 60 grey ones"),
+        ((60, 75), r"set dataset\.image=\[3,5,5\] if the rows are colour images, and dataset\.channels=last as well"),
+    ],
+)  # fmt: skip
+def test_images_that_may_be_stored_along_another_axis_are_refused(tmp_path, stored, message):
+    path = saved(tmp_path, {"x": np.zeros(stored)})
+    with pytest.raises(InputError, match=message) as caught:
+        arrays(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_decide_which_axis_counts_the_images(tmp_path):
+    x = pixels(20, 20, 50)
+    assert arrays(saved(tmp_path, {"x": x, "y": np.arange(20) % 2})).train.x.shape == (16, 1, 20, 50)
+    with pytest.raises(InputError, match="20 images or 50"):
+        arrays(saved(tmp_path, {"x": x, "y": np.arange(50) % 2}))
+    with pytest.raises(InputError, match="30 images or 20"):
+        arrays(saved(tmp_path, {"x": pixels(30, 24, 20), "y": np.arange(20) % 2}))
+
+
 @pytest.mark.parametrize("stored", [(8, 35), (8, 6, 4, 2), (8, 2, 6, 4), (8, 28, 28, 28), (8,), (8, 1, 6, 4, 1)])
 def test_an_unknown_layout_is_refused(tmp_path, stored):
     path = saved(tmp_path, {"x_train": np.zeros(stored), "x_test": np.zeros((8, 36))})
@@ -97,7 +176,7 @@ def test_arrays_under_all_common_names_give_the_same_data(tmp_path, npz_arrays, 
     np.testing.assert_array_equal(data.test.label, npz_arrays["y_test"])
 
 
-@pytest.mark.parametrize("word", ["val", "valid", "validation"])
+@pytest.mark.parametrize("word", ["val", "valid", "validation", "dev"])
 @pytest.mark.parametrize(("images", "labels"), [("x_{}", "y_{}"), ("{}_images", "{}_labels")])
 def test_own_validation_images_are_used(tmp_path, npz_arrays, word, images, labels):
     own = {f"x_{word}": pixels(9, 6, 4, seed=2), f"y_{word}": np.arange(9) % CLASSES}
@@ -166,6 +245,47 @@ def test_floats_of_any_width_are_read(tmp_path, npz_arrays, dtype):
     floats = {name: (npz_arrays[name] / 255).astype(dtype) for name in ("x_train", "x_test")}
     data = prepare(arrays(saved(tmp_path, floats)))
     np.testing.assert_allclose(data.observe(data.test.x, None)[:, 0], floats["x_test"].astype(float), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["y", "labels", "Target", "factors"])
+def test_labels_that_are_not_split_are_refused_beside_images_that_are(tmp_path, npz_arrays, name):
+    content = {key: array for key, array in npz_arrays.items() if key.startswith("x")}
+    with pytest.raises(InputError, match=rf"has {name}, which is not split, .* into {name}_train and {name}_test, or "):
+        arrays(saved(tmp_path, content | {name: np.zeros((TRAIN + TEST, 1))}))
+    source = arrays(saved(tmp_path, npz_arrays | {"labels": np.array(["cat", "dog"]), "target": np.zeros(1)}))
+    assert source.warnings == ("a.npz has arrays that were not read: labels, target",)
+
+
+@pytest.mark.parametrize("name", ["y", "factors"])
+def test_split_labels_are_refused_beside_images_that_are_not(tmp_path, npz_arrays, name):
+    content = {
+        "x": pixels(TRAIN + TEST, 6, 4),
+        f"{name}_train": np.zeros((TRAIN, 1)),
+        f"{name}_test": np.zeros((TEST, 1)),
+    }
+    with pytest.raises(InputError, match=f"has {name}_train and {name}_test, but x is not split: split it in the same"):
+        arrays(saved(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.random.default_rng(0).integers(0, 2, (60, 14)), "its rows are not one-hot"),
+        (np.linspace(0, 1, 60), "not whole numbers"),
+    ],
+    ids=["multi-label", "continuous"],
+)
+def test_labels_that_are_no_classes_can_be_left_out(tmp_path, labels, message):
+    path = saved(tmp_path, {"x": pixels(60, 6, 4), "y": labels})
+    with pytest.raises(InputError, match=rf"{message}.* or leave the labels out .*dataset\.labels=false"):
+        arrays(path)
+    data = prepare(arrays(path, labels=False))
+    assert data.shapes == ((1, 6, 4), 0) and data.warnings == ("a.npz has arrays that were not read: y",)
+
+
+def test_leaving_out_labels_that_do_not_exist_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"dataset\.labels=false has no effect: .*a\.npz has no labels"):
+        arrays(saved(tmp_path, {"x": pixels(60, 6, 4)}), labels=False)
 
 
 # --- groups

@@ -238,6 +238,25 @@ def test_range_sets_the_values_of_black_and_white(tmp_path, array, stored_range,
     assert images(str(tmp_path), range=stored_range).stored_range == stored_range
 
 
+@pytest.mark.parametrize(
+    ("array", "stored_range", "warnings"),
+    [
+        (np.full((4, 4), 9, np.uint8), (0, 255), ["the brightest training pixel is 9 of [0, 255]: set dataset.range"]),
+        (np.full((4, 4), 4095, np.uint16), (0, 65535), ["the brightest training pixel is 4095 of [0, 65535]: set"]),
+        (
+            np.full((4, 4), 240, np.uint8),
+            (0, 255),
+            ["the darkest training pixel is 240 of [0, 255]: set dataset.range"],
+        ),
+        (np.diag([0, 9, 9, 9]).astype(np.uint8), (0, 15), []),
+    ],
+)
+def test_a_range_that_is_half_unused_gives_a_warning(tmp_path, array, stored_range, warnings):
+    save_copies(tmp_path, Image.fromarray(array), "tif")
+    lines = images(str(tmp_path), size=4, range=stored_range).warnings
+    assert [line[: len(start)] for line, start in zip(lines, warnings, strict=True)] == warnings
+
+
 def test_masks_of_0_and_1_are_black_and_white(tmp_path):
     masks = np.random.default_rng(0).integers(0, 2, (12, 4, 4), dtype=np.uint8)
     for i, mask in enumerate(masks):

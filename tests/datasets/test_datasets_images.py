@@ -44,7 +44,7 @@ def test_the_first_test_pictures_have_several_classes(picture_folder):
     assert len(set(images(str(picture_folder), size=4).test.label[:8].tolist())) > 1
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "Validation"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Validation", "dev"])
 @pytest.mark.parametrize("classes", [("",), ("a", "b")])
 def test_a_validation_folder_is_the_validation_split(tmp_path, name, classes):
     for part, count, red in [("train", 20, 100), (name, 6, 150), ("test", 4, 200)]:

@@ -8,7 +8,7 @@ import torch
 
 from bench.core import InputError
 from bench.data import OnDisk
-from bench.datasets import Source, Split, hold_out, prepare, row_hashes
+from bench.datasets import Source, Split, hold_out, load, prepare, row_hashes
 from bench.draws import Draws
 from tests.datasets.sources import BYTES, FACTORS, GREY, LABELS, rows, source
 
@@ -195,6 +195,35 @@ def test_continuous_images_cannot_be_dequantised():
         prepare(source(), dequantize=True)
 
 
+@pytest.mark.parametrize(
+    ("x", "levels"),
+    [(BYTES, 2), (np.where(BYTES > 99, 1, 0.3), 3), (SIXTEENTHS / 16, 16), (BYTES, 255), (BYTES, 65535), (GREY, 65536)],
+)
+def test_pixels_between_grey_levels_are_refused(x, levels):
+    with pytest.raises(InputError, match=rf"dequantize=true needs pixels on {levels} grey levels, but x_train holds"):
+        prepare(source(x), dequantize=True, grey_levels=levels)
+
+
+@pytest.mark.parametrize("x", [BYTES.astype(np.uint16) * 257, 65535 - BYTES.astype(np.int64) * 200])
+def test_16_bits_can_be_dequantised(x):
+    data = prepare(source(x), range=(0, 65535), dequantize=True)
+    assert data.grey_levels == 65536
+    seen = data.observe(data.test.x, Draws(0)).double() * 65536
+    assert (seen - torch.from_numpy(x[300:].astype(float))).sub(0.5).abs().max() < 0.51
+
+
+@pytest.mark.parametrize("levels", [1, 0, 65537])
+def test_an_impossible_number_of_grey_levels_is_refused(npz_file, levels):
+    options = {"_target_": "bench.datasets.arrays.arrays", "path": str(npz_file), "dequantize": True}
+    with pytest.raises(InputError, match=rf"dataset\.grey_levels={levels}: .*(2|65536)"):
+        load(options | {"grey_levels": levels})
+
+
+def test_a_range_of_too_many_grey_levels_is_refused():
+    with pytest.raises(InputError, match=r"dequantize=true: the range has 100001 grey levels, but at most 65536 are"):
+        prepare(source(BYTES.astype(int) * 390), range=(0, 100_000), dequantize=True)
+
+
 @pytest.mark.parametrize("binarize", ["static", "dynamic"])
 def test_binary_pixels_cannot_be_dequantised(binarize):
     with pytest.raises(InputError, match=rf"dequantize=true and dataset\.binarize={binarize} exclude each other"):
@@ -216,6 +245,27 @@ def print_of(*arguments, **changes) -> str:
 def test_the_fingerprint_does_not_depend_on_binarisation_or_dequantisation():
     options = ({}, {"binarize": "static"}, {"dequantize": True})
     assert len({prepare(source(BYTES), **extra).fingerprint for extra in options}) == 1
+
+
+def test_the_fingerprint_changes_with_the_grey_levels_that_dequantisation_fills():
+    masks = BYTES // 128
+    zero_one, full = (prepare(source(x), dequantize=True) for x in (masks, masks * 255))
+    assert (zero_one.grey_levels, full.grey_levels) == (2, 256) and torch.equal(zero_one.train.x, full.train.x)
+    assert zero_one.fingerprint != full.fingerprint
+    same = prepare(source(masks * 255), dequantize=True, grey_levels=2)
+    assert same.fingerprint == zero_one.fingerprint
+    assert print_of(masks) == print_of(masks * 255)
+
+
+def test_the_fingerprint_changes_with_the_number_of_classes():
+    declared = [prepare(source(BYTES, classes=range(n))) for n in (4, 5, 6)]
+    assert [data.shapes.classes for data in declared] == [4, 5, 6]
+    assert len({data.fingerprint for data in declared}) == 3 and declared[0].fingerprint == print_of(BYTES)
+
+
+def test_the_fingerprint_changes_with_the_modes():
+    prints = [print_of(**MODES | change) for change in ({}, {"mode_sigma": 0.2}, {"modes": GREY[1:8]})]
+    assert len({print_of(), *prints}) == 4 and print_of(**MODES) == prints[0]
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])

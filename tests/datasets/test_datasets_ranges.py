@@ -8,7 +8,7 @@ import torch
 
 from bench.core import InputError
 from bench.datasets import prepare
-from tests.datasets.sources import BYTES, GREY, source
+from tests.datasets.sources import BYTES, GREY, LABELS, source
 
 DIGITS = BYTES // 16  # from 0 to 15
 MASKS = BYTES // 128  # 0 and 1
@@ -134,6 +134,31 @@ def test_dark_test_images_are_read_in_the_range_of_the_training_images():
     np.testing.assert_array_equal(data.test.x, DIGITS[300:])
 
 
+OWN = {"x_validation": BYTES[:30], "y_validation": source().train.label[:30]}
+
+
+@pytest.mark.parametrize("options", [{}, {"range": (0, 255)}])
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize(
+    ("x", "line"),
+    [
+        (DIGITS, "the brightest {0} pixel is 15, but the brightest training pixel is 255"),
+        (240 + DIGITS, "the darkest {0} pixel is 240, but the darkest training pixel is 0"),
+        (BYTES // 7, None),
+    ],
+    ids=["dark", "bright", "dim"],
+)
+def test_a_split_that_is_much_darker_or_brighter_is_warned_about(split, x, line, options):
+    warnings = prepare(source(BYTES, **OWN | {f"x_{split}": x[:30], f"y_{split}": LABELS[:30]}), **options).warnings
+    expected = line and f"{line}: check that x_{{0}} and x_train are stored in the same range".format(split)
+    assert [text for text in warnings if "same range" in text] == ([expected] if line else [])
+
+
+def test_a_training_split_that_is_much_darker_than_the_test_split_is_warned_about():
+    (line,) = [text for text in prepare(source(GREY / 16, x_test=GREY[300:])).warnings if " test " in text]
+    assert line.startswith("the brightest test pixel is 0.99")
+
+
 def test_values_outside_a_set_range_are_refused():
     with pytest.raises(
         InputError, match=r"x_train has \d+ images .* not in \[0, 14\], the value of dataset\.range; the first"
@@ -144,7 +169,40 @@ def test_values_outside_a_set_range_are_refused():
 def test_dark_fractions_are_warned_about():
     (line,) = prepare(source(DIGITS / 255)).warnings
     assert line.startswith("the brightest training pixel is 0.0588235 of [0, 1]")
-    assert prepare(source(DIGITS / 255), range=(0, 1)).warnings == prepare(source()).warnings == ()
+    assert prepare(source(DIGITS / 255), range=(0, 1)).warnings == (line,) and prepare(source()).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("x", "ends", "line"),
+    [
+        (DIGITS, (0, 255), "the brightest training pixel is 15 of [0, 255]: set dataset.range if that is white"),
+        (DIGITS, (-255, 15), "the darkest training pixel is 0 of [-255, 15]: set dataset.range if that is black"),
+        (GREY, (0, 4), "the brightest training pixel is 0.999"),
+        (BYTES, (0, 255), None),
+        (DIGITS, (0, 30), None),
+    ],
+)
+def test_a_set_range_that_is_half_unused_is_warned_about(x, ends, line):
+    warnings = prepare(source(x), range=ends).warnings
+    assert (len(warnings) == 1 and warnings[0].startswith(line)) if line else warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("x", "ends", "usual"),
+    [
+        (GREY, (0, 255), "0,1"),
+        (BYTES / 255, (0, 255), "0,1"),
+        (MASKS, (0, 255), "0,1"),
+        (GREY, (-10, 10), "0,1"),
+        (2 * GREY - 1, (-255, 255), "-1,1"),
+        (BYTES.astype(np.uint16), (0, 65535), "0,255"),
+    ],
+)
+def test_a_set_range_that_would_remove_the_contrast_is_refused(x, ends, usual):
+    message = rf"dataset\.range=\[{ends[0]},{ends[1]}\] would remove the contrast of x_train.*from \S+ to \S+: set "
+    with pytest.raises(InputError, match=message + rf"dataset\.range=\[{usual}\], or leave it at auto"):
+        prepare(source(x), range=ends)
+    assert prepare(source(x), range=tuple(map(int, usual.split(",")))).warnings == ()
 
 
 @pytest.mark.parametrize("ends", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1)])

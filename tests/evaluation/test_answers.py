@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -37,6 +38,17 @@ def gap(metric, answers: Answers) -> float:
         "x_mean": answers.x_mean,
     }
     return summarise(metric(**evidence)).value
+
+
+@pytest.mark.parametrize(
+    ("image", "size"), [((1, 28, 28), 1000), ((3, 32, 32), 1000), ((3, 128, 128), 62), ((3, 2048, 2048), 1)]
+)
+def test_chunks_of_large_images_are_small(image, size):
+    data = SimpleNamespace(
+        train=SimpleNamespace(x=torch.zeros(1)), test=SimpleNamespace(label=None), shapes=SimpleNamespace(image=image)
+    )
+    chunks = Answers(LinearGaussian(), SimpleNamespace(data=data), samples=10, seed=0).chunks("codes", 2500)
+    assert [rows.stop - rows.start for rows, _ in chunks] == [size] * (2500 // size) + [2500 % size] * (2500 % size > 0)
 
 
 @torch.no_grad()

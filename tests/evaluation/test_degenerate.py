@@ -148,11 +148,8 @@ FACTORS = {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informa
         ("one class", FEATURES | KNN | CLASSES, "one class"),
         ("one class in the test set", CLASSES - {"linear_probe_accuracy"}, "^all test images are of one class$"),
         ("factors that do not vary", FACTORS, "^no factor varies over the images$"),
-        (
-            "1 test images",
-            FEATURES - {"nearest_neighbour_ratio"} | NEIGHBOURHOODS | CONTRAST | SPREAD | FACTORS,
-            "needs",
-        ),
+        ("1 test images", FEATURES - {"nearest_neighbour_ratio"} | NEIGHBOURHOODS, "needs"),
+        ("1 test images", CONTRAST | SPREAD | FACTORS, "needs"),
         ("5 test images", BALLS | {"recall"}, "needs at least 6 test images, and there are 5$"),
         ("10 test images", NEIGHBOURHOODS, "needs at least 11 test images, and there are 10$"),
         ("6 images", KNN - {"knn_accuracy_20", "knn_accuracy_1"}, None),

@@ -71,11 +71,8 @@ def test_the_order_of_the_bounds():
     iw_of_25 = densities(model, data).importance.log_mean_weight[:25].mean().item()
     assert value["ais_minus_iw"] == pytest.approx(value["log_likelihood_ais"] - iw_of_25, abs=1e-3)
     assert 0 < value["bdmc_gap"] < 2
-    assert (entries["log_likelihood_iw"]["n"], entries["log_likelihood_ais"]["n"], entries["bdmc_gap"]["n"]) == (
-        60,
-        25,
-        5,
-    )
+    counts = [entries[name]["n"] for name in ("log_likelihood_iw", "log_likelihood_ais", "bdmc_gap")]
+    assert counts == [60, 25, 5]
 
 
 def test_importance_sampling_from_the_exact_posterior_is_exact_with_one_sample():

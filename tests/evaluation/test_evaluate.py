@@ -23,7 +23,7 @@ from bench.evaluation.settings import EvaluationSettings
 from bench.metrics import discover
 from bench.parts.corruptions import Gaussian, Identity, Masking
 from bench.parts.priors import petals
-from bench.runs import store
+from bench.runs.record import Metric
 from tests.conftest import CACHE
 from tests.evaluation.known_models import (
     SIGMA,
@@ -62,7 +62,7 @@ def test_every_metric_has_a_finite_value_or_a_reason():
         noisy = ("denoising_gain_db", "denoising_gain_db_filter", "denoising_psnr", "denoising_ssim", "latent_drift")
         assert set(entries) == set(ALL) | {f"{name}@{level}" for name in noisy for level in (0.1, 0.5)}
         for name, entry in entries.items():
-            assert entry.keys() == store.Metric.__annotations__.keys(), name
+            assert entry.keys() == Metric.__annotations__.keys(), name
             assert entry["value"] is not None or entry["reason"], name
             assert entry["value"] is None or isinstance(entry["value"], float) and math.isfinite(entry["value"]), name
         json.dumps(entries, allow_nan=False)

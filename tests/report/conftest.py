@@ -51,7 +51,7 @@ class Results:
     def run(self, name: str, seed: int = 0, sweep: str = "first", metrics: dict[str, Any] | None = None, **given: Any):
         """metrics: {name: value, or the reason of n/a, or fields of the entry}.
 
-        choices and settings are merged into the usual ones, as is what else a record has.
+        choices, settings and other mappings are merged into the usual ones; what else a record has replaces it.
         """
         choices = {"model": name, "likelihood": "bernoulli", "dataset": "digits", "noise": "none", "prior": "normal"}
         choices |= {"adversarial": None, "network": "mlp", "optimizer": "adam", "budget": "default"}
@@ -65,7 +65,7 @@ class Results:
             config[group] = config[group] | {setting: value}
         id_ = hashlib.blake2b(json.dumps([choices, config]).encode(), digest_size=5).hexdigest()
         self.started += 1
-        record = {
+        record: dict[str, Any] = {
             "schema": 2,
             "id": id_,
             "name": "-".join(str(choices[c]) for c in ("model", "likelihood", "dataset", "noise") if choices[c]),
@@ -85,19 +85,22 @@ class Results:
                 "classes": 10,
             },
             "likelihood_key": self.KEY | {"dataset": choices["dataset"]} if choices["likelihood"] else None,
-            "code": {},
+            "code": {"version": None, "commit": None, "dirty": None},
             "libraries": {},
-            "hardware": {"device": "cpu", "threads": 2},
+            "hardware": {"cpu": "", "cores": 2, "memory_gib": 8.0, "device": "cpu", "threads": 2},
             "seeds_stacked": [seed],
             "steps": 220,
             "seconds": 1.2,
             "samples_per_second": 20000.0,
+            "gradient_norms": None,
             "parameters": {"model": 123456, "total": 123456},
             "metrics": {},
             "warnings": [],
             "started": f"2026-01-01T00:{self.started // 60:02}:{self.started % 60:02}+00:00",
             "finished": "2026-01-01T01:00:00+00:00",
-        } | given
+        }
+        parts = {key: record[key] | part for key, part in given.items() if isinstance(part, dict)}
+        record |= given | parts
         for metric, value in (metrics or {}).items():
             better, ideal = BETTER.get(metric, (None, None))
             fields = value if isinstance(value, dict) else {"reason" if isinstance(value, str) else "value": value}
@@ -107,6 +110,9 @@ class Results:
                 "se": None,
                 "n": 360,
                 "floor": None,
+                "unit": "",
+                "settings": {},
+                "details": {},
                 "value": None,
                 "reason": None,
             }

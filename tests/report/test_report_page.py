@@ -66,6 +66,26 @@ def test_the_page_is_self_contained_and_well_formed(site):
     assert len(tags.of("script")) == 1, "text of a record must not become markup"
 
 
+def test_data_sets_of_similar_names_have_pictures_of_their_own(results):
+    names = ("a b", "a_b", "A_B", ".hidden", "x" * 215)
+    for i, name in enumerate(names):
+        folder = results.run("vae", metrics={"knn_accuracy": 0.9}, choices={"dataset": name})
+        results.pictures(folder, seed=i)
+        with np.load(folder / "images.npz") as archive:
+            arrays = dict(archive)
+        np.savez(folder / "images.npz", **arrays | {"input": arrays["input"] + np.uint8(i)})
+    write(results.path, ["first"], Console(file=io.StringIO()))
+    shown = Tags((results.path / "first/report/index.html").read_text()).of("img")
+    inputs = {attrs["src"].rpartition(",")[2] for attrs in shown if attrs["alt"] == "test images"}
+    files = [path.name for path in (results.path / "first/report/pictures").iterdir()]
+    written = {
+        base64.b64encode((results.path / "first/report/pictures" / file).read_bytes()).decode() for file in files
+    }
+    assert len(inputs) == len(names) and inputs <= written
+    assert not [file for file in files if file.startswith(".")]
+    assert len({file.casefold() for file in files}) == len(files)
+
+
 def test_pictures_are_there_and_named(site, results):
     tags = Tags(site)
     images, charts = tags.of("img"), [attrs for attrs in tags.of("svg") if "role" in attrs]

@@ -35,11 +35,11 @@ def measured(value, classifier="c0ffee", accuracy=0.994, **settings):
 # Data
 
 
-def two_folders(results, **given):
+def two_folders(results, id="f00d", **given):
     """One configuration, and so one id in schema 2, on two data sets behind dataset.path."""
     for i, (sweep, data) in enumerate([("first", FOLDER), ("second", GROWN)]):
         for seed in (0, 1):
-            results.run("ae", seed, sweep, {"knn_accuracy": 0.5 + 0.4 * i + seed / 100}, data=data, id="f00d", **given)
+            results.run("ae", seed, sweep, {"knn_accuracy": 0.5 + 0.4 * i + seed / 100}, data=data, id=id, **given)
 
 
 def test_two_data_sets_of_one_id_are_not_seeds_of_one_run(results):
@@ -84,7 +84,7 @@ def test_options_that_make_no_axis_do_not_hide_that_the_data_differ(results):
 
 def test_averages_do_not_pool_two_data_sets(results):
     two_folders(results)
-    two_folders(results, choices={"noise": "gaussian"}, settings={"noise.level": 0.5})
+    two_folders(results, "beef", choices={"noise": "gaussian"}, settings={"noise.level": 0.5})
     tables, _ = report(results, "first", "second", average="noise")
     assert [len(table.rows) for table in tables] == [1, 1]
 
@@ -97,13 +97,13 @@ def test_runs_of_one_id_have_pictures_of_their_own(results):
 
 
 def test_six_own_data_sets_are_ranked_over(results):
-    """Behind one option and without names of their own, as in schema 2, and with names, as in schema 3."""
+    """Of one name, as in schema 2, and with names of their own, as in schema 3."""
     for schema in (2, 3):
         for i in range(6):
             for model, value in (("ae", 1.0), ("vae", 2.0), ("aae", 3.0)):
-                name = {"name": f"cells{i}"} if schema == 3 else {}
-                data = FOLDER | {"fingerprint": f"{i}{schema}3456789"} | name
-                given = {"choices": {"dataset": "arrays"}, "schema": schema, "id": f"{model}-{i}", "data": data}
+                choices = {"dataset": f"cells{i}" if schema == 3 else "arrays"}
+                data = FOLDER | {"fingerprint": f"{i}{schema}3456789"}
+                given = {"choices": choices, "schema": schema, "id": f"{model}-{i}", "data": data}
                 results.run(model, 0, f"schema{schema}", {"reconstruction_mse": value}, **given)
         for columns in (None, "dataset"):
             _, text = report(results, f"schema{schema}", ranks="reconstruction_mse", columns=columns)
@@ -111,17 +111,99 @@ def test_six_own_data_sets_are_ranked_over(results):
             assert "6 data sets" in best and "**1.00**" in best
 
 
-def test_a_data_set_has_the_name_that_its_record_says(results):
-    for name in ("cells", "leaves"):
-        data = FOLDER | {"name": name, "fingerprint": name, "range": [0, 16]}
-        results.run("ae", metrics={"knn_accuracy": 0.9}, choices={"dataset": "arrays"}, schema=3, id=name, data=data)
-    tables, text = report(results)
-    assert [table.title for table in tables] == ["cells", "leaves"]
-    assert "with stored values from 0 to 16, scaled to 0 to 1" in tables[0].caption
-    assert "arrays" not in text
-    assert len(report(results, only={"dataset": "leaves"})[0]) == 1
+def own_data(results, name, *models, data=FOLDER, metrics=("knn_accuracy", "elbo"), **given):
+    """Runs on arrays of that name, the first model being the best."""
+    key = results.KEY | {"dataset": name}
+    for i, model in enumerate(models):
+        numbers = dict.fromkeys(metrics, 0.9 - i / 10)
+        given |= {"choices": given.get("choices", {}) | {"dataset": name}, "likelihood_key": key, "schema": 3}
+        results.run(model, metrics=numbers, data=data, **given)
+
+
+def test_two_data_sets_have_tables_of_their_own(results):
+    own_data(results, "cells", "ae", data=FOLDER | {"range": [0, 16]})
+    own_data(results, "leaves", "ae", data=GROWN)
+    tables, _ = report(results)
+    likelihood = "Bernoulli on grey pixels, not normalised (nats an image)"
+    titles = ["cells", f"cells: {likelihood}", "leaves", f"leaves: {likelihood}"]
+    assert [table.title for table in tables] == titles
+    assert "images of 1 × 8 × 8, stored from 0 to 16 and scaled to 0 to 1; metrics" in tables[0].caption
+    assert len(report(results, only={"dataset": "leaves"})[0]) == 2
     with pytest.raises(InputError, match="there is cells, leaves"):
         report(results, only={"dataset": "arrays"})
+
+
+def best(table):
+    return [row.labels[0] for row in table.rows if row.cells[0].best]
+
+
+def test_the_same_data_under_two_names_are_one_data_set(results):
+    own_data(results, "a", "vae", "ae")
+    own_data(results, "cells", "vae", "aae", "iwae")
+    tables, text = report(results, improvement="elbo")
+    assert [table.dataset for table in tables] == ["cells", "cells"], "the name of the run that was started last"
+    assert text.count("cells is also called a: the images are the same.") == 1
+    assert all(table.axes == ("model", "id") for table in tables), "the two runs of vae differ in nothing else"
+    tables, text = report(results, only={"model": ["ae", "iwae"]}, improvement="elbo")
+    assert [labels(table) for table in tables] == [[("ae",), ("iwae",)]] * 2
+    assert "not ranked" not in text
+    assert [best(table) for table in tables] == [["ae"], ["ae"]]
+
+
+def test_a_data_set_is_selected_by_any_of_its_names(results):
+    own_data(results, "a", "vae")
+    own_data(results, "cells", "iwae")
+    own_data(results, "leaves", "ae", data=GROWN)
+    for name in ("a", "cells"):
+        assert labels(report(results, only={"dataset": name})[0][0]) == [("vae",), ("iwae",)]
+    with pytest.raises(InputError, match="there is cells, leaves"):
+        report(results, only={"dataset": "arrays"})
+
+
+def test_names_that_two_data_sets_share_are_told_apart(results):
+    own_data(results, "a", "vae")
+    own_data(results, "cells", "ae")
+    own_data(results, "cells", "vae", data=GROWN)
+    tables, text = report(results)
+    assert [table.dataset for table in tables][::2] == ["cells (images aaaaaaaa)", "cells (images bbbbbbbb)"]
+    assert "cells (images aaaaaaaa) is also called a: the images are the same." in text
+
+
+def test_a_run_without_data_belongs_to_the_only_data_of_its_name(results):
+    own_data(results, "a", "vae")
+    own_data(results, "cells", "ae")
+    results.run("iwae", status="failed", reason="no memory", data=None, choices={"dataset": "a"}, likelihood_key=None)
+    tables, _ = report(results)
+    assert labels(tables[0]) == [("vae",), ("ae",), ("iwae",)]
+
+
+def test_an_average_over_noise_takes_runs_on_the_same_data_under_two_names(results):
+    own_data(results, "a", "vae")
+    own_data(results, "cells", "vae", choices={"noise": "gaussian"})
+    tables, text = report(results, average="noise")
+    assert [len(table.rows) for table in tables] == [1, 1] and "cells is also called a" in text
+
+
+@pytest.mark.parametrize(("option", "one", "other"), [("binarize", "none", "static"), ("dequantize", False, True)])
+def test_images_that_models_see_differently_are_not_ranked_together(results, option, one, other):
+    """Even where no two runs differ in that option alone."""
+    for model, value, number in (("vae", one, 0.9), ("ae", other, 0.8)):
+        given = {"choices": {"dataset": "cells"}, "settings": {f"dataset.{option}": value}}
+        results.run(model, metrics={"reconstruction_mse": number}, **given)
+    tables, _ = report(results)
+    assert [table.title for table in tables] == [f"cells, {option}={str(value).lower()}" for value in (one, other)]
+    ((table,), _) = report(results, columns=f"dataset.{option}")
+    assert not any(cell.best for row in table.rows for cell in row.cells), "each is alone in its column"
+
+
+def test_options_without_effect_on_the_data_are_rows_and_not_data_sets(results):
+    for limit in (500, 1000):
+        own_data(results, "cells", "vae", "ae", settings={"dataset.limit": limit})
+    tables, _ = report(results)
+    assert [table.dataset for table in tables] == ["cells", "cells"]
+    assert tables[0].axes == ("model", "dataset.limit") and len(tables[0].rows) == 4
+    tables, text = report(results, columns="dataset.limit", ranks="elbo")
+    assert [column.pivot for column in tables[0].columns] == ["500", "1000"] and "Refused: 1 data sets" in text
 
 
 def test_older_records_have_no_range_and_no_name(results):
@@ -139,7 +221,7 @@ def test_warnings_about_the_data_appear_once_below_its_tables(results):
             results.run(model, seed, metrics={"knn_accuracy": 0.9, "elbo": -1.0}, warnings=warnings)
     results.run("aae", status="failed", reason="no memory", data=None, likelihood_key=None)
     tables, text = report(results)
-    assert len(tables) == 2 and text.count(data_warning) == 1 and data_warning in tables[0].notes
+    assert len(tables) == 2 and text.count(data_warning) == 1 and tables[0].notes[0] == f"{data_warning}."
     assert [row.footnotes for row in tables[0].rows] == [(), (1,), (2,)]
     assert tables[0].footnotes[0] == own_warning
 

@@ -16,7 +16,7 @@ from tests.runs.test_store import sample
 
 DATA = small_data()
 WEIGHTS = {"w": torch.ones(2)}
-ENTRY = {"value": 1.0, "reason": None, "settings": {}, "details": {}}
+ENTRY = sample()["metrics"]["elbo"] | {"value": 1.0}
 
 
 @pytest.fixture

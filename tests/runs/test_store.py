@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,9 @@ from bench.core import InputError
 from bench.paths import CONF
 from bench.runs import lifecycle, store
 from bench.runs.environment import environment
+from bench.runs.record import Record
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
 CONFIG = {
     "model": {"_target_": "bench.models.vae.VAE", "beta": 1.0, "optimizers": {"model": {"lr": 1e-3}}},
@@ -56,7 +60,7 @@ def sample(**changes) -> dict:
             "train": 9,
             "validation": 1,
             "test": 2,
-            "image": (1, 8, 8),
+            "image": [1, 8, 8],
             "classes": 10,
         },
         "likelihood_key": None,
@@ -75,7 +79,10 @@ def sample(**changes) -> dict:
                 "se": 0.1,
                 "n": 2,
                 "floor": None,
+                "unit": "nats",
                 "reason": None,
+                "settings": {},
+                "details": {},
             }
         },
         "warnings": [],
@@ -90,7 +97,7 @@ def names(folder: Path) -> set[str]:
 
 
 def test_the_sample_has_the_fields_of_the_schema():
-    assert set(sample()) | {"schema"} == set(store.Record.__annotations__)
+    assert set(sample()) | {"schema"} == set(Record.__annotations__)
 
 
 # Identity
@@ -208,9 +215,7 @@ def test_written_files_are_read_back(tmp_path):
     assert names(folder) == {"record.json", "history.csv", "weights.safetensors", "images.npz"}
     back = store.read(folder)
     assert back.pop("folder") == folder
-    expected = sample()
-    expected["data"]["image"] = [1, 8, 8]
-    assert back == {"schema": store.SCHEMA} | expected
+    assert back == {"schema": store.SCHEMA} | sample()
     assert (folder / "history.csv").read_text() == "step,loss,kl\n1,0.5,\n2,,3.0\n"
     for name, tensor in load_file(folder / "weights.safetensors").items():
         assert torch.equal(tensor, weights[name])
@@ -322,6 +327,87 @@ def test_a_damaged_record_is_refused(tmp_path, content):
     assert lifecycle.finished(tmp_path) is None
 
 
+REQUIRED = ("status", "config", "metrics", "choices", "started", "warnings", "data")
+
+
+def without(*path: str) -> dict:
+    """The sample without the key at the end of the path."""
+    record = sample(likelihood_key=dict(KEY))
+    part = record
+    for key in path[:-1]:
+        part = part[key]
+    del part[path[-1]]
+    return record
+
+
+def metric(**changes) -> dict:
+    return sample(metrics={"elbo": sample()["metrics"]["elbo"] | changes})
+
+
+KEY = {"dataset": "digits", "binarize": "none", "dequantize": False, "measure": "mass", "conditional": False}
+
+
+@pytest.mark.parametrize(
+    ("record", "where"),
+    [
+        *((without(key), key) for key in REQUIRED),
+        (without("data", "fingerprint"), "data.fingerprint"),
+        (without("likelihood_key", "measure"), "likelihood_key.measure"),
+        (metric(value="12"), "metrics.elbo.value"),
+        (metric(value=True), "metrics.elbo.value"),
+        (metric(value=[1.0]), "metrics.elbo.value"),
+        (metric(n=2.5), "metrics.elbo.n"),
+        (metric(better="best"), "metrics.elbo.better"),
+        (metric(better="closest", ideal=None), "metrics.elbo.ideal"),
+        (sample(data=None), "data"),
+        (sample(data=sample()["data"] | {"fingerprint": ""}), "data.fingerprint"),
+        (sample(config={"model": None}), "config.model"),
+        (without("config", "network"), "config.network"),
+        (sample(metrics={"elbo": 1.0}), "metrics.elbo"),
+        (sample(metrics=[]), "metrics"),
+        (sample(data=sample()["data"] | {"image": [8, 8]}), "data.image"),
+        (sample(data=sample()["data"] | {"image": [1, 8, "8"]}), "data.image.2"),
+        (sample(config={"model": "vae"}), "config.model"),
+        (sample(status="fine"), "status"),
+        (sample(seed="0"), "seed"),
+        (sample(warnings="one"), "warnings"),
+        (sample(started=None), "started"),
+    ],
+)
+def test_a_record_that_does_not_follow_the_schema_is_refused(tmp_path, record, where):
+    folder = tmp_path / "first" / "vae-0123456789" / "seed-0"
+    store.write(folder, sample())
+    (folder / "record.json").write_text(json.dumps({"schema": store.SCHEMA} | record))
+    message = rf"record\.json is not a valid record, {where}[:.].*: delete it and run the same sweep again"
+    for read in (lambda: store.read(folder), lambda: store.find(tmp_path, "first")):
+        with pytest.raises(InputError, match=message) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ("NaN", r"record\.json is damaged, it contains NaN, which is not JSON: delete it"),
+        ("-Infinity", r"record\.json is damaged, it contains -Infinity"),
+        ("1e999", r"record\.json is not a valid record, metrics\.elbo\.value: input should be a finite number"),
+        ("[" * 100_000 + "]" * 100_000, r"record\.json is damaged, it is not complete JSON"),
+    ],
+    ids=["NaN", "infinity", "overflow", "nesting"],
+)
+def test_numbers_that_are_not_finite_are_refused(tmp_path, number, message):
+    store.write(tmp_path, sample())
+    path = tmp_path / "record.json"
+    path.write_text(path.read_text().replace("-100.0", number))
+    with pytest.raises(InputError, match=message):
+        store.read(tmp_path)
+
+
+def test_the_committed_records_follow_the_schema():
+    records = [one for path in REFERENCE.glob("*/records.jsonl") for one in store.find(REFERENCE, path.parent.name)]
+    assert len(records) > 500
+
+
 @pytest.mark.parametrize("read", [store.read, lifecycle.finished])
 def test_a_record_of_another_schema_is_neither_read_nor_replaced(tmp_path, read):
     (tmp_path / "record.json").write_text(json.dumps(sample() | {"schema": 1}))
@@ -379,7 +465,7 @@ def without_folders(records: list[dict]) -> list[dict]:
 def test_an_exported_sweep_is_read_exactly_like_its_folders(tmp_path):
     numbers = {"value": 0.1 + 0.2, "se": 1e-300, "n": 2**53 + 1, "floor": -1.2345678901234567e-5, "ideal": 1.0}
     ids = {"vae": "abcdef0123", "ae": "0123456789"}
-    metrics = {"elbo": numbers}
+    metrics = {"elbo": sample()["metrics"]["elbo"] | numbers}
     records = [sample(name=name, id=ids[name], seed=seed, metrics=metrics) for name in ids for seed in (10, 2)]
     written = sweep_of(tmp_path, *records)
     path = store.export(reversed(written), tmp_path / "committed" / "first")
@@ -406,12 +492,12 @@ def test_folders_of_a_sweep_take_precedence_over_its_file(tmp_path):
     ("line", "message"),
     [
         (b'{"schema": 2, "na', "is damaged"),
-        (b"", "is damaged"),
         (b"\xff\xfe", "is damaged"),
         (b"[1]", "is damaged"),
         (b'{"schema": 1}', "has schema 1"),
         (b'{"elbo": 1.0}', "has schema None"),
-        (b'{"schema": 2, "name": "vae"}', "is not a record, it has no id and no seed"),
+        (b'{"schema": 2, "name": "vae"}', "is not a valid record, id: field required"),
+        (b'{"schema": 2, "seed": NaN}', "is damaged, it contains NaN"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path, line, message):
@@ -421,6 +507,60 @@ def test_a_damaged_line_is_named(tmp_path, line, message):
     with pytest.raises(InputError, match=rf"records\.jsonl, line 2, {message}") as caught:
         store.find(tmp_path, "one")
     assert "\n" not in str(caught.value)
+
+
+def test_blank_lines_are_skipped(tmp_path):
+    records = sweep_of(tmp_path, sample(seed=0), sample(seed=1))
+    path = store.export(records, tmp_path / "one")
+    path.write_bytes(b"\n" + path.read_bytes().replace(b"\n", b"\r\n \t\r\n") + b"\n\n")
+    assert without_folders(store.find(tmp_path, "one")) == without_folders(records)
+    path.write_bytes(b"\n")
+    with pytest.raises(InputError, match="has no records"):
+        store.find(tmp_path, "one")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"records\.jsonl, line 3, repeats line 1: delete one"),
+        ({"steps": 11}, r"records\.jsonl, lines 1 and 3, are different records of seed 0 of vae-.*-0123456789: delete"),
+        ({"name": "vae-cells"}, r"records\.jsonl, lines 1 and 3, are different records of seed 0"),
+    ],
+)
+def test_two_lines_of_one_seed_are_refused(tmp_path, changes, message):
+    path = store.export(sweep_of(tmp_path, sample(seed=0), sample(seed=1)), tmp_path / "one")
+    with path.open("a") as file:
+        file.write(json.dumps({"schema": store.SCHEMA} | sample(**changes)) + "\n")
+    with pytest.raises(InputError, match=message) as caught:
+        store.find(tmp_path, "one")
+    assert "\n" not in str(caught.value)
+
+
+def test_two_records_of_one_seed_are_not_exported_to_one_file(tmp_path):
+    records = sweep_of(tmp_path, sample()) + sweep_of(tmp_path, sample(steps=99), name="second")
+    with pytest.raises(InputError, match=r"two records of seed 0 of vae-.*-0123456789, in .*first.* and .*second"):
+        store.export(records, tmp_path / "both")
+
+
+@pytest.mark.parametrize("copy", ["vae-0123456789-backup", "backup-of-vae-0123456789", "vae-0123456789/seed-0-backup"])
+def test_a_copy_of_a_run_is_refused_unless_its_name_starts_with_a_dot(tmp_path, copy):
+    run = tmp_path / "first" / "vae-0123456789"
+    store.write(run / "seed-0", sample(name="vae"))
+    target = run.parent / copy
+    shutil.copytree(run / "seed-0", target if "/" in copy else target / "seed-0")
+    with pytest.raises(InputError, match="hold the same seed of the same run: move one of them") as caught:
+        store.find(tmp_path, "first")
+    assert str(run / "seed-0") in str(caught.value) and copy in str(caught.value)
+    if "/" not in copy:
+        target.rename(target.with_name(f".{copy}"))
+        assert len(store.find(tmp_path, "first")) == 1
+
+
+def test_a_run_folder_replaces_lines_of_another_name(tmp_path):
+    """The same data under another name are the same run."""
+    store.export(sweep_of(tmp_path, sample(name="vae-a")), tmp_path / "second")
+    (record,) = sweep_of(tmp_path, sample(name="vae-cells", steps=99), name="second")
+    assert record["steps"] == 99
 
 
 def test_records_of_an_older_schema_are_found_but_not_resumed(tmp_path):

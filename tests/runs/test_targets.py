@@ -17,6 +17,7 @@ from bench.runs import store
 from bench.runs.config import build, check
 from bench.runs.targets import PACKAGES, PARTS, locate
 from tests.conftest import SHAPES, config_of
+from tests.runs.test_store import sample
 
 GROUPS = [*PACKAGES, *PARTS, "noise"]
 HOSTILE = [
@@ -121,12 +122,12 @@ def test_a_refusal_explains_how_to_allow_own_code():
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory) -> Path:
-    """The folder of a finished run, with the fields that `bench.load` reads."""
+    """The folder of a finished run."""
     run = tmp_path_factory.mktemp("results") / "run"
     config = config_of("model=vae", "network.hidden=4", "model.latent_dim=2")
     job = check(config)
-    entry = {"status": "ok", "reason": None, "seed": 0, "config": job.config}
-    entry["data"] = {"image": SHAPES.image, "classes": SHAPES.classes}
+    entry = sample(config=job.config)
+    entry["data"] |= {"image": SHAPES.image, "classes": SHAPES.classes}
     store.write(run / "seed-0", entry, weights=build(job.config, SHAPES, 0).state_dict())
     return run
 
@@ -156,3 +157,13 @@ def test_a_record_of_an_own_model_is_loaded_if_its_package_is_allowed(payload, r
         bench.load(run)
     loaded = bench.load(run, allow=["own_payload"])
     assert type(loaded.model).__name__ == "Payload" and loaded.sample(2).shape == (2, *SHAPES.image)
+
+
+def test_a_record_without_a_part_that_its_model_needs_is_refused(record, tmp_path):
+    run = shutil.copytree(record, tmp_path / "run")
+    path = run / "seed-0" / "record.json"
+    entry = json.loads(path.read_text())
+    entry["config"]["likelihood"] = None
+    path.write_text(json.dumps(entry))
+    with pytest.raises(InputError, match="^likelihood is null, and VAE needs one"):
+        bench.load(run)

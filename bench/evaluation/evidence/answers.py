@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
@@ -20,7 +21,8 @@ from bench.metrics.neighbours import nearest
 from bench.parts.corruptions import Gaussian, Identity
 from bench.parts.divergences import jacobian_exact
 
-CHUNK = 1000  # images per call of a model; only memory depends on it
+CHUNK = 1000  # images per call of a model, at most; only memory depends on it
+CHUNK_VALUES = CHUNK * 3 * 32 * 32  # values of these images, at most: larger images come in smaller chunks
 JACOBIANS = 1000  # test images; one backward pass per latent
 JACOBIANS_AT_ONCE = 50  # images; each backward pass holds the activations of all of them
 NEIGHBOURS = 20
@@ -43,7 +45,8 @@ class Answers:
 
     def chunks(self, name: str, n: int, at_once: int | None = None) -> Iterator[tuple[slice, RowDraws]]:
         """Slices of n rows, at most at_once or CHUNK at a time, with their rows of the draws of this name."""
-        size = min(CHUNK, at_once or CHUNK)
+        fitting = max(1, CHUNK_VALUES // math.prod(self.images.data.shapes.image))
+        size = min(CHUNK, fitting, at_once or CHUNK)
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))
             yield rows, RowDraws(self.seed, "evaluate", name, rows=rows, total=n, device=self.device)

@@ -144,7 +144,7 @@ def test_images_are_shifted_by_two_pixels_in_all_four_directions(constant_images
     assert (shifts == images.subset_shifted).flatten(2).all(2).sum(0).eq(1).all()
 
 
-def test_a_quarter_of_the_area_of_images_is_damaged_and_always_the_same_one(constant_images):
+def test_the_same_quarter_of_each_image_is_damaged_every_time(constant_images):
     damaged_share = (constant_images.subset_damaged == 0).flatten(1).float().mean(1)
     torch.testing.assert_close(damaged_share, torch.full((400,), 4 * 4 / (7 * 9)))  # sides of 7 / 2 and 9 / 2, rounded
     again = images_of(data_of(torch.ones(400, 2, 7, 9)), CACHE)

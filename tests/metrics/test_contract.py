@@ -56,7 +56,7 @@ GROUPS = {
 
 
 def evidence(good: bool) -> dict[str, object]:
-    """All evidence of a model that is good, or bad, in all respects, on the same data."""
+    """All evidence of a model that is good, or bad, in every respect, on the same data."""
     rng = np.random.default_rng(0)
 
     def normal(*shape: int, scale: float = 1.0) -> Tensor:

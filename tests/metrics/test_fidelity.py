@@ -188,7 +188,7 @@ def test_neighbour_metrics_on_a_line():
 
 
 def test_copies_have_the_ideal_values():
-    """With ties and without rounding: the 5th neighbour of an image, a sample or an image, is not in its ball."""
+    """With ties, without rounding. The ball of an image excludes its 5th neighbour, be that a sample or an image."""
     x = randn(200, 30).exp()
     assert [compute(metric, x, x.flip(0)).value for metric in NEIGHBOUR_METRICS.values()] == [1.0] * 4
 

@@ -249,7 +249,7 @@ def test_the_standard_error_of_a_ratio_is_its_standard_deviation():
 
 
 def test_a_ratio_of_correlated_pairs_has_a_smaller_standard_error():
-    """Its error against how far 2,000 ratios deviation, of pairs whose two numbers rise and fall together."""
+    """The standard error equals the standard deviation of 2,000 ratios of correlated pairs."""
     denominators = 2 + randn(2000, 100, seed=1).abs()
     numerators = 3 * denominators + 0.3 * randn(2000, 100, seed=2)
     ratios = [ratio_of_pairs(a, b, "zero") for a, b in zip(numerators, denominators, strict=True)]

@@ -38,8 +38,8 @@ def _ssim(x: Tensor, y: Tensor) -> Tensor:
     radius = min(5, (min(x.shape[2:]) - 1) // 2)
     if radius == 0:
         raise UnavailableError("images of fewer than 3 pixels a side have no window to compare in")
-    # The window of the library depends on sigma only: its radius is int(3.5 sigma + 0.5). Its map has one score per pixel,
-    # with images reflected at the border. We average it, since older versions ignore the border (torchmetrics #2721).
+    # The library's window depends on sigma only: its radius is int(3.5 sigma + 0.5). Its map has one score per pixel,
+    # with images reflected at the border. We average it: older versions ignore the border (torchmetrics #2721).
     maps = (
         structural_similarity_index_measure(b, a, sigma=0.3 * radius, data_range=1.0, return_full_image=True)[1]
         for a, b in zip(x.split(1000), y.split(1000), strict=True)

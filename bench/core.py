@@ -110,7 +110,7 @@ class Model(nn.Module, ABC):
 
     players: tuple[Player, ...] = (Player("model"),)
     phases: tuple[Phase, ...] = ()  # empty: one phase with one turn of all players
-    latent_dim: int
+    latent_dim: int  # of models with codes
     conditional: bool = False  # whether encoder and decoder use labels
     samples_by_label: bool = False  # whether `sample` uses its label
     reads_noise: ClassVar[bool] = True  # whether training uses batch.input
@@ -142,6 +142,14 @@ class Model(nn.Module, ABC):
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         """p(x|z) for z [B, latent_dim]; batch supplies the label of a conditional model."""
         raise UnavailableError(f"{type(self).__name__} has no decoder")
+
+    def translate(self, batch: Batch, draws: Draws) -> Tensor:
+        """Makes x [B, *shapes.x] from batch.input and batch.conditions. Default: the mean reconstruction."""
+        return self.decode(self.encode(batch).mean, batch).mean
+
+    def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Images [B, C, H, W] that `translate` makes on the way, by name; the last one is its result."""
+        return {"output": self.translate(batch, draws)}
 
     def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
         """Codes [n, latent_dim] sampled from the prior; with the same draws, the codes that `sample` decodes."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,28 +18,51 @@ B = TypeVar("B")
 
 
 class Shapes(NamedTuple):
-    """The shape of a data set. image: (channels, height, width); classes: their number, 0 without labels."""
+    """The shapes of an example. x: (channels, *sides) of what is made; classes: the number of labels, 0 without any.
 
-    image: tuple[int, int, int]
+    source: what x is made from, None if that is x itself; conditions: what each example comes with, by name.
+    """
+
+    x: tuple[int, ...]
     classes: int = 0
+    source: tuple[int, ...] | None = None
+    conditions: Mapping[str, tuple[int, ...]] = {}
+
+    @property
+    def input(self) -> tuple[int, ...]:
+        """The shape of batch.input: that of the source, or of x."""
+        return self.source or self.x
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """What examples come with, by name: label, source and the names of conditions."""
+        given = {"label": self.classes, "source": self.source}
+        return (*(name for name, value in given.items() if value), *self.conditions)
 
 
 class Split(NamedTuple, Generic[A]):
     """The examples of a split: numpy arrays in a `Source`, tensors in `Data`.
 
-    x: [N, C, H, W], in `Data` uint8 (0 to 255) or float32 in [0, 1]. The other fields are None if they are unknown.
+    x: [N, C, H, W], what is made, in `Data` uint8 (0 to 255) or float32 in [0, 1]. The other fields are None or empty
+    if they are unknown.
     label: [N], in `Data` int64 class numbers from 0; factors: [N, F] float32, which each image was generated from;
-    group: [N], in `Data` int64, the speaker, object or person that an example belongs to.
+    group: [N], in `Data` int64, the speaker, object or person that an example belongs to;
+    source: [N, C, H, W] of any size, stored like x: what x is made from, if that is not x itself;
+    conditions: [N, ...] each, by name: what a model may read besides, of the types that `as_floats` takes;
+    truth: [N, ...] each, by name: facts about the examples that metrics use and no model sees, of any type.
     """
 
     x: A
     label: A | None = None
     factors: A | None = None
     group: A | None = None
+    source: A | None = None
+    conditions: Mapping[str, A] = {}
+    truth: Mapping[str, A] = {}
 
     def map(self, function: Callable[[A], B]) -> Split[B]:
         """Applies the function to every array."""
-        return Split(function(self.x), *(None if part is None else function(part) for part in self[1:]))
+        return Split(*(_map(function, field) for field in self))
 
     def rows(self, index: Any) -> Split[A]:
         """The examples at index: a slice, numbers or a mask. Images on disk stay there."""
@@ -48,6 +71,13 @@ class Split(NamedTuple, Generic[A]):
             return part.rows(index) if isinstance(part, OnDisk) else part[index]
 
         return self.map(taken)
+
+
+def _map(function: Callable[[Any], Any], field: Any) -> Any:
+    """The function applied to an array or to each array of a mapping; None stays None."""
+    if isinstance(field, Mapping):
+        return {name: function(part) for name, part in field.items()}
+    return None if field is None else function(field)
 
 
 class OnDisk:
@@ -110,6 +140,14 @@ class OnDisk:
         return self.to("cpu")
 
 
+def as_floats(stored: Tensor | OnDisk) -> Tensor:
+    """Stored numbers as a model sees them: uint8 from 0 to 255 as 0 to 1, bool as 0 and 1, others as they are."""
+    stored = stored[:] if isinstance(stored, OnDisk) else stored
+    if stored.dtype == torch.uint8:
+        return stored.float() / 255
+    return stored.to(torch.get_default_dtype()) if stored.dtype == torch.bool else stored
+
+
 @dataclass(frozen=True, eq=False)  # caches compare it by identity
 class Data:
     """A data set for training and testing: checked, split, and binarised if binarize is static.
@@ -127,13 +165,13 @@ class Data:
     fingerprint: str  # a hash of every pixel, label, factor and group
     modes: Tensor | None = None  # [M, C, H, W] float32 on the CPU: the centres of the true density's modes, if known
     mode_sigma: float | None = None  # their standard deviation, the same in each dimension
+    vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what values of conditions and truth mean
     range: tuple[float, float] = (0, 255)  # the stored values of black and white, which a model sees as 0 and 1
     warnings: tuple[str, ...] = ()  # a line each: what was not read, and properties that make metrics doubtful
 
     def observe(self, x: Tensor | OnDisk, draws: Draws) -> Tensor:
         """Stored images [B, C, H, W] as a model sees them: float in [0, 1]."""
-        x = x[:] if isinstance(x, OnDisk) else x
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        x = as_floats(x)
         if self.binarize == "dynamic":
             return (draws.uniform("binarize", x.shape) < x).to(x.dtype)
         if self.dequantize:
@@ -141,16 +179,38 @@ class Data:
             return (x * (self.grey_levels - 1) + step) / self.grey_levels
         return x
 
+    def read(self, split: Split, rows: Any, draws: Draws) -> Batch:
+        """The examples of a split at rows as a model sees them, without corruption: input is the source, or x."""
+        part = split.rows(rows)
+        x = self.observe(part.x, draws)
+        source = x if part.source is None else as_floats(part.source)
+        return Batch(x, source, part.label, {name: as_floats(value) for name, value in part.conditions.items()})
+
 
 class Batch(NamedTuple):
-    """x: [B, C, H, W] in [0, 1], the target; input: x corrupted, what an encoder reads; label: [B] int64; conditions.
+    """x: [B, C, H, W] in [0, 1], the target; input: what a model reads, the source or x, corrupted.
 
-    In training also example: [B] int64, indices of training examples; step: 0-dim int64, the number of steps before.
+    label: [B] int64; conditions: [B, ...] each, by name. In training also example: [B] int64, indices of training
+    examples; step: 0-dim int64, the number of steps before; progress: 0-dim, the share of the phase that is over.
     """
 
     x: Tensor
     input: Tensor
     label: Tensor | None = None
-    conditions: Tensor | None = None
+    conditions: Mapping[str, Tensor] = {}
     example: Tensor | None = None
     step: Tensor | None = None
+    progress: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Applies the function to every tensor."""
+        return Batch(*(_map(function, field) for field in self))
+
+    def rows(self, index: slice | Tensor) -> Batch:
+        """The examples at index."""
+        whole = self._replace(step=None, progress=None)
+        return whole.map(lambda part: part[index])._replace(step=self.step, progress=self.progress)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        return self.map(lambda part: part.to(device))

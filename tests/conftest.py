@@ -70,7 +70,7 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
     return Data(split, split, split, shapes, grey_levels=256, binarize="none", dequantize=False, fingerprint="")
 
 
-def small_data(examples: int = 40, image: tuple[int, int, int] = SHAPES.image) -> Data:
+def small_data(examples: int = 40, image: tuple[int, int, int] = SHAPES.x) -> Data:
     """Random images in [0, 1] with labels, in the default dtype."""
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(examples, *image, generator=generator, dtype=torch.float64).to(torch.get_default_dtype())

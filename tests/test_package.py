@@ -181,7 +181,7 @@ def test_an_allowed_import_passes(path, source):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_files_stay_short(path):
-    limit = 100 if path.parent.name == "models" else 400
+    limit = 120 if path.parent.name == "models" else 400
     lines = len(path.read_text().splitlines())
     assert lines <= limit, f"{path.relative_to(ROOT)} has {lines} lines, over {limit}: split it, or shorten it"
 

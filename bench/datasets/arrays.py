@@ -180,7 +180,7 @@ def _split(
     if image is not None:
         return others._replace(x=_shaped(name, x, image, channels))
     laid_out = _layout(name, x, channels)
-    counts = {len(part) for part in others[1:] if part is not None and part.ndim}
+    counts = {len(part) for part in (label, factors, others.group) if part is not None and part.ndim}
     _check_first_axis(name, x.shape, laid_out.shape[1:], counts)
     return others._replace(x=laid_out)
 

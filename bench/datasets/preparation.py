@@ -101,7 +101,7 @@ def prepare(
     has_modes = source.modes is not None and binarize == "none"
     return Data(
         **tensors,
-        shapes=Shapes(image=tuple(splits["train"].x.shape[1:]), classes=classes),
+        shapes=_shapes(splits["train"], classes),
         grey_levels=levels,
         binarize=binarize,
         dequantize=dequantize,
@@ -109,8 +109,17 @@ def prepare(
         modes=torch.as_tensor(source.modes) if has_modes else None,
         mode_sigma=source.mode_sigma if has_modes else None,
         range=source.stored_range or ends,
+        vocabulary=source.vocabulary,
         warnings=(*source.warnings, *notes),
     )
+
+
+def _shapes(split: Split, classes: int) -> Shapes:
+    def of(part: Any) -> tuple[int, ...]:
+        return tuple(part.shape[1:])
+
+    source = None if split.source is None else of(split.source)
+    return Shapes(of(split.x), classes, source, {name: of(part) for name, part in split.conditions.items()})
 
 
 def _check_options(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ class Source(NamedTuple):
     """A data set as it was read: numpy arrays, which `prepare` checks and converts.
 
     x: [N, C, H, W] numbers of any type, or `OnDisk` (uint8, 0 to 255); label: one for each image, of any type, or None;
-    factors and group as in `Split`. If validation is None, `prepare` takes validation images from train.
+    the other fields as in `Split`, a source with the range of x. If validation is None, `prepare` takes validation
+    images from train.
     """
 
     train: Split
@@ -34,6 +35,7 @@ class Source(NamedTuple):
     stored_range: tuple[float, float] | None = None  # of the files, where the source has scaled x to 0 to 255 itself
     modes: np.ndarray | None = None  # [M, C, H, W] float32: the centres of the true density's modes, if known
     mode_sigma: float | None = None  # their standard deviation, the same in each dimension
+    vocabulary: Mapping[str, Sequence[str]] = {}  # what the values of conditions and truth mean, by name
     warnings: tuple[str, ...] = ()  # a line each: what was not read
 
 

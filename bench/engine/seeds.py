@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from bench.core import Losses, Model, Player
 from bench.data import Batch
 from bench.draws import Draws
+
+Argument = Tensor | Mapping[str, Tensor] | None
 
 
 class _Caller(nn.Module):
@@ -63,16 +65,17 @@ class Stack:
             return [parameter]
         return [parameter.detach()[k].requires_grad_() for k in range(len(self.seeds))]
 
-    def map(self, function: Callable, key: tuple[object, ...], *args: Tensor | None) -> Any:
+    def map(self, function: Callable, key: tuple[object, ...], *args: Argument) -> Any:
         """function(model, draws, *args) for every seed; arguments and results have a leading dimension of K.
 
-        key: of the draws. The function returns a tensor, or tuples and dictionaries of tensors.
+        key: of the draws. An argument is a tensor, a mapping of tensors, or None. The function returns a tensor, or
+        tuples and dictionaries of tensors.
         """
         if self.is_single:
             draws = Draws(self.seeds[0], *key, device=self.device)
-            return _add_seed_dimension(function(self.model, draws, *(a if a is None else a[0] for a in args)))
+            return _add_seed_dimension(function(self.model, draws, *(_first_seed(a) for a in args)))
 
-        def call(parameters: dict, buffers: dict, seed: Tensor, *args: Tensor | None) -> Any:
+        def call(parameters: dict, buffers: dict, seed: Tensor, *args: Argument) -> Any:
             draws = Draws(seed, *key, device=self.device)
             return functional_call(self._caller, (parameters, buffers), (function, draws, *args))
 
@@ -110,6 +113,12 @@ class Stack:
                 state = {**self.parameters, **self.buffers}
                 _Caller(model).load_state_dict({name: value[k] for name, value in state.items()})
         return [model.eval() for model in self.models]
+
+
+def _first_seed(argument: Argument) -> Argument:
+    if isinstance(argument, Mapping):
+        return {name: value[0] for name, value in argument.items()}
+    return argument if argument is None else argument[0]
 
 
 def _add_seed_dimension(value: Any) -> Any:

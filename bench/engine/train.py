@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bench.core import Corruption, Count, Losses, Model, NonNegativeInt, Phase
-from bench.data import Batch, Data
+from bench.data import Batch, Data, as_floats
 from bench.draws import Draws
 from bench.engine.seeds import Stack
 
@@ -164,9 +165,9 @@ def train(
     shares = torch.tensor([phase.share for phase in phases]).cumsum(0).tolist()
     ends = [round(steps * share / shares[-1]) for share in shares]
 
-    def target_and_input(model: Model, draws: Draws, x: Tensor) -> tuple[Tensor, Tensor]:
-        clean = data.observe(x, draws)
-        return clean, corruption(clean, draws)
+    def target_and_input(model: Model, draws: Draws, x: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor]:
+        target = data.observe(x, draws)
+        return target, corruption(target if source is None else as_floats(source), draws)
 
     log = Log(seeds)
     trained_examples, seconds, clock = 0, 0.0, time.perf_counter()
@@ -174,7 +175,7 @@ def train(
     for step in range(steps if phases else 0):
         # The phase. Only the players in its turns are trained, the rest of the model is frozen.
         while phase_index < 0 or step >= ends[phase_index]:
-            phase_index += 1
+            phase_index, start = phase_index + 1, step
             phase = phases[phase_index]
             stack.set_mode([players[name] for turn in phase.turns for name in turn])
 
@@ -186,9 +187,12 @@ def train(
             )
             batches = order.split(sizes, dim=1)
         index = batches[position]
-        x, input = stack.map(target_and_input, ("batch", step), data.train.x[index])
-        label = None if data.train.label is None else data.train.label[index]
-        batch = Batch(x, input, label, example=index, step=torch.full((seeds,), step, device=stack.device))
+        stored, of_seeds = data.train, partial(torch.full, (seeds,), device=stack.device)
+        source, label = (None if part is None else part[index] for part in (stored.source, stored.label))
+        x, input = stack.map(target_and_input, ("batch", step), stored.x[index], source)
+        conditions = {name: as_floats(part[index]) for name, part in stored.conditions.items()}
+        progress = of_seeds((step - start) / (ends[phase_index] - start))
+        batch = Batch(x, input, label, conditions, index, of_seeds(step), progress)
 
         # The turns. All gradients of a turn are computed before any of its players is updated.
         for i, turn in enumerate(phase.turns):

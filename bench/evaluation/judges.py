@@ -41,7 +41,7 @@ _loaded_files: dict[Path, Features] = {}  # of this process, by cache file
 class Classifier(nn.Module):
     """x [B, C, H, W] in [0, 1], of any size -> logits [B, classes]."""
 
-    def __init__(self, image: tuple[int, int, int], classes: int):
+    def __init__(self, image: tuple[int, ...], classes: int):
         super().__init__()
         height, width = pooled(torch.empty(1, *image, device="meta")).shape[2:]
         # Larger strides for larger images, so that they cost no more than small ones.
@@ -175,7 +175,7 @@ def _untrained(data: Data) -> Classifier:
     """A network with its initial weights, which are always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator_seed(0, "features"))
-        return Classifier(data.shapes.image, data.shapes.classes)
+        return Classifier(data.shapes.x, data.shapes.classes)
 
 
 def _train(data: Data) -> Features:

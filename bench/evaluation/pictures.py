@@ -39,7 +39,7 @@ def pictures(
     answers = Answers(model, images, samples, seed)
     label = answers.label
     first, rows, steps, side = slice(count), 8, 10, 20
-    are_points = images.data.shapes.image[:2] == (1, 1) and images.data.shapes.image[2] <= 3
+    are_points = images.data.shapes.x[:2] == (1, 1) and images.data.shapes.x[2] <= 3
     noisy = CorruptedImages(images, denoising_corruption(corruption)).x_corrupted[first]
 
     def labels(rows: slice | Tensor) -> Tensor | None:

@@ -38,8 +38,8 @@ class Autoencoder(Model):
     ):
         super().__init__()
         self.latent_dim = latent_dim
-        self.encoder = network.encoder(shapes.image, latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
+        self.encoder = network.encoder(shapes.x, latent_dim)
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.likelihood = likelihood
         self.ex_post = ex_post == "gmm"
         if self.ex_post:

@@ -48,8 +48,8 @@ class Contractive(Model):
         super().__init__()
         self.latent_dim, self.weight, self.relative = latent_dim, weight, relative
         self.code = CODE_ACTIVATIONS[code]
-        self.encoder = network.encoder(shapes.image, latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
+        self.encoder = network.encoder(shapes.x, latent_dim)
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.likelihood = likelihood
         is_layer = isinstance(self.encoder, Dense) and not len(self.encoder.hidden)
         if penalty == "layer" and not is_layer:

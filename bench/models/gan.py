@@ -34,8 +34,8 @@ class GAN(Model):
     ):
         super().__init__()
         self.latent_dim, self.adversarial_weight = latent_dim, adversarial_weight
-        self.generator = network.decoder(latent_dim, shapes.image)
-        self.discriminator = network.critic(shapes.image)
+        self.generator = network.decoder(latent_dim, shapes.x)
+        self.discriminator = network.critic(shapes.x)
         self.prior, self.adversarial = prior.checked(latent_dim), adversarial
         self.phases = (Phase(adversarial.turns),)
 

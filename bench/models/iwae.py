@@ -35,8 +35,8 @@ class IWAE(Model):
     ):
         super().__init__()
         self.latent_dim, self.samples = latent_dim, samples
-        self.encoder = network.encoder(shapes.image, 2 * latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
+        self.encoder = network.encoder(shapes.x, 2 * latent_dim)
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.likelihood, self.prior = likelihood, prior.checked(latent_dim, needs_kl=True)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:

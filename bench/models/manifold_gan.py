@@ -51,10 +51,10 @@ class ManifoldGAN(Model):
         super().__init__()
         self.latent_dim, self.noise_dim, self.beta = latent_dim, noise_dim, beta
         self.adversarial_weight, self.l1_weight = adversarial_weight, l1_weight
-        self.encoder = network.encoder(shapes.image, 2 * latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
-        self.generator = network.decoder(latent_dim + noise_dim, shapes.image)
-        self.discriminator = network.critic(shapes.image, condition=latent_dim)
+        self.encoder = network.encoder(shapes.x, 2 * latent_dim)
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
+        self.generator = network.decoder(latent_dim + noise_dim, shapes.x)
+        self.discriminator = network.critic(shapes.x, condition=latent_dim)
         self.likelihood, self.prior = likelihood, prior.checked(latent_dim, needs_kl=True)
         self.adversarial = adversarial
         self.phases = (Phase((("vae",),), vae_share), Phase(adversarial.turns))

@@ -27,12 +27,12 @@ class ProbabilisticPCA(Model):
 
     def __init__(self, shapes: Shapes, latent_dim: Count = 16):
         super().__init__()
-        pixels = math.prod(shapes.image)
+        pixels = math.prod(shapes.x)
         if latent_dim >= pixels:
             raise InputError(
                 f"model.latent_dim={latent_dim} leaves no dimension for noise: choose fewer than the {pixels} pixels"
             )
-        self.image, self.latent_dim = shapes.image, latent_dim
+        self.image, self.latent_dim = shapes.x, latent_dim
         self.likelihood, self.prior = Gaussian(mean_activation="identity"), Normal()
         self.register_buffer("mean", torch.zeros(pixels))
         self.register_buffer("weight", torch.zeros(pixels, latent_dim))  # W

@@ -39,8 +39,8 @@ class VAE(Model):
         self.latent_dim, self.beta, self.samples = latent_dim, beta, samples
         self.conditional = self.samples_by_label = conditional
         self.classes = shapes.classes if conditional else 0
-        self.encoder = network.encoder(shapes.image, 2 * latent_dim, self.classes)
-        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image), self.classes)
+        self.encoder = network.encoder(shapes.x, 2 * latent_dim, self.classes)
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x), self.classes)
         self.likelihood, self.prior = likelihood, prior.checked(latent_dim, needs_kl=True)
         if conditional:
             self.notes = dict.fromkeys(("encode", "decode"), "the model uses the labels of the test images")

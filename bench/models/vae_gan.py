@@ -50,9 +50,9 @@ class VAEGAN(Model):
         if adversarial.critic_steps > 1:
             raise SkipError("a VAE/GAN updates all players from one forward pass: adversarial.critic_steps must be 1")
         self.latent_dim, self.gamma, self.beta, self.adversarial_weight = latent_dim, gamma, beta, adversarial_weight
-        self.encoder = network.encoder(shapes.image, 2 * latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
-        self.discriminator = network.critic(shapes.image)
+        self.encoder = network.encoder(shapes.x, 2 * latent_dim)
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
+        self.discriminator = network.critic(shapes.x)
         self.likelihood, self.adversarial = likelihood, adversarial
         self.prior = prior.checked(latent_dim, needs_kl=True)
 

@@ -34,8 +34,8 @@ class WAE(Model):
     ):
         super().__init__()
         self.latent_dim, self.weight = latent_dim, weight
-        self.encoder = network.encoder(shapes.image, latent_dim)
-        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.image))
+        self.encoder = network.encoder(shapes.x, latent_dim)
+        self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.likelihood, self.prior = likelihood, prior.checked(latent_dim)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:

@@ -146,7 +146,7 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def forward(self, raw: Tensor) -> Observation: ...
 
-    def raw_shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
+    def raw_shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the raw decoder output for images of this shape, both (channels, height, width)."""
         return image
 
@@ -244,7 +244,7 @@ class GaussianPixelwise(Likelihood):
         self.floor: float = sigma_floor
         self.mean_activation: MeanActivation = mean_activation
 
-    def raw_shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
+    def raw_shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
         channels, height, width = image
         return (2 * channels, height, width)
 

@@ -311,7 +311,7 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
             "train": len(data.train.x),
             "validation": len(data.validation.x),
             "test": len(data.test.x),
-            "image": list(data.shapes.image),
+            "image": list(data.shapes.x),
             "classes": data.shapes.classes,
         },
         "likelihood_key": None,

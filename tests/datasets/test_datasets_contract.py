@@ -67,7 +67,7 @@ def test_it_loads_as_data_describes(options):
     assert data.grey_levels >= 2 and (data.binarize, data.dequantize) == ("none", False)
     assert len(data.fingerprint) == 16 and int(data.fingerprint, 16)
     for split in (data.train, data.validation, data.test):
-        assert split.x.shape[1:] == data.shapes.image and split.x.dtype in (torch.uint8, torch.float32)
+        assert split.x.shape[1:] == data.shapes.x and split.x.dtype in (torch.uint8, torch.float32)
         assert split.label.dtype == torch.int64 and split.label.shape == split.x.shape[:1]
         if split.factors is not None:
             assert split.factors.dtype == torch.float32 and len(split.factors) == len(split.x)
@@ -75,7 +75,7 @@ def test_it_loads_as_data_describes(options):
         seen = data.observe(split.x, draws=None)
         assert seen.dtype == torch.float32 and 0 <= seen.min() < seen.max() <= 1
     assert (data.modes is None) == (data.mode_sigma is None)
-    assert data.modes is None or data.modes.shape[1:] == data.shapes.image
+    assert data.modes is None or data.modes.shape[1:] == data.shapes.x
     assert len(data.validation.x) == (len(data.train.x) + len(data.validation.x)) // 10
 
 

@@ -49,7 +49,7 @@ def elbo(model: Model, x: Tensor, latents: int) -> Tensor:
 def test_evidence_is_elbo_plus_divergence_from_the_true_posterior():
     """log p(x) = ELBO + KL(q(z|x) || p(z|x)) to rounding, for log p(x) by scipy, p(z|x) by Bayes' rule and any q."""
     model = build(job_of("model=vae", *LINEAR, "model.latent_dim=3", "likelihood.sigma=0.4").config, SHAPES, seed=0)
-    x = torch.rand(6, *SHAPES.image)
+    x = torch.rand(6, *SHAPES.x)
     with torch.no_grad():
         bound, q = elbo(model, x, 3), model.encode(Batch(x, x))
         weight, mean = affine(model, 3)
@@ -69,8 +69,8 @@ def test_evidence_is_elbo_plus_divergence_from_the_true_posterior():
 def test_the_mean_loss_is_minus_the_closed_form_elbo():
     """Within five standard errors of 20,000 draws, each below 0.1 nat."""
     stack = stack_of(job_of("model=vae", *LINEAR, "model.latent_dim=3"))
-    model, x = stack.model, torch.rand(1, *SHAPES.image)
-    repeated = x.expand(1, 20_000, *SHAPES.image)
+    model, x = stack.model, torch.rand(1, *SHAPES.x)
+    repeated = x.expand(1, 20_000, *SHAPES.x)
     loss = stack.losses(Batch(repeated, repeated), ("k",), ("model",)).players["model"].item()
     z = model.encode(Batch(repeated[0], repeated[0])).sample(Draws(1))
     error = model.decode(z).log_prob(repeated[0]).std().item() / math.sqrt(20_000)

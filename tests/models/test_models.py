@@ -206,13 +206,13 @@ def test_outputs_have_the_right_shapes_or_are_unavailable_with_a_reason(name, ne
         assert density is None or (density.shape == (n,) and density.isfinite().all())
     observation = output(model.decode, torch.zeros(n, LATENTS[name]), batch)
     if observation is not None:
-        assert observation.mean.shape == observation.sample(draws).shape == (n, *SHAPES.image)
+        assert observation.mean.shape == observation.sample(draws).shape == (n, *SHAPES.x)
         density = output(observation.log_prob, batch.x)
         assert density.shape == (n,) if density is not None else not hasattr(model, "likelihood")
         assert not bounded or 0 <= observation.mean.min() <= observation.mean.max() <= 1
     images = output(model.sample, n, draws.within("samples"), batch.label)
     if images is not None:
-        assert images.shape == (n, *SHAPES.image) and images.isfinite().all()
+        assert images.shape == (n, *SHAPES.x) and images.isfinite().all()
         assert not bounded or 0 <= images.min() <= images.max() <= 1
         again = model.sample(n, Draws(0).within("samples"), batch.label)
         assert torch.equal(images, again) and not torch.equal(images, model.sample(n, Draws(1), batch.label))
@@ -254,7 +254,7 @@ def test_sample_decodes_the_prior_codes_of_the_same_draws(name):
         codes, images = model.prior_codes(6, Draws(3, "k"), label), model.sample(6, Draws(3, "k"), label)
     except UnavailableError:
         return
-    blank = torch.zeros(6, *SHAPES.image)
+    blank = torch.zeros(6, *SHAPES.x)
     if hasattr(model, "generate"):
         decoded = model.generate(codes, Draws(3, "k"))
     elif hasattr(model, "generator"):

@@ -312,7 +312,7 @@ def test_the_labelled_fraction_is_a_fixed_subset_of_the_training_examples():
 
 
 def test_models_that_need_labels_refuse_data_without_labels():
-    unlabelled = Shapes(SHAPES.image)
+    unlabelled = Shapes(SHAPES.x)
     for options in (("model=aae", "model.informed=true"), ("model=vae", "model.conditional=true")):
         with pytest.raises(SkipError, match="labels"):
             build(job_of(*options).config, unlabelled, 0)
@@ -396,7 +396,7 @@ def test_an_autoencoder_with_an_ex_post_mixture_has_samples(name):
         codes, samples = model.encoder(data.train.x), model.prior_codes(20_000, Draws(0))
     torch.testing.assert_close(samples.mean(0), codes.mean(0), atol=0.05 * codes.std().item(), rtol=0)
     torch.testing.assert_close(samples.T.cov(), codes.T.cov(), atol=0.1 * codes.var().item(), rtol=0)
-    assert model.sample(3, Draws(0)).shape == (3, *SHAPES.image)
+    assert model.sample(3, Draws(0)).shape == (3, *SHAPES.x)
     assert "fitted to the training codes" in model.notes["prior"]
     plain.fit_after(data, Draws(0))
     with pytest.raises(UnavailableError, match="model.ex_post=gmm"):

@@ -15,7 +15,7 @@ from bench.draws import Draws
 from bench.runs.config import build
 from tests.conftest import LATENTS, SHAPES, batch_of, small_data, small_job
 
-PIXELS = math.prod(SHAPES.image)
+PIXELS = math.prod(SHAPES.x)
 
 
 class PythaeEncoder(BaseEncoder):
@@ -51,7 +51,7 @@ def test_losses_differ_by_a_known_constant(monkeypatch, likelihood, reconstructi
     batch = type(batch)(*(field if field is None else field[0] for field in batch))
     losses = model.losses(batch, Draws(0), ("model",))
 
-    config = VAEConfig(input_dim=SHAPES.image, latent_dim=LATENTS["vae"], reconstruction_loss=reconstruction_loss)
+    config = VAEConfig(input_dim=SHAPES.x, latent_dim=LATENTS["vae"], reconstruction_loss=reconstruction_loss)
     pythae = PythaeVAE(config, PythaeEncoder(model.encoder), PythaeDecoder(model.decoder))
     epsilon = Draws(0).within("sample_0").normal("epsilon", (len(batch.x), LATENTS["vae"]))
     monkeypatch.setattr(pythae, "_sample_gauss", lambda mean, sigma: (mean + sigma * epsilon, epsilon))

@@ -48,7 +48,7 @@ def test_shapes(network, image, classes):
 
 @any_network
 def test_the_condition_changes_every_output(network):
-    image = SHAPES.image
+    image = SHAPES.x
     x, z, draws = torch.rand(1, *image), torch.randn(1, 5), Draws(0)
     y = one_hot(torch.tensor([0, 1]), 10)
 
@@ -97,7 +97,7 @@ def test_dropout_is_active_in_training_rescaled_and_shared_by_copies():
 
 def test_only_critics_have_dropout_and_only_decoders_have_norm():
     for network in (NETWORKS["mlp"], NETWORKS["conv"], NETWORKS["resnet"]):
-        image, norms = SHAPES.image, (nn.BatchNorm1d, nn.BatchNorm2d)
+        image, norms = SHAPES.x, (nn.BatchNorm1d, nn.BatchNorm2d)
         encoder, decoder, critic = network.encoder(image, 7), network.decoder(5, image), network.critic(image)
         assert [any(isinstance(m, norms) for m in net.modules()) for net in (encoder, decoder, critic)] == [
             False, True, False,
@@ -156,7 +156,7 @@ def test_activations(activation):
 @pytest.mark.parametrize("activation", ["relu", "elu", "tanh", "sigmoid"])
 def test_encoders_and_decoders_have_the_activation_of_the_option(network, activation):
     """One after each hidden layer and two in each residual block. Critics stay leaky."""
-    network, image = replace(network, activation=activation), SHAPES.image
+    network, image = replace(network, activation=activation), SHAPES.x
     encoder, decoder, critic = network.encoder(image, 7), network.decoder(5, image), network.critic(image)
     blocks = network.depth * isinstance(network, ResNet)
 

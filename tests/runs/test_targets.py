@@ -127,7 +127,7 @@ def record(tmp_path_factory) -> Path:
     config = config_of("model=vae", "network.hidden=4", "model.latent_dim=2")
     job = check(config)
     entry = sample(config=job.config)
-    entry["data"] |= {"image": SHAPES.image, "classes": SHAPES.classes}
+    entry["data"] |= {"image": SHAPES.x, "classes": SHAPES.classes}
     store.write(run / "seed-0", entry, weights=build(job.config, SHAPES, 0).state_dict())
     return run
 
@@ -156,7 +156,7 @@ def test_a_record_of_an_own_model_is_loaded_if_its_package_is_allowed(payload, r
     with pytest.raises(InputError, match=r"allow=\['own_payload'\]"):
         bench.load(run)
     loaded = bench.load(run, allow=["own_payload"])
-    assert type(loaded.model).__name__ == "Payload" and loaded.sample(2).shape == (2, *SHAPES.image)
+    assert type(loaded.model).__name__ == "Payload" and loaded.sample(2).shape == (2, *SHAPES.x)
 
 
 def test_a_record_without_a_part_that_its_model_needs_is_refused(record, tmp_path):

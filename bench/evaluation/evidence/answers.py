@@ -45,7 +45,7 @@ class Answers:
 
     def chunks(self, name: str, n: int, at_once: int | None = None) -> Iterator[tuple[slice, RowDraws]]:
         """Slices of n rows, at most at_once or CHUNK at a time, with their rows of the draws of this name."""
-        fitting = max(1, CHUNK_VALUES // math.prod(self.images.data.shapes.image))
+        fitting = max(1, CHUNK_VALUES // math.prod(self.images.data.shapes.x))
         size = min(CHUNK, fitting, at_once or CHUNK)
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))
@@ -338,7 +338,7 @@ class Answers:
         for rows, _ in self.chunks("decode", len(codes)):
             z = codes[rows].to(self.device)
             # A decoder reads the condition of the batch, but not its images.
-            blank = z.new_zeros(1, *self.images.data.shapes.image).expand(len(z), -1, -1, -1)
+            blank = z.new_zeros(1, *self.images.data.shapes.x).expand(len(z), -1, -1, -1)
             parts.append(self.model.decode(z, Batch(blank, blank, self._labels(label, rows))).mean.cpu())
         return torch.cat(parts)
 

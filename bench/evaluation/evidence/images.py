@@ -51,7 +51,7 @@ class Images:
 
     def select(self, split: str, rows: Tensor) -> Tensor:
         """The images of these rows of a split, [n, C, H, W]. Holds one block at a time."""
-        selected = torch.empty(len(rows), *self.data.shapes.image)
+        selected = torch.empty(len(rows), *self.data.shapes.x)
         for i, (x, _) in enumerate(self.blocks(split)):
             inside = rows // BLOCK == i
             selected[inside] = x[rows[inside] % BLOCK].to(selected.dtype)

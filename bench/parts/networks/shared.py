@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bench.core import Count, NonNegativeInt, UnusedIf
 from bench.draws import Draws
 
-ImageShape = tuple[int, int, int]  # (channels, height, width)
+ImageShape = tuple[int, ...]  # (channels, height, width)
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "leaky_relu"]
 Norm = Literal["none", "batch"]

@@ -1,0 +1,37 @@
+"""Networks: those that the models of a table share, and those of single tasks."""
+
+from bench.parts.networks.shared import (
+    ACTIVATIONS,
+    MLP,
+    Conv,
+    ConvDecoder,
+    ConvEncoder,
+    Critic,
+    CriticOutput,
+    Dense,
+    Dropout,
+    Network,
+    Residual,
+    ResNet,
+    concatenate,
+    concatenate_planes,
+    one_hot,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "Conv",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Critic",
+    "CriticOutput",
+    "Dense",
+    "Dropout",
+    "MLP",
+    "Network",
+    "ResNet",
+    "Residual",
+    "concatenate",
+    "concatenate_planes",
+    "one_hot",
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# IEC 61966-2-1: linear RGB to XYZ with Y = 1 for white. The white point is that of R = G = B = 1: greys have a* = b* = 0.
+# IEC 61966-2-1: linear RGB to XYZ with Y = 1 for white. The white point is R = G = B = 1, so greys have a* = b* = 0.
 XYZ_OF_RGB = (
     (0.4124564, 0.3575761, 0.1804375),
     (0.2126729, 0.7151522, 0.0721750),
@@ -23,7 +23,7 @@ def _matrix(like: Tensor) -> tuple[Tensor, Tensor]:
     """RGB to XYZ divided by the white point, [3, 3], and its inverse."""
     matrix = torch.tensor(XYZ_OF_RGB, dtype=torch.float64)
     matrix = matrix / matrix.sum(1, keepdim=True)
-    return tuple(part.to(like.device, like.dtype) for part in (matrix, torch.linalg.inv(matrix)))
+    return matrix.to(like), torch.linalg.inv(matrix).to(like)
 
 
 def _mix(matrix: Tensor, x: Tensor, dim: int) -> Tensor:

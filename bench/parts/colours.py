@@ -16,7 +16,7 @@ XYZ_OF_RGB = (
     (0.0193339, 0.1191920, 0.9503041),
 )
 DELTA = 6 / 29  # where the cube root of CIE L*a*b* becomes a line
-GAMUT_STEPS = 12  # bisections, so the factor of the chroma is exact to 1/4096
+GAMUT_STEPS = 10  # bisections, so the factor of the chroma is exact to 1/1024
 
 
 def _matrix(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,16 +40,15 @@ def rgb_to_lab(rgb: Tensor, dim: int = 1) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim)
 
 
-def _lab_to_linear(lab: Tensor, dim: int) -> Tensor:
-    lightness, a, b = lab.unbind(dim)
-    y = (lightness + 16) / 116
-    root = torch.stack([y + a / 500, y, y - b / 200], dim)
-    return _mix(_matrix(lab)[1], torch.where(root > DELTA, root**3, 3 * DELTA**2 * (root - 4 / 29)), dim)
+def _cube(root: Tensor) -> Tensor:
+    return torch.where(root > DELTA, root**3, 3 * DELTA**2 * (root - 4 / 29))
 
 
 def lab_to_rgb(lab: Tensor, dim: int = 1) -> Tensor:
     """(L*, a*, b*) -> sRGB, of the same shape. Colours that sRGB lacks come out below 0 or above 1."""
-    linear = _lab_to_linear(lab, dim)
+    lightness, a, b = lab.unbind(dim)
+    y = (lightness + 16) / 116
+    linear = _mix(_matrix(lab)[1], _cube(torch.stack([y + a / 500, y, y - b / 200], dim)), dim)
     return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=0.003) ** (1 / 2.4) - 0.055)
 
 
@@ -58,19 +57,24 @@ def to_gamut(lab: Tensor, dim: int = 1) -> Tensor:
 
     lab: L* in [0, 100]. Clipping RGB would change the lightness.
     """
-    lightness, chroma = lab.narrow(dim, 0, 1), lab.narrow(dim, 1, 2)
+    lightness, a, b = lab.unbind(dim)
+    rows = _matrix(lab)[1].unbind(0)
+    root = (lightness + 16) / 116
+    y = _cube(root)
 
     def fits(factor: Tensor) -> Tensor:
-        linear = _lab_to_linear(torch.cat([lightness, factor * chroma], dim), dim)
-        return (linear.amin(dim, keepdim=True) >= 0) & (linear.amax(dim, keepdim=True) <= 1)
+        x, z = _cube(root + factor * (a / 500)), _cube(root - factor * (b / 200))
+        rgb = [row[0] * x + row[1] * y + row[2] * z for row in rows]
+        low, high = (pick(pick(rgb[0], rgb[1]), rgb[2]) for pick in (torch.minimum, torch.maximum))
+        return (low >= 0) & (high <= 1)
 
-    low, high = torch.zeros_like(lightness), torch.ones_like(lightness)
+    low, high = torch.zeros_like(root), torch.ones_like(root)
     low = torch.where(fits(high), high, low)
     for _ in range(GAMUT_STEPS):
         middle = (low + high) / 2
         inside = fits(middle)
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-    return torch.cat([lightness, low * chroma], dim)
+    return torch.stack([lightness, low * a, low * b], dim)
 
 
 def ciede2000(lab: Tensor, other: Tensor, dim: int = 1) -> Tensor:

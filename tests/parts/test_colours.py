@@ -99,7 +99,7 @@ def test_to_gamut_changes_only_the_chroma_and_only_where_it_must():
     inside = ((lab_to_rgb(lab) >= 0) & (lab_to_rgb(lab) <= 1)).all(1)
     assert 0.1 < inside.double().mean() < 0.9
     assert (factor[:, 0][inside] == 1).all() and (factor[:, 0][~inside] < 1).all()
-    further = lab_to_rgb(torch.cat([lab[:, :1], (factor + 2 / 4096) * lab[:, 1:]], 1))
+    further = lab_to_rgb(torch.cat([lab[:, :1], (factor + 2 / 1024) * lab[:, 1:]], 1))
     assert ((further < 0) | (further > 1)).any(1)[~inside].all()
 
 

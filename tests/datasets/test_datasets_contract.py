@@ -115,7 +115,9 @@ def test_jobs_with_the_same_options_share_one_load(npz_file):
 
 def test_load_moves_all_tensors_to_the_device():
     data = load({"_target_": "bench.datasets.sprites.sprites", "examples": 20}, torch.device("meta"))
-    parts = [part for split in (data.train, data.validation, data.test) for part in split if part is not None]
+    parts = [
+        part for split in (data.train, data.validation, data.test) for part in (split.x, split.label, split.factors)
+    ]
     assert len(parts) == 9 and {part.device.type for part in parts} == {"meta"}
 
 

@@ -14,7 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 from bench.core import InputError, UnusedIf
 
 # Where the classes and functions of a group are defined. Those of all other groups are in PARTS_PACKAGE.
-PACKAGES = {"model": "bench.models", "dataset": "bench.datasets", "optimizer": "torch.optim"}
+PACKAGES = {
+    "model": "bench.models",
+    "dataset": "bench.datasets",
+    "optimizer": "torch.optim",
+    "schedule": "bench.engine.schedules",
+}
 PARTS_PACKAGE = "bench.parts"
 
 PARTS = ("network", "likelihood", "prior", "adversarial")  # the constructor of a model takes them by name

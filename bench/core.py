@@ -129,8 +129,9 @@ class Corruption(Protocol):
 class Model(nn.Module):
     """An objective: its players, the order in which they are updated, and the loss of each.
 
-    A subclass with players implements `losses`, and each those of the other methods that make sense for it. Its constructor takes by name
-    the parts it uses (shapes, network, likelihood, prior, adversarial) and its own options, with type annotations.
+    A subclass with players implements `losses`, and each subclass those of the other methods that make sense for it.
+    Its constructor takes by name the parts it uses (shapes, network, likelihood, prior, adversarial) and its own
+    options, with type annotations.
     """
 
     players: tuple[Player, ...] = (Player("model"),)

@@ -56,8 +56,10 @@ class Mean(Model):
         self.register_buffer("mean", torch.zeros(shapes.x))
 
     def fit(self, data: Data, draws: Draws) -> None:
-        parts = (data.observe(rows, draws.within(str(i))) for i, rows in enumerate(data.train.x.split(CHUNK)))
-        self.mean.copy_(sum(part.double().sum(0) for part in parts) / len(data.train.x))
+        total = torch.zeros_like(self.mean, dtype=torch.float64)
+        for i, rows in enumerate(data.train.x.split(CHUNK)):
+            total += data.observe(rows, draws.within(str(i))).double().sum(0)
+        self.mean.copy_(total / len(data.train.x))
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:
         return self.mean.expand(len(batch.input), *self.mean.shape)

@@ -183,8 +183,8 @@ def check_combination(job: Job, shapes: Shapes) -> Model:
 
 def data_sets_with(names: Sequence[str]) -> list[str]:
     """The options of `dataset` that provide all of these."""
-    options = {path.stem: OmegaConf.load(path) for path in sorted(Path(CONF, "dataset").glob("*.yaml"))}
-    return [option for option, values in options.items() if set(names) <= set(values.get("provides", ()))]
+    provided = {path.stem: OmegaConf.load(path)["provides"] for path in sorted(Path(CONF, "dataset").glob("*.yaml"))}
+    return [option for option, values in provided.items() if set(names) <= set(values)]
 
 
 def build(config: dict[str, Any], shapes: Shapes, seed: int, allow: Sequence[str] = ()) -> Model:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bench.data import Split
 from bench.datasets.source import Seed, Source
-from bench.parts.colours import lab_to_rgb, rgb_to_lab, to_gamut
+from bench.parts.colours import rgb_to_lab, with_lightness_of
 
 # The roles in the order of a palette, and what tells each of them whatever its colour is.
 ROLES = (
@@ -80,14 +80,12 @@ def _pairs(rng: np.random.Generator, size: int, sources: int, kind: str, palette
 
 
 def recoloured(source: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """The lightness of source [N, 3, H, W] uint8 with the hue and chroma of colours [N, 3, H, W] in [0, 1], as uint8.
+    """The lightness of source [N, 3, H, W] uint8 with a* and b* of colours [N, 3, H, W] in [0, 1], as uint8.
 
     Where sRGB has no such colour, the chroma is smaller, so that the lightness is exact up to rounding.
     """
-    lightness = rgb_to_lab(torch.from_numpy(source / 255))[:, :1]
-    chroma = rgb_to_lab(torch.from_numpy(colours))[:, 1:]
-    rgb = lab_to_rgb(to_gamut(torch.cat([lightness, chroma], 1)))
-    return np.rint(255 * rgb.clamp(0, 1).numpy()).astype(np.uint8)
+    ab = rgb_to_lab(torch.from_numpy(colours))[:, 1:]
+    return np.rint(255 * with_lightness_of(torch.from_numpy(source / 255), ab).numpy()).astype(np.uint8)
 
 
 def _picture(weight: np.ndarray, light: np.ndarray, palette: np.ndarray) -> np.ndarray:

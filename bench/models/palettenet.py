@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Phase, Player, SkipError
+from bench.core import Count, Level, Losses, Model, Phase, Player
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
-from bench.parts.colours import lab_to_rgb, rgb_to_lab, to_gamut
-from bench.parts.networks import CriticOutput, Network
+from bench.parts.colours import check_recolourable, lab_to_rgb, rgb_to_lab, to_gamut
+from bench.parts.networks import Conv, CriticOutput
 from bench.parts.networks.recolouring import FeatureEncoder, RecolouringDecoder
 
 UNIT = 100  # of L*, a* and b*
@@ -37,10 +37,10 @@ class PaletteNet(Model):
     def __init__(
         self,
         shapes: Shapes,
-        network: Network,
         adversarial: Adversarial,
-        hidden: Count = 24,
+        width: Count = 24,
         depth: Count = 3,
+        critic_width: Count = 16,
         head: Literal["colours", "roles"] = "colours",
         error: Literal["mse", "mae"] = "mse",
         error_weight: Level = 10.0,
@@ -48,14 +48,15 @@ class PaletteNet(Model):
         adversarial_share: Level = 0.5,
     ):
         super().__init__()
+        check_recolourable(shapes)
         self.head, self.error = head, error
         self.error_weight, self.adversarial_weight = error_weight, adversarial_weight
         palette = shapes.conditions["palette"]
-        widths = [hidden * (i + 2) // 2 for i in range(depth)]
-        self.encoder = FeatureEncoder(3, widths, network.make_activation)
+        widths = [width * (i + 2) // 2 for i in range(depth)]
+        self.encoder = FeatureEncoder(3, widths)
         reads, outputs = (prod(palette), 2) if head == "colours" else (0, palette[0])
-        self.decoder = RecolouringDecoder(widths, reads, outputs, network.make_activation)
-        self.discriminator = network.critic(shapes.x, condition=prod(palette))
+        self.decoder = RecolouringDecoder(widths, reads, outputs)
+        self.discriminator = Conv(critic_width, depth).critic(shapes.x, condition=prod(palette))
         self.adversarial = adversarial
         self.phases = (Phase((("recolourer",),)), Phase(adversarial.turns, adversarial_share))
 

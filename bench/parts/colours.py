@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.core import SkipError
+from bench.data import Shapes
+
 # IEC 61966-2-1: linear RGB to XYZ with Y = 1 for white. The white point is R = G = B = 1, so greys have a* = b* = 0.
 XYZ_OF_RGB = (
     (0.4124564, 0.3575761, 0.1804375),
@@ -75,6 +78,23 @@ def to_gamut(lab: Tensor, dim: int = 1) -> Tensor:
         inside = fits(middle)
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
     return torch.stack([lightness, low * a, low * b], dim)
+
+
+def with_lightness_of(source: Tensor, ab: Tensor) -> Tensor:
+    """sRGB [B, 3, H, W] with the lightness of a source [B, 3, H, W] in sRGB and with a* and b* [B, 2, H, W].
+
+    Where sRGB has no such colour, both are reduced; see `to_gamut`.
+    """
+    return lab_to_rgb(to_gamut(torch.cat([rgb_to_lab(source)[:, :1], ab], 1))).clamp(0, 1)
+
+
+def check_recolourable(shapes: Shapes) -> None:
+    """Raises SkipError for data whose images are not their sources in other colours."""
+    if shapes.x[0] != 3 or len(shapes.x) != 3 or shapes.input != shapes.x:
+        raise SkipError(
+            f"recolouring needs images and sources of one size with three channels, not {shapes.x} and {shapes.input}: "
+            "choose another data set"
+        )
 
 
 def ciede2000(lab: Tensor, other: Tensor, dim: int = 1) -> Tensor:

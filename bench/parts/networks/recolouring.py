@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.parts.networks.shared import MakeActivation, concatenate_planes
+from bench.parts.networks.shared import concatenate_planes
 
 HALF = 2  # pixels of a side that the first layer takes together, as further channels
 
@@ -20,12 +20,12 @@ def _convolution(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
 class Block(nn.Module):
     """x + branch(x), [B, width, H, W], with instance normalisation, which removes the contrast of a picture."""
 
-    def __init__(self, width: int, make_activation: MakeActivation):
+    def __init__(self, width: int):
         super().__init__()
         self.branch = nn.Sequential(
-            _convolution(width, width), nn.InstanceNorm2d(width), make_activation(), _convolution(width, width)
+            _convolution(width, width), nn.InstanceNorm2d(width), nn.ReLU(), _convolution(width, width)
         )
-        self.norm, self.activation = nn.InstanceNorm2d(width), make_activation()
+        self.norm, self.activation = nn.InstanceNorm2d(width), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activation(x + self.norm(self.branch(x)))
@@ -37,12 +37,12 @@ class FeatureEncoder(nn.Module):
     Level i has widths[i] channels and sides of H / 2^(i+1). The position of each pixel is two more channels.
     """
 
-    def __init__(self, channels: int, widths: list[int], make_activation: MakeActivation):
+    def __init__(self, channels: int, widths: list[int]):
         super().__init__()
         first = _convolution(HALF**2 * channels + 2, widths[0])
         steps = [first, *[_convolution(a, b, 2) for a, b in pairwise(widths)]]
         self.levels = nn.ModuleList(
-            nn.Sequential(step, nn.InstanceNorm2d(width), make_activation(), Block(width, make_activation))
+            nn.Sequential(step, nn.InstanceNorm2d(width), nn.ReLU(), Block(width))
             for step, width in zip(steps, widths, strict=True)
         )
 
@@ -63,17 +63,17 @@ class RecolouringDecoder(nn.Module):
     The condition is constant channels of each level. There is no normalisation: instance normalisation would erase it.
     """
 
-    def __init__(self, widths: list[int], condition: int, outputs: int, make_activation: MakeActivation):
+    def __init__(self, widths: list[int], condition: int, outputs: int):
         super().__init__()
         inputs = [width + condition for width in widths]
-        self.activation = make_activation()
+        self.activation = nn.ReLU()
         self.coarsest = _convolution(inputs[-1], widths[-1])
         self.levels = nn.ModuleList(
             _convolution(coarse + width, finer) for (finer, coarse), width in zip(pairwise(widths), inputs, strict=False)
         )
         self.last = nn.Sequential(
             _convolution(widths[0] + HALF**2 + condition, 2 * widths[0]),
-            make_activation(),
+            nn.ReLU(),
             nn.Conv2d(2 * widths[0], HALF**2 * outputs, 1),
         )
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from matplotlib.colors import hsv_to_rgb
 from pydantic import Field
 
 from bench.data import Split
@@ -49,17 +50,15 @@ def designs(
         np.concatenate(parts) for parts in zip(*((t.x, t.source, t.conditions["palette"]) for t in tests), strict=True)
     )
     test = Split(x, source=source, conditions={"palette": palette}, truth={"subset": subset})
+    if palettes > 1:  # so that no source is in two splits
+        number = np.arange(len(train.x)) // palettes
+        train, test = train._replace(group=number), test._replace(group=len(number) + np.arange(len(x)))
     return Source(train, test, range=(0, 255), vocabulary={"subset": PALETTES})
 
 
 def _pairs(rng: np.random.Generator, size: int, sources: int, kind: str, palettes: int) -> Split:
     """`palettes` examples of each of the sources, one after the other."""
-    own = _harmonies(rng, sources)
-    shared = rng.random(sources) < SHARED
-    roles = rng.permuted(np.tile(np.arange(len(ROLES)), (sources, 1)), axis=1)
-    count = rng.integers(2, 5, sources)  # roles that share a colour
-    for n in np.flatnonzero(shared):
-        own[n, roles[n, : count[n]]] = own[n, roles[n, 0]]
+    own = source_palettes(rng, sources)
     draw_palettes = {"training palettes": _harmonies, "uniform RGB": _uniform, "one hue": _one_hue}[kind]
     target = draw_palettes(rng, sources * palettes).reshape(sources, palettes, len(ROLES), 3)
     x = np.empty((sources, palettes, 3, size, size), np.uint8)
@@ -70,13 +69,21 @@ def _pairs(rng: np.random.Generator, size: int, sources: int, kind: str, palette
         source[rows] = np.rint(255 * _picture(weight, light, own[rows]))
         for i in range(palettes):
             x[rows, i] = recoloured(source[rows], _picture(weight, light, target[rows, i]))
-    group = np.repeat(np.arange(sources), palettes) if palettes > 1 else None
     return Split(
         x.reshape(-1, 3, size, size),
-        group=group,
         source=source.repeat(palettes, 0),
         conditions={"palette": target.reshape(-1, len(ROLES), 3).astype(np.float32)},
     )
+
+
+def source_palettes(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Palettes [n, 6, 3] like those of training; in SHARED of them two to four roles have the same colour."""
+    palettes = _harmonies(rng, n)
+    roles = rng.permuted(np.tile(np.arange(len(ROLES)), (n, 1)), axis=1)
+    count = np.where(rng.random(n) < SHARED, rng.integers(2, 5, n), 1)
+    for palette, order, first in zip(palettes, roles, count, strict=True):
+        palette[order[:first]] = palette[order[0]]
+    return palettes
 
 
 def recoloured(source: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -93,17 +100,18 @@ def _picture(weight: np.ndarray, light: np.ndarray, palette: np.ndarray) -> np.n
     return np.minimum(light[:, np.newaxis] * np.einsum("nrhw,nrc->nchw", weight, palette), 1)
 
 
-def _hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """sRGB [..., 3] in [0, 1] of a hue in turns, a saturation and a value in [0, 1]."""
-    k = (np.array([5, 3, 1]) + 6 * hue[..., np.newaxis]) % 6
-    return value[..., np.newaxis] * (1 - saturation[..., np.newaxis] * np.clip(np.minimum(k, 4 - k), 0, 1))
+def _painted(rng: np.random.Generator, hue: np.ndarray, least_saturation: float) -> np.ndarray:
+    """sRGB [..., 3] of hues in turns, dark to light, with a saturation of at least this."""
+    return hsv_to_rgb(
+        np.stack([hue % 1, rng.uniform(least_saturation, 1, hue.shape), rng.uniform(0.3, 1, hue.shape)], -1)
+    )
 
 
 def _harmonies(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Palettes [n, 6, 3] of up to three hues and their neighbours, pale to saturated, dark to light."""
-    hues = rng.random((n, 1)) + np.array([0.0, 1 / 3, 1 / 2]) * rng.choice([-1, 1], (n, 1))
-    hue = np.take_along_axis(hues, rng.integers(0, 3, (n, len(ROLES))), 1) + rng.normal(0, 0.04, (n, len(ROLES)))
-    return _hsv(hue, rng.uniform(0.2, 1, (n, len(ROLES))), rng.uniform(0.3, 1, (n, len(ROLES))))
+    """Palettes [n, 6, 3] of up to three hues, a third and half a turn apart, and their neighbours."""
+    hues = rng.random((n, 1)) + np.array([0, 1 / 3, 1 / 2]) * rng.choice([-1, 1], (n, 1))
+    hue = np.take_along_axis(hues, rng.integers(0, 3, (n, len(ROLES))), 1)
+    return _painted(rng, hue + rng.normal(0, 0.04, hue.shape), least_saturation=0.2)
 
 
 def _uniform(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -111,8 +119,8 @@ def _uniform(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _one_hue(rng: np.random.Generator, n: int) -> np.ndarray:
-    hue = rng.random((n, 1)) + rng.normal(0, 0.1, (n, len(ROLES)))
-    return _hsv(hue, rng.uniform(0, 1, (n, len(ROLES))), rng.uniform(0.3, 1, (n, len(ROLES))))
+    """Palettes [n, 6, 3] of one hue and its neighbours, grey to saturated."""
+    return _painted(rng, rng.random((n, 1)) + rng.normal(0, 0.1, (n, len(ROLES))), least_saturation=0)
 
 
 def _ramp(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""PaletteNet (Cho et al. 2017): recolours a picture by a palette. The network chooses a* and b*, L* is the picture's."""
+"""PaletteNet (Cho et al. 2017): recolours a picture by a palette. A network chooses a* and b*, L* stays as it is."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PaletteNet(Model):
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         recoloured, truth = self.recolour(batch), rgb_to_lab(batch.x) / UNIT
-        difference = recoloured - truth
+        difference = (recoloured - truth)[:, 1:]
         error = difference.square().mean() if self.error == "mse" else difference.abs().mean()
         if turn == ("recolourer",):
             return Losses({"recolourer": error})

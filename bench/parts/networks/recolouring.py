@@ -69,7 +69,8 @@ class RecolouringDecoder(nn.Module):
         self.activation = nn.ReLU()
         self.coarsest = _convolution(inputs[-1], widths[-1])
         self.levels = nn.ModuleList(
-            _convolution(coarse + width, finer) for (finer, coarse), width in zip(pairwise(widths), inputs, strict=False)
+            _convolution(coarse + width, finer)
+            for (finer, coarse), width in zip(pairwise(widths), inputs, strict=False)
         )
         self.last = nn.Sequential(
             _convolution(widths[0] + HALF**2 + condition, 2 * widths[0]),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Phase, Player
+from bench.core import Count, Level, Losses, Model, Phase, Player, SkipError, UnusedIf
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -17,6 +17,7 @@ from bench.parts.networks import Conv, CriticOutput
 from bench.parts.networks.recolouring import FeatureEncoder, RecolouringDecoder
 
 UNIT = 100  # of L*, a* and b*
+NO_ADVERSARY = UnusedIf(adversarial_share=0.0)
 
 
 class PaletteNet(Model):
@@ -40,15 +41,20 @@ class PaletteNet(Model):
         adversarial: Adversarial,
         width: Count = 24,
         depth: Count = 3,
-        critic_width: Count = 16,
+        critic_width: Annotated[Count, NO_ADVERSARY] = 16,
         head: Literal["colours", "roles"] = "colours",
         error: Literal["mse", "mae"] = "mse",
-        error_weight: Level = 10.0,
-        adversarial_weight: Level = 1.0,
+        error_weight: Annotated[Level, NO_ADVERSARY] = 10.0,
+        adversarial_weight: Annotated[Level, NO_ADVERSARY] = 1.0,
         adversarial_share: Level = 0.5,
     ):
         super().__init__()
         check_recolourable(shapes)
+        if any(side % 2**depth for side in shapes.x[1:]):
+            raise SkipError(
+                f"model.depth={depth} halves the sides {depth} times, which pictures of {shapes.x[1]}x{shapes.x[2]} do not "
+                "allow: choose another depth, or another dataset.size"
+            )
         self.head, self.error = head, error
         self.error_weight, self.adversarial_weight = error_weight, adversarial_weight
         palette = shapes.conditions["palette"]

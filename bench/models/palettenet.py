@@ -50,10 +50,10 @@ class PaletteNet(Model):
     ):
         super().__init__()
         check_recolourable(shapes)
-        if any(side % 2**depth for side in shapes.x[1:]):
+        if any(side % 2**depth or side < 2 ** (depth + 1) for side in shapes.x[1:]):
             raise SkipError(
-                f"model.depth={depth} halves the sides {depth} times, which pictures of {shapes.x[1]}x{shapes.x[2]} do not "
-                "allow: choose another depth, or another dataset.size"
+                f"model.depth={depth} halves the sides {depth} times, but pictures have {shapes.x[1]}x{shapes.x[2]} "
+                "pixels: choose another depth, or another dataset.size"
             )
         self.head, self.error = head, error
         self.error_weight, self.adversarial_weight = error_weight, adversarial_weight

@@ -139,6 +139,7 @@ def test_other_data_are_skipped(shapes):
         PaletteNet(shapes, Adversarial())
 
 
-def test_sides_must_fit_the_levels():
-    with pytest.raises(SkipError, match=r"model\.depth=3 halves the sides 3 times, .*16x20"):
-        PaletteNet(SHAPES._replace(x=(3, 16, 20), source=(3, 16, 20)), Adversarial())
+@pytest.mark.parametrize("sides", [(16, 20), (8, 8)])
+def test_sides_must_fit_the_levels(sides):
+    with pytest.raises(SkipError, match=rf"model\.depth=3 halves the sides 3 times, .* {sides[0]}x{sides[1]} pixels"):
+        PaletteNet(SHAPES._replace(x=(3, *sides), source=(3, *sides)), Adversarial())

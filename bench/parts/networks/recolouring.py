@@ -32,7 +32,7 @@ class Block(nn.Module):
 
 
 class FeatureEncoder(nn.Module):
-    """Pictures [B, C, H, W], of sides that 2^depth divides -> features of each level, finest first.
+    """Pictures [B, C, H, W], of sides that 2^levels divides -> features of each level, finest first.
 
     Level i has widths[i] channels and sides of H / 2^(i+1). The position of each pixel is two more channels.
     """

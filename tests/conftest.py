@@ -88,8 +88,10 @@ def data_set_for(name: str) -> str | None:
 
 @cache
 def _stored(name: str) -> Data:
-    job = job_of(f"model={name}", f"dataset={data_set_for(name)}", "dataset.examples=120")
-    return load(job.config["dataset"])
+    data_set = data_set_for(name)
+    options = yaml.safe_load(Path(CONF, "dataset", f"{data_set}.yaml").read_text())
+    sizes = (f"dataset.{key}=120" for key in ("examples", "train", "test") if key in options)
+    return load(job_of(f"model={name}", f"dataset={data_set}", *sizes).config["dataset"])
 
 
 def data_for(name: str, examples: int = 40) -> Data:

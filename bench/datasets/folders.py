@@ -45,11 +45,6 @@ class SplitPictures(NamedTuple):
         """The paths below the folder of the split, or of its targets, without suffixes."""
         return [splitext(file.removeprefix(self.targets or self.folder))[0] for file in self.files]
 
-    @property
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Each picture with its source, if it has one."""
-        return zip(self.files, self.sources or (), strict=self.sources is not None)
-
 
 class Listing(NamedTuple):
     """splits: train, and validation and test if they have folders; without split folders all pictures are in train.
@@ -83,17 +78,16 @@ def find_pictures(root: str) -> Listing:
     split_of = {folder: SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS}
     counts = Counter(split_of.values())
     unread: Counter[str] = Counter()
+    warnings: list[str] = []
     if not ("train" in counts and (len(counts) > 1 or len(split_of) == len(folders))):  # train/ may also be a class
         if folders and len(split_of) == len(folders):
             raise InputError(f"{root} holds {_join(folders)} but no train/: {LAYOUTS}")
-        unnamed: list[str] = []
-        return Listing(False, {"train": _list_split(root, "", unread, unnamed)}, unread, unnamed)
+        return Listing(False, {"train": _list_split(root, "", unread, warnings)}, unread, warnings)
 
     for split, count in counts.items():
         if count > 1:
             same = [folder for folder in split_of if split_of[folder] == split]
             raise InputError(f"{root} holds {_join(same)}, which all mean {split}: keep one of them")
-    warnings: list[str] = []
     pictures = {folder: _list_split(root, f"{folder}/", unread, warnings) for folder in split_of}
     _check_pairs(root, pictures)
     _check_classes(root, pictures)

@@ -70,7 +70,12 @@ def images(
     listing = find_pictures(root)
     rows, tables = read_rows(root, listing.splits)
     source, files = _plan_splits(listing, limit, _group_function(groups))
-    sources = {file: other for split in listing.splits.values() for file, other in split.pairs}
+    sources = dict(
+        pair
+        for split in listing.splits.values()
+        if split.sources
+        for pair in zip(split.files, split.sources, strict=True)
+    )
     if source_size is not None and not sources:
         raise InputError(f"dataset.source_size has no effect: {root} holds no source/ and target/; leave it out")
     columns, vocabulary = columns_of(list(rows.values())) if rows else ({}, {})
@@ -232,8 +237,8 @@ def _check_aspects(root: str, source: Pictures, target: Pictures, *formats: Pixe
         )
     both = np.flatnonzero((source.rows >= 0) & (target.rows >= 0))
     sizes = np.stack([source.sizes[source.rows[both]], target.sizes[target.rows[both]]])  # [2, N, 2]
-    small, large = np.sort(sizes, axis=0)
-    differs = np.abs(small[:, 0] * large[:, 1] - small[:, 1] * large[:, 0]) >= large.max(axis=1)
+    (heights, other_heights), (widths, other_widths) = sizes[..., 0], sizes[..., 1]
+    differs = np.abs(heights * other_widths - widths * other_heights) >= sizes.max(axis=(0, 2))
     for i in both[differs][:1]:
         one, other = (" x ".join(map(str, part.sizes[part.rows[i]][::-1])) for part in (source, target))
         raise InputError(

@@ -148,7 +148,7 @@ def test_pairs_are_decoded_once_and_may_stay_on_disk(pairs, tmp_path, monkeypatc
     assert len(decoded) == 52 and first is not again
     assert isinstance(again.train.x, OnDisk) and isinstance(again.train.source, torch.Tensor)
     assert plain.fingerprint == first.fingerprint == again.fingerprint
-    batch = again.read(again.test, slice(3), None)
+    batch = again.read(again.test.rows(slice(3)), None)
     assert torch.equal(batch.x[:, 1, 0, 0], batch.input[:, 1, 0, 0])
     save(pairs / "train" / "source" / "000.png", 151, 0, (4, 4))
     assert load(options, cache=tmp_path / "cache").fingerprint != plain.fingerprint
@@ -247,6 +247,8 @@ def write(text: str):
         (add("train/source/004.jpg"), r"train/source/004\.png and .*004\.jpg differ only in their suffix|004\.jpg and"),
         (add("train/target/004.bmp", (12, 8)),
          r"train/source/004\.png has 4 x 4 pixels and train/target/004\.bmp 12 x 8 \(1 of 26 pairs differ in aspect"),
+        (both(add("train/source/004.png", (12, 16)), add("train/target/004.bmp", (16, 12))),
+         r"train/source/004\.png has 12 x 16 pixels and train/target/004\.bmp 16 x 12 \(1 of 26"),
         (remove("train/source", "train/target"), "train/ holds no pictures"),
         (change_table("004.png,", "400.png,"), r"train/conditions\.csv has no row for train/target/004\.bmp \(1 of 20"),
         (both(change_table("004.png,4.5,black\n", ""), remove("train/source/004.png", "train/target/004.bmp"),

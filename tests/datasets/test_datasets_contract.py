@@ -30,9 +30,9 @@ def options(request, idx_folder, picture_folder, npz_file, fake_openml) -> dict:
         "bench.datasets.arrays.arrays": {"path": str(npz_file)},
         "bench.datasets.openml.openml": {"name": "fake"},
         "bench.datasets.sprites.sprites": {"examples": 60},
-        "bench.datasets.faces.tiny_faces": {"train": 60, "test": 20},
-        "bench.datasets.faces.unaligned_faces": {"size": 32, "train": 60, "test": 20},
-        "bench.datasets.faces.aging_faces": {"train": 60, "test": 20},
+        "bench.datasets.faces.tiny_faces": {"examples": 80},
+        "bench.datasets.faces.unaligned_faces": {"size": 32, "examples": 80},
+        "bench.datasets.faces.aging_faces": {"examples": 80},
     }
     small = places.get(options["_target_"])
     if small is None and ({"root", "path"} & options.keys()):
@@ -110,9 +110,9 @@ def test_the_split_seed_changes_the_split_but_not_the_test_set(options):
 
 @every_file
 def test_a_limit_takes_the_first_of_each_class(options):
-    data = load(options | {"limit": 5})
+    data = load(options | {"limit": 12})
     for split in (data.train, data.test):
-        assert len(split.x) >= 2 and (len(split.x) if split.label is None else split.label.bincount().max()) <= 5
+        assert len(split.x) >= 2 and (len(split.x) if split.label is None else split.label.bincount().max()) <= 12
 
 
 def test_a_name_and_what_it_provides_are_options_of_every_data_set():

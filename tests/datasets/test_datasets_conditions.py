@@ -256,3 +256,10 @@ def test_held_out_examples_keep_everything():
         assert rows(split.source) == rows(SMALL[order])
     with pytest.raises(InputError, match=r"conditions/age has shape \(399,\), but there are 400 images"):
         hold_out(whole._replace(conditions={"age": AGE[:399]}))
+
+
+def test_a_range_that_is_not_known_is_asked_for_with_both_arrays():
+    with pytest.raises(
+        InputError, match=r"x_train with source_train has values from 0 .* to 2550 .* Set dataset\.range="
+    ):
+        prepare(paired(BYTES.astype(int) * 10, SMALL))

@@ -22,6 +22,7 @@ SECTIONS = {
     "colour": "Colour",
     "fidelity": "Fidelity of samples",
     "samples": "Where samples are",
+    "judged": "Judges",
     "learning": "Training",
     "cost": "Cost",
 }

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Phase, Player, SkipError, UnusedIf
+from bench.core import Count, Level, Losses, Model, Phase, Player, SkipError, UnusedIf, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -44,9 +44,9 @@ class PaletteNet(Model):
         critic_width: Annotated[Count, NO_ADVERSARY] = 16,
         head: Literal["colours", "roles"] = "colours",
         error: Literal["mse", "mae"] = "mse",
-        error_weight: Annotated[Level, NO_ADVERSARY] = 10.0,
-        adversarial_weight: Annotated[Level, NO_ADVERSARY] = 1.0,
-        adversarial_share: Level = 0.5,
+        error_weight: Annotated[Weight, NO_ADVERSARY] = 10.0,
+        adversarial_weight: Annotated[Weight, NO_ADVERSARY] = 1.0,
+        adversarial_share: Level = 0.25,
     ):
         super().__init__()
         check_recolourable(shapes)
@@ -78,11 +78,11 @@ class PaletteNet(Model):
         def critic(x: Tensor, draws: Draws, *, copies: int) -> CriticOutput:
             return self.discriminator(x, draws, palettes[: len(x)], copies)
 
-        fake, weight = torch.cat([recoloured, truth]), self.adversarial_weight
+        fake, weight = torch.cat([recoloured, truth]), weight_at(self.adversarial_weight, batch)
         losses = self.adversarial.losses(turn, critic, truth, fake, draws, batch.step, weight)
         if turn == ("discriminator",):
             return losses
-        loss = losses.players["generator"] + self.error_weight * error
+        loss = losses.players["generator"] + weight_at(self.error_weight, batch) * error
         return losses._replace(players={"generator": loss}, log={"error": error})
 
     def palette(self, batch: Batch) -> Tensor:
@@ -94,11 +94,11 @@ class PaletteNet(Model):
         source, palette = rgb_to_lab(batch.input) / UNIT, self.palette(batch)
         lightness = source[:, :1]
         if self.head == "colours":
-            chroma = self.decoder(self.encoder(source), palette, lightness)
+            ab = self.decoder(self.encoder(source), palette, lightness)
         else:
             roles = self.decoder(self.encoder(source), None, lightness).softmax(1)
-            chroma = torch.einsum("brhw,brc->bchw", roles, palette.unflatten(1, (-1, 3))[:, :, 1:])
-        return torch.cat([lightness, chroma], 1)
+            ab = torch.einsum("brhw,brc->bchw", roles, palette.unflatten(1, (-1, 3))[:, :, 1:])
+        return torch.cat([lightness, ab], 1)
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:
         return lab_to_rgb(to_gamut(UNIT * self.recolour(batch))).clamp(0, 1)

@@ -153,7 +153,7 @@ def test_a_ramp_gives_the_losses_of_its_value(name, weight, float64):
     def losses(value: object, progress: float) -> list[float]:
         job = small_job(name, "mlp", "none", f"model.{weight}={value}")
         stack = stack_of(job)
-        batch = batch_of(job, small_data())._replace(progress=torch.tensor([progress]))
+        batch = batch_of(job, data_for(name))._replace(progress=torch.tensor([progress]))
         players = [stack.losses(batch, ("k",), turn).players for turn in turns_of(stack.model)]
         return [loss.item() for part in players for loss in part.values()]
 

@@ -34,8 +34,12 @@ class TDAE(Model):
     encoder_share, second_decoder_share: lengths of phases, in units of the decoder's.
     """
 
-    players = tuple(
-        Player(name, (name,)) for name in ("transformer", "decoder", "encoder", "second_decoder", "discriminator")
+    players: tuple[Player, ...] = (
+        Player("transformer", ("transformer",)),
+        Player("decoder", ("transformer", "decoder")),
+        Player("encoder", ("encoder",)),
+        Player("second_decoder", ("second_decoder",)),
+        Player("discriminator", ("discriminator",)),
     )
     unused_settings = ("network.norm",)
 
@@ -47,8 +51,8 @@ class TDAE(Model):
         transformer: Literal["input", "features", "given", "none"] = "input",
         iterations: Annotated[Count, NO_LOCALISER] = 3,
         direct_weight: Annotated[Level, NO_LOCALISER] = 0.6,
-        adversarial_weight: Weight = 0.01,
-        width: Count = 24,
+        adversarial_weight: Weight = 0.001,
+        width: Count = 16,
         warm_up: Annotated[Level, NO_LOCALISER] = 0.3,
         encoder_share: Level = 0.4,
         second_decoder_share: Level = 0.6,
@@ -66,17 +70,18 @@ class TDAE(Model):
         self.discriminator, self.adversarial = network.critic(shapes.x), adversarial
         if transformer == "input":
             self.transformer = transformers.Transformer(shapes.input, iterations)
-        aligning = ("transformer",) if transformer == "input" else ()
-        self.players = tuple(player for player in self.players if hasattr(self, player.name))
+            self.phases = (Phase((("transformer",),), warm_up),)
+        else:
+            self.players = (Player("decoder", ("decoder",)), *self.players[2:])
         self.phases = (
-            *(Phase(((name,),), warm_up) for name in aligning),
-            Phase(((*aligning, "decoder", "discriminator"),)),
+            *self.phases,
+            Phase((("decoder", "discriminator"),)),
             Phase((("encoder",),), encoder_share),
             Phase((("second_decoder", "discriminator"),), second_decoder_share),
         )
 
     @classmethod
-    def default_balance(cls, adversarial_weight: Weight = 0.01, **options: object) -> str:
+    def default_balance(cls, adversarial_weight: Weight = 0.001, **options: object) -> str:
         return "margin" if adversarial_weight else "always"  # without an adversary no player needs to wait
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
@@ -98,11 +103,13 @@ class TDAE(Model):
         penalty = self.adversarial.penalty(self.discriminator, batch.x, made, draws)
         policy = self.default_balance(self.adversarial_weight)
         discriminator_gate, gate = self.adversarial.gates(real, fake, batch.step, policy)
-        losses = {player: loss, "discriminator": self.adversarial.discriminator(real, fake) + penalty}
-        if "transformer" in turn:
-            losses["transformer"] = loss + self.direct_weight * direct
-        log = {"squared_error": error, "discriminator_accuracy": self.adversarial.critic_accuracy(real, fake)}
-        return Losses(losses, log, dict.fromkeys(losses, gate) | {"discriminator": discriminator_gate})
+        if player == "decoder" and self.kind == "input":
+            loss = loss + self.direct_weight * direct
+        return Losses(
+            {player: loss, "discriminator": self.adversarial.discriminator(real, fake) + penalty},
+            {"squared_error": error, "discriminator_accuracy": self.adversarial.critic_accuracy(real, fake)},
+            {player: gate, "discriminator": discriminator_gate},
+        )
 
     def _placements(self, batch: Batch) -> list[Tensor]:
         """Where the object lies in the source, [B, 4] each: what the localiser has found after each iteration."""

@@ -31,7 +31,7 @@ SOFT = 1.5  # pixels, the width of an edge
 
 def designs(
     size: Annotated[int, Field(ge=16, le=128, strict=True)] = 32,
-    examples: Annotated[int, Field(ge=20, le=40_000, strict=True)] = 8_000,
+    examples: Annotated[int, Field(ge=20, le=40_000, strict=True)] = 10_000,
     palettes: Annotated[int, Field(ge=1, le=8, strict=True)] = 1,
     data_seed: Seed = 0,
 ) -> Source:
@@ -39,20 +39,23 @@ def designs(
 
     x is the design in the colours of the palette with the lightness of the source: a* and b* of the design under the
     palette, L* of the source, and less chroma where sRGB has no such colour. Source and target palettes are
-    independent. palettes: targets of each training source, `examples` pairs in all. The test set has examples / 5
-    pairs, a third each with palettes like those of training, with uniform RGB colours and with colours of one hue.
+    independent. examples: pairs in all, a fifth of them is the test set; palettes: targets of each training source. A
+    third each of the test pairs, in turn, has palettes like those of training, of uniform RGB colours and of one hue.
     """
     rng = np.random.default_rng(data_seed)
-    train = _pairs(rng, size, examples // palettes, "training palettes", palettes)
-    tests = [_pairs(rng, size, max(examples // 15, 4), kind, 1) for kind in PALETTES]
-    subset = np.repeat(np.arange(len(PALETTES)), [len(test.x) for test in tests])
-    x, source, palette = (
-        np.concatenate(parts) for parts in zip(*((t.x, t.source, t.conditions["palette"]) for t in tests), strict=True)
-    )
-    test = Split(x, source=source, conditions={"palette": palette}, truth={"subset": subset})
+    kinds, of_kind = len(PALETTES), examples // (5 * len(PALETTES))
+    train = _pairs(rng, size, (examples - kinds * of_kind) // palettes, "training palettes", palettes)
+    tests = [_pairs(rng, size, of_kind, kind, 1) for kind in PALETTES]
+    in_turn = np.arange(kinds * of_kind).reshape(kinds, of_kind).T.ravel()
+    test = Split(
+        np.concatenate([part.x for part in tests]),
+        source=np.concatenate([part.source for part in tests]),
+        conditions={"palette": np.concatenate([part.conditions["palette"] for part in tests])},
+        truth={"subset": np.repeat(np.arange(kinds), of_kind)},
+    ).rows(in_turn)
     if palettes > 1:  # so that no source is in two splits
         number = np.arange(len(train.x)) // palettes
-        train, test = train._replace(group=number), test._replace(group=len(number) + np.arange(len(x)))
+        train, test = train._replace(group=number), test._replace(group=len(number) + in_turn)
     return Source(train, test, range=(0, 255), vocabulary={"subset": PALETTES})
 
 

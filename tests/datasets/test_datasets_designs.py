@@ -9,7 +9,7 @@ from bench.datasets import prepare
 from bench.datasets.designs import PALETTES, ROLES, designs, draw, recoloured, source_palettes
 from bench.parts.colours import ciede2000, rgb_to_lab
 
-SMALL = designs(size=16, examples=120)
+SMALL = designs(size=16, examples=150)
 
 
 def lab(pictures: np.ndarray) -> torch.Tensor:
@@ -18,14 +18,14 @@ def lab(pictures: np.ndarray) -> torch.Tensor:
 
 def test_there_are_as_many_examples_as_asked_for_with_three_kinds_of_palettes_in_the_test():
     data = prepare(SMALL)
-    assert (len(data.train.x), len(data.validation.x), len(data.test.x)) == (108, 12, 24)
+    assert (len(data.train.x), len(data.validation.x), len(data.test.x)) == (108, 12, 30)
     assert data.shapes == ((3, 16, 16), 0, (3, 16, 16), {"palette": (len(ROLES), 3)})
-    assert data.vocabulary["subset"] == PALETTES and data.test.truth["subset"].bincount().tolist() == [8, 8, 8]
+    assert data.vocabulary["subset"] == PALETTES and data.test.truth["subset"].bincount().tolist() == [10, 10, 10]
     assert data.test.conditions["palette"].dtype == torch.float32
 
 
 def test_a_seed_decides_everything():
-    again, other = designs(size=16, examples=120), designs(size=16, examples=120, data_seed=1)
+    again, other = designs(size=16, examples=150), designs(size=16, examples=150, data_seed=1)
     for one, same, different in zip(SMALL.train[:1], again.train[:1], other.train[:1], strict=True):
         assert (one == same).all() and (one != different).any()
     assert (SMALL.test.conditions["palette"] == again.test.conditions["palette"]).all()
@@ -70,7 +70,7 @@ def test_three_fifths_of_the_sources_have_fewer_colours_than_roles():
 
 
 def test_a_source_may_have_several_targets_which_stay_in_one_split():
-    data = prepare(designs(size=16, examples=120, palettes=4))
+    data = prepare(designs(size=16, examples=150, palettes=4))
     assert len(data.train.x) + len(data.validation.x) == 120
     source, palette = data.train.source.flatten(1), data.train.conditions["palette"].flatten(1)
     distinct = len(source.unique(dim=0))

@@ -127,7 +127,7 @@ def _draw(attributes: np.ndarray, size: int, rng: np.random.Generator) -> np.nda
     n = len(attributes)
     body, wing, beak, scale, facing, ground = attributes.T
     colours = np.array(list(COLOURS.values())) / 255
-    jitter = rng.uniform(-0.06, 0.06, (2, n, 3))
+    jitter = rng.uniform(-0.12, 0.12, (2, n, 3))
     body_colour, wing_colour = colours[body] + jitter[0], colours[wing] + jitter[1]
     scale = _of(SCALES, scale) * rng.uniform(0.95, 1.05, n)
     length = _of(BEAKS, beak) * rng.uniform(0.9, 1.1, n)

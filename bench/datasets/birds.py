@@ -9,6 +9,7 @@ from pydantic import Field
 
 from bench.data import Split
 from bench.datasets import Seed, Source
+from bench.datasets.drawing import as_bytes, blend, coordinates, coverage, ellipse, polygon
 
 COLOURS = {
     "red": (215, 40, 40), "orange": (240, 135, 20), "yellow": (245, 225, 60), "green": (60, 200, 80),
@@ -17,6 +18,7 @@ COLOURS = {
 GROUNDS = {"sky": (165, 205, 235), "grass": (80, 120, 45), "water": (50, 110, 130), "sand": (205, 180, 135)}
 SCALES = {"small": 0.7, "medium": 0.88, "large": 1.1}  # image sides; a bird is 0.8 of its scale long
 BEAKS = {"short": 0.05, "long": 0.17}  # of the scale
+DARK = np.array([0.12, 0.1, 0.1])  # of beak and eye
 DIRECTIONS = {"left": -1, "right": 1}
 # The values of each attribute, in the order of the columns of `attributes`.
 ATTRIBUTES = {
@@ -116,84 +118,66 @@ def draw(attributes: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
 
     Scale, tilt and colours vary a little, and each ground has its own random texture.
     """
-    pixels = np.empty((len(attributes), 3, size, size), np.uint8)
-    for start in range(0, len(attributes), CHUNK):
-        rows = slice(start, start + CHUNK)
-        pixels[rows] = np.rint(255 * np.clip(_draw(attributes[rows], size, rng), 0, 1))
-    return pixels
+    parts = [_draw(attributes[start : start + CHUNK], size, rng) for start in range(0, len(attributes), CHUNK)]
+    return np.concatenate(parts)
 
 
 def _draw(attributes: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     n = len(attributes)
     body, wing, beak, scale, facing, ground = attributes.T
-    colours = np.array(list(COLOURS.values())) / 255
-    jitter = rng.uniform(-0.12, 0.12, (2, n, 3))
-    body_colour, wing_colour = colours[body] + jitter[0], colours[wing] + jitter[1]
+    coat, feathers = _shades(COLOURS, body) + _varied(n, rng), _shades(COLOURS, wing) + _varied(n, rng)
     scale = _of(SCALES, scale) * rng.uniform(0.95, 1.05, n)
-    length = _of(BEAKS, beak) * rng.uniform(0.9, 1.1, n)
-    side = _of(DIRECTIONS, facing)
-    tilt = rng.uniform(-0.15, 0.15, n)
-    # Where the middle of the body may be: beak and tail reach 0.44 and 0.34 of the scale from there.
-    front, back = 0.02 + 0.44 * scale, 0.02 + 0.34 * scale
-    along = back + (1 - back - front) * rng.random(n)  # 0 is behind the bird
-    across = 0.02 + 0.25 * scale + (0.96 - 0.47 * scale) * rng.random(n)
-
+    length = (_of(BEAKS, beak) * rng.uniform(0.9, 1.1, n))[:, np.newaxis, np.newaxis]
+    side, tilt = _of(DIRECTIONS, facing), rng.uniform(-0.15, 0.15, n)
+    # The middle of the body. A margin of 0.02 of the image stays around beak and tail, head and belly.
+    ahead = 0.02 + 0.34 * scale + (0.96 - 0.78 * scale) * rng.random(n)  # from the edge behind the bird
+    down = 0.02 + 0.25 * scale + (0.96 - 0.47 * scale) * rng.random(n)
     image = _ground(ground, size, rng)
-    pixel = (np.arange(size) + 0.5) / size
-    right = pixel - np.where(side > 0, along, 1 - along)[:, np.newaxis]
-    down = pixel - across[:, np.newaxis]
-    forward = np.broadcast_to((side[:, np.newaxis] * right)[:, np.newaxis], (n, size, size))
-    below = np.broadcast_to(down[:, :, np.newaxis], (n, size, size))
-    cos, sin = (f(tilt)[:, np.newaxis, np.newaxis] for f in (np.cos, np.sin))
-    # The bird's own axes at scale 1.
-    full = scale[:, np.newaxis, np.newaxis]
-    u, v = (forward * cos + below * sin) / full, (below * cos - forward * sin) / full
+
+    # u: forward, v: downwards, in units of the scale. An image is 2 wide in the coordinates of `coordinates`.
+    placement = np.column_stack([side * tilt, np.log(2 * scale), side * (2 * ahead - 1), 2 * down - 1])
+    u, v, pixel = coordinates(size, placement)
+    u = side[:, np.newaxis, np.newaxis] * u
+    shade = (1.05 - 1.1 * v)[:, np.newaxis]  # lighter above, darker below
 
     def paint(distance: np.ndarray, colour: np.ndarray) -> None:
-        nonlocal image
-        cover = np.clip(0.5 - distance * full * size, 0, 1)[:, np.newaxis]
-        image = image + cover * (colour - image)
+        blend(image, coverage(distance, pixel), colour)
 
-    shade = (1.05 - 1.1 * v)[:, np.newaxis]  # lighter above, darker below
-    coat, feathers = (colour[:, :, np.newaxis, np.newaxis] for colour in (body_colour, wing_colour))
-    tip = 0.235 + length[:, np.newaxis, np.newaxis]
-    paint(_wedge(u, v + 0.125, tip, 0.15, 0.065), np.array([0.12, 0.1, 0.1])[:, np.newaxis, np.newaxis])
-    paint(_wedge(-u, v - 0.01, 0.1, 0.33, 0.1), 0.8 * coat)
-    paint(_ellipse(u, v, 0.2, 0.135), coat * shade)
-    paint(_ellipse(u - 0.17, v + 0.13, 0.09, 0.09), coat * shade)
-    paint(_ellipse(u - 0.19, v + 0.15, 0.022, 0.022), np.array([0.05, 0.05, 0.05])[:, np.newaxis, np.newaxis])
-    paint(_ellipse(u + 0.05, v + 0.005, 0.145, 0.095), 0.55 * feathers)  # the outline of the wing
-    paint(_ellipse(u + 0.05, v + 0.005, 0.12, 0.07), feathers * shade)
-    return image
+    tip, tail = 0.235 + length, polygon(u, v, [(-0.1, 0.01), (-0.33, 0.11), (-0.33, -0.09)])
+    paint(polygon(u, v, [(0.15, -0.19), (tip, -0.125), (0.15, -0.06)]), DARK)  # the beak
+    paint(tail, 0.8 * coat[:, :, 0, 0])
+    paint(ellipse(u, v, 0.2, 0.135), coat * shade)
+    paint(ellipse(u - 0.17, v + 0.13, 0.09, 0.09), coat * shade)  # the head
+    paint(ellipse(u - 0.19, v + 0.15, 0.022, 0.022), DARK)  # the eye
+    paint(ellipse(u + 0.05, v + 0.005, 0.145, 0.095), 0.55 * feathers[:, :, 0, 0])  # the outline of the wing
+    paint(ellipse(u + 0.05, v + 0.005, 0.12, 0.07), feathers * shade)
+    return as_bytes(image)
 
 
 def _of(values: dict[str, float], index: np.ndarray) -> np.ndarray:
     return np.array(list(values.values()))[index]
 
 
-def _ellipse(u: np.ndarray, v: np.ndarray, a: float, b: float) -> np.ndarray:
-    """The first-order signed distance to an ellipse with half axes a and b."""
-    level = (u / a) ** 2 + (v / b) ** 2 - 1
-    return level / np.maximum(2 * np.hypot(u / a**2, v / b**2), 1e-6)
+def _shades(colours: dict[str, tuple[int, int, int]], index: np.ndarray) -> np.ndarray:
+    """[n, 3, 1, 1], from 0 to 1."""
+    return np.array(list(colours.values()))[index, :, np.newaxis, np.newaxis] / 255
 
 
-def _wedge(u: np.ndarray, v: np.ndarray, tip: np.ndarray | float, base: float, half: float) -> np.ndarray:
-    """The signed distance to a wedge between u = tip, where it ends in a point, and its base of +-half."""
-    slope = half / (base - tip)  # of the upper edge, as a half width over u
-    edge = (np.abs(v) - slope * (u - tip)) / np.sqrt(1 + slope**2)
-    return np.maximum(edge, np.where(base > tip, u - base, base - u))
+def _varied(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Small differences of colour, [n, 3, 1, 1]."""
+    return rng.uniform(-0.12, 0.12, (n, 3, 1, 1))
 
 
 def _ground(ground: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """The background [n, 3, size, size]: its colour, with noise that is blotchy, upright, level or fine by ground."""
     n, fine = len(ground), 16
-    colour = np.array(list(GROUNDS.values()))[ground] / 255 + rng.uniform(-0.05, 0.05, (n, 3))
+    colour = _shades(GROUNDS, ground) + rng.uniform(-0.05, 0.05, (n, 3, 1, 1))
     noise = rng.uniform(-1, 1, (n, fine, fine))
     texture = np.empty((n, size, size))
     for number, (rows, columns) in enumerate(((3, 4), (3, fine), (8, 3), (fine, fine))):
         members = ground == number
         texture[members] = _grid(size, rows) @ noise[members, :rows, :columns] @ _grid(size, columns).T
-    return colour[:, :, np.newaxis, np.newaxis] + 0.13 * texture[:, np.newaxis]
+    return colour + 0.13 * texture[:, np.newaxis]
 
 
 def _grid(size: int, points: int) -> np.ndarray:

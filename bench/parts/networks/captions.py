@@ -68,6 +68,13 @@ def contrast(images: Tensor, captions: Tensor) -> Tensor:
     return -(logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean()) / 2
 
 
-def mismatch(images: Tensor, captions: Tensor) -> Tensor:
-    """The cross-entropy of finding the caption of each image [B, D] among [B, D], as images are made from them."""
+def matching(images: Tensor, captions: Tensor) -> Tensor:
+    """The cross-entropy of finding the caption of each image among all [B, D]."""
     return -(SHARPNESS * similarity(images, captions)).log_softmax(1).diagonal().mean()
+
+
+def nearest_other(captions: Tensor) -> Tensor:
+    """For each caption [B, D] another of the batch: the next for the first half, the most similar for the second."""
+    others = similarity(captions, captions) - 2 * torch.eye(len(captions), dtype=captions.dtype, device=captions.device)
+    half = len(captions) // 2
+    return torch.cat([captions.roll(1, 0)[:half], captions[others.argmax(1)][half:]])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from bench.draws import Draws
 from bench.parts.networks.captions import downsampling
-from bench.parts.networks.shared import CriticOutput, concatenate_planes
+from bench.parts.networks.shared import CriticOutput, Norm, concatenate_planes, norm_layers
 
 
 class Augmentation(nn.Module):
@@ -34,64 +35,82 @@ class Augmentation(nn.Module):
         return mean + (log_variance / 2).exp() * epsilon, divergence.mean()
 
 
-def normalised(channels: int, norm: str) -> nn.Module:
-    return {"batch": nn.BatchNorm2d(channels), "group": nn.GroupNorm(4, channels), "none": nn.Identity()}[norm]
+class Generated(NamedTuple):
+    """logits: [B, C, H, W] of an image; divergence: 0-dim, of the augmentation; noise: [B, noise], what it drew."""
+
+    logits: Tensor
+    divergence: Tensor
+    noise: Tensor
 
 
 class FirstStage(nn.Module):
-    """Noise and condition [B, inputs] -> the logits of an image [B, C, side, side], from 4 pixels a side."""
+    """Captions [B, inputs] -> images [B, C, side, side], by transposed convolutions from 4 pixels a side."""
 
-    def __init__(self, inputs: int, image: tuple[int, ...], hidden: int = 32, norm: str = "batch"):
+    def __init__(
+        self,
+        inputs: int,
+        condition: int,
+        is_random: bool,
+        noise: int,
+        image: tuple[int, ...],
+        hidden: int = 32,
+        norm: Norm = "batch",
+    ):
         super().__init__()
         channels, side, _ = image
-        widths = [hidden * 3]
+        widths = [3 * hidden]
         while 4 * 2 ** len(widths) <= side:
-            widths.append(max(hidden, widths[0] // 2 ** len(widths)))
-        self.first = nn.Linear(inputs, widths[0] * 16)
-        layers: list[nn.Module] = [normalised(widths[0], norm), nn.ReLU()]
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
-            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), normalised(after, norm), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], channels, 3, padding=1))
-        self.width = widths[0]
+            widths.append(max(hidden, widths[-1] // 2))
+        self.augmentation, self.noise = Augmentation(inputs, condition, is_random), noise
+        self.first = nn.Linear(condition + noise, widths[0] * 16)
+        layers: list[nn.Module] = [*norm_layers(norm, nn.BatchNorm2d, widths[0]), nn.ReLU()]
+        for before, after in pairwise(widths):
+            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+            layers += [*norm_layers(norm, nn.BatchNorm2d, after), nn.ReLU()]
+        self.layers = nn.Sequential(nn.Unflatten(1, (widths[0], 4, 4)), *layers)
+        self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.layers(self.first(inputs).unflatten(1, (self.width, 4, 4)))
+    def forward(self, text: Tensor, draws: Draws) -> Generated:
+        condition, divergence = self.augmentation(text, draws)
+        noise = draws.normal("noise", (len(text), self.noise))
+        hidden = self.layers(self.first(torch.cat([condition, noise], 1)))
+        return Generated(self.last(hidden), divergence, noise)
 
 
 class SecondStage(nn.Module):
-    """The first stage's logits [B, C, side, side] and c [B, K] -> logits [B, C, 2 side, 2 side].
+    """The first stage's logits [B, C, side, side] and captions [B, inputs] -> images [B, C, 2 side, 2 side].
 
-    The answer is the first image, enlarged, plus what the network adds, which is 0 at first; is_residual=False: only
-    what the network adds.
+    is_residual: the network adds to the enlarged logits, at first nothing. Otherwise its output is the image.
     """
 
-    def __init__(self, condition: int, image: tuple[int, ...], hidden: int = 24, is_residual: bool = True, norm="none"):
+    def __init__(
+        self, inputs: int, condition: int, is_random: bool, image: tuple[int, ...], is_residual: bool, hidden: int = 24
+    ):
         super().__init__()
-        channels = image[0]
+        channels, wide, self.is_residual = image[0], 2 * hidden, is_residual
+        self.augmentation = Augmentation(inputs, condition, is_random)
         self.first = nn.Sequential(nn.Conv2d(channels, hidden, 3, padding=1), nn.ReLU())
-        self.down = nn.Sequential(nn.Conv2d(hidden, 2 * hidden, 4, stride=2, padding=1), nn.ReLU())
-        self.middle = nn.Sequential(nn.Conv2d(2 * hidden + condition, 2 * hidden, 3, padding=1), nn.ReLU())
-        self.up = nn.Sequential(nn.ConvTranspose2d(2 * hidden, hidden, 4, stride=2, padding=1), nn.ReLU())
+        self.down = nn.Sequential(nn.Conv2d(hidden, wide, 4, stride=2, padding=1), nn.ReLU())
+        self.middle = nn.Sequential(nn.Conv2d(wide + condition, wide, 3, padding=1), nn.ReLU())
+        self.up = nn.Sequential(nn.ConvTranspose2d(wide, hidden, 4, stride=2, padding=1), nn.ReLU())
         self.last = nn.Sequential(
-            nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(2 * hidden, 4 * channels, 3, padding=1), nn.PixelShuffle(2),
-        )  # fmt: skip
-        self.is_residual = is_residual
+            nn.Conv2d(wide, wide, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(wide, 4 * channels, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
         if is_residual:
             for parameter in self.last[2].parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, logits: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, text: Tensor, draws: Draws) -> Generated:
+        condition, divergence = self.augmentation(text, draws)
         first = self.first(torch.sigmoid(logits))
-        down = self.down(first)
-        middle = self.middle(concatenate_planes(down, condition))
-        added = self.last(torch.cat([self.up(middle), first], 1))
-        return enlarged(logits) + added if self.is_residual else added
-
-
-def enlarged(x: Tensor) -> Tensor:
-    """Images [B, C, H, W] at twice the size, bilinear."""
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        middle = self.middle(concatenate_planes(self.down(first), condition))
+        image = self.last(torch.cat([self.up(middle), first], 1))
+        if self.is_residual:
+            image = image + F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return Generated(image, divergence, condition)
 
 
 class CaptionCritic(nn.Module):
@@ -108,7 +127,6 @@ class CaptionCritic(nn.Module):
         reads: Literal["projection", "concatenation"],
         hidden: int = 32,
         width: int = 96,
-        spectral: bool = False,
     ):
         super().__init__()
         self.reads = reads

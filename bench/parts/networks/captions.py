@@ -1,12 +1,23 @@
-"""Encoders of captions and of images into one space, where an image is near its captions."""
+"""Encoders of captions and of images into one space, in which an image is near its captions."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SHARPNESS = 10.0  # of the softmax over cosines, the inverse of its temperature
+from bench.draws import Draws
+
+SHARPNESS = 10.0  # of the softmax over cosines: the inverse of its temperature
+
+
+def drawn_caption(captions: Tensor, draws: Draws) -> Tensor:
+    """One of the captions [B, captions, words, V] of each image, drawn at random: [B, words, V]."""
+    n, count = captions.shape[:2]
+    chosen = (count * draws.uniform("caption", (n,))).long()
+    return captions[torch.arange(n, device=captions.device), chosen]
 
 
 class CaptionEncoder(nn.Module):
@@ -26,55 +37,64 @@ class CaptionEncoder(nn.Module):
         is_word = (captions != 0).any(2)[:, None].to(captions.dtype)
         hidden = self.embedding(captions).transpose(1, 2)
         hidden = F.relu(self.near(hidden)) * is_word
-        hidden = F.relu(self.far(hidden)) * is_word  # not negative, so zeros leave the maximum as it is
+        hidden = F.relu(self.far(hidden)) * is_word  # never negative, so that zeros do not change the maximum
         return self.last(hidden.amax(2))
 
 
-class ImageEncoder(nn.Module):
-    """Images [B, C, H, W] in [0, 1] -> [B, width]: two or more convolutions of stride 2, down to 4 pixels a side."""
-
-    def __init__(self, image: tuple[int, ...], width: int, hidden: int = 32):
-        super().__init__()
-        self.hidden, features = downsampling(image, hidden)
-        self.last = nn.Linear(features, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.hidden(2 * x - 1))
-
-
 def downsampling(image: tuple[int, ...], hidden: int) -> tuple[nn.Sequential, int]:
-    """Layers [B, C, H, W] -> [B, features], and the number of features. Channels double, up to a factor of 4."""
+    """Convolutions of stride 2 down to 4 pixels a side, [B, C, H, W] in [0, 1] -> [B, features]; and `features`.
+
+    Channels double with each, up to 4 * hidden.
+    """
     layers: list[nn.Module] = []
     channels, height, width = image
-    level = 0
     while min(height, width) > 4:
-        outputs = hidden * 2 ** min(level, 2)
+        outputs = hidden * 2 ** min(len(layers) // 2, 2)
         layers += [nn.Conv2d(channels, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        channels, height, width, level = outputs, height // 2, width // 2, level + 1
+        channels, height, width = outputs, height // 2, width // 2
     return nn.Sequential(*layers, nn.Flatten()), channels * height * width
 
 
-def similarity(images: Tensor, captions: Tensor) -> Tensor:
-    """The cosines [n, m] of images [n, D] and captions [m, D]."""
-    return F.normalize(images, dim=1) @ F.normalize(captions, dim=1).T
+class Encoders(nn.Module):
+    """An encoder of captions, and one of images for each of the sizes {name: (C, H, W)}, into vectors [B, width]."""
+
+    def __init__(self, vocabulary: int, sizes: Mapping[str, tuple[int, ...]], width: int, hidden: int = 32):
+        super().__init__()
+        self.captions = CaptionEncoder(vocabulary, width)
+        self.images = nn.ModuleDict()
+        for name, size in sizes.items():
+            layers, features = downsampling(size, hidden)
+            self.images[name] = nn.Sequential(layers, nn.Linear(features, width))
+
+    def text(self, captions: Tensor) -> Tensor:
+        """Captions [B, words, V] as vectors [B, width], the mean square of whose entries is 1."""
+        vectors = self.captions(captions)
+        return F.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
+
+    def logits(self, name: str, x: Tensor, text: Tensor) -> Tensor:
+        """[B, B]: the cosine between each image of a size and the vector of each caption, times SHARPNESS."""
+        return SHARPNESS * similarity(self.images[name](2 * x - 1), text)
+
+    def contrast(self, name: str, x: Tensor, text: Tensor) -> Tensor:
+        """The cross-entropy of finding the caption of each image in the batch, and the image of each caption.
+
+        InfoNCE in both directions (Zhang et al. 2022, equations 1 to 3).
+        """
+        logits = self.logits(name, x, text)
+        return -(logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean()) / 2
+
+    def matching(self, name: str, x: Tensor, text: Tensor) -> Tensor:
+        """The cross-entropy of finding the caption of each image in the batch."""
+        return -self.logits(name, x, text).log_softmax(1).diagonal().mean()
 
 
-def contrast(images: Tensor, captions: Tensor) -> Tensor:
-    """The cross-entropy of finding the caption of each image among all [B, D], and the image of each caption.
-
-    InfoNCE both ways (van den Oord et al. 2018; Zhang et al. 2022, ConVIRT, equations 1 to 3).
-    """
-    logits = SHARPNESS * similarity(images, captions)
-    return -(logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean()) / 2
+def similarity(one: Tensor, other: Tensor) -> Tensor:
+    """The cosine of each row of [n, D] with each row of [m, D], [n, m]."""
+    return F.normalize(one, dim=1) @ F.normalize(other, dim=1).T
 
 
-def matching(images: Tensor, captions: Tensor) -> Tensor:
-    """The cross-entropy of finding the caption of each image among all [B, D]."""
-    return -(SHARPNESS * similarity(images, captions)).log_softmax(1).diagonal().mean()
-
-
-def nearest_other(captions: Tensor) -> Tensor:
-    """For each caption [B, D] another of the batch: the next for the first half, the most similar for the second."""
-    others = similarity(captions, captions) - 2 * torch.eye(len(captions), dtype=captions.dtype, device=captions.device)
-    half = len(captions) // 2
-    return torch.cat([captions.roll(1, 0)[:half], captions[others.argmax(1)][half:]])
+def nearest_other(text: Tensor) -> Tensor:
+    """For each caption [B, D] another one of the batch: the next in the first half, the nearest in the second half."""
+    others = similarity(text, text) - 2 * torch.eye(len(text), dtype=text.dtype, device=text.device)
+    half = len(text) // 2
+    return torch.cat([text.roll(1, 0)[:half], text[others.argmax(1)][half:]])

@@ -48,11 +48,11 @@ class FirstStage(nn.Module):
 
     def __init__(
         self,
+        image: tuple[int, ...],
         inputs: int,
         condition: int,
         is_random: bool,
         noise: int,
-        image: tuple[int, ...],
         hidden: int = 32,
         norm: Norm = "batch",
     ):
@@ -84,7 +84,7 @@ class SecondStage(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, condition: int, is_random: bool, image: tuple[int, ...], is_residual: bool, hidden: int = 24
+        self, image: tuple[int, ...], inputs: int, condition: int, is_random: bool, is_residual: bool, hidden: int = 24
     ):
         super().__init__()
         channels, wide, self.is_residual = image[0], 2 * hidden, is_residual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
@@ -64,7 +65,7 @@ def birds(
     examples: Annotated[int, Field(ge=1, le=20_000, strict=True)] = 20_000,
     data_seed: Seed = 0,
 ) -> Source:
-    """x: [N, 3, size, size] uint8; the condition "caption": see `captions_of`; the truth: each of ATTRIBUTES, [N] int64.
+    """x: [N, 3, size, size] uint8; condition: "caption", see `captions_of`; truth: each of ATTRIBUTES, [N] int64.
 
     Attributes are uniform and independent, except that training images have no pair of HELD_OUT. A fifth of the images
     is the test set. Half of it are such pairs: the truth "subset" of the test images is an index into SUBSETS.
@@ -154,7 +155,7 @@ def _draw(attributes: np.ndarray, size: int, rng: np.random.Generator) -> np.nda
     return as_bytes(image)
 
 
-def _of(values: dict[str, float], index: np.ndarray) -> np.ndarray:
+def _of(values: Mapping[str, float], index: np.ndarray) -> np.ndarray:
     return np.array(list(values.values()))[index]
 
 

@@ -45,7 +45,7 @@ def captions(
     limit: Count | None = None,
     cache: Path | None = None,
 ) -> Source:
-    """x: [N, 3, size, size] uint8; the condition "caption": [N, captions, 1, 1024] float32, embeddings instead of words.
+    """x: [N, 3, size, size] uint8; condition: "caption", [N, captions, 1, 1024] float32, embeddings instead of words.
 
     root: a folder in the layout of StackGAN (Zhang et al. 2017); None: $BENCH_DATA/<name>. No code in its pickles is
     run. With bounding boxes, as for CUB, a picture is cropped around the middle of its box. The group of an image is
@@ -175,9 +175,8 @@ def _convert(
         def blocks(part: str = part) -> Iterator[np.ndarray]:
             for start in range(0, len(keys[part]), BLOCK):
                 rows = slice(start, start + BLOCK)
-                yield np.stack(
-                    [_pixels(p, boxes.get(key), size) for p, key in zip(pictures[part][rows], keys[part][rows], strict=True)]
-                )
+                examples = zip(pictures[part][rows], keys[part][rows], strict=True)
+                yield np.stack([_pixels(picture, boxes.get(key), size) for picture, key in examples])
 
         write_rows(new / f"{part}_x.npy", blocks())
     return {part: len(keys[part]) for part in SPLITS}

@@ -7,15 +7,21 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from bench.core import Count, Level, Losses, Model, Phase, Player, SkipError, UnusedIf, Weight, weight_at
+from bench.core import Count, Level, Losses, Model, Phase, Player, UnusedIf, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
-from bench.parts.networks import CriticOutput
-from bench.parts.networks.captions import Encoders, drawn_caption, nearest_other
-from bench.parts.networks.stackgan import CaptionCritic, FirstStage, Generated, SecondStage
+from bench.parts.networks.captions import Encoders, nearest_other
+from bench.parts.networks.stackgan import (
+    CaptionCritic,
+    FirstStage,
+    Generated,
+    SecondStage,
+    averaged,
+    reading,
+    separation,
+)
 
 AVERAGE = 0.995  # the decay of the moving averages of the generators' parameters
 SECOND = UnusedIf(stages=1)
@@ -35,7 +41,7 @@ class StackGAN(Model):
     stages=1: the first stage alone, at full size. mismatched: each image has the caption of another one.
     """
 
-    players = (
+    players: tuple[Player, ...] = (
         Player("encoders", ("encoders",)),
         Player("discriminator_1", ("discriminators.1",)),
         Player("generator_1", ("generators.1",), AVERAGE),
@@ -66,61 +72,50 @@ class StackGAN(Model):
         second_share: Annotated[Level, SECOND] = 1.0,
     ):
         super().__init__()
-        channels, *sides = shapes.x
-        if sides not in [[2**i, 2**i] for i in range(3, 9)]:
-            raise SkipError(f"StackGAN makes square images of 8, 16, ... or 256 pixels a side, not {sides}")
         self.adversarial, self.wrong_captions, self.mismatched = adversarial, wrong_captions, mismatched
-        self.weights = {"kl": kl_weight, "matching": matching_weight, "anchor": anchor_weight}
         self.adversarial_weight, self.diversity_weight = adversarial_weight, diversity_weight
-        self.sizes = {str(i + 1): (channels, *[sides[0] // 2 ** (stages - i - 1)] * 2) for i in range(stages)}
-        self.encoders = Encoders(shapes.conditions["caption"][-1], self.sizes, caption_dim)
-        critics = {stage: CaptionCritic(size, caption_dim, critic) for stage, size in self.sizes.items()}
+        self.weights = {"kl": kl_weight, "matching": matching_weight, "anchor": anchor_weight}
+        half = (shapes.x[0], shapes.x[1] // 2, shapes.x[2] // 2)
+        self.sizes = {"1": half, "2": shapes.x} if stages == 2 else {"1": shapes.x}
         reads = (caption_dim, condition_dim, augmentation)
-        makers = [FirstStage(self.sizes["1"], *reads, noise_dim), SecondStage(shapes.x, *reads, residual)]
-        self.discriminators = nn.ModuleDict(critics)
+        makers = (FirstStage(self.sizes["1"], *reads, noise_dim), SecondStage(shapes.x, *reads, residual))
+        self.encoders = Encoders(shapes.conditions["caption"][-1], self.sizes, caption_dim)
         self.generators = nn.ModuleDict(dict(zip(self.sizes, makers, strict=False)))
+        self.discriminators = nn.ModuleDict(
+            {s: CaptionCritic(size, caption_dim, critic) for s, size in self.sizes.items()}
+        )
         self.players = self.players[: 1 + 2 * stages]
-        turns = [[tuple(f"{role}_{stage}" for role in turn) for turn in adversarial.turns] for stage in self.sizes]
-        shares = (1.0, second_share)[:stages]
-        games = (Phase(tuple(turn), share) for turn, share in zip(turns, shares, strict=True))
-        self.phases = (Phase((("encoders",),), encoder_share), *games)
+        games = [tuple(tuple(f"{role}_{s}" for role in turn) for turn in adversarial.turns) for s in self.sizes]
+        shares = (encoder_share, 1.0, second_share)
+        self.phases = tuple(Phase(*part) for part in zip([(("encoders",),), *games], shares, strict=False))
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
-        text = self.encoders.text(drawn_caption(batch.conditions["caption"], draws))
+        text = self.encoders.text(batch.conditions["caption"], draws)
         if turn == ("encoders",):
-            costs = [self.encoders.contrast(stage, self.resized(batch.x, stage), text) for stage in self.sizes]
+            costs = [self.encoders.contrast(stage, averaged(batch.x, self.sizes[stage]), text) for stage in self.sizes]
             return Losses({"encoders": torch.stack(costs).mean()})
         (player,), (role, stage) = turn, turn[0].split("_")
-        text, x = text.roll(1, 0) if self.mismatched else text, self.resized(batch.x, stage)
+        text, x = text.roll(1, 0) if self.mismatched else text, averaged(batch.x, self.sizes[stage])
         in_pairs = self.diversity_weight > 0 and player == "generator_1"
         if in_pairs:  # two images of each caption
             text, x = (part[torch.arange(len(x), device=x.device) // 2] for part in (text, x))
         made = self.generated(text, draws)
         fake = torch.sigmoid(made[stage].logits)
         wrong = {"none": [], "random": [text.roll(1, 0)], "nearest": [nearest_other(text)]}[self.wrong_captions]
-        read = torch.cat([text, text, *wrong])  # with the real, the generated, and once more the real images
-
-        def critic(x: Tensor, draws: Draws, *, copies: int) -> CriticOutput:
-            return self.discriminators[stage](x, read[: len(x)])
-
+        critic = reading(self.discriminators[stage], torch.cat([text, text, *wrong]))  # of x, fake and x once more
         fakes, weight = torch.cat([fake, x][: 1 + len(wrong)]), weight_at(self.adversarial_weight, batch)
-        found = self.adversarial.losses((role,), critic, x, fakes, draws, batch.step, weight)
-        loss, gates = found.players[role], {player: gate for gate in found.gates.values()}
+        game = self.adversarial.losses((role,), critic, x, fakes, draws, batch.step, weight)
+        loss, gates = game.players[role], {player: game.gates[role]} if game.gates else {}
         if role == "discriminator":
-            return Losses({player: loss}, found.log, gates)
+            return Losses({player: loss}, game.log, gates)
         terms = {"kl": made[stage].divergence, "matching": self.encoders.matching(stage, fake, text)}
         if stage == "2":
-            terms["anchor"] = (self.resized(fake, "1") - torch.sigmoid(made["1"].logits)).square().mean()
+            terms["anchor"] = (averaged(fake, self.sizes["1"]) - torch.sigmoid(made["1"].logits)).square().mean()
         loss = loss + sum(weight_at(self.weights[name], batch) * term for name, term in terms.items())
         if in_pairs:
-            x_apart, z_apart = ((part[:-1:2] - part[1::2]).abs().mean() for part in (fake, made["1"].noise))
-            terms["diversity"] = x_apart / z_apart
+            terms["diversity"] = separation(fake, made["1"].noise)
             loss = loss + self.diversity_weight / (terms["diversity"] + 0.05)
         return Losses({player: loss}, {f"{name}_{stage}": term for name, term in terms.items()}, gates)
-
-    def resized(self, x: Tensor, stage: str) -> Tensor:
-        """Images averaged to the size of a stage."""
-        return F.adaptive_avg_pool2d(x, self.sizes[stage][1:])
 
     def generated(self, text: Tensor, draws: Draws) -> dict[str, Generated]:
         """What each stage makes of the vectors of captions."""
@@ -130,7 +125,7 @@ class StackGAN(Model):
         return made
 
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        made = self.generated(self.encoders.text(drawn_caption(batch.conditions["caption"], draws)), draws)
+        made = self.generated(self.encoders.text(batch.conditions["caption"], draws), draws)
         return {f"stage_{stage}": torch.sigmoid(part.logits) for stage, part in made.items()}
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:

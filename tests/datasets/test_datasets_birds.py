@@ -27,7 +27,8 @@ def source():
 
 
 def attributes(**values: str) -> np.ndarray:
-    chosen = dict(body="red", wing="blue", beak="long", size="large", facing="right", ground="sky") | values
+    known = {"body": "red", "wing": "blue", "beak": "long", "size": "large", "facing": "right", "ground": "sky"}
+    chosen = known | values
     return np.array([[ATTRIBUTES[name].index(value) for name, value in chosen.items()]])
 
 
@@ -67,10 +68,11 @@ def test_body_and_wing_have_their_colours_and_the_wing_is_inside_the_body(body, 
 
 
 def test_a_larger_bird_covers_more():
-    areas = {
-        size: np.mean([(near(image(seed, size=size), "red") | near(image(seed, size=size), "blue")).sum() for seed in range(8)])
-        for size in ATTRIBUTES["size"]
-    }
+    def area(size: str) -> float:
+        pictures = [image(seed, size=size) for seed in range(8)]
+        return float(np.mean([(near(picture, "red") | near(picture, "blue")).sum() for picture in pictures]))
+
+    areas = {size: area(size) for size in ATTRIBUTES["size"]}
     assert areas["small"] * 1.3 < areas["medium"] and areas["medium"] * 1.3 < areas["large"]
 
 

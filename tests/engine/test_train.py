@@ -359,7 +359,8 @@ class ThenFrozen(Averaged):
     def losses(self, batch, draws, turn):
         if turn == ("model",):
             return super().losses(batch, draws, turn)
-        return Losses({"other": self.other(self.map(batch.x.flatten(1))).square().mean()}, {"map": self.map.weight.sum()})
+        loss = self.other(self.map(batch.x.flatten(1))).square().mean()
+        return Losses({"other": loss}, {"map": self.map.weight.sum()})
 
 
 def averages_of_lines(seeds: list[int], steps: int) -> list[torch.Tensor]:

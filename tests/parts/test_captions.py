@@ -64,20 +64,21 @@ def test_contrast_is_the_cross_entropy_in_both_directions():
 
 def test_vectors_of_captions_have_a_mean_square_of_one():
     encoders = Encoders(WORDS, {"small": (3, 8, 8)}, width=5)
-    torch.testing.assert_close(encoders.text(captions([1, 2], [3])).square().mean(1), torch.ones(2))
+    torch.testing.assert_close(encoders.text(captions([1, 2], [3])[:, None], Draws(0)).square().mean(1), torch.ones(2))
 
 
 def test_contrast_learns_which_caption_belongs_to_an_image():
     """Images of one grey level and captions of one word: after training each finds the other."""
     torch.manual_seed(0)
     encoders = Encoders(WORDS, {"small": (1, 8, 8)}, width=8, hidden=8)
-    x, words = torch.linspace(0, 1, WORDS)[:, None, None, None].expand(-1, 1, 8, 8), captions(*[[i] for i in range(WORDS)])
+    x = torch.linspace(0, 1, WORDS)[:, None, None, None].expand(-1, 1, 8, 8)
+    words = captions(*[[i] for i in range(WORDS)])[:, None]
     optimizer = torch.optim.Adam(encoders.parameters(), 3e-3)
     for _ in range(150):
         optimizer.zero_grad()
-        encoders.contrast("small", x, encoders.text(words)).backward()
+        encoders.contrast("small", x, encoders.text(words, Draws(0))).backward()
         optimizer.step()
-    assert torch.equal(encoders.logits("small", x, encoders.text(words)).argmax(1), torch.arange(WORDS))
+    assert torch.equal(encoders.logits("small", x, encoders.text(words, Draws(0))).argmax(1), torch.arange(WORDS))
 
 
 def test_nearest_other_is_never_the_caption_itself():

@@ -66,9 +66,12 @@ class Encoders(nn.Module):
             layers, features = downsampling(size, hidden)
             self.images[name] = nn.Sequential(layers, nn.Linear(features, width))
 
-    def text(self, captions: Tensor) -> Tensor:
-        """Captions [B, words, V] as vectors [B, width], the mean square of whose entries is 1."""
-        vectors = self.captions(captions)
+    def text(self, captions: Tensor, draws: Draws) -> Tensor:
+        """One of the captions [B, captions, words, V] of each image, drawn at random, as a vector [B, width].
+
+        The mean square of its entries is 1.
+        """
+        vectors = self.captions(drawn_caption(captions, draws))
         return F.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
 
     def logits(self, name: str, x: Tensor, text: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The networks of StackGAN: conditioning augmentation, the generators of two stages, and critics that read a caption."""
+"""The networks of StackGAN: conditioning augmentation, the generators of two stages, and critics of captions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.core import SkipError
 from bench.draws import Draws
+from bench.parts.adversaries import CriticFunction
 from bench.parts.networks.captions import downsampling
-from bench.parts.networks.shared import CriticOutput, Norm, concatenate_planes, norm_layers
+from bench.parts.networks.shared import CriticOutput, concatenate_planes
+
+SIDES = (4, 8, 16, 32, 64, 128)  # pixels of the first stage's images
 
 
 class Augmentation(nn.Module):
@@ -47,26 +51,20 @@ class FirstStage(nn.Module):
     """Captions [B, inputs] -> images [B, C, side, side], by transposed convolutions from 4 pixels a side."""
 
     def __init__(
-        self,
-        image: tuple[int, ...],
-        inputs: int,
-        condition: int,
-        is_random: bool,
-        noise: int,
-        hidden: int = 32,
-        norm: Norm = "batch",
+        self, image: tuple[int, ...], inputs: int, condition: int, is_random: bool, noise: int, hidden: int = 32
     ):
         super().__init__()
-        channels, side, _ = image
+        channels, side, width = image
+        if side != width or side not in SIDES:
+            raise SkipError(f"expected square images with a stage of {SIDES} pixels a side, not of {side} x {width}")
         widths = [3 * hidden]
         while 4 * 2 ** len(widths) <= side:
             widths.append(max(hidden, widths[-1] // 2))
         self.augmentation, self.noise = Augmentation(inputs, condition, is_random), noise
         self.first = nn.Linear(condition + noise, widths[0] * 16)
-        layers: list[nn.Module] = [*norm_layers(norm, nn.BatchNorm2d, widths[0]), nn.ReLU()]
+        layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
         for before, after in pairwise(widths):
-            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
-            layers += [*norm_layers(norm, nn.BatchNorm2d, after), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
         self.layers = nn.Sequential(nn.Unflatten(1, (widths[0], 4, 4)), *layers)
         self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
 
@@ -147,3 +145,19 @@ class CaptionCritic(nn.Module):
         if self.reads == "projection":
             logit = logit + (self.projection(caption) * hidden).sum(1) / self.width**0.5
         return CriticOutput(logit, hidden)
+
+
+def reading(critic: nn.Module, captions: Tensor) -> CriticFunction:
+    """A critic as a function of images [n, C, H, W], which it reads with the first n captions."""
+    return lambda x, draws, *, copies: critic(x, captions[: len(x)])
+
+
+def averaged(x: Tensor, image: tuple[int, ...]) -> Tensor:
+    """Images [B, C, H, W] averaged to the size of an image (C, height, width)."""
+    return F.adaptive_avg_pool2d(x, (image[1], image[2]))
+
+
+def separation(x: Tensor, z: Tensor) -> Tensor:
+    """|x - x'| / |z - z'|, means over pairs of successive rows of images x and of what they were made from, z."""
+    x_apart, z_apart = ((part[:-1:2] - part[1::2]).abs().mean() for part in (x, z))
+    return x_apart / z_apart

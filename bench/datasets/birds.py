@@ -68,7 +68,8 @@ def birds(
     """x: [N, 3, size, size] uint8; condition: "caption", see `captions_of`; truth: each of ATTRIBUTES, [N] int64.
 
     Attributes are uniform and independent, except that training images have no pair of HELD_OUT. A fifth of the images
-    is the test set. Half of it are such pairs: the truth "subset" of the test images is an index into SUBSETS.
+    is the test set. Half of it are such pairs: the truth "subset" of the test images is an index into SUBSETS. Their
+    truth "x_again" is another image for the same captions, [N, 3, size, size] uint8.
     """
     rng = np.random.default_rng(data_seed)
     tests = examples // 5
@@ -85,9 +86,10 @@ def birds(
 
     whole = Split(x, conditions={"caption": captions}, truth=dict(zip(ATTRIBUTES, attributes.T, strict=True)))
     test = whole.rows(slice(tests))
+    again = draw(attributes[:tests], size, rng)
     return Source(
         train=whole.rows(slice(tests, None)),
-        test=test._replace(truth={**test.truth, "subset": subset}),
+        test=test._replace(truth={**test.truth, "subset": subset, "x_again": again}),
         range=(0, 255),
         vocabulary={**ATTRIBUTES, "subset": SUBSETS, "caption": VOCABULARY},
     )

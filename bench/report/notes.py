@@ -144,6 +144,7 @@ def table_notes(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]
         *_noises(runs, metrics),
         *_times(runs, metrics),
         *_floors(runs, metrics),
+        *_judges(runs, metrics),
     ]
 
 
@@ -255,6 +256,22 @@ def _floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
             parts.append(f"{metric} {low if low == high else f'{low} to {high}'}{n}")
     meaning = "Floors, the values of real images, of a second draw from the prior or of no codes at all"
     return [f"{meaning}: {', '.join(parts)}."] if parts else []
+
+
+def _judges(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """One line on how well judges read real images, for each metric and each thing that they read."""
+    parts = []
+    for metric in metrics:
+        found: dict[str, dict[str, None]] = {}  # in a dictionary, texts are in order and without duplicates
+        for details in (entry["details"] for run in runs for r in run.ok if (entry := r["metrics"].get(metric))):
+            for name in details:
+                if (real := details.get(f"{name}_real")) is not None:
+                    found.setdefault(name, {})[f"{real:.3g} ({details[f'{name}_floor']:.3g})"] = None
+        if found:
+            texts = [f"{name} {' or '.join(numbers)}" for name, numbers in found.items()]
+            parts.append(f"{metric} {', '.join(texts)}")
+    meaning = "Judges on real test images, and in brackets the best answer that looks at no image"
+    return [f"{meaning}: {'; '.join(parts)}."] if parts else []
 
 
 def omitted_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:

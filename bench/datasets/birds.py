@@ -69,29 +69,34 @@ def birds(
 
     Attributes are uniform and independent, except that training images have no pair of HELD_OUT. A fifth of the images
     is the test set. Half of it are such pairs: the truth "subset" of the test images is an index into SUBSETS. Their
-    truth "x_again" is another image for the same captions, [N, 3, size, size] uint8.
+    truth "x_again" is another image for the same captions, [N, 3, size, size] uint8. Judges learn from further images
+    of all pairs, half as many as there are in all.
     """
     rng = np.random.default_rng(data_seed)
-    tests = examples // 5
-    subset = np.arange(tests) % len(SUBSETS)
     pairs = np.array([(body, wing) for body in range(len(COLOURS)) for wing in range(len(COLOURS))])
     is_held_out = np.array([tuple(pair) in HELD_OUT for pair in pairs.tolist()])
-    seen, held_out = pairs[~is_held_out], pairs[is_held_out]
-    pair = seen[rng.integers(len(seen), size=examples)]
-    pair[:tests][subset == 1] = held_out[rng.integers(len(held_out), size=int(subset.sum()))]
-    others = [rng.integers(len(values), size=examples) for values in list(ATTRIBUTES.values())[2:]]
-    attributes = np.column_stack([pair, *others])
-    captions = captions_of(attributes, rng)
-    x = draw(attributes, size, rng)
+    subset = np.arange(examples // 5) % len(SUBSETS)
+    judged = max(examples // 2, 2)
 
-    whole = Split(x, conditions={"caption": captions}, truth=dict(zip(ATTRIBUTES, attributes.T, strict=True)))
-    test = whole.rows(slice(tests))
-    again = draw(attributes[:tests], size, rng)
+    def attributes(count: int, pairs: np.ndarray) -> np.ndarray:
+        others = [rng.integers(len(values), size=count) for values in list(ATTRIBUTES.values())[2:]]
+        return np.column_stack([pairs[rng.integers(len(pairs), size=count)], *others])
+
+    def split(known: np.ndarray, **conditions: np.ndarray) -> Split:
+        truth = dict(zip(ATTRIBUTES, known.T, strict=True))
+        return Split(draw(known, size, rng), conditions=conditions, truth=truth)
+
+    train = attributes(examples - len(subset), pairs[~is_held_out])
+    tests = [attributes(len(subset), pairs[chosen]) for chosen in (~is_held_out, is_held_out)]
+    test = np.where(subset[:, np.newaxis] == 1, tests[1], tests[0])
+    of_test = split(test, caption=captions_of(test, rng))
+    more = {"subset": subset, "x_again": draw(test, size, rng)}
     return Source(
-        train=whole.rows(slice(tests, None)),
-        test=test._replace(truth={**test.truth, "subset": subset, "x_again": again}),
+        train=split(train, caption=captions_of(train, rng)),
+        test=of_test._replace(truth={**of_test.truth, **more}),
         range=(0, 255),
         vocabulary={**ATTRIBUTES, "subset": SUBSETS, "caption": VOCABULARY},
+        judging=split(attributes(judged, pairs)),
     )
 
 

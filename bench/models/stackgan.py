@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.core import Count, Level, Losses, Model, Phase, Player, Rate, UnusedIf, Weight, weight_at
+from bench.core import Count, Level, Losses, Model, Phase, Player, UnusedIf, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -68,14 +68,12 @@ class StackGAN(Model):
         matching_weight: Weight = 2.0,
         diversity_weight: Level = 0.05,
         anchor_weight: Annotated[Weight, SECOND] = 2.0,
-        word_dropout: Rate = 0.4,
         encoder_share: Level = 1.0,
         second_share: Annotated[Level, SECOND] = 1.0,
     ):
         super().__init__()
         self.adversarial, self.wrong_captions, self.mismatched = adversarial, wrong_captions, mismatched
         self.adversarial_weight, self.diversity_weight = adversarial_weight, diversity_weight
-        self.word_dropout = word_dropout
         self.weights = {"kl": kl_weight, "matching": matching_weight, "anchor": anchor_weight}
         half = (shapes.x[0], shapes.x[1] // 2, shapes.x[2] // 2)
         self.sizes = {"1": half, "2": shapes.x} if stages == 2 else {"1": shapes.x}
@@ -92,9 +90,8 @@ class StackGAN(Model):
         self.phases = tuple(Phase(*part) for part in zip([(("encoders",),), *games], shares, strict=False))
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
-        is_first = turn == ("encoders",)
-        text = self.encoders.text(batch.conditions["caption"], draws, self.word_dropout if is_first else 0.0)
-        if is_first:
+        text = self.encoders.text(batch.conditions["caption"], draws)
+        if turn == ("encoders",):
             costs = [self.encoders.contrast(stage, averaged(batch.x, self.sizes[stage]), text) for stage in self.sizes]
             return Losses({"encoders": torch.stack(costs).mean()})
         (player,), (role, stage) = turn, turn[0].split("_")

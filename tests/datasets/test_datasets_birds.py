@@ -161,6 +161,19 @@ def test_each_colour_of_a_held_out_pair_is_trained_on_in_other_pairs():
         assert set(np.bincount([pair[position] for pair in HELD_OUT], minlength=8)) == {1, 2}
 
 
+def test_judges_learn_from_all_pairs(source):
+    truth = source.judging.truth
+    pairs = set(zip(truth["body"].tolist(), truth["wing"].tolist(), strict=True))
+    assert len(pairs) == 64 and len(source.judging.x) == 500 and truth.keys() == ATTRIBUTES.keys()
+    assert not {x.tobytes() for x in source.judging.x} & {x.tobytes() for x in source.test.x}
+
+
+def test_another_image_of_a_caption_has_the_same_attributes_at_another_place(source):
+    x, again = source.test.x / 255, source.test.truth["x_again"] / 255
+    difference, shuffled = np.abs(x - again).mean(), np.abs(x - again[::-1]).mean()
+    assert 0.02 < difference < 0.8 * shuffled
+
+
 def test_attributes_are_uniform_and_have_names(source):
     for name, values in ATTRIBUTES.items():
         assert source.vocabulary[name] == values and source.train.truth[name].dtype == np.int64

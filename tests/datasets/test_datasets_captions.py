@@ -10,44 +10,7 @@ from bench.core import InputError
 from bench.datasets import load, prepare
 from bench.datasets.captions import captions, unpickle
 
-COUNTS = {"train": 12, "test": 3}
 FEATURES = 8
-
-
-def draw(folder, has_boxes: bool):
-    """The published layout with drawn pictures: a red square of 20 pixels on blue, inside its bounding box."""
-    rng = np.random.default_rng(0)
-    place = folder / "CUB_200_2011" if has_boxes else folder
-    names, boxes, number = [], [], 0
-    for part, count in COUNTS.items():
-        keys = [f"{i % 3 + (100 if part == 'test' else 1):03d}.Kind/Bird_{part}_{i}" for i in range(count)]
-        (folder / part).mkdir(parents=True)
-        for key in keys:
-            number += 1
-            left, top = int(rng.integers(20, 60)), int(rng.integers(20, 40))
-            picture = np.full((90, 120, 3), (0, 0, 255), np.uint8)
-            picture[top : top + 20, left : left + 20] = (255, 0, 0)
-            for file in (place / "images" / f"{key}.jpg", folder / "text" / f"{key}.txt"):
-                file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(place / "images" / f"{key}.jpg", quality=95, subsampling=0)
-            (folder / "text" / f"{key}.txt").write_text("a red square\na square on blue\n")
-            names.append(f"{number} {key}.jpg")
-            boxes.append(f"{number} {left:.1f} {top:.1f} 20.0 20.0")
-        embeddings = [rng.normal(size=(2, FEATURES)).astype(np.float32) for _ in keys]
-        classes = [int(key[:3]) for key in keys]
-        for name, value in (
-            ("filenames", keys), ("char-CNN-RNN-embeddings", embeddings), ("class_info", classes)
-        ):  # fmt: skip
-            (folder / part / f"{name}.pickle").write_bytes(pickle.dumps(value, protocol=2))
-    if has_boxes:
-        (place / "images.txt").write_text("\n".join(names) + "\n")
-        (place / "bounding_boxes.txt").write_text("\n".join(boxes) + "\n")
-
-
-@pytest.fixture
-def cub(tmp_path):
-    draw(tmp_path / "cub", has_boxes=True)
-    return tmp_path / "cub"
 
 
 def options(root, **changes) -> dict:
@@ -67,11 +30,8 @@ def test_a_picture_is_cropped_around_its_box_and_its_caption_is_one_word(cub):
     np.testing.assert_array_equal(source.test.group, [100, 101, 102])
 
 
-def test_without_boxes_the_whole_picture_is_resized(tmp_path):
-    draw(tmp_path, has_boxes=False)
-    (tmp_path / "train" / "class_info.pickle").unlink()
-    (tmp_path / "test" / "class_info.pickle").unlink()
-    source = captions(str(tmp_path), size=30)
+def test_without_boxes_the_whole_picture_is_resized(coco):
+    source = captions(str(coco), size=30)
     red = source.train.x[:, 0].mean((1, 2)) / 255
     np.testing.assert_allclose(red, 400 / (90 * 120), rtol=0.1)
     assert source.train.group is None

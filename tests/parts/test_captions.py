@@ -11,7 +11,6 @@ from bench.parts.networks.captions import (
     CaptionEncoder,
     Encoders,
     drawn_caption,
-    drop_words,
     nearest_other,
     similarity,
 )
@@ -56,14 +55,6 @@ def test_each_caption_is_drawn_as_often():
     drawn = drawn_caption(numbered, Draws(0, "k")).flatten()
     assert drawn.shape == (n,) and torch.equal(drawn, drawn_caption(numbered, Draws(0, "k")).flatten())
     assert (drawn.long().bincount() - n / count).abs().max() < 5 * math.sqrt(n / count)
-
-
-def test_words_are_dropped_at_a_rate_but_never_the_only_one():
-    sentences = captions(*[[1, 2, 3, 4, 5]] * 400, [6])
-    dropped = drop_words(sentences, 0.4, Draws(0, "k"))
-    kept = dropped.any(2)
-    assert kept[:-1, :5].double().mean() == pytest.approx(0.6, abs=0.05) and not kept[:, 5].any()
-    assert torch.equal(dropped[kept], sentences[kept]) and torch.equal(dropped[-1], sentences[-1])
 
 
 def test_contrast_is_the_cross_entropy_in_both_directions():

@@ -20,16 +20,6 @@ def drawn_caption(captions: Tensor, draws: Draws) -> Tensor:
     return captions[torch.arange(n, device=captions.device), chosen]
 
 
-def drop_words(caption: Tensor, rate: float, draws: Draws) -> Tensor:
-    """Sets words of captions [B, words, V] to 0 at random, but never the only word.
-
-    With all its words, a caption is found by the most striking of them, and the others are not learnt.
-    """
-    is_word = (caption != 0).any(2)
-    is_kept = (draws.uniform("words", is_word.shape) >= rate) | (is_word.sum(1, keepdim=True) == 1)
-    return caption * is_kept[:, :, None]
-
-
 class CaptionEncoder(nn.Module):
     """Captions [B, words, V] -> [B, width]. A row of zeros is no word; a word may be one-hot or an embedding.
 
@@ -76,13 +66,12 @@ class Encoders(nn.Module):
             layers, features = downsampling(size, hidden)
             self.images[name] = nn.Sequential(layers, nn.Linear(features, width))
 
-    def text(self, captions: Tensor, draws: Draws, dropout: float = 0.0) -> Tensor:
+    def text(self, captions: Tensor, draws: Draws) -> Tensor:
         """One of the captions [B, captions, words, V] of each image, drawn at random, as a vector [B, width].
 
-        dropout: of its words, see `drop_words`. The mean square of its entries is 1.
+        The mean square of its entries is 1.
         """
-        caption = drawn_caption(captions, draws)
-        vectors = self.captions(drop_words(caption, dropout, draws) if dropout else caption)
+        vectors = self.captions(drawn_caption(captions, draws))
         return F.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
 
     def logits(self, name: str, x: Tensor, text: Tensor) -> Tensor:

@@ -34,13 +34,18 @@ def dataset_title(run: Run, axes: Sequence[str]) -> str:
 def dataset_caption(runs: Sequence[Run]) -> str:
     """How many images of what shape and range, if all runs saw the same."""
     found = [data for run in runs if (data := run.first("data"))]
-    keys = ("train", "validation", "test", "image")
-    if len({str([data[key] for key in keys]) for data in found}) != 1:
+    keys = ("train", "validation", "test", "image", "source", "conditions")
+    if len({str([data.get(key) for key in keys]) for data in found}) != 1:
         return ""
-    train, validation, test, image = (found[0][key] for key in keys)
-    shape = " × ".join(map(str, image))
+    train, validation, test, image, source, conditions = (found[0].get(key) for key in keys)
     counts = f"{train:,} training, {validation:,} validation and {test:,} test images"
-    return f"{counts} of {shape}{_range(found)}; metrics are measured on the test images."
+    given = [f"sources of {_shape(source)}"] if source else []
+    made = f", each made from {' and '.join([*given, *(conditions or ())])}" if given or conditions else ""
+    return f"{counts} of {_shape(image)}{_range(found)}{made}; metrics are measured on the test images."
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return " × ".join(map(str, sizes))
 
 
 def _range(found: Sequence[Mapping[str, Any]]) -> str:

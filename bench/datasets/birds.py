@@ -17,9 +17,9 @@ COLOURS = {
     "blue": (40, 70, 225), "purple": (150, 50, 190), "white": (245, 245, 245), "black": (35, 35, 40),
 }  # fmt: skip
 GROUNDS = {"sky": (165, 205, 235), "grass": (80, 120, 45), "water": (50, 110, 130), "sand": (205, 180, 135)}
-SCALES = {"small": 0.7, "medium": 0.88, "large": 1.1}  # image sides; a bird is 0.8 of its scale long
-BEAKS = {"short": 0.05, "long": 0.17}  # of the scale
-DARK = np.array([0.12, 0.1, 0.1])  # of beak and eye
+SCALES = {"small": 0.66, "medium": 0.83, "large": 1.04}  # image sides; a bird is 0.86 of its scale long
+BEAKS = {"short": 0.05, "long": 0.26}  # of the scale
+HORN, DARK = np.array([0.98, 0.6, 0.1]), np.array([0.12, 0.1, 0.1])  # of beaks and of eyes
 DIRECTIONS = {"left": -1, "right": 1}
 # The values of each attribute, in the order of the columns of `attributes`.
 ATTRIBUTES = {
@@ -138,7 +138,7 @@ def _draw(attributes: np.ndarray, size: int, rng: np.random.Generator) -> np.nda
     length = (_of(BEAKS, beak) * rng.uniform(0.9, 1.1, n))[:, np.newaxis, np.newaxis]
     side, tilt = _of(DIRECTIONS, facing), rng.uniform(-0.15, 0.15, n)
     # The middle of the body. A margin of 0.02 of the image stays around beak and tail, head and belly.
-    ahead = 0.02 + 0.34 * scale + (0.96 - 0.78 * scale) * rng.random(n)  # from the edge behind the bird
+    ahead = 0.02 + 0.34 * scale + (0.96 - 0.86 * scale) * rng.random(n)  # from the edge behind the bird
     down = 0.02 + 0.25 * scale + (0.96 - 0.47 * scale) * rng.random(n)
     image = _ground(ground, size, rng)
 
@@ -152,7 +152,7 @@ def _draw(attributes: np.ndarray, size: int, rng: np.random.Generator) -> np.nda
         blend(image, coverage(distance, pixel), colour)
 
     tip, tail = 0.235 + length, polygon(u, v, [(-0.1, 0.01), (-0.33, 0.11), (-0.33, -0.09)])
-    paint(polygon(u, v, [(0.15, -0.19), (tip, -0.125), (0.15, -0.06)]), DARK)  # the beak
+    paint(polygon(u, v, [(0.15, -0.2), (tip, -0.12), (0.15, -0.04)]), HORN)  # the beak
     paint(tail, 0.8 * coat[:, :, 0, 0])
     paint(ellipse(u, v, 0.2, 0.135), coat * shade)
     paint(ellipse(u - 0.17, v + 0.13, 0.09, 0.09), coat * shade)  # the head

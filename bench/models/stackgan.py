@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -13,17 +13,9 @@ from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
 from bench.parts.networks.captions import Encoders, nearest_other
-from bench.parts.networks.stackgan import (
-    CaptionCritic,
-    FirstStage,
-    Generated,
-    SecondStage,
-    averaged,
-    reading,
-    separation,
-)
+from bench.parts.networks.stackgan import CaptionCritic, FirstStage, Generated, SecondStage, separation, sizes_of_stages
 
-AVERAGE = 0.995  # the decay of the moving averages of the generators' parameters
+AVERAGE = 0.995  # the decay of the generators' moving averages
 SECOND = UnusedIf(stages=1)
 
 
@@ -32,20 +24,18 @@ class StackGAN(Model):
 
     A critic tells real images with their captions from generated ones, and from real ones with another caption (Reed et
     al. 2016, algorithm 1): wrong_captions, random ones or, for half of them, the nearest. The generator's loss has also
-
     kl_weight          the divergence of the conditioning augmentation from a normal distribution
     matching_weight    the cross-entropy of finding the caption of the image by the encoders
     diversity_weight   1 / (|x - x'| / |z - z'| + 0.05) of two images of a caption (Mao et al. 2019), in the first stage
     anchor_weight      the squared error from the first stage's image at its size, in the second stage
-
     stages=1: the first stage alone, at full size. mismatched: each image has the caption of another one.
     """
 
     players: tuple[Player, ...] = (
         Player("encoders", ("encoders",)),
-        Player("discriminator_1", ("discriminators.1",)),
+        Player("discriminator_1", ("critics.1",)),
         Player("generator_1", ("generators.1",), AVERAGE),
-        Player("discriminator_2", ("discriminators.2",)),
+        Player("discriminator_2", ("critics.2",)),
         Player("generator_2", ("generators.2",), AVERAGE),
     )
     reads_noise = False
@@ -68,6 +58,7 @@ class StackGAN(Model):
         matching_weight: Weight = 2.0,
         diversity_weight: Level = 0.05,
         anchor_weight: Annotated[Weight, SECOND] = 2.0,
+        word_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4,
         encoder_share: Level = 1.0,
         second_share: Annotated[Level, SECOND] = 1.0,
     ):
@@ -75,34 +66,31 @@ class StackGAN(Model):
         self.adversarial, self.wrong_captions, self.mismatched = adversarial, wrong_captions, mismatched
         self.adversarial_weight, self.diversity_weight = adversarial_weight, diversity_weight
         self.weights = {"kl": kl_weight, "matching": matching_weight, "anchor": anchor_weight}
-        half = (shapes.x[0], shapes.x[1] // 2, shapes.x[2] // 2)
-        self.sizes = {"1": half, "2": shapes.x} if stages == 2 else {"1": shapes.x}
+        self.word_dropout, self.sizes = word_dropout, sizes_of_stages(shapes.x, stages)
         reads = (caption_dim, condition_dim, augmentation)
-        makers = (FirstStage(self.sizes["1"], *reads, noise_dim), SecondStage(shapes.x, *reads, residual))
+        generators = (FirstStage(self.sizes["1"], *reads, noise_dim), SecondStage(shapes.x, *reads, residual))
         self.encoders = Encoders(shapes.conditions["caption"][-1], self.sizes, caption_dim)
-        self.generators = nn.ModuleDict(dict(zip(self.sizes, makers, strict=False)))
-        self.discriminators = nn.ModuleDict(
-            {s: CaptionCritic(size, caption_dim, critic) for s, size in self.sizes.items()}
-        )
+        self.generators: Any = nn.ModuleDict(dict(zip(self.sizes, generators, strict=False)))
+        self.critics: Any = nn.ModuleDict({k: CaptionCritic(x, caption_dim, critic) for k, x in self.sizes.items()})
         self.players = self.players[: 1 + 2 * stages]
         games = [tuple(tuple(f"{role}_{s}" for role in turn) for turn in adversarial.turns) for s in self.sizes]
-        shares = (encoder_share, 1.0, second_share)
-        self.phases = tuple(Phase(*part) for part in zip([(("encoders",),), *games], shares, strict=False))
+        phases = zip([(("encoders",),), *games], (encoder_share, 1.0, second_share), strict=False)
+        self.phases = tuple(Phase(turns, share) for turns, share in phases)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
-        text = self.encoders.text(batch.conditions["caption"], draws)
-        if turn == ("encoders",):
-            costs = [self.encoders.contrast(stage, averaged(batch.x, self.sizes[stage]), text) for stage in self.sizes]
-            return Losses({"encoders": torch.stack(costs).mean()})
-        (player,), (role, stage) = turn, turn[0].split("_")
-        text, x = text.roll(1, 0) if self.mismatched else text, averaged(batch.x, self.sizes[stage])
+        (player,), (role, _, stage) = turn, turn[0].partition("_")
+        dropout = self.word_dropout if role == "encoders" else 0.0
+        text = self.encoders.text(batch.conditions["caption"], draws, dropout)
+        if role == "encoders":
+            return Losses({player: sum(self.encoders.contrast(size, batch.x, text) for size in self.sizes)})
+        text, x = text.roll(1, 0) if self.mismatched else text, self.encoders.resized(stage, batch.x)
         in_pairs = self.diversity_weight > 0 and player == "generator_1"
         if in_pairs:  # two images of each caption
             text, x = (part[torch.arange(len(x), device=x.device) // 2] for part in (text, x))
         made = self.generated(text, draws)
         fake = torch.sigmoid(made[stage].logits)
         wrong = {"none": [], "random": [text.roll(1, 0)], "nearest": [nearest_other(text)]}[self.wrong_captions]
-        critic = reading(self.discriminators[stage], torch.cat([text, text, *wrong]))  # of x, fake and x once more
+        critic = self.critics[stage].reading(torch.cat([text, text, *wrong]))  # with x, fake, and x once more
         fakes, weight = torch.cat([fake, x][: 1 + len(wrong)]), weight_at(self.adversarial_weight, batch)
         game = self.adversarial.losses((role,), critic, x, fakes, draws, batch.step, weight)
         loss, gates = game.players[role], {player: game.gates[role]} if game.gates else {}
@@ -110,7 +98,7 @@ class StackGAN(Model):
             return Losses({player: loss}, game.log, gates)
         terms = {"kl": made[stage].divergence, "matching": self.encoders.matching(stage, fake, text)}
         if stage == "2":
-            terms["anchor"] = (averaged(fake, self.sizes["1"]) - torch.sigmoid(made["1"].logits)).square().mean()
+            terms["anchor"] = (self.encoders.resized("1", fake) - torch.sigmoid(made["1"].logits)).square().mean()
         loss = loss + sum(weight_at(self.weights[name], batch) * term for name, term in terms.items())
         if in_pairs:
             terms["diversity"] = separation(fake, made["1"].noise)

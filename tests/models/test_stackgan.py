@@ -116,6 +116,13 @@ def test_mismatched_captions_are_those_of_another_image():
     assert not torch.allclose(true.losses(back, Draws(0, "k"), turn).players[turn[0]], expected)
 
 
+def test_only_the_encoders_lose_words():
+    none, most = model(word_dropout=0.0), model(word_dropout=0.9)
+    for turn in [turn for phase in none.phases for turn in phase.turns]:
+        one, other = (whole.losses(batch_of(), Draws(0, "k"), turn).players[turn[0]] for whole in (none, most))
+        assert torch.equal(one, other) == (turn != ("encoders",)), turn
+
+
 def test_gates_belong_to_the_players():
     whole = model(adversarial=Adversarial(balance="every", every=2))
     losses = whole.losses(batch_of()._replace(step=torch.tensor(1)), Draws(0, "k"), ("generator_1",))

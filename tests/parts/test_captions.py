@@ -8,9 +8,11 @@ from torch.nn import functional as F
 
 from bench.draws import Draws
 from bench.parts.networks.captions import (
+    SHARPNESS,
     CaptionEncoder,
     Encoders,
     drawn_caption,
+    drop_words,
     nearest_other,
     similarity,
 )
@@ -57,12 +59,20 @@ def test_each_caption_is_drawn_as_often():
     assert (drawn.long().bincount() - n / count).abs().max() < 5 * math.sqrt(n / count)
 
 
+def test_words_are_dropped_at_a_rate_but_never_the_only_one():
+    sentences = captions(*[[1, 2, 3, 4, 5]] * 400, [6])
+    dropped = drop_words(sentences, 0.4, Draws(0, "k"))
+    kept = dropped.any(2)
+    assert kept[:-1, :5].double().mean() == pytest.approx(0.6, abs=0.05) and not kept[:, 5].any()
+    assert torch.equal(dropped[kept], sentences[kept]) and torch.equal(dropped[-1], sentences[-1])
+
+
 def test_contrast_is_the_cross_entropy_in_both_directions():
     torch.manual_seed(0)
     encoders, x = Encoders(WORDS, {"small": (3, 8, 8)}, width=5), torch.rand(6, 3, 8, 8)
     text, target = torch.randn(6, 5), torch.arange(6)
     logits = encoders.logits("small", x, text)
-    assert logits.abs().max() <= 10 + 1e-4
+    assert logits.abs().max() <= SHARPNESS + 1e-4
     expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     torch.testing.assert_close(encoders.contrast("small", x, text), expected)
     torch.testing.assert_close(encoders.matching("small", x, text), F.cross_entropy(logits, target))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bench.draws import Draws
 
-SHARPNESS = 10.0  # of the softmax over cosines: the inverse of its temperature
+SHARPNESS = 40.0  # of the softmax over cosines: the inverse of its temperature
 
 
 def drawn_caption(captions: Tensor, draws: Draws) -> Tensor:
@@ -18,6 +18,16 @@ def drawn_caption(captions: Tensor, draws: Draws) -> Tensor:
     n, count = captions.shape[:2]
     chosen = (count * draws.uniform("caption", (n,))).long()
     return captions[torch.arange(n, device=captions.device), chosen]
+
+
+def drop_words(caption: Tensor, rate: float, draws: Draws) -> Tensor:
+    """Sets words of captions [B, words, V] to 0 at random, but never the only word.
+
+    With all its words, a caption is found by the most striking of them, and the others are not learnt.
+    """
+    is_word = (caption != 0).any(2)
+    is_kept = (draws.uniform("words", is_word.shape) >= rate) | (is_word.sum(1, keepdim=True) == 1)
+    return caption * is_kept[:, :, None]
 
 
 class CaptionEncoder(nn.Module):
@@ -62,21 +72,27 @@ class Encoders(nn.Module):
         super().__init__()
         self.captions = CaptionEncoder(vocabulary, width)
         self.images = nn.ModuleDict()
+        self.sizes = {name: (height, width) for name, (_, height, width) in sizes.items()}
         for name, size in sizes.items():
             layers, features = downsampling(size, hidden)
             self.images[name] = nn.Sequential(layers, nn.Linear(features, width))
 
-    def text(self, captions: Tensor, draws: Draws) -> Tensor:
+    def text(self, captions: Tensor, draws: Draws, dropout: float = 0.0) -> Tensor:
         """One of the captions [B, captions, words, V] of each image, drawn at random, as a vector [B, width].
 
-        The mean square of its entries is 1.
+        dropout: of its words, see `drop_words`. The mean square of its entries is 1.
         """
-        vectors = self.captions(drawn_caption(captions, draws))
+        caption = drawn_caption(captions, draws)
+        vectors = self.captions(drop_words(caption, dropout, draws) if dropout else caption)
         return F.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
 
+    def resized(self, name: str, x: Tensor) -> Tensor:
+        """Images averaged to a size."""
+        return F.adaptive_avg_pool2d(x, self.sizes[name])
+
     def logits(self, name: str, x: Tensor, text: Tensor) -> Tensor:
-        """[B, B]: the cosine between each image of a size and the vector of each caption, times SHARPNESS."""
-        return SHARPNESS * similarity(self.images[name](2 * x - 1), text)
+        """[B, B]: the cosine between each image, at a size, and the vector of each caption, times SHARPNESS."""
+        return SHARPNESS * similarity(self.images[name](2 * self.resized(name, x) - 1), text)
 
     def contrast(self, name: str, x: Tensor, text: Tensor) -> Tensor:
         """The cross-entropy of finding the caption of each image in the batch, and the image of each caption.

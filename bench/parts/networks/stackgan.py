@@ -18,6 +18,16 @@ from bench.parts.networks.shared import CriticOutput, concatenate_planes
 SIDES = (4, 8, 16, 32, 64, 128)  # pixels of the first stage's images
 
 
+def sizes_of_stages(image: tuple[int, ...], stages: int) -> dict[str, tuple[int, ...]]:
+    """The shape (C, height, width) of the image of each stage, "1" and so on: each is twice as large as the one before.
+
+    The last one is `image`.
+    """
+    channels, *sides = image
+    halvings = {str(i + 1): stages - 1 - i for i in range(stages)}
+    return {stage: (channels, *(side // 2**count for side in sides)) for stage, count in halvings.items()}
+
+
 class Augmentation(nn.Module):
     """A caption [B, inputs] -> c [B, outputs] ~ N(mu, sigma^2), and KL(N(mu, sigma^2) || N(0, 1)).
 
@@ -146,15 +156,9 @@ class CaptionCritic(nn.Module):
             logit = logit + (self.projection(caption) * hidden).sum(1) / self.width**0.5
         return CriticOutput(logit, hidden)
 
-
-def reading(critic: nn.Module, captions: Tensor) -> CriticFunction:
-    """A critic as a function of images [n, C, H, W], which it reads with the first n captions."""
-    return lambda x, draws, *, copies: critic(x, captions[: len(x)])
-
-
-def averaged(x: Tensor, image: tuple[int, ...]) -> Tensor:
-    """Images [B, C, H, W] averaged to the size of an image (C, height, width)."""
-    return F.adaptive_avg_pool2d(x, (image[1], image[2]))
+    def reading(self, captions: Tensor) -> CriticFunction:
+        """This critic as a function of images [n, C, H, W], which it reads with the first n captions."""
+        return lambda x, draws, *, copies: self(x, captions[: len(x)])
 
 
 def separation(x: Tensor, z: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class StackGAN(Model):
         dropout = self.word_dropout if role == "encoders" else 0.0
         text = self.encoders.text(batch.conditions["caption"], draws, dropout)
         if role == "encoders":
-            return Losses({player: sum(self.encoders.contrast(size, batch.x, text) for size in self.sizes)})
+            return Losses({player: torch.stack([self.encoders.contrast(s, batch.x, text) for s in self.sizes]).sum()})
         text, x = text.roll(1, 0) if self.mismatched else text, self.encoders.resized(stage, batch.x)
         in_pairs = self.diversity_weight > 0 and player == "generator_1"
         if in_pairs:  # two images of each caption

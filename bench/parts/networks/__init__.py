@@ -15,6 +15,7 @@ from bench.parts.networks.shared import (
     ResNet,
     concatenate,
     concatenate_planes,
+    cross_entropy,
     one_hot,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "Residual",
     "concatenate",
     "concatenate_planes",
+    "cross_entropy",
     "one_hot",
 ]

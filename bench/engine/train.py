@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.core import Corruption, Count, Losses, Model, NonNegativeInt, Phase
 from bench.data import Batch, Data, as_floats
 from bench.draws import Draws
+from bench.engine.schedules import CONSTANT
 from bench.engine.seeds import Stack
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -56,9 +57,11 @@ class PlayerOptimizer:
     def __init__(self, stack: Stack, names: list[str], make: MakeOptimizer):
         self.leaves = [stack.views(name) for name in names]
         self.optimizer = make([leaf for leaves in self.leaves for leaf in leaves])
+        self.base_rate: float = self.optimizer.param_groups[0]["lr"]
 
-    def step(self, gradients: list[Tensor], gate: Tensor | None) -> None:
+    def step(self, gradients: list[Tensor], gate: Tensor | None, rate_factor: float = 1.0) -> None:
         """One step for the seeds whose gate is open. gradients: [K, ...] each; gate: [K] bool, None if all are open."""
+        self.optimizer.param_groups[0]["lr"] = rate_factor * self.base_rate
         gates = [True] * len(self.leaves[0]) if gate is None else gate.tolist()
         for leaves, gradient in zip(self.leaves, gradients, strict=True):
             # vmap can return gradients with permuted strides, which fused optimizers misread as contiguous.
@@ -147,11 +150,17 @@ def check_ownership(stack: Stack) -> dict[str, list[str]]:
 
 
 def train(
-    stack: Stack, data: Data, corruption: Corruption, optimizers: dict[str, MakeOptimizer], budget: Budget
+    stack: Stack,
+    data: Data,
+    corruption: Corruption,
+    optimizers: dict[str, MakeOptimizer],
+    budget: Budget,
+    schedule: Callable[[float], float] = CONSTANT,
 ) -> Iterator[Progress]:
     """Trains in place and yields progress reports. Stops early once the losses of all seeds are non-finite.
 
-    optimizers: for each player a function from its parameters to their optimizer.
+    optimizers: for each player a function from its parameters to their optimizer; schedule: from the progress of a
+    phase to a factor of all learning rates.
     """
     model, seeds = stack.model, len(stack.seeds)
     examples = len(data.train.x)
@@ -191,8 +200,8 @@ def train(
         source, label = (None if part is None else part[index] for part in (stored.source, stored.label))
         x, input = stack.map(target_and_input, ("batch", step), stored.x[index], source)
         conditions = {name: as_floats(part[index]) for name, part in stored.conditions.items()}
-        progress = of_seeds((step - start) / (ends[phase_index] - start))
-        batch = Batch(x, input, label, conditions, index, of_seeds(step), progress)
+        progress = (step - start) / (ends[phase_index] - start)
+        batch = Batch(x, input, label, conditions, index, of_seeds(step), of_seeds(progress))
 
         # The turns. All gradients of a turn are computed before any of its players is updated.
         for i, turn in enumerate(phase.turns):
@@ -201,7 +210,7 @@ def train(
             is_early = step < EARLY_STEPS and i == 0
             norms = gradient_norms(gradients[turn[0]]) if is_early else None
             for name in turn:
-                steppers[name].step(gradients.pop(name), losses.gates.get(name))
+                steppers[name].step(gradients.pop(name), losses.gates.get(name), schedule(progress))
             log.add(step + 1, index.shape[1], losses, turn, norms)
         trained_examples += index.shape[1]
 

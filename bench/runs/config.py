@@ -18,6 +18,7 @@ from pydantic import Field
 from bench.core import Corruption, Count, InputError, Level, Model, Rate, SkipError
 from bench.data import Shapes
 from bench.draws import generator_seed
+from bench.engine.schedules import CONSTANT, Schedule
 from bench.engine.train import Budget, MakeOptimizer
 from bench.evaluation.evaluate import requested, settings_of
 from bench.evaluation.settings import EvaluationSettings
@@ -170,6 +171,7 @@ def check_combination(job: Job, shapes: Shapes) -> Model:
     built = build(job.config, shapes, seed=0, allow=job.settings.allow)
     if ("noise" in needs or built.needs_noise) and not job.config["noise"]["level"]:
         raise SkipError(f"{model} learns from noise, but there is none: choose noise=gaussian or another noise")
+    schedule(job)
     return built
 
 
@@ -203,6 +205,12 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
     return {player: partial(target, **shared | own) for player, own in job.config["model"]["optimizers"].items()}
 
 
+def schedule(job: Job) -> Schedule:
+    """The schedule of the learning rates. Raises InputError."""
+    options = job.config["schedule"]
+    return make("schedule", options, job.settings.allow) if options else CONSTANT
+
+
 def _settings(config: dict[str, Any]) -> Settings:
     seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
     values = {key: config[key] for key in get_type_hints(Settings)}
@@ -223,7 +231,8 @@ def _model_class(config: dict[str, Any], allow: Sequence[str]) -> type[Model]:
 def _unused(model: type[Model]) -> set[str]:
     """The groups that a model does not use."""
     groups = set(PARTS) - inspect.signature(model).parameters.keys()
-    return groups | (set() if model.reads_noise else {"noise"}) | (set() if model.players else {"optimizer", "budget"})
+    training = set() if model.players else {"optimizer", "schedule", "budget"}
+    return groups | (set() if model.reads_noise else {"noise"}) | training
 
 
 def _unneeded(metrics: EvaluationSettings, tracking: TrackingSettings) -> dict[str, str]:
@@ -241,7 +250,7 @@ def _check_options(
     groups: dict[str, Any], choices: dict[str, str], model: type[Model], allow: Sequence[str], effects: Effects
 ) -> None:
     """Converts the options of each group to their types, and leaves out those without effect."""
-    for group in ("model", *PARTS, "noise"):
+    for group in ("model", *PARTS, "noise", "schedule"):
         if (options := groups[group]) is None:
             continue
         target = locate(group, options, allow)

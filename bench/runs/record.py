@@ -85,6 +85,7 @@ class Config(TypedDict):
     adversarial: dict[str, Any] | None
     network: dict[str, Any] | None
     optimizer: dict[str, Any] | None
+    schedule: dict[str, Any] | None
     budget: dict[str, Any] | None
 
 

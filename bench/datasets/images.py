@@ -64,15 +64,7 @@ def images(
 
     listing = find_pictures(root)
     source, files = _plan_splits(listing, limit, _group_function(groups))
-    if cache is None:
-        with TemporaryDirectory() as temporary:
-            pixels, summary = _pixels(Path(temporary) / "images", root, files, pixel_format, max_in_memory=np.inf)
-    else:
-        folder = cache / "images" / _cache_key(root, files, pixel_format)
-        pixels, summary = _pixels(folder, root, files, pixel_format, max_in_memory=IN_MEMORY)
-
-    row_of_file = np.full(len(files), -1)  # the row in pixels of each file; -1: damaged
-    row_of_file[np.delete(np.arange(len(files)), summary["damaged"])] = np.arange(len(pixels))
+    pixels, row_of_file, summary = read_pictures(root, files, pixel_format, cache)
 
     def with_pixels(split: Split[Any]) -> Split[Any]:
         undamaged = split.rows(row_of_file[split.x] >= 0)
@@ -90,6 +82,31 @@ def images(
             *_unused_range_warnings(stored_range, summary["extremes"]),
         ),
     )
+
+
+def read_pictures(
+    root: str, files: list[str], pixel_format: PixelFormat, cache: Path | None
+) -> tuple[np.ndarray | OnDisk, np.ndarray, dict[str, Any]]:
+    """Decodes the files, whose paths are below root, or reads what the folder `cache` already holds of them.
+
+    Returns the pixels [M, C, H, W] uint8, on disk if there is a cache and they are more than IN_MEMORY bytes; the row
+    of each file in them, -1 if it is damaged; and the summary of `_decode`. Raises InputError if too many are damaged.
+    """
+    if cache is None:
+        with TemporaryDirectory() as temporary:
+            pixels, summary = _pixels(Path(temporary) / "images", root, files, pixel_format, max_in_memory=np.inf)
+    else:
+        folder = cache / "images" / _cache_key(root, files, pixel_format)
+        pixels, summary = _pixels(folder, root, files, pixel_format, max_in_memory=IN_MEMORY)
+    row_of_file = np.full(len(files), -1)
+    row_of_file[np.delete(np.arange(len(files)), summary["damaged"])] = np.arange(len(pixels))
+    return pixels, row_of_file, summary
+
+
+def damaged_pictures(files: list[str], summary: dict[str, Any]) -> list[str]:
+    """The number of damaged files, with the first of them, as an item of a warning; empty if there are none."""
+    damaged = [files[i] for i in summary["damaged"]]
+    return [f"{len(damaged)} damaged (first: {damaged[0]}, {summary['reason']})"] if damaged else []
 
 
 def _plan_splits(
@@ -218,15 +235,12 @@ def _unused_range_warnings(stored_range: Range | None, extremes: list[tuple[floa
 
 
 def _warnings(listing: Listing, files: list[str], summary: dict[str, Any], background: str) -> list[str]:
-    damaged = [files[i] for i in summary["damaged"]]
     unread = listing.unread.total()
-    counts = count_suffixes(listing.unread)
-    if damaged:
-        counts.append(f"{len(damaged)} damaged (first: {damaged[0]}, {summary['reason']})")
+    counts = [*count_suffixes(listing.unread), *damaged_pictures(files, summary)]
     warnings = []
     if counts:
         total = unread + len(files)
-        warnings.append(f"{unread + len(damaged)} of {total} files were not read: {', '.join(counts)}")
+        warnings.append(f"{unread + len(summary['damaged'])} of {total} files were not read: {', '.join(counts)}")
     if count := summary["transparent"]:
         warnings.append(f"{count} pictures are partly transparent: dataset.background={background} is behind them")
     return warnings

@@ -77,7 +77,7 @@ def find_pictures(root: str) -> Listing:
     warnings = [
         f"{folder}/ is not a split and was not read: {count} files" for folder, count in file_counts.items() if count
     ]
-    loose, others = _separate(files)
+    loose, others = separate(files)
     unread.update(others)
     if loose:
         warnings.append(f"{len(loose)} pictures outside {_join(split_of)} were not read: {loose[0]}, ...")
@@ -106,7 +106,7 @@ def count_suffixes(unread: Counter[str]) -> list[str]:
 def _list_split(root: str, folder: str, unread: Counter[str]) -> SplitPictures:
     """folder: a path below the root that ends with a slash, or "" for the root."""
     folders, files = _entries(root + folder)
-    loose = _separate(files)[0] if folders else []
+    loose = separate(files)[0] if folders else []
     if loose:
         raise InputError(
             f"{root}{folder} holds folders ({folders[0]}/) and loose pictures ({loose[0]}): put every picture into a "
@@ -116,7 +116,7 @@ def _list_split(root: str, folder: str, unread: Counter[str]) -> SplitPictures:
     split = SplitPictures([], [] if folders else None)
     for class_folder, name in class_of.items():
         _check_no_splits(root, class_folder)
-        pictures, others = _separate([folder + file for file in files] if name is None else walk(root, class_folder))
+        pictures, others = separate([folder + file for file in files] if name is None else walk(root, class_folder))
         if not pictures:
             raise InputError(f"{root}{class_folder} holds no pictures: {LAYOUTS}")
         unread.update(others)
@@ -166,7 +166,7 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
-def _separate(files: Iterable[str]) -> tuple[list[str], list[str]]:
+def separate(files: Iterable[str]) -> tuple[list[str], list[str]]:
     """Returns the pictures among the files, and the suffixes of the others."""
     known, pictures, others = suffixes(), [], []
     for file in files:

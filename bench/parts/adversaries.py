@@ -187,7 +187,13 @@ class Adversarial:
         return balance((self.real(real).mean(), self.fake(fake).mean()), self.critic_accuracy(real, fake), step)
 
     def game(
-        self, critic: CriticFunction, real: Tensor, fake: Tensor, draws: Draws, step: Tensor | None, default: str = "always"
+        self,
+        critic: CriticFunction,
+        real: Tensor,
+        fake: Tensor,
+        draws: Draws,
+        step: Tensor | None,
+        default: str = "always",
     ) -> Game:
         """Both sides from one forward pass, for players that are updated together. real, fake: [B, ...]; the other
         arguments as in `penalty` and `gates`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
@@ -127,11 +126,12 @@ class Corruption(Protocol):
     def __call__(self, x: Tensor, draws: Draws) -> Tensor: ...
 
 
-class Model(nn.Module, ABC):
+class Model(nn.Module):
     """An objective: its players, the order in which they are updated, and the loss of each.
 
-    A subclass implements `losses`, and those of the other methods that make sense for it. Its constructor takes by name
-    the parts it uses (shapes, network, likelihood, prior, adversarial) and its own options, with type annotations.
+    A subclass with players implements `losses`, and each subclass those of the other methods that make sense for it.
+    Its constructor takes by name the parts it uses (shapes, network, likelihood, prior, adversarial) and its own
+    options, with type annotations.
     """
 
     players: tuple[Player, ...] = (Player("model"),)
@@ -146,9 +146,9 @@ class Model(nn.Module, ABC):
     # density), decode, likelihood, prior, sample.
     notes: dict[str, str] = {}
 
-    @abstractmethod
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
-        """The losses of the players in this turn, from one forward pass."""
+        """The losses of the players in this turn, from one forward pass. A model without players has none."""
+        raise NotImplementedError(f"{type(self).__name__} has players, but does not implement losses")
 
     @classmethod
     def default_balance(cls, **options: Any) -> str:

@@ -57,6 +57,7 @@ class Schedule:
         return warmup * self.without_warmup(progress)
 
     def without_warmup(self, progress: float) -> float:
+        """The factor without that of the warm-up."""
         if self.decay == "none":
             return 1.0
         if self.decay == "steps":

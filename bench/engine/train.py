@@ -41,7 +41,8 @@ class Progress(NamedTuple):
     """A progress report.
 
     step: how many are done, of steps in total; diverged: for each seed the first step with a non-finite loss, or None;
-    row: at the end of an epoch and of training, for each seed the means of the values logged since the previous row.
+    row: at the end of an epoch and of training, for each seed the means of the values logged since the previous row,
+    and the learning rate of the last step.
     """
 
     step: int
@@ -59,9 +60,16 @@ class PlayerOptimizer:
         self.optimizer = make([leaf for leaves in self.leaves for leaf in leaves])
         self.base_rate: float = self.optimizer.param_groups[0]["lr"]
 
-    def step(self, gradients: list[Tensor], gate: Tensor | None, rate_factor: float = 1.0) -> None:
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    def scale_rate(self, factor: float) -> None:
+        """Makes the learning rate `factor` times that of the configuration."""
+        self.optimizer.param_groups[0]["lr"] = factor * self.base_rate
+
+    def step(self, gradients: list[Tensor], gate: Tensor | None) -> None:
         """One step for the seeds whose gate is open. gradients: [K, ...] each; gate: [K] bool, None if all are open."""
-        self.optimizer.param_groups[0]["lr"] = rate_factor * self.base_rate
         gates = [True] * len(self.leaves[0]) if gate is None else gate.tolist()
         for leaves, gradient in zip(self.leaves, gradients, strict=True):
             # vmap can return gradients with permuted strides, which fused optimizers misread as contiguous.
@@ -187,6 +195,9 @@ def train(
             phase_index, start = phase_index + 1, step
             phase = phases[phase_index]
             stack.set_mode([players[name] for turn in phase.turns for name in turn])
+        progress = (step - start) / (ends[phase_index] - start)
+        for stepper in steppers.values():
+            stepper.scale_rate(schedule(progress))
 
         # The batch. Each seed has its own order of the data, and a new one in each epoch.
         epoch, position = divmod(step, per_epoch)
@@ -200,7 +211,6 @@ def train(
         source, label = (None if part is None else part[index] for part in (stored.source, stored.label))
         x, input = stack.map(target_and_input, ("batch", step), stored.x[index], source)
         conditions = {name: as_floats(part[index]) for name, part in stored.conditions.items()}
-        progress = (step - start) / (ends[phase_index] - start)
         batch = Batch(x, input, label, conditions, index, of_seeds(step), of_seeds(progress))
 
         # The turns. All gradients of a turn are computed before any of its players is updated.
@@ -210,7 +220,7 @@ def train(
             is_early = step < EARLY_STEPS and i == 0
             norms = gradient_norms(gradients[turn[0]]) if is_early else None
             for name in turn:
-                steppers[name].step(gradients.pop(name), losses.gates.get(name), schedule(progress))
+                steppers[name].step(gradients.pop(name), losses.gates.get(name))
             log.add(step + 1, index.shape[1], losses, turn, norms)
         trained_examples += index.shape[1]
 
@@ -225,7 +235,8 @@ def train(
             if is_row or all_diverged:
                 row = log.pop_means()
                 pace = {"seconds": seconds, "samples_per_second": seeds * trained_examples / seconds}
-                row = [{"step": done, "epoch": done / per_epoch, **values, **pace} for values in row]
+                rates = {f"learning_rate/{name}": steppers[name].learning_rate for turn in phase.turns for name in turn}
+                row = [{"step": done, "epoch": done / per_epoch, **values, **rates, **pace} for values in row]
             yield Progress(done, steps, stack.seeds, diverged, row)
             if all_diverged:
                 return

@@ -313,6 +313,8 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
             "test": len(data.test.x),
             "image": list(data.shapes.x),
             "classes": data.shapes.classes,
+            "source": data.shapes.source and list(data.shapes.source),
+            "conditions": {name: list(shape) for name, shape in data.shapes.conditions.items()},
         },
         "likelihood_key": None,
         **environment(device, torch.get_num_threads()),

@@ -34,6 +34,8 @@ RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safete
 # The groups that identify a run, together with the fingerprint of its data.
 IDENTITY = tuple(Config.__annotations__)
 LOCATION = ("root", "path", "prefix", "name", "openml")  # keys of a data set: where it is, and what it is called
+# Keys of groups that do not decide the weights: what they need or provide is checked on the data themselves.
+DESCRIPTIONS = {"dataset": (*LOCATION, "provides"), "model": ("requires",)}
 
 # The schedule of constant learning rates, also that of records that name no schedule.
 CONSTANT = {"_target_": "bench.engine.schedules.Schedule", "decay": "none", "warmup": 0.0}
@@ -49,10 +51,11 @@ def _input_error(message: str) -> InputError:
 
 def identified(config: Mapping[str, Any]) -> dict[str, Any]:
     """The groups of `IDENTITY`, None if the model does not use them, without the location of the data."""
-    part = {group: config.get(group) for group in IDENTITY}
-    if part["dataset"] is not None:
-        part["dataset"] = {key: value for key, value in part["dataset"].items() if key not in LOCATION}
-    return part
+    found: dict[str, Any] = {}
+    for group in IDENTITY:
+        values, left_out = config.get(group), DESCRIPTIONS.get(group, ())
+        found[group] = values and {key: value for key, value in values.items() if key not in left_out}
+    return found
 
 
 def _canonical(value: Any) -> Any:
@@ -193,7 +196,7 @@ def write(
         ) from error
 
 
-READABLE = (2, 3)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
+READABLE = (2, 3, 4)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
 RECORDS = "records.jsonl"  # the records of a sweep, one per line
 
 

@@ -23,7 +23,7 @@ PACKAGES = {
 PARTS_PACKAGE = "bench.parts"
 
 PARTS = ("network", "likelihood", "prior", "adversarial")  # the constructor of a model takes them by name
-NOT_OPTIONS = ("_target_", "optimizers", "requires")  # keys of a group that its constructor does not take
+NOT_OPTIONS = ("_target_", "optimizers", "requires", "provides")  # keys of a group that its constructor does not take
 
 
 def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) -> Callable[..., Any]:

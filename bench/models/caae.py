@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Observation, Player, Posterior, SkipError
+from bench.core import Count, Losses, Model, Observation, Player, Posterior, SkipError, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial, CriticFunction
@@ -44,16 +44,18 @@ class CAAE(Model):
         prior: Prior,
         adversarial: Adversarial,
         latent_dim: Count = 12,
-        image_weight: Level = 0.01,
-        code_weight: Level = 0.01,
-        age_adversary_weight: Level = 0.0,
-        age_head_weight: Level = 0.0,
+        image_weight: Weight = 0.01,
+        code_weight: Weight = 0.01,
+        age_adversary_weight: Weight = 0.0,
+        age_head_weight: Weight = 0.0,
     ):
         super().__init__()
         if not isinstance(prior, Uniform):
             raise SkipError("the codes of a CAAE lie in a cube: set prior=uniform")
         if adversarial.critic_steps > 1:
             raise SkipError("a CAAE updates all players from one forward pass: adversarial.critic_steps must be 1")
+        if age_head_weight and not image_weight:
+            raise SkipError("the age head belongs to the critic of images: model.image_weight must be above 0")
         (ages,) = shapes.conditions["age"]
         self.latent_dim, self.prior, self.adversarial = latent_dim, prior.checked(latent_dim), adversarial
         self.age_head_weight = age_head_weight
@@ -61,7 +63,8 @@ class CAAE(Model):
         width = sum(shapes.conditions[name][0] for name in self.conditions)
         self.encoder = network.encoder(shapes.x, latent_dim)
         self.decoder = network.decoder(latent_dim, shapes.x, width)
-        self.image_critic = network.critic(shapes.x, width, classes=ages if age_head_weight else 0)
+        # A critic that classifies ages must not be told them.
+        self.image_critic = network.critic(shapes.x, *((0, ages) if age_head_weight else (width, 0)))
         self.code_critic = network.critic((latent_dim,))
         self.age_adversary = network.critic((latent_dim,), classes=ages)
         self.weights = {"image_critic": image_weight, "code_critic": code_weight, "age_adversary": age_adversary_weight}
@@ -80,7 +83,7 @@ class CAAE(Model):
             """Adds the losses of a game to those of its two players. Returns the class logits of real examples."""
             nonlocal total
             game = self.adversarial.game(critic, real, fake, draws.within(name), batch.step)
-            total = total + self.weights[name] * game.gates[1] * game.generator
+            total = total + weight_at(self.weights[name], batch) * game.gates[1] * game.generator
             losses[name], gates[name], log[f"{name}_accuracy"] = game.critic, game.gates[0], game.accuracy
             return game.class_logits
 
@@ -91,13 +94,13 @@ class CAAE(Model):
                 other = batch._replace(conditions={n: c.roll(1, 0) for n, c in batch.conditions.items()})
                 judged = self.image_critic(self.decode(z, other).mean, draws.within("aged")).class_logits
                 losses["image_critic"] = losses["image_critic"] + cross_entropy(logits, age)
-                total = total + self.age_head_weight * cross_entropy(judged, other.conditions["age"])
+                total = total + weight_at(self.age_head_weight, batch) * cross_entropy(judged, other.conditions["age"])
         if "code_critic" in turn:
             play("code_critic", self.code_critic, self.prior_codes(len(z), draws), z)
         if "age_adversary" in turn:
             guess = cross_entropy(self.age_adversary(z, draws.within("age_adversary")).class_logits, age)
             losses["age_adversary"] = log["age_cross_entropy"] = guess
-            total = total - self.weights["age_adversary"] * guess
+            total = total - weight_at(self.weights["age_adversary"], batch) * guess
         return Losses({"autoencoder": total, **losses}, log, gates)
 
     def condition(self, batch: Batch) -> Tensor:
@@ -110,3 +113,7 @@ class CAAE(Model):
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         assert batch is not None, "the decoder needs an age"
         return PointObservation(torch.sigmoid(self.decoder(z, self.condition(batch))))
+
+    def translate(self, batch: Batch, draws: Draws) -> Tensor:
+        """The face in batch.input at the age in batch.conditions."""
+        return self.decode(self.encode(batch).mean, batch).mean

@@ -1,68 +1,66 @@
-"""Does a face get the age that it is asked for, and stay the same face? For data sets with the condition `age`.
+"""Does a face get the age that it is asked for, and stay the same face? For data with age groups as a condition.
 
-Age groups: conditions["age"], [N, V], one-hot; truth["age"]: [N], in years or any other unit; truth["aged"]:
+conditions["age"]: [N, V], one-hot over V groups; truth["age"]: [N], the age in years or another unit; truth["aged"]:
 [N, V, C, H, W] uint8, the true face in each group. traversals["age"]: [S, V, C, H, W], translations of the test
-examples `subset` to each group; judged_traversals["age"]: what a judge reads from them, [S, V, ...], by name.
+examples `subset` [S] to each group; judged_traversals["age"]: what judges read from these, [S, V, ...], by name.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from bench.core import UnavailableError
 from bench.metrics import Value, metric, summarise
-from bench.metrics.checks import ROUNDING, check_classes
+from bench.metrics.judged import Judgement, agreement, correlation, usable
+from bench.metrics.latent import linear_probe
 
 Facts = Mapping[str, Tensor]
+Judged = Mapping[str, Mapping[str, Judgement]]
 
 
-def _wanted(train_conditions: Facts, train_truth: Facts) -> Tensor:
-    """The age that each group stands for, [V]: the mean of the training faces in it."""
+def _ages(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> tuple[Tensor, Tensor]:
+    """The ages [S, V] that a judge reads from translations, and those that were asked for.
+
+    A group stands for the mean age of its training examples.
+    """
     group, age = train_conditions["age"].double(), train_truth["age"].double()
-    return (group.T @ age) / group.sum(0)
+    judged = usable({"age": _judged(judged_traversals)["age"]}, "number")[0]["age"].answer.double().flatten(1)
+    return judged, (group.T @ age / group.sum(0)).expand_as(judged)
 
 
-def _ages(judged_traversals: Mapping[str, Facts], train_conditions: Facts, train_truth: Facts) -> tuple[Tensor, Tensor]:
-    """Judged and wanted ages of all translations, [S V] each."""
-    judged = judged_traversals["age"]["age"].double().flatten(1)
-    return judged.flatten(), _wanted(train_conditions, train_truth).expand_as(judged).flatten()
+def _judged(judged_traversals: Judged) -> Mapping[str, Judgement]:
+    if "age" not in judged_traversals or "age" not in judged_traversals["age"]:
+        raise UnavailableError("the data set has no age as both a one-hot condition and a number in its truth")
+    return judged_traversals["age"]
 
 
 @metric(better="higher", ideal=1.0)
-def age_correlation(judged_traversals: Mapping[str, Facts], train_conditions: Facts, train_truth: Facts) -> Value:
-    """Pearson's correlation of the age that a judge reads from translations with the age that was asked for.
+def age_correlation(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Value:
+    """Pearson's correlation of the ages that a judge reads from translations with those that were asked for.
 
-    A model that ignores the age has 0.
+    It is 0 for a model that ignores the age.
     """
     judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
-    judged, wanted = judged - judged.mean(), wanted - wanted.mean()
-    varies = judged.square().mean() > ROUNDING
-    value = (judged * wanted).sum() / (judged.square().sum() * wanted.square().sum()).sqrt() if varies else 0.0
-    return Value(float(value), n=len(judged))
+    return Value(correlation(judged.reshape(-1, 1), wanted.reshape(-1, 1)), n=len(judged))
 
 
 @metric(better="closest", ideal=1.0)
-def age_slope(judged_traversals: Mapping[str, Facts], train_conditions: Facts, train_truth: Facts) -> Value:
-    """How many years older a judge sees translations for each year that was asked for: the slope of a linear fit."""
+def age_slope(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Tensor:
+    """The slope of a line fitted to the judged against the wanted ages of each test example's translations, [S]."""
     judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
-    wanted = wanted - wanted.mean()
-    return Value(float((judged * wanted).sum() / wanted.square().sum()), n=len(judged))
+    wanted = wanted - wanted.mean(1, keepdim=True)
+    return (judged * wanted).sum(1) / wanted.square().sum(1)
 
 
 @metric(better="lower", ideal=0.0)
-def age_error(judged_traversals: Mapping[str, Facts], train_conditions: Facts, train_truth: Facts) -> Tensor:
-    """The mean absolute difference of judged and wanted age over the translations of each test example, [S].
-
-    In the unit of the ages of the data set.
-    """
+def age_error(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Tensor:
+    """The absolute difference of judged and wanted age, in the unit of the data, [S]: the mean over groups."""
     judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
-    return (judged - wanted).abs().view(len(judged_traversals["age"]["age"]), -1).mean(1)
+    return (judged - wanted).abs().mean(1)
 
 
 def _psnr_at_other_ages(made: Tensor, truth: Facts, conditions: Facts, subset: Tensor) -> Tensor:
@@ -113,8 +111,23 @@ def age_probe_accuracy(train_codes: Tensor, train_conditions: Facts, test_codes:
 
 
 @metric(better="higher", ideal=1.0)
-def identity_kept(judged_traversals: Mapping[str, Facts], truth: Facts, conditions: Facts, subset: Tensor) -> Value:
-    """How well what else is known of a face, such as its gender, can be read from translations to other ages, [S].
+def identity_kept(judged_traversals: Judged, conditions: Facts, subset: Tensor) -> Value:
+    """How well judges read what else is known of a face, such as its gender, from translations to other ages, [S].
 
-    The `agreement` of a judge's answers with the truth: the accuracy of classes, R^2 of numbers.
+    The `agreement` of their answers with the truth, accuracy of classes and R^2 of numbers: the mean over all that is
+    known. floor: that of the real test images.
     """
+    others = {name: part for name, part in _judged(judged_traversals).items() if name != "age"}
+    known = {name: part for name, part in others.items() if part.weakness is None}
+    if not known:
+        raise UnavailableError("nothing but the age is known of a face that a judge can read")
+    other = (conditions["age"][subset] == 0).double()
+    found = [_agreement_at_other_ages(part, other) for part in known.values()]
+    real = [agreement(part.real, part.truth) for part in known.values()]
+    return replace(summarise(torch.stack(found).mean(0)), floor=torch.stack(real).mean().item())
+
+
+def _agreement_at_other_ages(part: Judgement, other: Tensor) -> Tensor:
+    """[S], the mean over the groups [S, V] in which the test example is not."""
+    by_group = [agreement(part.answer[:, k], part.truth) for k in range(other.shape[1])]
+    return (torch.stack(by_group, 1) * other).sum(1) / other.sum(1)

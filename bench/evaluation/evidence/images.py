@@ -118,6 +118,16 @@ class Images:
         return Facts("truth", {name: known.cpu() for name, known in self.data.test.truth.items()})
 
     @evidence()
+    def train_conditions(self) -> Facts:
+        """The conditions of the training examples as they are stored, by name."""
+        return Facts("conditions", {name: known.cpu() for name, known in self.data.train.conditions.items()})
+
+    @evidence()
+    def train_truth(self) -> Facts:
+        """What is known of the training examples and no model sees, by name."""
+        return Facts("truth", {name: known.cpu() for name, known in self.data.train.truth.items()})
+
+    @evidence()
     def train_label(self) -> Tensor:
         return self._known("train", "label")
 

@@ -19,13 +19,13 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core import InputError, UnavailableError
 from bench.data import Data
 from bench.evaluation.judges import training
-from bench.evaluation.judges.networks import hash_of
-from bench.evaluation.judges.targets import Target, label_of, truth_of
+from bench.evaluation.judges.networks import Classifier, Segmenter, hash_of
+from bench.evaluation.judges.targets import LABEL, Target, label_of, truth_of
 from bench.evaluation.judges.training import Recipe, one_thread, parts
 
 _loaded_files: dict[Path, Judge] = {}  # of this process, by cache file
@@ -37,12 +37,13 @@ class Judge:
 
     hash: str  # of the weights: two machines may train the same recipe to different weights
     score: float  # on the test images: `agreement`, the mean over targets; the accuracy of classes
-    network: nn.Module
+    network: Classifier | Segmenter
     targets: Sequence[Target]
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
         """Images [N, C, H, W] in [0, 1], anywhere -> features [N, 64] float32, on the CPU."""
+        assert isinstance(self.network, Classifier)
         with one_thread():
             return torch.cat([self.network.features(part.cpu().float()) for part in x.split(training.CHUNK)])
 
@@ -69,6 +70,11 @@ def all_equal(x: Tensor) -> bool:
     return all(bool((part == x[:1]).all()) for part in x.split(training.CHUNK))
 
 
+def _description(targets: Sequence[Target]) -> str:
+    names = ", ".join(target.name for target in targets)
+    return "the features' classifier" if names == LABEL else f"the judge of {names}"
+
+
 def _of_features(data: Data) -> tuple[Recipe, Sequence[Target]]:
     """The judge whose features samples are compared in."""
     if data.train.label is None and (targets := truth_of(data)[0]):
@@ -89,16 +95,24 @@ def cached_features(data: Data, cache: Path) -> Judge | None:
         return None
 
 
-def judges_of(data: Data, cache: Path) -> list[Judge]:
-    """All judges of a data set, at most one each of its label, of classes and numbers, and of maps; see `judge`.
-
-    What the judges of a data set cannot learn is left out: one class, numbers that do not vary.
-    """
+def _all_targets(data: Data) -> list[tuple[Recipe, Sequence[Target]]]:
+    """What each judge of a data set is trained by and for. What does not vary is left out."""
     of_images, of_pixels = truth_of(data)
-    found = [(training.IMAGES, of_images), (training.PIXELS, of_pixels)]
+    found: list[tuple[Recipe, Sequence[Target]]] = [(training.IMAGES, of_images), (training.PIXELS, of_pixels)]
     with suppress(UnavailableError):  # no labels, or all of one class
         found.insert(0, (training.LABEL, [label_of(data)]))
-    return [judge(recipe, targets, data, cache) for recipe, targets in found if targets]
+    return [(recipe, targets) for recipe, targets in found if targets]
+
+
+def judges_of(data: Data, cache: Path) -> list[Judge]:
+    """All judges of a data set: of its label, of the classes and numbers in its truth, and of the maps; see `judge`."""
+    return [judge(recipe, targets, data, cache) for recipe, targets in _all_targets(data)]
+
+
+def cached_judges(data: Data, cache: Path) -> list[Judge] | None:
+    """All judges of a data set if the folder `cache` holds them. Trains nothing."""
+    found = [cached(recipe, targets, data, cache) for recipe, targets in _all_targets(data)]
+    return None if None in found else [judge for judge in found if judge]
 
 
 def judge(recipe: Recipe, targets: Sequence[Target], data: Data, cache: Path) -> Judge:
@@ -109,7 +123,7 @@ def judge(recipe: Recipe, targets: Sequence[Target], data: Data, cache: Path) ->
     be written.
     """
     if all_equal(data.train.x):
-        raise UnavailableError("all training images are the same: the features' classifier has nothing to learn from")
+        raise UnavailableError(f"all training images are the same: {_description(targets)} has nothing to learn from")
     if found := cached(recipe, targets, data, cache):
         return found
     path = _path(recipe, targets, data, cache)
@@ -168,9 +182,7 @@ def _trained_once(path: Path, recipe: Recipe, targets: Sequence[Target], data: D
 
 
 def _train(recipe: Recipe, targets: Sequence[Target], data: Data) -> Judge:
-    names = ", ".join(target.name for target in targets)
-    what = "the features' classifier" if recipe is training.LABEL else f"the judge of {names}"
-    print(f"training {what} of this data set, once (up to a minute)", file=sys.stderr, flush=True)
+    print(f"training {_description(targets)} of this data set, once (up to a minute)", file=sys.stderr, flush=True)
     with one_thread():
         network = training.train(recipe, data, targets)
         return Judge(hash_of(network), training.score(network, recipe, data, targets), network, targets)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,24 +16,12 @@ from bench.metrics.judged import agreement
 LABEL = "label"  # the name of the data set's own label beside those of truth
 
 
-class Target(Protocol):
-    """Something known. outputs: the channels of a network that predict it; train, test: [N, ...], the true answers."""
-
-    name: str
-    train: Tensor
-    test: Tensor
-
-    @property
-    def outputs(self) -> int: ...
-    @property
-    def constant(self) -> Tensor: ...
-    def loss(self, raw: Tensor, rows: Tensor) -> Tensor: ...
-    def answer(self, raw: Tensor) -> Tensor: ...
-
-
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """A class of each image, int64 [N], or of each pixel, int64 [N, H, W], below `outputs`."""
+    """A class of each image, int64 [N], or of each pixel, int64 [N, H, W], below `outputs`.
+
+    train, test: the truth of the images of a split; outputs: the channels of a network that predicts it.
+    """
 
     name: str
     train: Tensor
@@ -89,6 +76,9 @@ class Numbers:
     def answer(self, raw: Tensor) -> Tensor:
         """Standardised numbers [B, k] -> numbers [B, k]."""
         return raw * self._scale + self.constant
+
+
+Target = Classes | Numbers
 
 
 def label_of(data: Data) -> Target:

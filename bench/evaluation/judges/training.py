@@ -57,7 +57,7 @@ class Recipe:
 
     text: str
     key: str
-    network: Callable[[tuple[int, ...], int], nn.Module]
+    network: type[Classifier] | type[Segmenter]
     augment: Callable[[Tensor, torch.Generator], Tensor]
     examples: int
     batch: int = 128
@@ -69,7 +69,7 @@ IMAGES = Recipe("1: the network of labels, softened images", "judges/images", Cl
 PIXELS = Recipe("1: a small U-Net, softened images", "judges/pixels", Segmenter, softened, 40_000, batch=32)
 
 
-def untrained(recipe: Recipe, data: Data, targets: Sequence[Target]) -> nn.Module:
+def untrained(recipe: Recipe, data: Data, targets: Sequence[Target]) -> Classifier | Segmenter:
     """A network with its initial weights, which are always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator_seed(0, recipe.key))
@@ -93,7 +93,7 @@ def parts(raw: Tensor, targets: Sequence[Target]) -> tuple[Tensor, ...]:
 
 
 @torch.enable_grad()
-def train(recipe: Recipe, data: Data, targets: Sequence[Target]) -> nn.Module:
+def train(recipe: Recipe, data: Data, targets: Sequence[Target]) -> Classifier | Segmenter:
     """A network trained with one cycle of learning rates (Smith & Topin 2019), in evaluation mode."""
     network, x = untrained(recipe, data, targets), data.train.x.cpu()
     size = min(recipe.batch, max(2, len(x) // 8))  # smaller for few images, so that an epoch has enough steps

@@ -30,7 +30,7 @@ class CAAE(Model):
     loss, and in the autoencoder's loss of faces that are decoded at the age of another example (Odena et al. 2017).
     """
 
-    players = (
+    players: tuple[Player, ...] = (
         Player("autoencoder", ("encoder", "decoder")),
         Player("image_critic", ("image_critic",)),
         Player("code_critic", ("code_critic",)),

@@ -276,14 +276,17 @@ class Images:
         """What a record says of all judges."""
         return {"judges": _hashes(self._judges)}
 
-    def judge(self, images: Tensor) -> dict[str, Judgement]:
-        """What judges read from images [N, C, H, W] that a model makes in place of the test images, by name.
+    def judge(self, images: Tensor, rows: Tensor | None = None) -> dict[str, Judgement]:
+        """What judges read from images [n, C, H, W] that a model makes in place of the test images at rows [n], or all.
 
-        Raises UnavailableError if a pixel is not finite, or if all training images are the same.
+        By the name of what is known. Raises UnavailableError if a pixel is not finite, or if all training images are the same.
         """
         images = self.as_data(_finite(images), "judged")
         answers = {name: answer for judge in self._judges for name, answer in judge(images).items()}
-        return {name: part._replace(answer=answers[name]) for name, part in self._judgements.items()}
+        parts = self._judgements
+        if rows is not None:
+            parts = {name: Judgement(*(field[rows] for field in part)) for name, part in parts.items()}
+        return {name: part._replace(answer=answers[name]) for name, part in parts.items()}
 
 
 def _finite(images: Tensor) -> Tensor:

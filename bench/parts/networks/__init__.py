@@ -18,6 +18,7 @@ from bench.parts.networks.shared import (
     cross_entropy,
     one_hot,
 )
+from bench.parts.networks.strided import Strided
 
 __all__ = [
     "ACTIVATIONS",
@@ -32,6 +33,7 @@ __all__ = [
     "Network",
     "ResNet",
     "Residual",
+    "Strided",
     "concatenate",
     "concatenate_planes",
     "cross_entropy",

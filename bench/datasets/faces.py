@@ -81,13 +81,13 @@ def unaligned_faces(
 def aging_faces(size: Size = 32, train: Count = 8000, test: Count = 1000, data_seed: Seed = 0) -> Source:
     """x: [N, 3, size, size] uint8, each identity at one random age. Conditions: age, [N, 5] bool, one of BINS.
 
-    Truth: age, [N] float32 from 0 to 1; of the test split also aged, [N, 5, 3, size, size] uint8: the same identity in
-    the middle of each bin.
+    Truth: age, [N] float32, and identity, [N, 22] float32, both from 0 to 1; of the test split also aged,
+    [N, 5, 3, size, size] uint8: the same identity in the middle of each bin.
     """
     identity, age, _ = _random_faces(train + test, data_seed)
     bins = np.arange(len(BINS))
     condition = np.floor(age * len(BINS))[:, np.newaxis] == bins
-    whole = Split(draw(identity, age, size), conditions={"age": condition}, truth={"age": age})
+    whole = Split(draw(identity, age, size), conditions={"age": condition}, truth={"age": age, "identity": identity})
     middles = np.tile((bins + 0.5) / len(BINS), test)
     aged = draw(np.repeat(identity[train:], len(BINS), 0), middles, size).reshape(test, len(BINS), 3, size, size)
     return _cut(whole, train, {"aged": aged})._replace(vocabulary={"age": BINS})

@@ -42,10 +42,12 @@ def _judged(judged_traversals: Judged) -> Mapping[str, Judgement]:
 def age_correlation(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Value:
     """Pearson's correlation of the ages that a judge reads from translations with those that were asked for.
 
-    It is 0 for a model that ignores the age.
+    It is 0 for a model that ignores the age. floor: of the true ages of the test images.
     """
     judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
-    return Value(correlation(judged.reshape(-1, 1), wanted.reshape(-1, 1)), n=len(judged))
+    real = judged_traversals["age"]["age"]
+    value = correlation(judged.reshape(-1, 1), wanted.reshape(-1, 1))
+    return Value(value, n=len(judged), floor=correlation(real.real, real.truth))
 
 
 @metric(better="closest", ideal=1.0)
@@ -57,10 +59,14 @@ def age_slope(judged_traversals: Judged, train_conditions: Facts, train_truth: F
 
 
 @metric(better="lower", ideal=0.0)
-def age_error(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Tensor:
-    """The absolute difference of judged and wanted age, in the unit of the data, [S]: the mean over groups."""
+def age_error(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Value:
+    """The absolute difference of judged and wanted age, in the unit of the data, [S]: the mean over groups.
+
+    floor: of judged and true ages of the test images.
+    """
     judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
-    return (judged - wanted).abs().mean(1)
+    real = judged_traversals["age"]["age"]
+    return replace(summarise((judged - wanted).abs().mean(1)), floor=(real.real - real.truth).abs().mean().item())
 
 
 def _psnr_at_other_ages(made: Tensor, truth: Facts, conditions: Facts, subset: Tensor) -> Tensor:

@@ -158,7 +158,10 @@ def test_activations(activation):
 @any_network
 @pytest.mark.parametrize("activation", ["relu", "elu", "tanh", "sigmoid"])
 def test_encoders_and_decoders_have_the_activation_of_the_option(network, activation):
-    """One after each hidden layer and two in each residual block. Critics stay leaky."""
+    """One after each hidden layer and two in each residual block. Critics stay leaky.
+
+    Decoders of images have one more hidden layer, unless their last layer doubles the sides.
+    """
     network, image = replace(network, activation=activation), SHAPES.x
     encoder, decoder, critic = network.encoder(image, 7), network.decoder(5, image), network.critic(image)
     blocks = network.depth * isinstance(network, ResNet)
@@ -170,7 +173,7 @@ def test_encoders_and_decoders_have_the_activation_of_the_option(network, activa
     assert {type(layer) for layers in found for layer in layers} <= {ACTIVATIONS[activation]}
     assert [len(layers) for layers in found] == [
         network.depth + 2 * blocks,
-        network.depth + 2 * blocks + (not isinstance(network, MLP)),
+        network.depth + 2 * blocks + (not isinstance(network, MLP | Strided)),
     ]
     assert {(type(layer), layer.negative_slope) for layer in activations(critic)} == {(nn.LeakyReLU, 0.2)}
     for net in (encoder, decoder, critic):

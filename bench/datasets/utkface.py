@@ -19,7 +19,7 @@ from bench.data import Split
 from bench.datasets import Source, hold_out
 from bench.datasets.decoding import PixelFormat
 from bench.datasets.folders import count_suffixes, separate, walk
-from bench.datasets.images import damaged_pictures, read_pictures
+from bench.datasets.images import read_pictures
 from bench.datasets.ranges import BYTES
 
 OLDEST = 116  # years, in the published set
@@ -64,11 +64,12 @@ def utkface(
     folder = _folder(name, root)
     faces, unread = find_faces(folder)
     files = [face.file for face in faces]
-    pixels, row_of_file, summary = read_pictures(folder, files, PixelFormat(size, size, 3, (0, 0, 0), BYTES), cache)
-    unread += damaged_pictures(files, summary)
+    pictures = read_pictures(cache, folder, files, PixelFormat(size, size, 3, (0, 0, 0), BYTES))
+    if damaged := pictures.summary["damaged"]:
+        unread.append(f"{len(damaged)} damaged (first: {files[damaged[0]]}, {pictures.summary['reason']})")
     warnings = (f"not all files of {folder} were read: {', '.join(unread)}",) if unread else ()
 
-    age, gender_of, race = np.array([face[1:] for face in faces])[row_of_file >= 0].T
+    age, gender_of, race = np.array([face[1:] for face in faces])[pictures.rows >= 0].T
     words, group = group_names(bins), np.searchsorted(bins, age)
     if missing := [word for number, word in enumerate(words) if number not in group]:
         raise InputError(f"dataset.bins={list(bins)}: no face in {folder} is {missing[0]} years old; change the bins")
@@ -77,7 +78,7 @@ def utkface(
         conditions["gender"] = np.eye(len(GENDERS), dtype=bool)[gender_of]
     truth = {"age": age.astype(np.float32), "gender": gender_of, "race": race}
     vocabulary = {"age": words, "gender": GENDERS, "race": RACES}
-    whole = Split(pixels, conditions=conditions, truth=truth)
+    whole = Split(pictures.x, conditions=conditions, truth=truth)
     return hold_out(whole, range=BYTES, vocabulary=vocabulary, warnings=warnings)
 
 

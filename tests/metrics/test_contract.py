@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.evaluation.evidence.descent import Step
 from bench.metrics import discover, summarise
+from bench.metrics.judged import Judgement
 from bench.metrics.neighbours import nearest
 
 METRICS = discover()
@@ -23,12 +24,12 @@ TRAIN, TEST, SAMPLES, LATENTS, FEATURES, CLASSES = 400, 240, 200, 4, 6, 3
 
 # Evidence whose rows belong to the same examples. Evidence that is not listed has no rows of examples.
 GROUPS = {
-    "train": {"train_codes", "train_label", "train_factors"},
+    "train": {"train_codes", "train_label", "train_factors", "train_conditions", "train_truth"},
     "train_features": {"train_features"},
     "test": {
         *("x", "x_mean", "x_corrupted", "x_denoised", "test_label", "test_codes", "corrupted_codes", "test_factors"),
         *("log_likelihood", "divergence", "sigma_at_floor", "own_component", "code_neighbours", "pixel_neighbours"),
-        "log_likelihood_at_mean",
+        *("log_likelihood_at_mean", "judged", "conditions", "truth", "traversals", "judged_traversals"),
     },
     "jacobian": {"jacobian"},
     "subset": {
@@ -102,6 +103,27 @@ def evidence(good: bool) -> dict[str, object]:
     shift = 0.0 if good else 2.0
     test_features, distance = normal(TEST, FEATURES), normal(TEST).abs() + 1
     level = -80.0 if good else -120.0
+
+    def judgement(truth: Tensor, other: Tensor) -> Judgement:
+        """Every tenth answer about a good model's image is wrong, and nine of ten about a bad one's."""
+        wrong = (torch.arange(TEST) % 10 < (1 if good else 9)).view(-1, *[1] * (truth.ndim - 1))
+        return Judgement(torch.where(wrong, other, truth), truth, other, truth)
+
+    number, map_of = factors["test"][:, :2], (x[:, 0] * CLASSES).long()
+    judged = {
+        "kind": judgement(label["test"], (label["test"] + 1) % CLASSES),
+        "size": judgement(number, number.mean(0).expand_as(number)),
+        "parts": judgement(map_of, map_of.roll(1, 0)),
+    }
+
+    # Ages are the numbers of the classes; a bad model ignores the age that is asked for.
+    group = {name: torch.eye(CLASSES)[label[name]] for name in ("train", "test")}
+    age = torch.arange(CLASSES).expand(TEST, CLASSES) if good else torch.ones(TEST, CLASSES)
+    known_age, other = label["test"].float()[:, None], torch.ones(TEST, 1)
+    judged_age = Judgement(age[..., None] + normal(TEST, CLASSES, 1, scale=0.1), known_age, other, known_age)
+    judged_kind = judged["kind"]._replace(answer=judged["kind"].answer[:, None].expand(-1, CLASSES))
+    aged = images(torch.arange(CLASSES).repeat(TEST)).unflatten(0, (TEST, CLASSES))
+    traversal = aged + normal(*aged.shape, scale=0.01) if good else x_mean[:, None].expand_as(aged)
     annealed = SimpleNamespace(
         log_weight=level + normal(20, 8), acceptance=torch.full((20,), 0.65), sigma=None,
         gap=(0.1 if good else 10.0) + normal(20, scale=0.05),
@@ -116,7 +138,10 @@ def evidence(good: bool) -> dict[str, object]:
         "jacobian": (normal(TEST).abs() + 1) * (1.0 if good else 100.0),
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
         "x": x, "x_mean": x_mean, "x_corrupted": x_corrupted,
-        "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
+        "judged": judged, "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
+        "traversals": {"age": traversal}, "judged_traversals": {"age": {"age": judged_age, "kind": judged_kind}},
+        "conditions": {"age": group["test"]}, "train_conditions": {"age": group["train"]}, "subset": torch.arange(TEST),
+        "truth": {"aged": (255 * aged).byte()}, "train_truth": {"age": label["train"].float()},
         "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
         "subset_posterior_codes": normal(100, LATENTS) + shift, "subset_prior_codes": subset_prior,
@@ -165,12 +190,20 @@ def test_a_good_model_beats_a_bad_one(name):
             assert abs(good - METRICS[name].ideal) < abs(bad - METRICS[name].ideal) / 2
 
 
+def rows(piece: object, order: Tensor) -> object:
+    """The rows of a tensor, or of all tensors in a mapping or a judgement, in this order."""
+    if isinstance(piece, dict):
+        return {name: rows(part, order) for name, part in piece.items()}
+    return Judgement(*(part[order] for part in piece)) if isinstance(piece, Judgement) else piece[order]
+
+
 @pytest.mark.parametrize("name", TESTED)
 def test_the_order_of_examples_does_not_matter(name):
     shuffled, generator = dict(GOOD), torch.Generator().manual_seed(1)
     for members in GROUPS.values():
-        order = torch.randperm(len(GOOD[next(iter(members))]), generator=generator)
-        shuffled |= {piece: GOOD[piece][order] for piece in members}
+        count = next(len(GOOD[piece]) for piece in sorted(members) if isinstance(GOOD[piece], Tensor))
+        order = torch.randperm(count, generator=generator)
+        shuffled |= {piece: rows(GOOD[piece], order) for piece in members}
     # Neighbours are row numbers of the training set: the new row of each old row.
     new_row = torch.empty(TRAIN, dtype=torch.long)
     new_row[_old_rows(GOOD["train_label"], shuffled["train_codes"])] = torch.arange(TRAIN)

@@ -279,7 +279,8 @@ class Images:
     def judge(self, images: Tensor, rows: Tensor | None = None) -> dict[str, Judgement]:
         """What judges read from images [n, C, H, W] that a model makes in place of the test images at rows [n], or all.
 
-        By the name of what is known. Raises UnavailableError if a pixel is not finite, or if all training images are the same.
+        By the name of what is known. Raises UnavailableError if a pixel is not finite, or if all training images are
+        equal.
         """
         images = self.as_data(_finite(images), "judged")
         answers = {name: answer for judge in self._judges for name, answer in judge(images).items()}

@@ -34,7 +34,7 @@ class Traversals:
 
     @evidence(asks=("mean", "encode", "decode", "translate"), judged=True, cached=True)
     def judged_traversals(self) -> dict[str, dict[str, Judgement]]:
-        """What judges read from `traversals`, by the names of the condition and of what is known; answer: [S, V, ...]."""
+        """What judges read from `traversals`, [S, V, ...], by the names of the condition and of what is known."""
         return {name: self._judged(images) for name, images in self.traversals.items()}
 
     def _judged(self, images: Tensor) -> dict[str, Judgement]:

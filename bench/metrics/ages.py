@@ -103,12 +103,12 @@ def age_leak_db(traversals: Facts, truth: Facts, conditions: Facts, subset: Tens
     return -10 * error.log10() - _psnr_at_other_ages(traversals["age"], truth, conditions, subset)
 
 
-@metric(better="lower")
+@metric(better=None)
 def age_probe_accuracy(train_codes: Tensor, train_conditions: Facts, test_codes: Tensor, conditions: Facts) -> Value:
-    """Whether logistic regression on codes predicts the age group of a test example, [N]; floor: the largest group's.
+    """Whether logistic regression on codes predicts the age group of a test example, [N].
 
-    Fitted as for `linear_probe_accuracy`. A code without the age stays at the floor; a code of many latents may be
-    above it although the decoder reads the age from its condition alone.
+    Fitted as for `linear_probe_accuracy`; floor: always the most frequent group. A code without the age stays at the
+    floor, but a decoder may also ignore what a code above it says of the age.
     """
     given, group = conditions["age"].argmax(1), train_conditions["age"].int().argmax(1)
     found = linear_probe(train_codes, group, test_codes, given)

@@ -23,6 +23,7 @@ SECTIONS = {
     "fidelity": "Fidelity of samples",
     "samples": "Where samples are",
     "judged": "Judges",
+    "ages": "Ages",
     "learning": "Training",
     "cost": "Cost",
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
-from pydantic import Field
+from pydantic import ConfigDict, Discriminator, Field, Tag, with_config
 from torch import Tensor, nn
+from typing_extensions import TypedDict  # Pydantic accepts that of typing from Python 3.12 on
 
 from bench.data import Batch, Data
 from bench.draws import Draws
@@ -19,6 +19,31 @@ NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+# A weight that changes linearly in the first part of a phase, such as that of a KL divergence during its warm-up.
+Ramp = TypedDict(  # `from` is a keyword of Python, so this cannot be a class
+    "Ramp", {"from": Level, "to": Level, "over": Annotated[float, Field(gt=0, le=1)]}
+)
+with_config(ConfigDict(extra="forbid"))(Ramp)
+
+# The type of an option that a loss is multiplied by: a number, or a `Ramp` as {from: 0, to: 1, over: 0.2}.
+Weight = Annotated[
+    Annotated[Level, Tag("number")] | Annotated[Ramp, Tag("ramp")],
+    Discriminator(lambda value: "ramp" if isinstance(value, Mapping) else "number"),
+]
+
+
+def weight_at(weight: Weight, batch: Batch) -> float | Tensor:
+    """The value of a weight at this point of the phase, 0-dim if it is a ramp; a ramp's last value outside training.
+
+    A ramp rises or falls linearly over the first `over` of the phase and then stays at `to`.
+    """
+    if not isinstance(weight, Mapping):
+        return weight
+    if batch.progress is None:
+        return weight["to"]
+    done = (batch.progress / weight["over"]).clamp(max=1)
+    return (1 - done) * weight["from"] + done * weight["to"]
 
 
 class UnusedIf:
@@ -101,11 +126,12 @@ class Corruption(Protocol):
     def __call__(self, x: Tensor, draws: Draws) -> Tensor: ...
 
 
-class Model(nn.Module, ABC):
+class Model(nn.Module):
     """An objective: its players, the order in which they are updated, and the loss of each.
 
-    A subclass implements `losses`, and those of the other methods that make sense for it. Its constructor takes by name
-    the parts it uses (shapes, network, likelihood, prior, adversarial) and its own options, with type annotations.
+    A subclass with players implements `losses`, and each subclass those of the other methods that make sense for it.
+    Its constructor takes by name the parts it uses (shapes, network, likelihood, prior, adversarial) and its own
+    options, with type annotations.
     """
 
     players: tuple[Player, ...] = (Player("model"),)
@@ -120,9 +146,9 @@ class Model(nn.Module, ABC):
     # density), decode, likelihood, prior, sample.
     notes: dict[str, str] = {}
 
-    @abstractmethod
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
-        """The losses of the players in this turn, from one forward pass."""
+        """The losses of the players in this turn, from one forward pass. A model without players has none."""
+        raise NotImplementedError(f"{type(self).__name__} has players, but does not implement losses")
 
     @classmethod
     def default_balance(cls, **options: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -179,12 +179,11 @@ class Data:
             return (x * (self.grey_levels - 1) + step) / self.grey_levels
         return x
 
-    def read(self, split: Split, rows: Any, draws: Draws) -> Batch:
-        """The examples of a split at rows as a model sees them, without corruption: input is the source, or x."""
-        part = split.rows(rows)
+    def read(self, part: Split, draws: Draws) -> Batch:
+        """Stored examples as a model sees them, without corruption."""
         x = self.observe(part.x, draws)
         source = x if part.source is None else as_floats(part.source)
-        return Batch(x, source, part.label, {name: as_floats(value) for name, value in part.conditions.items()})
+        return Batch(x, source, part.label, {name: as_floats(stored) for name, stored in part.conditions.items()})
 
 
 class Batch(NamedTuple):
@@ -214,3 +213,14 @@ class Batch(NamedTuple):
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         return self.map(lambda part: part.to(device))
+
+    @staticmethod
+    def joined(batches: Iterable[Batch]) -> Batch:
+        """The examples of all batches, without step and progress."""
+        x, input, label, conditions, example, _, _ = zip(*batches, strict=True)
+        named = {name: torch.cat([part[name] for part in conditions]) for name in conditions[0]}
+        return Batch(torch.cat(x), torch.cat(input), _cat(label), named, _cat(example))
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    return None if parts[0] is None else torch.cat(parts)  # type: ignore[arg-type]

@@ -11,6 +11,8 @@ from bench.core import InputError
 from bench.data import OnDisk, Split
 from bench.datasets.ranges import Images, chunks
 
+Hashes = dict[str, dict[str, np.ndarray]]  # [N] `row_hashes`, by field (x and, if there are any, source) and split
+
 NEIGHBOURS = 5  # of each test image, in precision, coverage and similar metrics
 
 
@@ -26,19 +28,25 @@ def row_hashes(x: Images) -> np.ndarray:
     return hashes
 
 
-def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray], facts: Mapping[str, object]) -> str:
-    """16 hexadecimal digits: a hash of every pixel, label, factor and group of every split, in order, and of the facts.
+def fingerprint(splits: dict[str, Split], hashes: Hashes, facts: Mapping[str, object]) -> str:
+    """16 hexadecimal digits: a hash of everything in every split, in order, and of the facts.
 
-    splits: as `prepare` converts them, so that the fingerprint does not depend on how they were stored. facts: what
+    splits: as `prepare` converts them, so that the fingerprint does not depend on how they were stored; facts: what
     else decides how a model is built, trained and evaluated, and follows neither from the splits nor from the options.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, split in splits.items():
-        kind = "float32" if split.x.dtype == np.float32 else "uint8"
-        parts = {"x": hashes[name].astype("<u8")}
+        kind = _kind(split.x)
+        parts = {"x": hashes["x"][name].astype("<u8")}
         for field, dtype in (("label", "<i8"), ("factors", "<f4"), ("group", "<i8")):
             if (part := getattr(split, field)) is not None:
                 parts[field] = part.astype(dtype)
+        if split.source is not None:
+            parts[f"source {_kind(split.source)} {tuple(split.source.shape)}"] = hashes["source"][name].astype("<u8")
+        for field, arrays in (("conditions", split.conditions), ("truth", split.truth)):
+            for key, part in arrays.items():
+                dtype = part.dtype.newbyteorder("<")
+                parts[f"{field}/{key} {dtype.str}"] = part.astype(dtype)
         digest.update(f"{name} {kind} {tuple(split.x.shape)} {[(f, p.shape) for f, p in parts.items()]}".encode())
         for part in parts.values():
             digest.update(np.ascontiguousarray(part).data)
@@ -47,27 +55,37 @@ def fingerprint(splits: dict[str, Split], hashes: dict[str, np.ndarray], facts: 
     return digest.hexdigest()
 
 
-def content_warnings(splits: dict[str, Split], hashes: dict[str, np.ndarray], classes: int) -> list[str]:
-    """One line for each property that makes metrics doubtful. hashes: [N] for each split.
+def _kind(x: Images) -> str:
+    return "float32" if x.dtype == np.float32 else "uint8"
+
+
+def content_warnings(splits: dict[str, Split], hashes: Hashes, classes: int) -> list[str]:
+    """One line for each property that makes metrics doubtful.
 
     Constant images are counted only if they are in memory. Raises InputError if all training images are the same.
     """
-    train, validation, test = (hashes[name] for name in ("train", "validation", "test"))
+    train, test = hashes["x"]["train"], hashes["x"]["test"]
     if len(np.unique(train)) == 1:
         raise InputError("all training images are the same: there is nothing to learn")
     lines = []
 
     def note(count: int, split: str, text: str) -> None:
         if count:
-            lines.append(f"{count} of {len(splits[split].x)} {split} images {text}")
+            lines.append(f"{count} of {len(splits[split].x)} {split} {text}")
 
     distinct = len(np.unique(test))
-    note(len(test) - distinct, "test", "repeat another test image")
-    note(int(np.isin(test, train).sum()), "test", "are also training images")
-    note(int(np.isin(validation, train).sum()), "validation", "are also training images")
-    note(int(np.isin(test, validation).sum()), "test", "are also validation images")
-    for name, split in splits.items():
-        note(_constant(split.x), name, "are constant")
+    if "source" in hashes:
+        pairs = np.unique(np.stack([test, hashes["source"]["test"]]), axis=1).shape[1]
+        note(len(test) - pairs, "test", "pairs repeat another test pair")
+    else:
+        note(len(test) - distinct, "test", "images repeat another test image")
+    for field, of in hashes.items():
+        kind = "images" if field == "x" else "sources"
+        note(int(np.isin(of["test"], of["train"]).sum()), "test", f"{kind} are also training {kind}")
+        note(int(np.isin(of["validation"], of["train"]).sum()), "validation", f"{kind} are also training {kind}")
+        note(int(np.isin(of["test"], of["validation"]).sum()), "test", f"{kind} are also validation {kind}")
+        for name, split in splits.items():
+            note(_constant(getattr(split, field)), name, f"{kind} are constant")
     if distinct <= NEIGHBOURS:
         lines.append(
             f"there are only {distinct} different test images: precision, coverage and similar metrics need more than "

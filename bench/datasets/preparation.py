@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.core import Count, InputError
 from bench.data import Data, OnDisk, Shapes, Split
 from bench.datasets import labels
+from bench.datasets.conditions import Vocabulary, check_rows, check_vocabulary, convert_conditions, convert_truth
 from bench.datasets.content import content_warnings, fingerprint, row_hashes
 from bench.datasets.ranges import (
     BYTES,
@@ -51,6 +52,9 @@ def prepare(
 ) -> Data:
     """A checked data set: uint8 from 0 to 255 where that is exact, else float32 in [0, 1]; labels from 0.
 
+    Sources are converted like x, from the same range, but neither binarised nor dequantised. Conditions and truth are
+    converted by `convert_conditions` and `convert_truth`.
+
     range: the stored values of black and white; "auto": see `decide`. limit: the largest number of examples of each
     class, or of each split without labels. validation: the number of training images, at most a tenth, that become the
     validation split, chosen by split_seed, if the source has none; see `set_apart`. binarize="static" draws every pixel
@@ -65,18 +69,21 @@ def prepare(
     splits = {name: split for name, split in sources.items() if split is not None}
     _check_images(splits)
     _check_modes(source, splits["train"].x.shape[1:])
-    splits = _converted(splits)
+    splits = _converted(splits, source.vocabulary)
+    fields = ("x",) if splits["train"].source is None else ("x", "source")
     if limit is not None:
         splits = {name: limited(split, limit) for name, split in splits.items()}
     for name, split in splits.items():
         if len(split.x) < MINIMUM[name]:
             raise InputError(f"x_{name} has {len(split.x)} images: expected at least {MINIMUM[name]}")
 
-    ends, notes = _range(splits, source.range, range)
+    ends, notes = _range(splits, fields, source.range, range)
     levels = grey_levels or grey_levels_of(splits["train"].x, ends)
-    if not isinstance(splits["train"].x, OnDisk):
-        pixels = to_pixels([split.x for split in splits.values()], ends)
-        splits = {name: split._replace(x=x) for (name, split), x in zip(splits.items(), pixels, strict=True)}
+    for field in fields:
+        if not isinstance(getattr(splits["train"], field), OnDisk):
+            pixels = to_pixels([getattr(split, field) for split in splits.values()], ends)
+            for (name, split), part in zip(splits.items(), pixels, strict=True):
+                splits[name] = split._replace(x=part) if field == "x" else split._replace(source=part)
     if dequantize:
         _check_grid(splits, levels)
     splits, classes = _numbered(splits, source.classes)
@@ -91,7 +98,7 @@ def prepare(
     # Indexing gives every split the same memory layout; in another one convolutions round differently.
     splits["test"] = splits["test"].rows(np.arange(len(splits["test"].x)))
     splits = {name: splits[name] for name in sources}
-    hashes = {name: row_hashes(split.x) for name, split in splits.items()}
+    hashes = {field: {name: row_hashes(getattr(splits[name], field)) for name in splits} for field in fields}
     notes += content_warnings(splits, hashes, classes)
 
     tensors: Splits = {name: split.map(_tensor) for name, split in splits.items()}
@@ -135,7 +142,8 @@ def _check_options(
         raise InputError(f"dataset.grey_levels={levels} has no effect without dataset.dequantize=true: leave it out")
     if range != "auto" and not -np.inf < range[0] < range[1] < np.inf:
         raise InputError(f"dataset.range={list(range)}: expected two finite numbers, the smaller one first")
-    known = BYTES if isinstance(source.train.x, OnDisk) else source.range
+    is_on_disk = isinstance(source.train.x, OnDisk) or isinstance(source.train.source, OnDisk)
+    known = BYTES if is_on_disk else source.range
     if known is not None and range not in ("auto", known):
         raise InputError(
             f"dataset.range={list(range)}: in this data set {known[0]:g} is black and {known[1]:g} is white; "
@@ -156,33 +164,40 @@ def _check_options(
 
 
 def _check_images(splits: Splits) -> None:
-    assert len({isinstance(split.x, OnDisk) for split in splits.values()}) == 1, "all splits are on disk, or none"
-    for name, split in splits.items():
-        x = split.x
-        if not isinstance(x, OnDisk) and x.dtype.kind not in "biuf":
-            raise InputError(f"x_{name} has type {x.dtype}: expected numbers")
-        if len(x.shape) != 4 or 0 in x.shape[1:]:
-            raise InputError(f"x_{name} has shape {tuple(x.shape)}: expected [images, channels, height, width]")
-        expected = splits["train"].x.shape[1:]
-        if x.shape[1:] != expected:
-            raise InputError(
-                f"x_train has images of shape {tuple(expected)} and x_{name} of {tuple(x.shape[1:])} (channels, "
-                "height, width): they must agree"
-            )
+    for field in ("x", "source"):
+        images = {
+            f"{field}_{name}": part for name, split in splits.items() if (part := getattr(split, field)) is not None
+        }
+        assert len({isinstance(part, OnDisk) for part in images.values()}) <= 1, "all splits are on disk, or none"
+        for name, part in images.items():
+            if not isinstance(part, OnDisk) and part.dtype.kind not in "biuf":
+                raise InputError(f"{name} has type {part.dtype}: expected numbers")
+            if len(part.shape) != 4 or 0 in part.shape[1:]:
+                raise InputError(f"{name} has shape {tuple(part.shape)}: expected [images, channels, height, width]")
+            first = next(iter(images))
+            if part.shape[1:] != images[first].shape[1:]:
+                raise InputError(
+                    f"{first} has images of shape {tuple(images[first].shape[1:])} and {name} of "
+                    f"{tuple(part.shape[1:])} (channels, height, width): they must agree"
+                )
 
 
-def _converted(splits: Splits) -> Splits:
-    """The splits with labels and groups [N], integers or strings, and factors [N, F] float32.
+def _converted(splits: Splits, vocabulary: Vocabulary) -> Splits:
+    """The splits with labels and groups [N], integers or strings, factors [N, F] float32, conditions and truth.
 
-    Raises InputError if some splits have them and others do not.
+    Raises InputError if some splits have them and others do not, truth excepted.
     """
-    for field, name in (("label", "y"), ("factors", "factors"), ("group", "group")):
+    for field, name in (("label", "y"), ("factors", "factors"), ("group", "group"), ("source", "source")):
         present = [split for split, part in splits.items() if getattr(part, field) is not None]
         missing = [split for split in splits if split not in present]
         if present and missing:
             raise InputError(
                 f"{name}_{present[0]} exists but {name}_{missing[0]} does not: give {name} for all splits, or for none"
             )
+    for name, split in splits.items():
+        check_rows(split, name)
+    given, truth = convert_conditions(splits, vocabulary), convert_truth(splits, vocabulary)
+    check_vocabulary(splits, vocabulary)
     converted = {}
     for name, split in splits.items():
         count = len(split.x)
@@ -191,6 +206,9 @@ def _converted(splits: Splits) -> Splits:
             None if split.label is None else labels.flat(f"y_{name}", split.label, count),
             None if split.factors is None else _factors(f"factors_{name}", split.factors, count),
             None if split.group is None else labels.flat(f"group_{name}", split.group, count),
+            split.source,
+            given[name],
+            truth[name],
         )
     widths = {name: split.factors.shape[1] for name, split in converted.items() if split.factors is not None}
     for name, width in widths.items():
@@ -227,27 +245,37 @@ def _check_modes(source: Source, image: tuple[int, ...]) -> None:
         raise InputError(f"modes must be finite, and mode_sigma={sigma} finite and greater than 0")
 
 
-def _range(splits: Splits, known: Range | None, option: Literal["auto"] | Range) -> tuple[Range, list[str]]:
-    """The range of the stored values of all splits, and warnings if it is doubtful."""
-    x = splits["train"].x
-    if isinstance(x, OnDisk):
+def _range(
+    splits: Splits, fields: tuple[str, ...], known: Range | None, option: Literal["auto"] | Range
+) -> tuple[Range, list[str]]:
+    """The range of the stored values of all splits, and warnings if it is doubtful. fields: x and, if any, source."""
+    stored = {f"{field}_{name}": getattr(split, field) for field in fields for name, split in splits.items()}
+    found = {name: extremes(part) for name, part in stored.items() if not isinstance(part, OnDisk)}
+    if not found:
         return BYTES, []
-    found = {name: extremes(split.x) for name, split in splits.items()}
+    if len(found) < len(stored):
+        known = BYTES
     for name, (lowest, highest) in found.items():
-        check_finite(f"x_{name}", lowest, highest)
+        check_finite(name, lowest, highest)
     overall = {name: (float(lowest.min()), float(highest.max())) for name, (lowest, highest) in found.items()}
+    training = [name for name in found if name.endswith("_train")]
     if known is not None:
         ends, origin = known, "the range of this data set"
     elif option != "auto":
         ends, origin = option, "the value of dataset.range"
-        check_not_wider("x_train", x.dtype.kind, *overall["train"], ends)
+        for name in training:
+            check_not_wider(name, stored[name].dtype.kind == "f", *overall[name], ends)
     else:
-        ends, origin = decide("x_train", x, *found["train"]), "the range of the training images"
+        lowest = np.min([found[name][0] for name in training], axis=0)
+        highest = np.max([found[name][1] for name in training], axis=0)
+        is_float = any(stored[name].dtype.kind == "f" for name in training)
+        ends, origin = decide(" and ".join(training), is_float, lowest, highest), "the range of the training images"
         for name, (low, high) in overall.items():
-            check_similar(f"x_{name}", low, high, ends)
+            check_similar(name, low, high, ends)
     for name, (lowest, highest) in found.items():
-        check_inside(f"x_{name}", lowest, highest, ends, origin)
-    doubts = range_warnings(*overall["train"], ends) if known is None else []
+        check_inside(name, lowest, highest, ends, origin)
+    low, high = min(overall[name][0] for name in training), max(overall[name][1] for name in training)
+    doubts = range_warnings(low, high, ends) if known is None else []
     return (float(ends[0]), float(ends[1])), doubts + split_warnings(overall, ends)
 
 
@@ -296,6 +324,8 @@ def _facts(source: Source, splits: Splits, classes: int, grey_levels: int | None
     label = splits["train"].label
     implied = 0 if label is None else int(label.max()) + 1
     facts: dict[str, object] = {"classes": classes} if classes != implied else {}
+    if source.vocabulary:
+        facts["vocabulary"] = {name: [*map(str, words)] for name, words in sorted(source.vocabulary.items())}
     if grey_levels not in (None, USUAL_LEVELS):
         facts["grey levels"] = grey_levels
     if source.modes is not None and source.mode_sigma is not None:

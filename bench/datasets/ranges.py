@@ -44,28 +44,28 @@ def grey_levels_of(x: Images, ends: Range) -> int:
     return round(steps) + 1 if steps == round(steps) else 256
 
 
-def common_range(kind: str, low: float, high: float) -> Range | None:
-    """The usual range of images with values from low to high; kind: of their type, "f" for floats.
+def common_range(is_float: bool, low: float, high: float) -> Range | None:
+    """The usual range of images with values from low to high; is_float: whether their type is.
 
     It is [0, 1] if all values lie in it, or [0, 255] if all lie in it and one exceeds 127, or [-1, 1] for floats if all
     lie in it and one is below -0.5. It is None otherwise, because the meaning of the values is unknown.
     """
     if low >= 0 and high <= 1:
         return UNIT
-    if kind == "f" and -1 <= low < -0.5 and high <= 1:
+    if is_float and -1 <= low < -0.5 and high <= 1:
         return -1.0, 1.0
     return BYTES if low >= 0 and HALF < high <= 255 else None
 
 
-def decide(name: str, x: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Range:
-    """The `common_range` of the training images x. lowest, highest: [N], the extremes of each image.
+def decide(name: str, is_float: bool, lowest: np.ndarray, highest: np.ndarray) -> Range:
+    """The `common_range` of training images. lowest, highest: [N], the extremes of each image.
 
     Raises InputError if there is none, and if all values are the same.
     """
     low, high = float(lowest.min()), float(highest.max())
     if low == high:
         raise InputError(f"{name} holds the value {low:g} only: there is nothing to learn")
-    if (ends := common_range(x.dtype.kind, low, high)) is not None:
+    if (ends := common_range(is_float, low, high)) is not None:
         return ends
     dark = ", or dataset.range=[0,255] for dark 8-bit pictures" if low >= 0 and high <= HALF else ""
     raise InputError(
@@ -97,9 +97,9 @@ def check_inside(name: str, low: np.ndarray, high: np.ndarray, ends: Range, orig
         )
 
 
-def check_not_wider(name: str, kind: str, low: float, high: float, ends: Range) -> None:
+def check_not_wider(name: str, is_float: bool, low: float, high: float, ends: Range) -> None:
     """Raises InputError if dataset.range=ends is DOUBTFUL times as wide as the `common_range` of low to high."""
-    usual = common_range(kind, low, high)
+    usual = common_range(is_float, low, high)
     if usual is not None and ends[1] - ends[0] > DOUBTFUL * (usual[1] - usual[0]):
         raise InputError(
             f"dataset.range=[{ends[0]:g},{ends[1]:g}] would remove the contrast of {name}, which has values from "
@@ -121,20 +121,23 @@ def range_warnings(low: float, high: float, ends: Range) -> list[str]:
 def split_warnings(found: dict[str, tuple[float, float]], ends: Range) -> list[str]:
     """A line for each split that is much darker or brighter than the training split.
 
-    found: the lowest and highest value of each split. The brightest pixels of two splits, as distances from black, must
-    not differ by a factor of DOUBTFUL, and neither must the darkest pixels, as distances from white.
+    found: the lowest and highest value of x_train, x_test, source_train, ... The brightest pixels of two splits, as
+    distances from black, must not differ by a factor of DOUBTFUL, and neither must the darkest pixels, as distances
+    from white.
     """
     lines = []
     for name, (low, high) in found.items():
+        field, split = name.split("_")
+        train_name, kind = f"{field}_train", "" if field == "x" else f"{field} "
         for which, value, train, end in (
-            ("brightest", high, found["train"][1], ends[0]),
-            ("darkest", low, found["train"][0], ends[1]),
+            ("brightest", high, found[train_name][1], ends[0]),
+            ("darkest", low, found[train_name][0], ends[1]),
         ):
             small, large = sorted((abs(value - end), abs(train - end)))
             if DOUBTFUL * small < large:
                 lines.append(
-                    f"the {which} {name} pixel is {value:g}, but the {which} training pixel is {train:g}: check that "
-                    f"x_{name} and x_train are stored in the same range"
+                    f"the {which} {split} {kind}pixel is {value:g}, but the {which} training {kind}pixel is {train:g}: "
+                    f"check that {name} and {train_name} are stored in the same range"
                 )
     return lines
 

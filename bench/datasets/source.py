@@ -12,6 +12,7 @@ from pydantic import Field
 from bench.core import InputError
 from bench.data import Split
 from bench.datasets import labels as labelling
+from bench.datasets.conditions import check_rows
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -23,8 +24,9 @@ class Source(NamedTuple):
     """A data set as it was read: numpy arrays, which `prepare` checks and converts.
 
     x: [N, C, H, W] numbers of any type, or `OnDisk` (uint8, 0 to 255); label: one for each image, of any type, or None;
-    the other fields as in `Split`, a source with the range of x. If validation is None, `prepare` takes validation
-    images from train.
+    source: images like x, of any size and with the range of x; the other fields as in `Split`. Conditions are numbers,
+    bool for one-hot rows; vocabulary: their V words, which number the last axis of a condition [N, ..., V], or axis 1
+    of a map of classes [N, V, H, W]. If validation is None, `prepare` takes validation images from train.
     """
 
     train: Split
@@ -49,6 +51,7 @@ def hold_out(whole: Split, **known: Any) -> Source:
     least = MINIMUM["train"] + MINIMUM["test"]
     if count < least:
         raise InputError(f"there are {count} images in all: expected at least {least}")
+    check_rows(whole)
     if whole.label is not None:
         whole = whole._replace(label=labelling.flat("y", whole.label, count))
     if whole.group is not None:

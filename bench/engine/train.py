@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.core import Corruption, Count, Losses, Model, NonNegativeInt, Phase
 from bench.data import Batch, Data, as_floats
 from bench.draws import Draws
+from bench.engine.schedules import CONSTANT
 from bench.engine.seeds import Stack
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -40,7 +41,8 @@ class Progress(NamedTuple):
     """A progress report.
 
     step: how many are done, of steps in total; diverged: for each seed the first step with a non-finite loss, or None;
-    row: at the end of an epoch and of training, for each seed the means of the values logged since the previous row.
+    row: at the end of an epoch and of training, for each seed the means of the values logged since the previous row,
+    and the learning rate of the last step.
     """
 
     step: int
@@ -56,6 +58,15 @@ class PlayerOptimizer:
     def __init__(self, stack: Stack, names: list[str], make: MakeOptimizer):
         self.leaves = [stack.views(name) for name in names]
         self.optimizer = make([leaf for leaves in self.leaves for leaf in leaves])
+        self.base_rate: float = self.optimizer.param_groups[0]["lr"]
+
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    def scale_rate(self, factor: float) -> None:
+        """Makes the learning rate `factor` times that of the configuration."""
+        self.optimizer.param_groups[0]["lr"] = factor * self.base_rate
 
     def step(self, gradients: list[Tensor], gate: Tensor | None) -> None:
         """One step for the seeds whose gate is open. gradients: [K, ...] each; gate: [K] bool, None if all are open."""
@@ -147,11 +158,17 @@ def check_ownership(stack: Stack) -> dict[str, list[str]]:
 
 
 def train(
-    stack: Stack, data: Data, corruption: Corruption, optimizers: dict[str, MakeOptimizer], budget: Budget
+    stack: Stack,
+    data: Data,
+    corruption: Corruption,
+    optimizers: dict[str, MakeOptimizer],
+    budget: Budget,
+    schedule: Callable[[float], float] = CONSTANT,
 ) -> Iterator[Progress]:
     """Trains in place and yields progress reports. Stops early once the losses of all seeds are non-finite.
 
-    optimizers: for each player a function from its parameters to their optimizer.
+    optimizers: for each player a function from its parameters to their optimizer; schedule: from the progress of a
+    phase to a factor of all learning rates.
     """
     model, seeds = stack.model, len(stack.seeds)
     examples = len(data.train.x)
@@ -178,6 +195,9 @@ def train(
             phase_index, start = phase_index + 1, step
             phase = phases[phase_index]
             stack.set_mode([players[name] for turn in phase.turns for name in turn])
+        progress = (step - start) / (ends[phase_index] - start)
+        for stepper in steppers.values():
+            stepper.scale_rate(schedule(progress))
 
         # The batch. Each seed has its own order of the data, and a new one in each epoch.
         epoch, position = divmod(step, per_epoch)
@@ -191,8 +211,7 @@ def train(
         source, label = (None if part is None else part[index] for part in (stored.source, stored.label))
         x, input = stack.map(target_and_input, ("batch", step), stored.x[index], source)
         conditions = {name: as_floats(part[index]) for name, part in stored.conditions.items()}
-        progress = of_seeds((step - start) / (ends[phase_index] - start))
-        batch = Batch(x, input, label, conditions, index, of_seeds(step), progress)
+        batch = Batch(x, input, label, conditions, index, of_seeds(step), of_seeds(progress))
 
         # The turns. All gradients of a turn are computed before any of its players is updated.
         for i, turn in enumerate(phase.turns):
@@ -216,7 +235,8 @@ def train(
             if is_row or all_diverged:
                 row = log.pop_means()
                 pace = {"seconds": seconds, "samples_per_second": seeds * trained_examples / seconds}
-                row = [{"step": done, "epoch": done / per_epoch, **values, **pace} for values in row]
+                rates = {f"learning_rate/{name}": steppers[name].learning_rate for turn in phase.turns for name in turn}
+                row = [{"step": done, "epoch": done / per_epoch, **values, **rates, **pace} for values in row]
             yield Progress(done, steps, stack.seeds, diverged, row)
             if all_diverged:
                 return

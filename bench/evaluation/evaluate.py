@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.core import Corruption, InputError, Model, UnavailableError
 from bench.evaluation.evidence import (
@@ -18,20 +19,26 @@ from bench.evaluation.evidence import (
     CorruptedImages,
     Densities,
     Images,
+    Stages,
+    Translations,
     denoising_corruption,
     evidence_in,
     evidence_of,
+    permuted,
 )
 from bench.evaluation.evidence.decorator import Evidence
 from bench.evaluation.progress import Progress, no_progress
 from bench.evaluation.settings import EvaluationSettings
 from bench.metrics import Metric, Value, discover, summarise
 
+PERMUTED = "permuted"  # the suffix of metrics for which each example has the conditions of another one
 FAILED = "failed: "  # the start of the reason of a metric that raised
 
 _NO_VALUE = Value(math.nan)
 _DECLARED = {name: evidence for kind in SOURCES for name, evidence in evidence_in(kind).items()}
 _OF_NOISE = evidence_in(CorruptedImages).keys() | evidence_in(CorruptedAnswers).keys()
+_OF_TRANSLATIONS = evidence_in(Translations).keys()
+_OF_ANSWERS = evidence_in(Answers).keys() | evidence_in(Densities).keys()
 
 
 def _fact(name: str, value: float | None) -> float:
@@ -104,8 +111,14 @@ def _covers(recorded: dict[str, Any], needed: dict[str, Any]) -> bool:
     )
 
 
-def _answer(metric: Metric, evidence: dict[str, Callable[[], Any]]) -> Value:
-    return summarise(metric(**{name: evidence[name]() for name in _requests(metric)}))
+def _answers(metric: Metric, evidence: dict[str, Callable[[], Any]], subsets: Mapping[str, Tensor]) -> dict[str, Value]:
+    """The metric's value under "", and under "@" and its name that of each subset of the test examples."""
+    answer = metric(**{name: evidence[name]() for name in _requests(metric)})
+    values = {"": summarise(answer)}
+    if isinstance(answer, Tensor) and answer.ndim:
+        of_test = {name: rows for name, rows in subsets.items() if len(rows) == len(answer)}
+        values |= {f"@{name}": summarise(answer[rows]) for name, rows in of_test.items()}
+    return values
 
 
 def _entry(metric: Metric, answer: Value, reason: str | None = None, remarks: Iterable[str] = ()) -> dict[str, Any]:
@@ -131,49 +144,66 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     """The metrics of a model on the test split, by name, as `bench.runs.record.Metric` describes them.
 
-    Metrics of corrupted images use `corruption` (Gaussian noise of 0.5 in place of Identity). They are repeated as
-    `name@level` with the same kind of noise at each of `settings.noise_levels`. facts: parameters, seconds,
+    Metrics of corrupted inputs use `corruption` (Gaussian noise of 0.5 in place of Identity). They are repeated as
+    `name@level` with the same kind of noise at each of `settings.noise_levels`. Metrics of what a model makes of the
+    test examples are repeated as `name@stage` for each stage before the last, and as `name@permuted` with the
+    conditions of other examples. Metrics with a number for each test example are repeated for each subset of the test
+    split that the data name, as `name@subset`. facts: parameters, seconds,
     samples_per_second, gradient_norm_first and gradient_norm_last. Leaves the model in evaluation mode. Raises
     InputError for an unknown metric.
     """
     metrics, settings = requested(settings), settings.on(images.data.train.x.device)
     model.eval()
     own = denoising_corruption(corruption)
-    levels = {f"@{level:g}": type(own)(level=level) for level in settings.noise_levels}  # type: ignore[call-arg]
     answers = Answers(model, images, settings.samples, seed)
     densities = Densities(answers, settings, progress)
     of_run = {name: partial(_fact, name, value) for name, value in facts.items()}
-    entries: dict[str, dict[str, Any]] = {}
-    for suffix, kind in {"": own, **levels}.items():
+    stages = Stages(answers, images.test)
+    output = Translations(images, stages)
+    # Suffix of the name: corruption, translations, and the evidence that differs from that without suffix.
+    variants: dict[str, tuple[Corruption, Translations, Set[str]]] = {"": (own, output, _DECLARED.keys())}
+    for level in settings.noise_levels:
+        variants[f"@{level:g}"] = type(own)(level=level), output, _OF_NOISE  # type: ignore[call-arg]
+    if any(_requests(metric) & _OF_TRANSLATIONS for metric in metrics.values()):
+        for stage in stages.on_the_way:
+            variants[f"@{stage}"] = own, Translations(images, stages, stage), _OF_TRANSLATIONS
+        if (others := permuted(model, images)) is not None:
+            variants[f"@{PERMUTED}"] = own, Translations(images, Stages(answers, others)), _OF_TRANSLATIONS
+
+    entries: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in metrics}
+    for suffix, (kind, translations, differing) in variants.items():
         # Made here and dropped again, so that only one level's images are held at a time.
         noisy = CorruptedImages(images, kind)
         of_data = evidence_of(images) | evidence_of(noisy)
         of_model = evidence_of(answers) | evidence_of(densities) | evidence_of(CorruptedAnswers(answers, noisy))
+        of_model |= evidence_of(translations)
         for name, metric in metrics.items():
             requests = _requests(metric)
-            noise_key = (type(kind), *sorted(vars(kind).items())) if requests & _OF_NOISE else ()
-            if suffix and not noise_key:
+            if suffix and (not requests & differing or (requests & _OF_TRANSLATIONS and requests & _OF_ANSWERS)):
                 continue
+            noise_key = (type(kind), *sorted(vars(kind).items())) if requests & _OF_NOISE else ()
             shared = images.answers if requests <= of_data.keys() else {}
             key = (name, *noise_key)
-            details: dict[str, Any] = {}
             try:
                 if key not in shared:
-                    shared[key] = _answer(metric, of_run | of_data | of_model)
+                    shared[key] = _answers(metric, of_run | of_data | of_model, images.subsets)
                 asks = {part for evidence in _declared(metric) for part in evidence.asks}
                 remarks = dict.fromkeys(note for part, note in model.notes.items() if part in asks)
-                entry, details = _entry(metric, shared[key], remarks=remarks), shared[key].details
-                if _uses_features(metric):
-                    details = details | images.features_details()
+                details = images.features_details() if _uses_features(metric) else {}
+                found = {
+                    subset: (_entry(metric, value, remarks=remarks), value.details | details)
+                    for subset, value in shared[key].items()
+                }
             except UnavailableError as reason:
-                entry = _entry(metric, _NO_VALUE, str(reason))
+                found = {"": (_entry(metric, _NO_VALUE, str(reason)), {})}
             except AssertionError:  # a model that breaks its contract has no metrics
                 raise
             except Exception as error:  # one metric's error must not cost the others, nor the run
                 message = " ".join(f"{type(error).__name__}: {error}".split())
-                entry = _entry(metric, _NO_VALUE, f"{FAILED}{message}")
-            entries[name + suffix] = entry | {"settings": settings_of(metric, settings), "details": details}
-    suffixes = ["", *levels]
-    return {
-        name + suffix: entries[name + suffix] for name in metrics for suffix in suffixes if name + suffix in entries
-    }
+                found = {"": (_entry(metric, _NO_VALUE, f"{FAILED}{message}"), {})}
+            for subset, (entry, details) in found.items():
+                entries[name][name + suffix + subset] = entry | {
+                    "settings": settings_of(metric, settings),
+                    "details": details,
+                }
+    return {full_name: entry for of_metric in entries.values() for full_name, entry in of_metric.items()}

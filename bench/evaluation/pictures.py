@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import colorsys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 
 from bench.core import Corruption, Model, UnavailableError
+from bench.data import Batch
 from bench.draws import Draws
-from bench.evaluation.evidence import Answers, CorruptedImages, Images, denoising_corruption
+from bench.evaluation.evidence import Answers, CorruptedImages, Images, Stages, denoising_corruption
 
 SCATTER = 2000  # codes or points of a scatter plot
 
@@ -20,44 +22,76 @@ def _bytes(images: Tensor) -> np.ndarray:
     return (images.clamp(0, 1) * 255).round().byte().numpy()
 
 
+def shown(group: str, values: Mapping[str, Tensor], vocabulary: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """Values of examples, as images uint8 [n, C, H, W] or as texts [n], by `group/name`.
+
+    Words [n, (captions,) words, V] and a class [n, V], one-hot with V names in the vocabulary, become a text, that of
+    the first caption. Images [n, 1 or 3, H, W] stay images. Maps [n, V, H, W] have a colour for each of V classes.
+    Colours [n, k, 3] become images of one row, numbers [n, 1] texts. Other values are absent.
+    """
+    found = {}
+    for name, value in values.items():
+        names = vocabulary.get(name, ())
+        if names and value.shape[-1] == len(names):
+            captions = value[:, 0] if value.ndim == 4 else value
+            found[name] = np.array([_text(words, names) for words in captions.reshape(len(value), -1, len(names))])
+        elif value.ndim == 4 and value.shape[1] in (1, 3):
+            found[name] = _bytes(value)
+        elif value.ndim == 4:
+            found[name] = _bytes(_class_colours(value.shape[1])[value.argmax(1)].movedim(-1, 1))
+        elif value.ndim == 3 and value.shape[2] == 3:
+            found[name] = _bytes(value.movedim(2, 1).unsqueeze(2))
+        elif value.shape[1:] == (1,):
+            found[name] = np.array([f"{one:.3g}" for one in value.flatten().tolist()])
+    return {f"{group}/{name}": array for name, array in found.items()}
+
+
+def _text(words: Tensor, names: Sequence[str]) -> str:
+    """The names of one-hot rows [words, V]; a row of zeros is no word."""
+    return " ".join(names[int(word.argmax())] for word in words if word.any())
+
+
+def _class_colours(classes: int) -> Tensor:
+    """[classes, 3] in [0, 1]: black for the first class, then hues that differ."""
+    hues = [colorsys.hsv_to_rgb(0.618 * i % 1, 0.65, 0.95) for i in range(classes - 1)]
+    return torch.tensor([(0.0, 0.0, 0.0), *hues])
+
+
 @torch.no_grad()
 def pictures(
     model: Model, images: Images, *, corruption: Corruption, seed: int, count: int = 16, samples: int = 64
 ) -> dict[str, np.ndarray]:
     """Small arrays that let a report show models side by side. What a model cannot answer is absent.
 
-    Images are uint8, clipped to [0, 1] first. input, corrupted, reconstruction, denoised (the corrupted reconstructed):
-    [count, C, H, W], the first test images, corrupted as in `evaluate`. samples: [samples, C, H, W]. codes: float32
-    [<= 2000, D], posterior means of the first test images; labels [<= 2000], their labels. manifold: [20, 20, C, H, W],
-    for two latents and a prior, decoded at its quantiles (with the first test label, if the model is conditional), z_1
-    to the right and z_2 downwards. interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to
-    the next (a conditional model reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of
-    the first test images with every label, for a conditional model. For points, which are images of [1, 1, D <= 3]:
-    points, float32 [<= 2000, D], the first test points, and points_sampled, float32 [2000, D].
+    Images are uint8, clipped to [0, 1] first. input, corrupted, reconstruction, denoised (made from the corrupted):
+    [count, C, H, W], the first test inputs, corrupted as in `evaluate`, and what the model makes of them; stage/<name>:
+    the same for what it makes on the way. target, conditions/<name>: what is to be made of them and under which
+    conditions, for data with sources or conditions; see `shown`. samples: [samples, C, H, W]. codes: float32 [<= 2000,
+    D], posterior means of the first test images; labels [<= 2000], their labels. manifold: [20, 20, C, H, W], for two
+    latents and a prior, decoded at its quantiles (with the first test label, if the model is conditional), z_1 to the
+    right and z_2 downwards. interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to the next
+    (a conditional model reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of the first
+    test images with every label, for a model that reads labels. For points, which are images of [1, 1, D <= 3]: points,
+    float32 [<= 2000, D], the first test points, and points_sampled, float32 [2000, D].
     """
     model.eval()
     answers = Answers(model, images, samples, seed)
-    label = answers.label
-    first, rows, steps, side = slice(count), 8, 10, 20
-    are_points = images.data.shapes.x[:2] == (1, 1) and images.data.shapes.x[2] <= 3
-    noisy = CorruptedImages(images, denoising_corruption(corruption)).x_corrupted[first]
-
-    def labels(rows: slice | Tensor) -> Tensor | None:
-        return None if label is None else label.cpu()[rows]
-
-    def reconstruction(x_corrupted: Tensor) -> Tensor:
-        return answers.each(answers.reconstruct, "pictures", images.x[first], labels(first), x_corrupted)
+    rows, steps, side = 8, 10, 20
+    shapes, test = images.data.shapes, images.test
+    first = test.rows(slice(count))
+    are_points = shapes.x[:2] == (1, 1) and shapes.x[2] <= 3
+    noisy = CorruptedImages(images, denoising_corruption(corruption)).test.rows(slice(count))
+    stages = Stages(answers, first)
 
     def codes(rows: slice) -> Tensor:
-        return answers.each(answers.code, "pictures", images.x[rows], labels(rows))
+        return answers.each(answers.code, "pictures", test.rows(rows))
 
-    def decoded(z: Tensor, label: Tensor | None) -> Tensor:
+    def decoded(z: Tensor, given: Batch) -> Tensor:
         """Mean images [..., C, H, W] of codes [..., D]."""
-        mean = answers.decode(z.flatten(0, -2), None if label is None else label.flatten())
-        return mean.unflatten(0, z.shape[:-1])
+        return answers.decode(z.flatten(0, -2), given).unflatten(0, z.shape[:-1])
 
     weight = torch.linspace(0, 1, steps)
-    left, right = torch.arange(rows) % len(images.x), torch.arange(1, rows + 1) % len(images.x)
+    left, right = torch.arange(rows) % len(test.x), torch.arange(1, rows + 1) % len(test.x)
 
     def between(ends: Tensor) -> Tensor:
         """Interpolations [rows, steps, ...] from each end to the next."""
@@ -66,7 +100,7 @@ def pictures(
 
     def interpolation_latent() -> Tensor:
         nearer = torch.where(weight < 0.5, left[:, None], right[:, None])
-        return decoded(between(codes(slice(rows + 1))), labels(nearer))
+        return decoded(between(codes(slice(rows + 1))), test.rows(nearer.flatten()))
 
     def manifold() -> Tensor:
         if getattr(model, "latent_dim", None) != 2:
@@ -74,20 +108,20 @@ def pictures(
         drawn = model.prior_codes(100_000, Draws(0, "manifold", device=answers.device)).cpu()
         quantiles = drawn.quantile((torch.arange(side) + 0.5) / side, dim=0)
         z = torch.stack(torch.meshgrid(*quantiles.T, indexing="xy"), -1)
-        return decoded(z, labels(torch.zeros(side, side, dtype=torch.long)))
+        return decoded(z, test.rows(torch.zeros(side * side, dtype=torch.long)))
 
     def class_style() -> Tensor:
-        if not model.conditional:
+        if not (model.conditional and shapes.classes):
             raise UnavailableError("the model reads no labels")
-        classes = images.data.shapes.classes
-        styles = codes(slice(rows)).unsqueeze(1)
-        return decoded(styles.expand(-1, classes, -1), torch.arange(classes).expand(len(styles), -1))
+        styles = codes(slice(rows)).unsqueeze(1).expand(-1, shapes.classes, -1)
+        given = test.rows(torch.arange(len(styles)).repeat_interleave(shapes.classes))
+        return decoded(styles, given._replace(label=torch.arange(shapes.classes).repeat(len(styles))))
 
     arrays_of: dict[str, Callable[[], Tensor]] = {
-        "input": lambda: images.x[first],
-        "corrupted": lambda: noisy,
-        "reconstruction": lambda: reconstruction(images.x[first]),
-        "denoised": lambda: reconstruction(noisy),
+        "input": lambda: first.input,
+        "corrupted": lambda: noisy.input,
+        "reconstruction": lambda: list(stages.made.values())[-1],
+        "denoised": lambda: answers.each(model.translate, "pictures", noisy),
         "samples": lambda: answers.samples,
         "manifold": manifold,
         "interpolation_latent": interpolation_latent,
@@ -102,8 +136,13 @@ def pictures(
     for name, draw in arrays_of.items():
         with suppress(UnavailableError):
             arrays[name] = _bytes(draw())
+    if shapes.source or shapes.conditions:
+        arrays["target"] = _bytes(first.x)
+        arrays |= shown("conditions", first.conditions, images.data.vocabulary)
+    with suppress(UnavailableError):
+        arrays |= shown("stage", {name: stages.made[name] for name in stages.on_the_way}, {})
     with suppress(UnavailableError):
         arrays["codes"] = codes(slice(SCATTER)).numpy()
-        if label is not None:
-            arrays["labels"] = label[:SCATTER].cpu().numpy()
+        if test.label is not None:
+            arrays["labels"] = test.label[:SCATTER].numpy()
     return arrays

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Observation, Phase, Player, Posterior, Rate, UnusedIf
+from bench.core import Count, Losses, Model, Observation, Phase, Player, Posterior, Rate, UnusedIf, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -45,7 +45,7 @@ class AAE(Model):
         adversarial: Adversarial,
         latent_dim: Count = 16,
         posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic",
-        adversarial_weight: Level = 1.0,
+        adversarial_weight: Weight = 1.0,
         informed: bool = False,
         labelled_fraction: Annotated[Rate, UnusedIf(informed=False)] = 1.0,
     ):
@@ -71,7 +71,7 @@ class AAE(Model):
         label = self.visible_label(batch)
         condition = None if label is None else one_hot(label, self.classes + 1)
         critic = partial(self.discriminator, condition=condition)
-        real, weight = self.prior_codes(len(z), draws, label), self.adversarial_weight
+        real, weight = self.prior_codes(len(z), draws, label), weight_at(self.adversarial_weight, batch)
         return self.adversarial.losses(turn, critic, real, z, draws, batch.step, weight)
 
     def visible_label(self, batch: Batch) -> Tensor | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from bench.core import Count, InputError, Level, Losses, Model, Observation, Posterior
+from bench.core import Count, InputError, Losses, Model, Observation, Posterior, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.divergences import jacobian_exact, jacobian_hutchinson, jacobian_layer
@@ -41,7 +41,7 @@ class Contractive(Model):
         likelihood: Likelihood,
         latent_dim: Count = 16,
         penalty: Literal["auto", "layer", "exact", "hutchinson", "stochastic"] = "auto",
-        weight: Level = 5.0,
+        weight: Weight = 5.0,
         relative: bool = True,
         code: Literal["linear", "sigmoid", "tanh"] = "linear",
     ):
@@ -64,7 +64,7 @@ class Contractive(Model):
         reconstruction = -self.decode(h).log_prob(batch.x).mean()
         spread = h.var(0).sum() if self.relative else 1
         contraction = self.contraction(x, h, batch.input, draws).mean() / spread
-        loss = reconstruction + self.weight * contraction
+        loss = reconstruction + weight_at(self.weight, batch) * contraction
         return Losses({"model": loss}, {"reconstruction": reconstruction, "contraction": contraction})
 
     def h(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Observation, Phase, Player
+from bench.core import Count, Losses, Model, Observation, Phase, Player, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -30,7 +30,7 @@ class GAN(Model):
         prior: Prior,
         adversarial: Adversarial,
         latent_dim: Count = 16,
-        adversarial_weight: Level = 1.0,
+        adversarial_weight: Weight = 1.0,
     ):
         super().__init__()
         self.latent_dim, self.adversarial_weight = latent_dim, adversarial_weight
@@ -41,7 +41,7 @@ class GAN(Model):
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         generated = self.sample(len(batch.x), draws)
-        weight = self.adversarial_weight
+        weight = weight_at(self.adversarial_weight, batch)
         return self.adversarial.losses(turn, self.discriminator, batch.x, generated, draws, batch.step, weight)
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:

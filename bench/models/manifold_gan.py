@@ -8,7 +8,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, NonNegativeInt, Observation, Phase, Player, Posterior
+from bench.core import (
+    Count,
+    Level,
+    Losses,
+    Model,
+    NonNegativeInt,
+    Observation,
+    Phase,
+    Player,
+    Posterior,
+    Weight,
+    weight_at,
+)  # fmt: skip
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -43,9 +55,9 @@ class ManifoldGAN(Model):
         adversarial: Adversarial,
         latent_dim: Count = 16,
         noise_dim: NonNegativeInt = 16,
-        beta: Level = 1.0,
-        adversarial_weight: Level = 1.0,
-        l1_weight: Level = 10.0,
+        beta: Weight = 1.0,
+        adversarial_weight: Weight = 1.0,
+        l1_weight: Weight = 10.0,
         vae_share: Level = 1.0,
     ):
         super().__init__()
@@ -64,19 +76,20 @@ class ManifoldGAN(Model):
         z = q.sample(draws)
         if turn == ("vae",):
             log_px, kl = self.decode(z).log_prob(batch.x).mean(), self.prior.kl(q, z).mean()
-            return Losses({"vae": self.beta * kl - log_px}, {"reconstruction": -log_px, "kl": kl})
+            return Losses({"vae": weight_at(self.beta, batch) * kl - log_px}, {"reconstruction": -log_px, "kl": kl})
         generated = self.generate(z, draws)
         codes = torch.cat([z, z, z.roll(1, 0)])  # of real, of generated and of mismatched pairs
 
         def critic(x: Tensor, draws: Draws, *, copies: int) -> CriticOutput:
             return self.discriminator(x, draws, codes[: len(x)], copies)
 
-        fake, weight = torch.cat([generated, batch.x]), self.adversarial_weight
+        fake, weight = torch.cat([generated, batch.x]), weight_at(self.adversarial_weight, batch)
         losses = self.adversarial.losses(turn, critic, batch.x, fake, draws, batch.step, weight)
         if turn == ("discriminator",):
             return losses
         l1 = (generated - batch.x).abs().mean()
-        return losses._replace(players={"generator": losses.players["generator"] + self.l1_weight * l1}, log={"l1": l1})
+        generator = losses.players["generator"] + weight_at(self.l1_weight, batch) * l1
+        return losses._replace(players={"generator": generator}, log={"l1": l1})
 
     def generate(self, z: Tensor, draws: Draws) -> Tensor:
         """Images [B, C, H, W] that the second stage generates from codes."""

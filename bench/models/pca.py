@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from bench.core import Count, InputError, Losses, Model, Observation, Posterior
+from bench.core import Count, InputError, Model, Observation, Posterior
 from bench.data import Batch, Data, Shapes
 from bench.draws import Draws
 from bench.parts.likelihoods import Gaussian
@@ -49,9 +49,6 @@ class ProbabilisticPCA(Model):
         self.weight.copy_(torch.from_numpy(pca.components_).T * scale)
         self.variance.copy_(variance)
         self.likelihood.log_sigma.fill_(0.5 * math.log(pca.noise_variance_))
-
-    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
-        return Losses({})
 
     def encode(self, batch: Batch) -> Posterior:
         centred = batch.input.flatten(1) - self.mean

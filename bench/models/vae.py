@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Observation, Posterior, SkipError
+from bench.core import Count, Losses, Model, Observation, Posterior, SkipError, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.likelihoods import Likelihood
@@ -29,7 +29,7 @@ class VAE(Model):
         likelihood: Likelihood,
         prior: Prior,
         latent_dim: Count = 16,
-        beta: Level = 1.0,
+        beta: Weight = 1.0,
         samples: Count = 1,
         conditional: bool = False,
     ):
@@ -50,7 +50,8 @@ class VAE(Model):
         z = [q.sample(draws.within(f"sample_{i}")) for i in range(self.samples)]
         log_px = torch.stack([self.decode(z_i, batch).log_prob(batch.x) for z_i in z]).mean()
         kl = torch.stack([self.prior.kl(q, z_i) for z_i in z]).mean()
-        return Losses({"model": self.beta * kl - log_px}, {"reconstruction": -log_px, "kl": kl})
+        beta = weight_at(self.beta, batch)
+        return Losses({"model": beta * kl - log_px}, {"reconstruction": -log_px, "kl": kl})
 
     def encode(self, batch: Batch) -> Posterior:
         mean, log_variance = self.encoder(batch.input, self.condition(batch.label)).chunk(2, dim=1)

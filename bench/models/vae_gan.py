@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Observation, Player, Posterior, Rate, SkipError
+from bench.core import Count, Losses, Model, Observation, Player, Posterior, Rate, SkipError, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -41,8 +41,8 @@ class VAEGAN(Model):
         adversarial: Adversarial,
         latent_dim: Count = 16,
         gamma: Rate = 0.1,
-        beta: Level = 1.0,
-        adversarial_weight: Level = 1.0,
+        beta: Weight = 1.0,
+        adversarial_weight: Weight = 1.0,
     ):
         super().__init__()
         if likelihood.learned:
@@ -57,7 +57,7 @@ class VAEGAN(Model):
         self.prior = prior.checked(latent_dim, needs_kl=True)
 
     @classmethod
-    def default_balance(cls, adversarial_weight: float = 1.0, **options: object) -> str:
+    def default_balance(cls, adversarial_weight: Weight = 1.0, **options: object) -> str:
         return "margin" if adversarial_weight else "always"  # without an adversary no player needs to wait
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
@@ -71,13 +71,13 @@ class VAEGAN(Model):
 
         kl = self.prior.kl(q, z).mean()
         reconstruction = 0.5 * ((features_x - features_decoded) ** 2).sum(1).mean()
-        generator = self.adversarial_weight * self.adversarial.generator(fake)
+        generator = weight_at(self.adversarial_weight, batch) * self.adversarial.generator(fake)
         discriminator = self.adversarial.discriminator(real, fake)
         policy = self.default_balance(self.adversarial_weight)
         discriminator_gate, decoder_gate = self.adversarial.gates(real, fake, batch.step, policy)
         return Losses(
             {
-                "encoder": self.beta * kl + reconstruction,
+                "encoder": weight_at(self.beta, batch) * kl + reconstruction,
                 "decoder": self.gamma * reconstruction + (1 - self.gamma) * generator,
                 "discriminator": discriminator + self.adversarial.penalty(self.discriminator, batch.x, decoded, draws),
             },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Observation, Posterior
+from bench.core import Count, Losses, Model, Observation, Posterior, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.divergences import mmd
@@ -30,7 +30,7 @@ class WAE(Model):
         likelihood: Likelihood,
         prior: Prior,
         latent_dim: Count = 16,
-        weight: Level = 10.0,
+        weight: Weight = 10.0,
     ):
         super().__init__()
         self.latent_dim, self.weight = latent_dim, weight
@@ -42,7 +42,7 @@ class WAE(Model):
         z = self.encode(batch).sample(draws)
         reconstruction = -self.decode(z).log_prob(batch.x).mean()
         discrepancy = mmd(z, self.prior_codes(len(z), draws))
-        loss = reconstruction + self.weight * discrepancy
+        loss = reconstruction + weight_at(self.weight, batch) * discrepancy
         return Losses({"model": loss}, {"reconstruction": reconstruction, "mmd": discrepancy})
 
     def encode(self, batch: Batch) -> Posterior:

@@ -185,7 +185,7 @@ class Adversarial:
         fake: Tensor,
         draws: Draws,
         step: Tensor | None,
-        weight: float = 1.0,
+        weight: float | Tensor = 1.0,
     ) -> Losses:
         """The loss and the gate of the player in this turn, one of `turns`. weight: of the generator's loss.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,28 @@ def arrays(run: Run) -> dict[str, np.ndarray]:
             with np.load(path) as archive:
                 return {name: archive[name] for name in archive.files}
     return {}
+
+
+def given(images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """What models are given and are to make of it, as names with pictures [n, C, H, W] or texts [n].
+
+    Data without sources and conditions, whose models make the images that they are given, have no target.
+    """
+    if "target" not in images:
+        return [("test images", images["input"])]
+    ends = [("input", images["input"]), ("target", images["target"])]
+    if np.array_equal(images["input"], images["target"]):
+        ends = [("test images", images["input"])]
+    return [ends[0], *_named(images, "conditions/"), *ends[1:]]
+
+
+def stages(images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """What a model makes on the way, as names with pictures [n, C, H, W]."""
+    return _named(images, "stage/")
+
+
+def _named(images: Mapping[str, np.ndarray], prefix: str) -> list[tuple[str, np.ndarray]]:
+    return [(name.removeprefix(prefix), array) for name, array in images.items() if name.startswith(prefix)]
 
 
 def grid(images: np.ndarray) -> bytes:

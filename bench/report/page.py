@@ -279,11 +279,15 @@ def _add_images(
         return album.png(f"{file}-{what}", f"{alt} {label}", png)
 
     if "reconstruction" in images:
-        shown = images["input"][:STRIP_IMAGES]
-        if shown.tobytes() not in inputs:
-            inputs[shown.tobytes()] = number = len(inputs) + 1
-            picture = album.png(f"input-{made.title}-{number}", "test images", figures.strip(shown))
-            made.strips.append(Figure("test images", "", (picture,), is_input=True))
+        for name, values in figures.given(images):
+            shown = values[:STRIP_IMAGES]
+            if shown.tobytes() not in inputs:
+                inputs[shown.tobytes()] = number = len(inputs) + 1
+                made.strips.append(_given(album, name, shown, f"input-{made.title}-{number}"))
+        for stage, made_there in figures.stages(images):
+            png = figures.strip(made_there[:STRIP_IMAGES])
+            picture = add(f"stage-{stage}", f"{stage} by", png)
+            made.strips.append(Figure(f"{label}: {stage}", named.words, (picture,)))
         png = figures.strip(images["reconstruction"][:STRIP_IMAGES])
         made.strips.append(_figure(named, add("reconstruction", "reconstructions by", png)))
     if "denoised" in images:
@@ -310,6 +314,13 @@ def _add_images(
         names = tuple(map(str, range(styles.shape[1]))) if styles.shape[1] <= MAX_CLASS_NAMES else ()
         picture = add("class_style", "one code a row, one label a column, by", figures.grid(styles))
         made.styles.append(_figure(named, picture, names=names))
+
+
+def _given(album: _Album, name: str, values: np.ndarray, file: str) -> Figure:
+    """A strip of what models are given: pictures or texts."""
+    if values.dtype.kind == "U":
+        return Figure(name, "", (), names=tuple(values.tolist()), is_input=True)
+    return Figure(name, "", (album.png(file, name, figures.strip(values)),), is_input=True)
 
 
 def _add_codes(

@@ -20,17 +20,31 @@ RECORD_AXES = ("schema", "evaluation", "id")
 
 
 def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and not is_ramp(value):
         for key, inner in value.items():
             yield from _flatten(inner, f"{prefix}.{key}" if prefix else key)
     else:
         yield prefix, _hashable(value)
 
 
+def is_ramp(value: Any) -> bool:
+    """Whether it is a weight that changes over a phase, a `bench.core.Ramp`."""
+    return isinstance(value, dict) and value.keys() == {"from", "to", "over"}
+
+
 def _hashable(value: Any) -> Any:
+    if is_ramp(value):
+        return f"{_shown(value['from'])} to {_shown(value['to'])} over {_shown(value['over'])}"
     if isinstance(value, dict):
         return tuple((key, _hashable(inner)) for key, inner in value.items())
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _shown(value: Any) -> str:
+    """A value as a table shows it. Different values look different."""
+    if isinstance(value, float):
+        return short if float(short := f"{value:g}") == value else repr(value)
+    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -125,16 +139,13 @@ class Run:
     def has(self, axis: str, value: Any) -> bool:
         if axis == "dataset" and value in (self.label(axis), *self.names):
             return True
-        return bool(self.value(axis) == (tuple(value) if isinstance(value, list) else value))
+        return bool(self.value(axis) == _hashable(value))
 
     def label(self, axis: str) -> str:
         """value(axis) as a table shows it. Different values have different labels."""
         if axis in self.distinctions:
             return self.distinctions[axis]
-        value = self.value(axis)
-        if isinstance(value, float):
-            return short if float(short := f"{value:g}") == value else repr(value)
-        return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        return _shown(self.value(axis))
 
 
 def load(results: Path, sweeps: Sequence[str]) -> list[Run]:

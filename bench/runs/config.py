@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import torch
+from omegaconf import OmegaConf
 from pydantic import Field
 
 from bench.core import Corruption, Count, InputError, Level, Model, Rate, SkipError
 from bench.data import Shapes
 from bench.draws import generator_seed
+from bench.engine.schedules import CONSTANT, Schedule
 from bench.engine.train import Budget, MakeOptimizer
 from bench.evaluation.evaluate import requested, settings_of
 from bench.evaluation.settings import EvaluationSettings
+from bench.paths import CONF
 from bench.runs import overrides
 from bench.runs.overrides import Effects
 from bench.runs.store import IDENTITY, LOCATION, check_sweep
@@ -163,14 +166,25 @@ def data_name(options: dict[str, Any], choice: str) -> str:
 
 
 def check_combination(job: Job, shapes: Shapes) -> Model:
-    """Builds a model on the CPU. Raises SkipError if it needs labels or noise that this job does not have."""
-    needs, model = job.config["model"].get("requires", ()), job.choices["model"]
-    if "label" in needs and not shapes.classes:
-        raise SkipError(f"{model} needs labels, but this data set has none: choose another data set or model")
+    """Builds a model on the CPU. Raises SkipError if it needs what the data do not provide, or noise without any."""
+    required, model = job.config["model"].get("requires", ()), job.choices["model"]
+    if missing := [name for name in required if name not in shapes.provides]:
+        fitting = ", ".join(data_sets_with(required)) or "none of those in conf/dataset"
+        raise SkipError(
+            f"{model} needs {' and '.join(missing)}, which {job.choices['dataset']} does not provide: choose another "
+            f"model, or a data set that does: {fitting}"
+        )
     built = build(job.config, shapes, seed=0, allow=job.settings.allow)
-    if ("noise" in needs or built.needs_noise) and not job.config["noise"]["level"]:
+    if built.needs_noise and not job.config["noise"]["level"]:
         raise SkipError(f"{model} learns from noise, but there is none: choose noise=gaussian or another noise")
+    schedule(job)
     return built
+
+
+def data_sets_with(names: Sequence[str]) -> list[str]:
+    """The options of `dataset` that provide all of these."""
+    provided = {path.stem: OmegaConf.load(path)["provides"] for path in sorted(Path(CONF, "dataset").glob("*.yaml"))}
+    return [option for option, values in provided.items() if set(names) <= set(values)]
 
 
 def build(config: dict[str, Any], shapes: Shapes, seed: int, allow: Sequence[str] = ()) -> Model:
@@ -203,6 +217,12 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
     return {player: partial(target, **shared | own) for player, own in job.config["model"]["optimizers"].items()}
 
 
+def schedule(job: Job) -> Schedule:
+    """The schedule of the learning rates. Raises InputError."""
+    options = job.config["schedule"]
+    return make("schedule", options, job.settings.allow) if options else CONSTANT
+
+
 def _settings(config: dict[str, Any]) -> Settings:
     seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
     values = {key: config[key] for key in get_type_hints(Settings)}
@@ -223,7 +243,8 @@ def _model_class(config: dict[str, Any], allow: Sequence[str]) -> type[Model]:
 def _unused(model: type[Model]) -> set[str]:
     """The groups that a model does not use."""
     groups = set(PARTS) - inspect.signature(model).parameters.keys()
-    return groups | (set() if model.reads_noise else {"noise"}) | (set() if model.players else {"optimizer", "budget"})
+    training = set() if model.players else {"optimizer", "schedule", "budget"}
+    return groups | (set() if model.reads_noise else {"noise"}) | training
 
 
 def _unneeded(metrics: EvaluationSettings, tracking: TrackingSettings) -> dict[str, str]:
@@ -241,7 +262,7 @@ def _check_options(
     groups: dict[str, Any], choices: dict[str, str], model: type[Model], allow: Sequence[str], effects: Effects
 ) -> None:
     """Converts the options of each group to their types, and leaves out those without effect."""
-    for group in ("model", *PARTS, "noise"):
+    for group in ("model", *PARTS, "noise", "schedule"):
         if (options := groups[group]) is None:
             continue
         target = locate(group, options, allow)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # Pydantic accepts that of typing from Python 3.12 on
 
-SCHEMA = 3
+SCHEMA = 4
 
 Status = Literal[
     "ok",
@@ -48,6 +48,8 @@ class DataNote(TypedDict):
     test: int
     image: Annotated[list[int], Field(min_length=3, max_length=3)]  # channels, height, width
     classes: int  # 0: no labels
+    source: NotRequired[list[int] | None]  # channels, height, width of what images are made from; from schema 4 on
+    conditions: NotRequired[dict[str, list[int]]]  # the shape of each condition; from schema 4 on
 
 
 class LikelihoodKey(TypedDict):
@@ -85,6 +87,7 @@ class Config(TypedDict):
     adversarial: dict[str, Any] | None
     network: dict[str, Any] | None
     optimizer: dict[str, Any] | None
+    schedule: dict[str, Any] | None
     budget: dict[str, Any] | None
 
 

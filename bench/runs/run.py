@@ -26,7 +26,7 @@ from bench.evaluation.evidence import images_of
 from bench.evaluation.pictures import pictures
 from bench.evaluation.progress import Progress
 from bench.runs import store, tracking
-from bench.runs.config import Job, build, check, check_combination, corruption, optimizers
+from bench.runs.config import Job, build, check, check_combination, corruption, optimizers, schedule
 from bench.runs.environment import environment
 from bench.runs.estimate import estimated_seconds
 from bench.runs.lifecycle import Action, Plan, finished, lock, plan
@@ -220,7 +220,7 @@ def train_seeds(
 
     stack = Stack(models, seeds, job.device)
     diverged_at: list[int | None] = [None] * len(seeds)
-    for progress in train(stack, data, corruption(job), optimizers(job), job.budget):
+    for progress in train(stack, data, corruption(job), optimizers(job), job.budget, schedule(job)):
         diverged_at = progress.diverged
         for one, row in zip(runs, progress.row or (), strict=False):
             one.history.append(row)
@@ -313,6 +313,8 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
             "test": len(data.test.x),
             "image": list(data.shapes.x),
             "classes": data.shapes.classes,
+            "source": data.shapes.source and list(data.shapes.source),
+            "conditions": {name: list(shape) for name, shape in data.shapes.conditions.items()},
         },
         "likelihood_key": None,
         **environment(device, torch.get_num_threads()),

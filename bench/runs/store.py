@@ -34,6 +34,11 @@ RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safete
 # The groups that identify a run, together with the fingerprint of its data.
 IDENTITY = tuple(Config.__annotations__)
 LOCATION = ("root", "path", "prefix", "name", "openml")  # keys of a data set: where it is, and what it is called
+# Keys of groups that do not decide the weights: what they need or provide is checked on the data themselves.
+DESCRIPTIONS = {"dataset": (*LOCATION, "provides"), "model": ("requires",)}
+
+# The schedule of constant learning rates, also that of records that name no schedule.
+CONSTANT = {"_target_": "bench.engine.schedules.Schedule", "decay": "none", "warmup": 0.0}
 
 ELSEWHERE = "in another process"  # instead of a status, if another process holds the seed; never in a record
 
@@ -46,10 +51,11 @@ def _input_error(message: str) -> InputError:
 
 def identified(config: Mapping[str, Any]) -> dict[str, Any]:
     """The groups of `IDENTITY`, None if the model does not use them, without the location of the data."""
-    part = {group: config.get(group) for group in IDENTITY}
-    if part["dataset"] is not None:
-        part["dataset"] = {key: value for key, value in part["dataset"].items() if key not in LOCATION}
-    return part
+    found: dict[str, Any] = {}
+    for group in IDENTITY:
+        values, left_out = config.get(group), DESCRIPTIONS.get(group, ())
+        found[group] = values and {key: value for key, value in values.items() if key not in left_out}
+    return found
 
 
 def _canonical(value: Any) -> Any:
@@ -71,9 +77,12 @@ def _unqualified(target: str) -> str:
 def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     """Ten hexadecimal characters of BLAKE2b over the configuration and the fingerprint of the data.
 
-    It does not depend on the location of the data, or on the module of this package that defines a class.
+    It does not depend on the location of the data, or on the module of this package that defines a class. Constant
+    learning rates add nothing to it, so that a run has the same id as one whose record names no schedule.
     """
     content = _canonical(identified(config)) | {"data": fingerprint}
+    if content["schedule"] in (None, _canonical(CONSTANT)):
+        del content["schedule"]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
@@ -187,7 +196,7 @@ def write(
         ) from error
 
 
-READABLE = (2, 3)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
+READABLE = (2, 3, 4)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
 RECORDS = "records.jsonl"  # the records of a sweep, one per line
 
 
@@ -219,9 +228,18 @@ def _validated(text: bytes, where: str, schemas: tuple[int, ...], remedy: str) -
             f"{where} has schema {record.get('schema')}, this version reads schema {' and '.join(map(str, schemas))}: "
             "use the version that wrote it, or another sweep name"
         )
+    _name_schedule(record)
     if found := problem(record):
         raise _input_error(f"{where} is not a valid record, {found}: {remedy}")
     return record
+
+
+def _name_schedule(record: dict[str, Any]) -> None:
+    """Adds the constant schedule to a record that names none."""
+    config, choices = record.get("config"), record.get("choices")
+    if isinstance(config, dict) and isinstance(choices, dict) and "schedule" not in config:
+        is_trained = config.get("optimizer") is not None
+        config["schedule"], choices["schedule"] = (dict(CONSTANT), "constant") if is_trained else (None, None)
 
 
 def read(folder: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:

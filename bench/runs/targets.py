@@ -14,11 +14,16 @@ from pydantic import TypeAdapter, ValidationError
 from bench.core import InputError, UnusedIf
 
 # Where the classes and functions of a group are defined. Those of all other groups are in PARTS_PACKAGE.
-PACKAGES = {"model": "bench.models", "dataset": "bench.datasets", "optimizer": "torch.optim"}
+PACKAGES = {
+    "model": "bench.models",
+    "dataset": "bench.datasets",
+    "optimizer": "torch.optim",
+    "schedule": "bench.engine.schedules",
+}
 PARTS_PACKAGE = "bench.parts"
 
 PARTS = ("network", "likelihood", "prior", "adversarial")  # the constructor of a model takes them by name
-NOT_OPTIONS = ("_target_", "optimizers", "requires")  # keys of a group that its constructor does not take
+NOT_OPTIONS = ("_target_", "optimizers", "requires", "provides")  # keys of a group that its constructor does not take
 
 
 def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) -> Callable[..., Any]:
@@ -82,9 +87,13 @@ def checked(where: str, annotation: Any, value: Any) -> Any:
         return _adapter(annotation).validate_python(value)
     except ValidationError as error:
         first, *others = error.errors()
-        # A dataclass's field and indices locate the value. The other words are pydantic's, for the members of a union.
-        place = [part for i, part in enumerate(first["loc"]) if isinstance(part, int) or (fields and i == 0)]
+        # Keys and indices locate the value. The other words are pydantic's, for the members of a union.
+        is_missing = first["type"] == "missing"
+        keys = {*(value if isinstance(value, Mapping) else ()), *(first["loc"][-1:] if is_missing else ())}
+        place = [part for part in first["loc"] if isinstance(part, int) or part in keys]
         key = ".".join(str(part) for part in [where, *place] if part != "")
+        if is_missing:
+            raise InputError(f"{key} is missing") from error
         messages = [first["msg"], *(other["msg"] for other in others if other["input"] is first["input"])]
         raise InputError(f"{key}={first['input']!r}: {', or '.join(dict.fromkeys(messages))}") from error
 

@@ -37,8 +37,10 @@ MODES = ("online", "offline", "disabled")
 PLAIN_INTERVAL = 10.0  # seconds between two lines of progress if there is no terminal for a bar
 GRID_COLUMNS = 10
 
-# The pictures in W&B, each with the arrays of images.npz, [n, C, H, W] uint8, whose rows alternate in it.
+# The pictures in W&B, each with the arrays of images.npz, [n, C, H, W] uint8, whose rows alternate in it. Arrays of
+# what models are given and make on the way have pictures of their own, because their sizes may differ.
 GRIDS = {"reconstructions": ("input", "reconstruction"), "samples": ("samples",)}
+ALONE = ("target", "conditions/", "stage/")
 
 # With these a run costs 0.03 s offline, and the first run of a process half a second. The record has the code, the
 # libraries and the machine.
@@ -296,11 +298,11 @@ def _summary(record: Mapping[str, Any]) -> dict[str, Any]:
 def _pictures(images: Mapping[str, np.ndarray]) -> dict[str, wandb.Image]:
     import wandb
 
-    return {
-        name: wandb.Image(grid([images[row] for row in rows]))
-        for name, rows in GRIDS.items()
-        if all(row in images for row in rows)
-    }
+    grids = {name: [images[row] for row in rows] for name, rows in GRIDS.items() if all(row in images for row in rows)}
+    if len({row.shape for row in grids.get("reconstructions", ())}) > 1:
+        grids |= {"input": [images["input"]], "reconstructions": [images["reconstruction"]]}
+    grids |= {name: [rows] for name, rows in images.items() if name.startswith(ALONE) and rows.dtype.kind != "U"}
+    return {name: wandb.Image(grid(rows)) for name, rows in grids.items()}
 
 
 def grid(rows: Sequence[np.ndarray], columns: int = GRID_COLUMNS) -> Image:

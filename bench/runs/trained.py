@@ -43,10 +43,25 @@ class Trained:
         weights = next(iter(self.model.state_dict().values()))
         return self.model.sample(n, Draws(seed, "sample", device=weights.device), self._checked(label))
 
+    @torch.no_grad()
+    def translate(self, input: Tensor, seed: int = 0, label: Tensor | None = None, **conditions: Tensor) -> Tensor:
+        """What the model makes of inputs [N, C, H, W] under conditions [N, ...], by name: images [N, C, H, W]."""
+        if missing := self.record["data"].get("conditions", {}).keys() - conditions.keys():
+            raise InputError(f"this model was trained with conditions: pass {', '.join(sorted(missing))}")
+        blank = input.new_zeros(len(input), *self.record["data"]["image"])
+        batch = Batch(blank, input, self._checked(label), conditions)
+        return self.model.translate(batch, Draws(seed, "translate", device=input.device))
+
     def _checked(self, label: Tensor | None) -> Tensor | None:
-        if self.model.conditional and label is None:
+        if self.model.conditional and self.record["data"]["classes"] and label is None:
             raise InputError("this model is conditional: pass label=, the class of each image")
         return label
+
+
+def _shapes(data: dict[str, Any]) -> Shapes:
+    conditions = {name: tuple(shape) for name, shape in data.get("conditions", {}).items()}
+    source = data.get("source")
+    return Shapes(tuple(data["image"]), data["classes"], source and tuple(source), conditions)
 
 
 def load_trained(run_folder: Path, seed: int, allow: Sequence[str] = ()) -> Trained:
@@ -62,8 +77,7 @@ def restored(record: dict[str, Any], allow: Sequence[str] = ()) -> Model:
     weights = record["folder"] / store.WEIGHTS
     if not weights.is_file():
         raise InputError(f"{weights} does not exist: train the run again with rerun=true")
-    channels, height, width = record["data"]["image"]
-    model = build(record["config"], Shapes((channels, height, width), record["data"]["classes"]), record["seed"], allow)
+    model = build(record["config"], _shapes(record["data"]), record["seed"], allow)
     try:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:

@@ -11,7 +11,9 @@ GREY = RNG.random((400, 1, 5, 4)).astype(np.float32)
 BYTES = RNG.integers(0, 256, (400, 1, 5, 4), dtype=np.uint8)
 LABELS = RNG.permutation(np.repeat(np.arange(4), [40, 80, 120, 160]))
 FACTORS = RNG.random((400, 3)).astype(np.float32)
-FIELDS = {"x": "x", "y": "label", "factors": "factors", "group": "group"}
+FIELDS = {"x": "x", "y": "label", "factors": "factors", "group": "group"} | {
+    name: name for name in ("source", "conditions", "truth")
+}
 
 
 def source(x=GREY, y=LABELS, **changes) -> Source:
@@ -22,8 +24,8 @@ def source(x=GREY, y=LABELS, **changes) -> Source:
     parts |= changes
     splits = {}
     for split in ("train", "validation", "test"):
-        fields = {field: parts.pop(f"{name}_{split}", None) for name, field in FIELDS.items()}
-        splits[split] = None if fields["x"] is None else Split(**fields)
+        fields = {field: parts.pop(f"{name}_{split}") for name, field in FIELDS.items() if f"{name}_{split}" in parts}
+        splits[split] = Split(**fields) if "x" in fields else None
     return Source(**splits, **parts)
 
 

@@ -16,6 +16,7 @@ from bench.data import Data
 from bench.datasets import load, prepare
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "conf" / "dataset").glob("*.yaml"))
+GENERIC = {f"bench.datasets.{name}" for name in ("images.images", "arrays.arrays", "openml.openml")}
 COMMON = {name: p.default for name, p in inspect.signature(prepare).parameters.items() if name != "source"}
 
 
@@ -29,6 +30,9 @@ def options(request, idx_folder, picture_folder, npz_file, fake_openml) -> dict:
         "bench.datasets.arrays.arrays": {"path": str(npz_file)},
         "bench.datasets.openml.openml": {"name": "fake"},
         "bench.datasets.sprites.sprites": {"examples": 60},
+        "bench.datasets.faces.tiny_faces": {"train": 60, "test": 20},
+        "bench.datasets.faces.unaligned_faces": {"size": 32, "train": 60, "test": 20},
+        "bench.datasets.faces.aging_faces": {"train": 60, "test": 20},
     }
     small = places.get(options["_target_"])
     if small is None and ({"root", "path"} & options.keys()):
@@ -54,21 +58,35 @@ def test_the_data_sets_of_the_readme_exist():
 @every_file
 def test_a_yaml_lists_every_option_and_has_the_common_defaults(options):
     source = inspect.signature(pkgutil.resolve_name(options["_target_"])).parameters
-    assert options.keys() | {"name"} == {"_target_", "name", *source, *COMMON} - {"cache"}
+    assert options.keys() | {"name"} == {"_target_", "name", "provides", *source, *COMMON} - {"cache"}
     assert {name: options[name] for name in COMMON} == COMMON
+
+
+@every_file
+def test_it_provides_what_its_yaml_says(options):
+    provides = load(options).shapes.provides
+    if options["_target_"] in GENERIC:  # examples come with what the files have
+        assert options["provides"] == [] and provides == ("label",)
+    else:
+        assert options["provides"] == [*provides]
 
 
 @every_file
 def test_it_loads_as_data_describes(options):
     data = load(options)
     assert isinstance(data, Data)
-    labels = torch.cat([split.label for split in (data.train, data.validation, data.test)])
-    assert data.shapes.classes == labels.max() + 1 and labels.min() == 0
+    if data.shapes.classes:
+        labels = torch.cat([split.label for split in (data.train, data.validation, data.test)])
+        assert labels.dtype == torch.int64 and data.shapes.classes == labels.max() + 1 and labels.min() == 0
     assert data.grey_levels >= 2 and (data.binarize, data.dequantize) == ("none", False)
     assert len(data.fingerprint) == 16 and int(data.fingerprint, 16)
     for split in (data.train, data.validation, data.test):
         assert split.x.shape[1:] == data.shapes.x and split.x.dtype in (torch.uint8, torch.float32)
-        assert split.label.dtype == torch.int64 and split.label.shape == split.x.shape[:1]
+        assert split.label is None or split.label.shape == split.x.shape[:1]
+        assert {name: tuple(part.shape[1:]) for name, part in split.conditions.items()} == data.shapes.conditions
+        assert all(len(part) == len(split.x) for part in (*split.conditions.values(), *split.truth.values()))
+        if split.source is not None:
+            assert split.source.shape[1:] == data.shapes.source and split.source.dtype in (torch.uint8, torch.float32)
         if split.factors is not None:
             assert split.factors.dtype == torch.float32 and len(split.factors) == len(split.x)
             assert 0 <= split.factors.min() < split.factors.max() <= 1
@@ -86,19 +104,21 @@ def test_the_split_seed_changes_the_split_but_not_the_test_set(options):
     )
     assert one is not again and one.fingerprint == again.fingerprint
     assert not torch.equal(one.train.x, other.train.x) and one.fingerprint != other.fingerprint
-    assert torch.equal(one.test.x, other.test.x) and torch.equal(one.test.label, other.test.label)
+    assert torch.equal(one.test.x, other.test.x)
+    assert one.test.label is None or torch.equal(one.test.label, other.test.label)
 
 
 @every_file
 def test_a_limit_takes_the_first_of_each_class(options):
     data = load(options | {"limit": 5})
     for split in (data.train, data.test):
-        assert len(split.x) >= 2 and split.label.bincount().max() <= 5
+        assert len(split.x) >= 2 and (len(split.x) if split.label is None else split.label.bincount().max()) <= 5
 
 
-def test_a_name_is_an_option_of_every_data_set():
+def test_a_name_and_what_it_provides_are_options_of_every_data_set():
     options = {"_target_": "bench.datasets.digits.digits"}
     assert load(options | {"name": "cells"}).fingerprint == load(options).fingerprint
+    assert load(options | {"provides": ["label"]}) is load(options)
 
 
 def test_a_changed_file_is_read_again(npz_file, npz_arrays):
@@ -115,7 +135,9 @@ def test_jobs_with_the_same_options_share_one_load(npz_file):
 
 def test_load_moves_all_tensors_to_the_device():
     data = load({"_target_": "bench.datasets.sprites.sprites", "examples": 20}, torch.device("meta"))
-    parts = [part for split in (data.train, data.validation, data.test) for part in split if part is not None]
+    parts = [
+        part for split in (data.train, data.validation, data.test) for part in (split.x, split.label, split.factors)
+    ]
     assert len(parts) == 9 and {part.device.type for part in parts} == {"meta"}
 
 

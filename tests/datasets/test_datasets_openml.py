@@ -93,7 +93,7 @@ def test_labels_number_the_sorted_classes(fake_openml, target, labels):
 def test_a_continuous_target_is_not_a_label(fake_openml):
     fake_openml.target = np.linspace(0, 1, 84)
     data = prepare(openml("fake"))
-    assert data.shapes == ((1, 6, 6), 0)
+    assert data.shapes[:2] == ((1, 6, 6), 0)
     assert data.warnings == ("the target of fake is continuous, so it was not read as a label",)
 
 
@@ -107,7 +107,7 @@ def test_without_a_test_size_a_fixed_stratified_fifth_is_held_out(fake_openml):
 
 def test_the_image_option_may_be_a_list(fake_openml):
     data = load({"_target_": "bench.datasets.openml.openml", "name": "a", "image": [1, 4, 9]})
-    assert data.shapes == ((1, 4, 9), 3)
+    assert data.shapes[:2] == ((1, 4, 9), 3)
 
 
 # --- what is refused

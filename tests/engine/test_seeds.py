@@ -85,7 +85,7 @@ def test_each_player_gets_the_gradient_of_its_own_loss(seeds, float64):
     gradients = stack.gradients(stack.losses(batch(seeds), ("k",), TURN), OWNED)
     for k in range(seeds):
         alone = Stack([Pair(k)], [k])
-        one = Batch(*(None if field is None else field[k : k + 1] for field in batch(seeds)))
+        one = batch(seeds).map(lambda part, k=k: part[k : k + 1])
         losses = alone.losses(one, ("k",), TURN).players
         for player, names in OWNED.items():
             expected = torch.autograd.grad(losses[player][0], [alone.parameters[n] for n in names], retain_graph=True)

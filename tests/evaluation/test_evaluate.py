@@ -408,9 +408,9 @@ def test_entries_name_their_classifier_and_another_one_replaces_them(tmp_path, m
 
 def test_select_gives_rows_of_the_whole_split():
     data = digits("dynamic")
-    whole = torch.cat([x for x, _ in images_of(data).blocks("train")])
+    whole = torch.cat([block.x for block in images_of(data).blocks("train")])
     rows = torch.tensor([1199, 0, 5, 1000, 999, 0])
-    assert images_of(data).select("train", rows).equal(whole[rows])
+    assert images_of(data).select("train", rows).x.equal(whole[rows])
 
 
 def test_pixel_neighbours_need_only_one_block_of_the_training_set_at_a_time(monkeypatch):

@@ -48,7 +48,7 @@ class PythaeDecoder(BaseDecoder):
 def test_losses_differ_by_a_known_constant(monkeypatch, likelihood, reconstruction_loss, constant):
     job, data = small_job("vae", "mlp", "none", f"likelihood={likelihood}"), small_data()
     model, batch = build(job.config, SHAPES, seed=0), batch_of(job, data)
-    batch = type(batch)(*(field if field is None else field[0] for field in batch))
+    batch = batch.map(lambda part: part[0])
     losses = model.losses(batch, Draws(0), ("model",))
 
     config = VAEConfig(input_dim=SHAPES.x, latent_dim=LATENTS["vae"], reconstruction_loss=reconstruction_loss)

@@ -15,7 +15,7 @@ from bench.data import Batch
 from bench.draws import Draws
 from bench.engine.train import Budget
 from bench.paths import CONF
-from bench.runs.config import HYPERPARAMETERS, Job, build, check, corruption, optimizers
+from bench.runs.config import HYPERPARAMETERS, Job, build, check, corruption, optimizers, schedule
 from bench.runs.store import identity
 from bench.runs.targets import NOT_OPTIONS, _hints, checked, locate
 from tests.conftest import MODELS, SHAPES, config_of, small_data, turns_of
@@ -27,6 +27,7 @@ MODEL_OF = {
     "network": ("model=aae",),
     "noise": ("model=ae",),
     "optimizer": ("model=vae",),
+    "schedule": ("model=vae",),
     "budget": ("model=vae",),
     "adversarial": ("model=gan",),
 }
@@ -36,6 +37,7 @@ LINES += [(group, (*MODEL_OF[group], f"{group}={option}")) for group in MODEL_OF
 LINES += [("adversarial", ("model=gan", f"adversarial.balance={policy}")) for policy in ("every", "accuracy", "margin")]
 LINES += [("adversarial", (f"model={name}",)) for name in ("vae_gan", "vae_features")]
 LINES += [("adversarial", ("model=vae_gan", "adversarial=hinge")), ("network", ("model=vae",))]
+LINES += [("schedule", ("model=vae", f"schedule={option}", "schedule.warmup=0.1")) for option in OPTIONS["schedule"]]
 LINES += [("optimizer", ("model=gan",)), ("optimizer", ("model=aae",)), ("budget", ("model=vae", "budget.steps=10"))]
 SMALL = ("network.hidden=4", "model.latent_dim=2", "device=cpu")
 
@@ -133,6 +135,7 @@ def behaviour(job: Job) -> list[Any]:
     outputs: list[Any] = [job.budget.plan(1000), job.budget.batch_size]
     try:
         model = build(job.config, SHAPES, seed=0, allow=job.settings.allow)
+        outputs += [schedule(job)(progress / 8) for progress in range(8)]
     except InputError as error:
         return [str(error)]
     data = small_data(16)

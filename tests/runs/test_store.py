@@ -33,6 +33,7 @@ CONFIG = {
     "adversarial": None,
     "network": {"hidden": [500, 500]},
     "optimizer": {"lr": 1e-3},
+    "schedule": dict(store.CONSTANT),
     "budget": {"epochs": 20},
     "sweep": "first",
     "seeds": [0, 1],
@@ -137,6 +138,27 @@ def test_identity_changes_with_each_group(group):
     changed = copy.deepcopy(CONFIG)
     changed[group] = (changed[group] or {}) | {"another": 1}
     assert store.identity(changed, "f00d") != store.identity(CONFIG, "f00d")
+
+
+def test_constant_learning_rates_add_nothing_to_the_identity():
+    """They are what a record has that names no schedule; any other schedule changes the id."""
+    assert store.CONSTANT.items() <= yaml.safe_load(Path(CONF, "schedule", "constant.yaml").read_text()).items()
+    without = {group: value for group, value in CONFIG.items() if group != "schedule"}
+    assert store.identity(without, "f00d") == store.identity(CONFIG, "f00d")
+    for change in ({"warmup": 0.1}, {"decay": "linear"}, {"_target_": "mine.Schedule"}):
+        changed = CONFIG | {"schedule": CONFIG["schedule"] | change}
+        assert store.identity(changed, "f00d") != store.identity(CONFIG, "f00d")
+
+
+@pytest.mark.parametrize("optimizer", [None, {"lr": 1e-3}])
+def test_a_record_that_names_no_schedule_has_constant_learning_rates(tmp_path, optimizer):
+    config = store.identified(CONFIG | {"optimizer": optimizer})
+    del config["schedule"]
+    store.write(tmp_path, sample(config=config))
+    record = store.read(tmp_path)
+    constant = (store.CONSTANT, "constant")
+    assert (record["config"]["schedule"], record["choices"]["schedule"]) == (constant if optimizer else (None, None))
+    assert store.identity(record["config"], "f00d") == store.identity(config, "f00d")
 
 
 def test_identity_ignores_the_location_of_data_and_settings_that_do_not_affect_weights():

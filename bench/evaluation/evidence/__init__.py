@@ -11,6 +11,7 @@ from bench.evaluation.evidence.answers import Answers, CorruptedAnswers, denoisi
 from bench.evaluation.evidence.decorator import evidence_in, evidence_of
 from bench.evaluation.evidence.densities import Densities
 from bench.evaluation.evidence.images import CorruptedImages, Images, images_of
+from bench.evaluation.evidence.translations import Stages, Translations, permuted
 
 __all__ = [
     "SOURCES",
@@ -19,10 +20,13 @@ __all__ = [
     "CorruptedImages",
     "Densities",
     "Images",
+    "Stages",
+    "Translations",
     "denoising_corruption",
     "evidence_in",
     "evidence_of",
     "images_of",
+    "permuted",
 ]
 
-SOURCES = (Images, CorruptedImages, Answers, CorruptedAnswers, Densities)  # all classes with evidence
+SOURCES = (Images, CorruptedImages, Answers, CorruptedAnswers, Translations, Densities)  # all classes with evidence

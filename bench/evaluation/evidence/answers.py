@@ -32,16 +32,11 @@ Answer = Callable[[Batch, Draws], Tensor]
 
 
 class Answers:
-    """A model's answers to clean images (batch.input = batch.x), and its samples."""
+    """A model's answers to clean inputs, and its samples."""
 
     def __init__(self, model: Model, images: Images, samples: int, seed: int):
         self.model, self.images, self.count, self.seed = model, images, samples, seed
         self.device = images.data.train.x.device
-        self.label = images.data.test.label  # a conditional model reads the true label of every image
-
-    def labels_of(self, rows: Tensor) -> Tensor | None:
-        """The labels of these test images, on the CPU."""
-        return None if self.label is None else self.label.cpu()[rows]
 
     def chunks(self, name: str, n: int, at_once: int | None = None) -> Iterator[tuple[slice, RowDraws]]:
         """Slices of n rows, at most at_once or CHUNK at a time, with their rows of the draws of this name."""
@@ -51,35 +46,23 @@ class Answers:
             rows = slice(start, min(start + size, n))
             yield rows, RowDraws(self.seed, "evaluate", name, rows=rows, total=n, device=self.device)
 
-    def _labels(self, label: Tensor | None, rows: slice) -> Tensor | None:
-        return None if label is None else label[rows].to(self.device)
-
-    def each(
-        self,
-        answer: Answer,
-        name: str,
-        x: Tensor,
-        label: Tensor | None,
-        x_corrupted: Tensor | None = None,
-        at_once: int | None = None,
-    ) -> Tensor:
-        """answer(batch, draws) for all images, a chunk at a time. x_corrupted: the input, if it is not x."""
-        x_corrupted, parts = x if x_corrupted is None else x_corrupted, []
-        for rows, draws in self.chunks(name, len(x), at_once):
-            batch = Batch(x[rows].to(self.device), x_corrupted[rows].to(self.device), self._labels(label, rows))
-            parts.append(answer(batch, draws).cpu())
-        return torch.cat(parts)
+    def each(self, answer: Answer, name: str, batch: Batch, at_once: int | None = None) -> Tensor:
+        """answer(batch, draws) for all examples of a batch, a chunk at a time."""
+        chunks = self.chunks(name, len(batch.x), at_once)
+        return torch.cat([answer(batch.rows(rows).to(self.device), draws).cpu() for rows, draws in chunks])
 
     def code(self, batch: Batch, draws: Draws) -> Tensor:
         return self.model.encode(batch).mean
 
-    def reconstruct(self, batch: Batch, draws: Draws) -> Tensor:
-        return self.model.decode(self.model.encode(batch).mean, batch).mean
+    @cached_property
+    def _subset(self) -> Batch:
+        """The test examples that are compared in all pairs."""
+        return self.images.test.rows(self.images.subset)
 
     @evidence(asks=("mean", "encode"), cached=True)
     def test_codes(self) -> Tensor:
         """Posterior means of the test images, [N, D]."""
-        return self.each(self.code, "codes", self.images.x, self.label)
+        return self.each(self.code, "codes", self.images.test)
 
     @evidence(asks=("encode",), cached=True)
     def posterior_codes(self) -> Tensor:
@@ -110,12 +93,12 @@ class Answers:
     @evidence(asks=("mean", "encode"))
     def subset_shifted_codes(self) -> Tensor:
         """Posterior means of `subset_shifted`, [S, D]."""
-        return self.each(self.code, "codes", self.images.subset_shifted, self.labels_of(self.images.subset))
+        return self.each(self.code, "codes", self._subset._replace(input=self.images.subset_shifted))
 
     @evidence(asks=("mean", "encode"))
     def subset_damaged_codes(self) -> Tensor:
         """Posterior means of `subset_damaged`, [S, D]."""
-        return self.each(self.code, "codes", self.images.subset_damaged, self.labels_of(self.images.subset))
+        return self.each(self.code, "codes", self._subset._replace(input=self.images.subset_damaged))
 
     @evidence()
     def directions(self) -> Tensor:
@@ -137,13 +120,13 @@ class Answers:
         """
         left, right = self.images.pairs
         midpoints = torch.lerp(self.test_codes[left], self.test_codes[right], 0.5)
-        decoded = self.decode(midpoints, self.labels_of(left))
+        decoded = self.decode(midpoints, self.images.test.rows(left))
         return self.images.to_train(self.images.classify(self.images.as_data(decoded, "latent_midpoints"))[0])
 
     @evidence(asks=("prior",), cached=True)
     def prior_codes(self) -> Tensor:
         """Two draws of the prior for each test image, [2 N, D]; if the prior has components, from that of its label."""
-        label = None if self.label is None else self.label.repeat(2)
+        label = None if self.images.test.label is None else self.images.test.label.repeat(2)
         return self.draw("prior", 2 * len(self.images.x), label, self.model.prior_codes)
 
     @evidence(asks=("mean", "encode"), cached=True)
@@ -161,18 +144,12 @@ class Answers:
         def squared(batch: Batch, draws: Draws) -> Tensor:
             return jacobian_exact(lambda x: self.model.encode(batch._replace(input=x)).mean, batch.input)
 
-        rows = self.images.subset[:JACOBIANS]
-        return self.each(squared, "jacobian", self.images.x[rows], self.labels_of(rows), at_once=JACOBIANS_AT_ONCE)
+        return self.each(squared, "jacobian", self._subset.rows(slice(JACOBIANS)), at_once=JACOBIANS_AT_ONCE)
 
     @evidence(asks=("mean", "encode"), cached=True)
     def train_codes(self) -> Tensor:
         """Posterior means of the training images, [M, D]."""
-        return torch.cat([self.each(self.code, "codes", x, label) for x, label in self.images.blocks("train")])
-
-    @evidence(asks=("mean", "encode", "decode"), cached=True)
-    def x_mean(self) -> Tensor:
-        """The mean images that the posterior means decode to."""
-        return self.each(self.reconstruct, "reconstruct", self.images.x, self.label)
+        return torch.cat([self.each(self.code, "codes", block) for block in self.images.blocks("train")])
 
     @evidence(asks=("mean", "encode", "decode", "likelihood"), cached=True)
     def log_likelihood_at_mean(self) -> Tensor:
@@ -181,7 +158,7 @@ class Answers:
         def at_mean(batch: Batch, draws: Draws) -> Tensor:
             return self.model.decode(self.code(batch, draws), batch).log_prob(batch.x)
 
-        return self.each(at_mean, "reconstruct", self.images.x, self.label)
+        return self.each(at_mean, "reconstruct", self.images.test)
 
     @cached_property
     def _at_output(self) -> Tensor:
@@ -192,7 +169,7 @@ class Answers:
         def at_output(batch: Batch, draws: Draws) -> Tensor:
             inputs: list[Tensor] = []
             with likelihood.register_forward_pre_hook(lambda module, args: inputs.append(args[0])):
-                self.reconstruct(batch, draws)
+                self.model.translate(batch, draws)
             if not inputs:
                 raise UnavailableError("the model decodes without its likelihood")
             raw = inputs[0].detach().requires_grad_()
@@ -202,7 +179,7 @@ class Answers:
             error = batch.x - observation.mean.detach()
             return torch.stack([slope.abs().flatten(1).sum(1), error.abs().flatten(1).sum(1)], 1)
 
-        return self.each(at_output, "reconstruct", self.images.subset_x, self.labels_of(self.images.subset))
+        return self.each(at_output, "reconstruct", self._subset)
 
     @evidence(asks=("mean", "encode", "decode", "likelihood"))
     def output_gradient(self) -> Tensor:
@@ -237,7 +214,7 @@ class Answers:
             q = self.model.encode(batch)
             return answer(batch, q, q.sample(draws))
 
-        return self.each(at_one_code, "posterior", self.images.x, self.label)
+        return self.each(at_one_code, "posterior", self.images.test)
 
     @cached_property
     def _observed(self) -> Tensor:
@@ -278,23 +255,34 @@ class Answers:
         """answer(number of rows, draws, label) for n rows, a chunk at a time."""
         chunks = self.chunks(name, n)
         return torch.cat(
-            [answer(rows.stop - rows.start, draws, self._labels(label, rows)).cpu() for rows, draws in chunks]
+            [
+                answer(rows.stop - rows.start, draws, None if label is None else label[rows].to(self.device)).cpu()
+                for rows, draws in chunks
+            ]
         )
 
-    def _requested(self) -> Tensor | None:
-        """The classes requested of samples: those of the test images in their random order, [count]."""
+    @cached_property
+    def _requested(self) -> Batch:
+        """The examples whose labels and conditions are requested of samples: test examples in their random order."""
         rows = self.images.order("test")
-        return self.labels_of(rows[torch.arange(self.count) % len(rows)])
+        return self.images.test.rows(rows[torch.arange(self.count) % len(rows)])
 
     @evidence(asks=("prior", "sample"), sized_by=("samples",), cached=True)
     def samples(self) -> Tensor:
-        """Mean images of draws from the prior, [count, C, H, W]."""
-        return self.draw("samples", self.count, self._requested(), self.model.sample)
+        """Mean images of draws from the prior, [count, C, H, W].
+
+        Without a prior, a translator translates test examples, each with the conditions of another one.
+        """
+        if type(self.model).sample is Model.sample and type(self.model).translate is not Model.translate:
+            given = self._requested
+            changed = {name: condition.roll(1, 0) for name, condition in given.conditions.items()}
+            return self.each(self.model.translate, "samples", given._replace(conditions=changed))
+        return self.draw("samples", self.count, self._requested.label, self.model.sample)
 
     @evidence(sized_by=("samples",))
     def requested_class(self) -> Tensor:
         """The class that was requested of each sample, [count]."""
-        label = self._requested()
+        label = self._requested.label
         if not self.model.samples_by_label or label is None:
             raise UnavailableError("the model does not sample by class")
         return label
@@ -320,46 +308,45 @@ class Answers:
     @evidence(asks=("prior",), sized_by=("samples",), cached=True)
     def sampled_codes(self) -> Tensor:
         """The codes that `samples` were decoded from, [count, D]."""
-        return self.draw("samples", self.count, self._requested(), self.model.prior_codes)
+        return self.draw("samples", self.count, self._requested.label, self.model.prior_codes)
 
     @evidence(asks=("mean", "encode", "prior", "sample"), sized_by=("samples",), cached=True)
     def reencoded(self) -> Tensor:
         """Posterior means of `samples`, [count, D]."""
-        return self.each(self.code, "reencode", self.samples, self._requested())
+        return self.each(self.code, "reencode", self._requested._replace(x=self.samples, input=self.samples))
 
     @evidence(asks=("decode", "prior"), sized_by=("samples",), cached=True)
     def decoded(self) -> Tensor:
         """Mean images of p(x|z) at `sampled_codes`: the samples, unless a second stage makes those."""
-        return self.decode(self.sampled_codes, self._requested())
+        return self.decode(self.sampled_codes, self._requested)
 
-    def decode(self, codes: Tensor, label: Tensor | None) -> Tensor:
-        """Mean images [n, C, H, W] of p(x|z) at codes [n, D], a chunk at a time."""
+    def decode(self, codes: Tensor, given: Batch) -> Tensor:
+        """Mean images [n, C, H, W] of p(x|z) at codes [n, D], a chunk at a time. given: labels and conditions."""
         parts = []
         for rows, _ in self.chunks("decode", len(codes)):
             z = codes[rows].to(self.device)
-            # A decoder reads the condition of the batch, but not its images.
+            # A decoder reads what is given, but not the images.
             blank = z.new_zeros(1, *self.images.data.shapes.x).expand(len(z), -1, -1, -1)
-            parts.append(self.model.decode(z, Batch(blank, blank, self._labels(label, rows))).mean.cpu())
+            batch = given.rows(rows).to(self.device)._replace(x=blank, input=blank)
+            parts.append(self.model.decode(z, batch).mean.cpu())
         return torch.cat(parts)
 
 
 class CorruptedAnswers:
-    """A model's answers to corrupted images."""
+    """A model's answers to corrupted inputs."""
 
     def __init__(self, answers: Answers, noisy: CorruptedImages):
         self._answers, self._noisy = answers, noisy
 
-    @evidence(asks=("mean", "encode", "decode"), cached=True)
+    @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
     def x_denoised(self) -> Tensor:
-        """The mean images that the posterior means of the corrupted images decode to."""
-        clean = self._answers
-        return clean.each(clean.reconstruct, "denoise", clean.images.x, clean.label, self._noisy.x_corrupted)
+        """What a model makes of corrupted inputs; by default the mean images that their posterior means decode to."""
+        return self._answers.each(self._answers.model.translate, "denoise", self._noisy.test)
 
     @evidence(asks=("mean", "encode"), cached=True)
     def corrupted_codes(self) -> Tensor:
-        """Posterior means of the corrupted images, [N, D]."""
-        clean = self._answers
-        return clean.each(clean.code, "codes", clean.images.x, clean.label, self._noisy.x_corrupted)
+        """Posterior means of the corrupted inputs, [N, D]."""
+        return self._answers.each(self._answers.code, "codes", self._noisy.test)
 
 
 def denoising_corruption(corruption: Corruption) -> Corruption:

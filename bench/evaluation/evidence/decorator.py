@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Generic, Literal, TypeVar, overload
 
 # The parts of a model that evidence may ask for; `Model.notes` uses the same words.
-Part = Literal["mean", "encode", "posterior", "decode", "likelihood", "prior", "sample"]
+Part = Literal["mean", "encode", "posterior", "decode", "likelihood", "prior", "sample", "translate"]
 T = TypeVar("T")
 
 

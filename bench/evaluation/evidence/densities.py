@@ -63,9 +63,8 @@ class Annealing(NamedTuple):
 
 
 def _repeated(batch: Batch, chains: int) -> Batch:
-    """Each image with its label, `chains` times."""
-    x, label = batch.x.repeat_interleave(chains, 0), batch.label
-    return Batch(x, x, None if label is None else label.repeat_interleave(chains, 0))
+    """Each example `chains` times."""
+    return batch.map(lambda part: part.repeat_interleave(chains, 0))
 
 
 class Densities:
@@ -96,7 +95,7 @@ class Densities:
     @evidence(sized_by=("iw_images",))
     def probed_x(self) -> Tensor:
         """The test images whose density is estimated, [iw_images, C, H, W]."""
-        return self._first(self._settings.iw_images)[0]
+        return self._first(self._settings.iw_images).x
 
     @evidence(asks=("encode", "posterior", "decode", "likelihood"), sized_by=("iw_images", "iw_samples"), cached=True)
     def importance(self) -> Importance:
@@ -115,7 +114,7 @@ class Densities:
                 log_sum_of_squares = torch.logaddexp(log_sum_of_squares, 2 * log_weight)
             return torch.stack([log_sum, log_sum_of_squares], 1)
 
-        sums = self._answers.each(log_sums, "importance", *self._first(self._settings.iw_images)).unbind(1)
+        sums = self._answers.each(log_sums, "importance", self._first(self._settings.iw_images)).unbind(1)
         return Importance(sums[0] - math.log(k), (2 * sums[0] - sums[1]).exp())
 
     @evidence(asks=("decode", "likelihood", "prior"), sized_by=AIS, cached=True)
@@ -159,16 +158,9 @@ class Densities:
 
         return observe
 
-    def _first(self, n: int, split: str = "test") -> tuple[Tensor, Tensor | None]:
-        """The first n images of a split in its random order, and their labels."""
-        rows, label = self._images.order(split)[:n], getattr(self._images.data, split).label
-        x = self._images.x[rows] if split == "test" else self._images.select(split, rows)
-        return x, None if label is None else label.cpu()[rows]
-
-    def _batch(self, split: str, n: int) -> Batch:
-        x, label = self._first(n, split)
-        device = self._answers.device
-        return Batch(x.to(device), x.to(device), None if label is None else label.to(device))
+    def _first(self, n: int, split: str = "test") -> Batch:
+        """The first n examples of a split in its random order."""
+        return self._images.select(split, self._images.order(split)[:n])
 
     def _prior_codes(self, n: int, chains: int, draws: Draws) -> Tensor:
         """[n, chains, D]."""
@@ -220,19 +212,21 @@ class Densities:
             back = anneal_back(joint, start, count, steps, draws.within("back"), shown(f"{images}, backwards"))
             return -log_mean_exp(-back.log_weight) - lower
 
-        x, label = self._first(settings.ais_images)
-        first = slice(max(1, len(x) // SIMULATED))
-        found = self._answers.each(real, name, x, label, at_once=at_once)
-        gap = self._answers.each(
-            simulated, f"{name} simulated", x[first], None if label is None else label[first], at_once=at_once
-        )
+        probed = self._first(settings.ais_images)
+        first = probed.rows(slice(max(1, len(probed.x) // SIMULATED)))
+        found = self._answers.each(real, name, probed, at_once)
+        gap = self._answers.each(simulated, f"{name} simulated", first, at_once)
         return Annealing(found[:, :-1], found[:, -1], gap, sigma)
 
     @cached_property
     def _validation_sigma(self) -> float:
         """The maximum likelihood sigma on validation images, by SIGMA_ROUNDS of expectation maximisation."""
         draws = Draws(self._answers.seed, "evaluate", "validation_sigma", device=self._answers.device)
-        batch, chains, sigma = self._batch("validation", SIGMA_IMAGES), SIGMA_CHAINS, SIGMA_START
+        batch, chains, sigma = (
+            self._first(SIGMA_IMAGES, "validation").to(self._answers.device),
+            SIGMA_CHAINS,
+            SIGMA_START,
+        )
         z = self._prior_codes(len(batch.x), chains, draws)
         joint = self._joint(self._gaussian(sigma), batch, chains)
         steps, z = tune(joint, z, pilot_temperatures(0), draws.within("pilot"))

@@ -34,14 +34,17 @@ class Step(NamedTuple):
 
 
 def batches(images: Images, device: torch.device) -> list[Batch]:
-    """The first test images in batches of nearly equal size, in double precision and without corruption."""
-    rows, label = images.order("test")[:IMAGES], images.data.test.label
-    parts = []
-    for part in rows.tensor_split(math.ceil(len(rows) / BATCH)):
-        x = images.x[part].to(device, torch.float64)
-        labels = None if label is None else label.cpu()[part].to(device)
-        parts.append(Batch(x, x, labels, example=part.to(device), step=torch.tensor(0, device=device)))
-    return parts
+    """The first test examples in batches of nearly equal size, in double precision and without corruption."""
+    rows = images.order("test")[:IMAGES]
+
+    def double(part: Tensor) -> Tensor:
+        return part.double() if part.is_floating_point() else part
+
+    def batch(part: Tensor) -> Batch:
+        at_end = images.test.rows(part)._replace(example=part, step=torch.tensor(0), progress=torch.tensor(1.0))
+        return at_end.map(double).to(device)
+
+    return [batch(part) for part in rows.tensor_split(math.ceil(len(rows) / BATCH))]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.core import Corruption, UnavailableError
-from bench.data import Data, Split
+from bench.data import Batch, Data, Split
 from bench.draws import Draws
 from bench.evaluation.evidence.decorator import evidence
 from bench.evaluation.judges import Features, all_equal, cached_features, features_of
@@ -21,9 +21,21 @@ from bench.parts.corruptions import Blocks
 
 BLOCK = 1000  # images per call of Data.observe; its draws depend on it, so do not change it
 SUBSET = 2000  # test images for what compares all pairs
+SUBSET_TRUTH = "subset"  # the truth that says of each test example in which subset of the data it is
 PIXEL_NEIGHBOURS = 5
 SHIFT = 2  # pixels
 DAMAGE = 0.25  # share of an image's area
+
+
+class Facts(dict[str, Tensor]):
+    """Arrays by name, one row for each test example. Raises UnavailableError for a name that is not there."""
+
+    def __init__(self, kind: str, known: Mapping[str, Tensor]):
+        super().__init__(known)
+        self._kind = kind
+
+    def __missing__(self, name: str) -> Tensor:
+        raise UnavailableError(f"the data set has no {name} among its {self._kind}")
 
 
 class Images:
@@ -34,28 +46,41 @@ class Images:
 
     def __init__(self, data: Data, cache: Path):
         self.data, self.cache = data, cache
-        self.answers: dict[tuple[object, ...], Value] = {}  # of the metrics that depend on the data only
+        self.answers: dict[tuple[object, ...], dict[str, Value]] = {}  # of the metrics that depend on the data only
 
-    def blocks(self, split: str) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The images of a split as a model sees them, with their labels, BLOCK at a time."""
-        part: Split = getattr(self.data, split)
-        x, label = part.x, part.label
-        for start in range(0, len(x), BLOCK):
-            rows = slice(start, start + BLOCK)
-            observed = self.data.observe(x[rows].cpu(), Draws(0, split, "observe", start))
-            yield observed, None if label is None else label[rows].cpu()
+    def blocks(self, split: str) -> Iterator[Batch]:
+        """The examples of a split as a model sees them, BLOCK at a time."""
+        whole: Split = getattr(self.data, split)
+        for start in range(0, len(whole.x), BLOCK):
+            part = whole.rows(slice(start, start + BLOCK)).map(lambda stored: stored.cpu())
+            yield self.data.read(part, Draws(0, split, "observe", start))
 
     def order(self, split: str) -> Tensor:
         """The rows of a split in a random order, the same for all models. A subset is its first rows."""
         return Draws(0, split, "rows").uniform("order", (len(getattr(self.data, split).x),)).argsort()
 
-    def select(self, split: str, rows: Tensor) -> Tensor:
-        """The images of these rows of a split, [n, C, H, W]. Holds one block at a time."""
-        selected = torch.empty(len(rows), *self.data.shapes.x)
-        for i, (x, _) in enumerate(self.blocks(split)):
-            inside = rows // BLOCK == i
-            selected[inside] = x[rows[inside] % BLOCK].to(selected.dtype)
-        return selected
+    @cached_property
+    def test(self) -> Batch:
+        """The whole test split."""
+        return Batch.joined(self.blocks("test"))
+
+    def select(self, split: str, rows: Tensor) -> Batch:
+        """The examples of a split at rows, in order. Holds one block at a time."""
+        if split == "test":
+            return self.test.rows(rows)
+        inside = [rows // BLOCK == i for i in range(-(-len(getattr(self.data, split).x) // BLOCK))]
+        parts = [block.rows(rows[there] % BLOCK) for block, there in zip(self.blocks(split), inside, strict=True)]
+        places = torch.cat([there.nonzero().flatten() for there in inside])
+        return Batch.joined(parts).rows(places.argsort())
+
+    @cached_property
+    def subsets(self) -> dict[str, Tensor]:
+        """The subsets of the test split that the data name, [N] bool each."""
+        subset = self.data.test.truth.get(SUBSET_TRUTH)
+        if subset is None:
+            return {}
+        names = self.data.vocabulary[SUBSET_TRUTH]
+        return {name: subset.cpu() == number for number, name in enumerate(names)}
 
     def as_data(self, images: Tensor, name: str) -> Tensor:
         """Mean images [n, C, H, W], binarised if the data are: a grey mean image is not an example of binary data."""
@@ -69,13 +94,28 @@ class Images:
             raise UnavailableError("the data set has no labels" if field == "label" else "the factors are not known")
         return values.cpu()
 
-    @evidence(cached=True)
+    @evidence()
     def x(self) -> Tensor:
-        return torch.cat([x for x, _ in self.blocks("test")])
+        return self.test.x
+
+    @evidence()
+    def input(self) -> Tensor:
+        """What a model reads: the sources of the test images, or these themselves."""
+        return self.test.input
 
     @evidence()
     def validation_x(self) -> Tensor:
-        return torch.cat([x for x, _ in self.blocks("validation")])
+        return torch.cat([block.x for block in self.blocks("validation")])
+
+    @evidence()
+    def conditions(self) -> Facts:
+        """The conditions of the test examples, by name."""
+        return Facts("conditions", self.test.conditions)
+
+    @evidence()
+    def truth(self) -> Facts:
+        """What is known of the test examples and no model sees, by name."""
+        return Facts("truth", {name: known.cpu() for name, known in self.data.test.truth.items()})
 
     @evidence()
     def train_label(self) -> Tensor:
@@ -137,7 +177,7 @@ class Images:
         """The training images nearest to each test image, [N, PIXEL_NEIGHBOURS] rows, nearest first."""
         if all_equal(self.data.train.x):
             raise UnavailableError("all training images are the same: none is nearest")
-        return nearest_in_blocks((x for x, _ in self.blocks("train")), self.x, PIXEL_NEIGHBOURS)
+        return nearest_in_blocks((block.x for block in self.blocks("train")), self.x, PIXEL_NEIGHBOURS)
 
     # --- in the features of a classifier
 
@@ -167,7 +207,7 @@ class Images:
     @evidence(features=True, cached=True)
     def train_features(self) -> Tensor:
         """Features of the training images in a random order, [M, F]."""
-        return torch.cat([self.classify(x)[0] for x, _ in self.blocks("train")])[self.order("train")]
+        return torch.cat([self.classify(block.x)[0] for block in self.blocks("train")])[self.order("train")]
 
     def to_train(self, features: Tensor) -> Tensor:
         """The distance of each of features [n, F] to the nearest training image's, [n]."""
@@ -193,17 +233,29 @@ class Images:
 
 
 class CorruptedImages:
-    """The images under a corruption: the same noise for all models and seeds."""
+    """What a model reads, under a corruption: the same noise for all models and seeds."""
 
     def __init__(self, images: Images, corruption: Corruption):
         self._images, self._corruption = images, corruption
 
-    @evidence(cached=True)
+    @cached_property
+    def test(self) -> Batch:
+        """The test split with corrupted inputs."""
+        input = self._corruption(self._images.input, Draws(0, "test", "corrupt"))
+        return self._images.test._replace(input=input)
+
+    def _check_no_source(self) -> None:
+        if self._images.data.shapes.source is not None:
+            raise UnavailableError("the noise is on the sources, which are no noisy versions of the images")
+
+    @evidence()
     def x_corrupted(self) -> Tensor:
-        return self._corruption(self._images.x, Draws(0, "test", "corrupt"))
+        self._check_no_source()
+        return self.test.input
 
     @evidence()
     def validation_x_corrupted(self) -> Tensor:
+        self._check_no_source()
         return self._corruption(self._images.validation_x, Draws(0, "validation", "corrupt"))
 
 

@@ -1,0 +1,176 @@
+"""Checks and converts what examples have besides images and labels: conditions, and truth that only metrics see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.core import InputError
+from bench.data import Batch, Split
+
+Arrays = dict[str, np.ndarray]
+Vocabulary = Mapping[str, Sequence[str]]
+
+# A condition has a name of its own: these mean something else where models and metrics ask for it.
+RESERVED = {*Split._fields, *Batch._fields, "noise"}
+NUMBERS = "biuf"  # kinds of numpy types
+
+
+def convert_conditions(splits: dict[str, Split], vocabulary: Vocabulary) -> dict[str, Arrays]:
+    """The conditions of each split, [N, ...] bool, uint8 or float32. [N] becomes [N, 1].
+
+    Raises InputError if splits differ in names, types or shapes, and for values that a model cannot read: text, numbers
+    that are not finite, and rows with a vocabulary that are not one-hot.
+    """
+    names = list(splits["train"].conditions)
+    for split, part in splits.items():
+        if missing := sorted({*names} ^ {*part.conditions}):
+            here, other = ("train", split) if missing[0] in names else (split, "train")
+            raise InputError(
+                f"conditions_{here} has {missing[0]} but conditions_{other} does not: give each condition for all "
+                "splits, or for none"
+            )
+    for name in names:
+        _check_name("conditions_train", name)
+    found = {
+        split: {name: _condition(f"conditions_{split}/{name}", part.conditions[name]) for name in names}
+        for split, part in splits.items()
+    }
+    for name in names:
+        _check_alike("conditions", name, found)
+        train = found["train"][name]
+        if train.dtype == np.uint8 and train.max() <= 1:
+            raise InputError(
+                f"conditions_train/{name} holds only 0 and 1 as uint8, of which a model sees 255 as 1: store booleans, "
+                "or floats"
+            )
+        if name in vocabulary:
+            for split, arrays in found.items():
+                _check_one_hot(f"conditions_{split}/{name}", arrays[name], len(vocabulary[name]))
+    return found
+
+
+def convert_truth(splits: dict[str, Split], vocabulary: Vocabulary) -> dict[str, Arrays]:
+    """The truth of each split, [N, ...] bool, uint8, int64 or float32. A split may lack what others have.
+
+    Raises InputError for values that are not numbers, for shapes that differ between splits, and for classes that are
+    not in the vocabulary.
+    """
+    found = {
+        split: {name: _truth(f"truth_{split}/{name}", value) for name, value in part.truth.items()}
+        for split, part in splits.items()
+    }
+    for name in dict.fromkeys(name for arrays in found.values() for name in arrays):
+        having = {split: arrays for split, arrays in found.items() if name in arrays}
+        _check_name(f"truth_{next(iter(having))}", name)
+        _check_alike("truth", name, having)
+        words = len(vocabulary.get(name, ()))
+        for split, arrays in having.items():
+            value = arrays[name]
+            if words and value.dtype == np.int64 and not (value.min() >= 0 and value.max() < words):
+                raise InputError(
+                    f"truth_{split}/{name} has values from {value.min()} to {value.max()}: expected 0 to {words - 1}, "
+                    f"the numbers of its {words} words in the vocabulary"
+                )
+    return found
+
+
+def check_vocabulary(splits: dict[str, Split], vocabulary: Vocabulary) -> None:
+    """Raises InputError for words that belong to neither a condition nor a truth."""
+    names = {name for split in splits.values() for name in (*split.conditions, *split.truth)}
+    if unknown := [name for name in vocabulary if name not in names]:
+        raise InputError(
+            f"the vocabulary has words for {unknown[0]}: expected the name of a condition or of a truth"
+            + (f", one of {', '.join(sorted(names))}" if names else ", and there are none")
+        )
+
+
+def check_rows(split: Split, name: str = "") -> None:
+    """Raises InputError if the source, a condition or a truth does not have a row for each image of the split."""
+    part = f"_{name}" if name else ""
+    arrays = {} if split.source is None else {f"source{part}": split.source}
+    for field in ("conditions", "truth"):
+        arrays |= {f"{field}{part}/{key}": value for key, value in getattr(split, field).items()}
+    for key, array in arrays.items():
+        shape = tuple(np.shape(array))
+        if shape[:1] != (len(split.x),):
+            raise InputError(f"{key} has shape {shape}, but there are {len(split.x)} images: expected a row for each")
+
+
+def one_hot_axis(shape: Sequence[int], words: int) -> int:
+    """The axis of a condition [N, ...] that its words number: 1 of a map [N, V, H, W], the last one of any other."""
+    return 1 if len(shape) == 4 and shape[1] == words else len(shape) - 1
+
+
+def _check_name(where: str, name: str) -> None:
+    if not name.isidentifier() or name in RESERVED:
+        why = "that name has another meaning" if name in RESERVED else "use letters, digits and _"
+        raise InputError(f"{where}/{name}: {why}; give it another name, such as {_suggestion(name)}")
+
+
+def _suggestion(name: str) -> str:
+    plain = "".join(letter if letter.isalnum() else "_" for letter in name)
+    return plain if plain.isidentifier() and plain not in RESERVED else f"given_{plain}"
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in NUMBERS:
+        raise InputError(
+            f"{name} has type {array.dtype}: expected numbers, and one-hot booleans [..., V] for V classes or words"
+        )
+    if 0 in array.shape[1:]:
+        raise InputError(f"{name} has shape {array.shape}: it holds no values")
+    return array
+
+
+def _condition(name: str, values: Any) -> np.ndarray:
+    array = _numbers(name, values)
+    array = array if array.dtype in (bool, np.uint8) else _float32(name, array)
+    return array[:, np.newaxis] if array.ndim == 1 else array
+
+
+def _truth(name: str, values: Any) -> np.ndarray:
+    array = _numbers(name, values)
+    if array.dtype.kind == "f":
+        return _float32(name, array)
+    return array if array.dtype in (bool, np.uint8) else array.astype(np.int64)
+
+
+def _float32(name: str, array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        floats = array.astype(np.float32)
+    good = np.isfinite(floats).reshape(len(floats), -1).all(axis=1)
+    if not good.all():
+        raise InputError(
+            f"{name} has {np.sum(~good)} rows with values that are not finite numbers, the first of them row "
+            f"{np.argmin(good)}: leave these examples out, or give them a value"
+        )
+    return floats
+
+
+def _check_alike(field: str, name: str, found: dict[str, Arrays]) -> None:
+    """Raises InputError if splits store a condition or truth in different shapes or types."""
+    kinds = {split: (arrays[name].dtype, arrays[name].shape[1:]) for split, arrays in found.items()}
+    first = next(iter(kinds))
+    for split, kind in kinds.items():
+        if kind != kinds[first]:
+            one, other = (f"rows of type {dtype} and shape {shape}" for dtype, shape in (kinds[first], kind))
+            raise InputError(
+                f"{field}_{first}/{name} has {one}, but {field}_{split}/{name} has {other}: they must agree"
+            )
+
+
+def _check_one_hot(name: str, array: np.ndarray, words: int) -> None:
+    axis = one_hot_axis(array.shape, words)
+    if array.dtype != bool or array.shape[axis] != words:
+        raise InputError(
+            f"{name} has type {array.dtype} and shape {array.shape}, and {words} words in the vocabulary: expected "
+            f"booleans [N, ..., {words}], or [N, {words}, H, W]"
+        )
+    if (array.sum(axis=axis) > 1).any():
+        raise InputError(
+            f"{name} is true for several words at once: expected one-hot rows, or leave its vocabulary out"
+        )

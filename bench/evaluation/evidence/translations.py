@@ -1,0 +1,72 @@
+"""Evidence on what a model makes of the test examples: at its output, on the way, and with other conditions."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.core import Model, UnavailableError
+from bench.data import Batch
+from bench.evaluation.evidence.answers import Answers
+from bench.evaluation.evidence.decorator import evidence
+from bench.evaluation.evidence.images import Facts, Images
+
+
+class Stages:
+    """What each stage of a model makes of some examples, [N, C, H, W], by name; the last one is the output."""
+
+    def __init__(self, answers: Answers, given: Batch):
+        self._answers, self._given = answers, given
+
+    @cached_property
+    def made(self) -> Facts:
+        parts: list[dict[str, Tensor]] = []
+        for rows, draws in self._answers.chunks("reconstruct", len(self._given.x)):
+            made = self._answers.model.stages(self._given.rows(rows).to(self._answers.device), draws)
+            parts.append({name: part.cpu() for name, part in made.items()})
+        return Facts("stages of the model", {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    @property
+    def on_the_way(self) -> list[str]:
+        """The names of all stages but the last. Computes nothing for a model with one stage."""
+        return [] if type(self._answers.model).stages is Model.stages else list(self.made)[:-1]
+
+
+class Translations:
+    """The answers of one stage; by default the last."""
+
+    def __init__(self, images: Images, stages: Stages, name: str | None = None):
+        self._images, self._stages, self._name = images, stages, name
+
+    @evidence(asks=("mean", "encode", "decode", "translate"))
+    def stages(self) -> Facts:
+        """What each stage makes, [N, C, H, W], by name. It need not be an image of the size of x."""
+        return self._stages.made
+
+    @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
+    def x_mean(self) -> Tensor:
+        """What a model makes of the test examples; by default the mean images that the posterior means decode to.
+
+        The answer of a stage with images of another size is resized (bilinear).
+        """
+        made = self._stages.made
+        answer, (channels, *sides) = made[self._name or list(made)[-1]], self._images.data.shapes.x
+        if answer.shape[1] != channels:
+            raise UnavailableError(f"the stage makes maps of {answer.shape[1]} channels, and images have {channels}")
+        if list(answer.shape[2:]) == sides:
+            return answer
+        return F.interpolate(answer, sides, mode="bilinear", align_corners=False, antialias=True)
+
+
+def permuted(model: Model, images: Images) -> Batch | None:
+    """The test examples, each with the conditions of another one; None if the model reads none of these."""
+    conditions = images.test.conditions
+    if not conditions or not (model.conditional or type(model).translate is not Model.translate):
+        return None
+    rows = images.order("test")
+    other = torch.empty_like(rows)
+    other[rows] = rows.roll(1)
+    return images.test._replace(conditions={name: condition[other] for name, condition in conditions.items()})

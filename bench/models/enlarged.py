@@ -1,0 +1,41 @@
+"""Single-image super-resolution: a source is enlarged, and a residual network adds detail (Kim et al. 2016)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.core import Count, Losses, Model
+from bench.data import Batch, Shapes
+from bench.draws import Draws
+
+
+class Enlarged(Model):
+    """min |x - (bicubic(source) + network(bicubic(source)))|^2, summed over an image.
+
+    width: channels of the convolutions; depth: their number. The last one starts at zero, so that training starts at
+    bicubic interpolation.
+    """
+
+    def __init__(self, shapes: Shapes, width: Count = 32, depth: Count = 5):
+        super().__init__()
+        if shapes.input[0] != shapes.x[0]:
+            raise InputError(
+                f"sources have {shapes.input[0]} channels and images {shapes.x[0]}: expected equal numbers"
+            )
+        self.sides = shapes.x[1:]
+        widths = [shapes.x[0], *[width] * (depth - 1)]
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        last = nn.Conv2d(widths[-1], shapes.x[0], 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.network = nn.Sequential(*layers, last)
+
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
+        return Losses({"model": (batch.x - self.translate(batch, draws)).square().flatten(1).sum(1).mean()})
+
+    def translate(self, batch: Batch, draws: Draws) -> Tensor:
+        enlarged = F.interpolate(batch.input, self.sides, mode="bicubic", align_corners=False)
+        return enlarged + self.network(enlarged)

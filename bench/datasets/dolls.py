@@ -31,7 +31,7 @@ SKIRT_FROM = 2  # the first of BOTTOMS that is a skirt
 BOOTS = np.array([0.93, 0.68])  # where shoes begin, of a leg
 HAIR = np.array([0, 0.07, 0.16])  # below the centre of the head
 # How often each kind is worn, in the order of FACTORS.
-SHARES = ((0.25, 0.3, 0.45), (0.5, 0.2, 0.15, 0.15), (0.75, 0.25), (0.4, 0.3, 0.3))
+SHARES = ((0.2, 0.55, 0.25), (0.25, 0.45, 0.15, 0.15), (0.8, 0.2), (0.3, 0.4, 0.3))
 SKINS = np.array([[0.36, 0.23, 0.17], [0.62, 0.42, 0.3], [0.88, 0.68, 0.55], [0.98, 0.85, 0.76]])
 HAIRS = np.array([[0.08, 0.07, 0.07], [0.33, 0.2, 0.12], [0.85, 0.68, 0.38], [0.6, 0.25, 0.12], [0.62, 0.62, 0.64]])
 CHUNK = 50  # dolls drawn at once, so that intermediate arrays stay in the processor's cache

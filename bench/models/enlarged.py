@@ -20,9 +20,7 @@ class Enlarged(Model):
     def __init__(self, shapes: Shapes, width: Count = 32, depth: Count = 5):
         super().__init__()
         if shapes.input[0] != shapes.x[0]:
-            raise InputError(
-                f"sources have {shapes.input[0]} channels and images {shapes.x[0]}: expected equal numbers"
-            )
+            raise SkipError(f"sources have {shapes.input[0]} channels and images {shapes.x[0]}: expected as many")
         self.sides = shapes.x[1:]
         widths = [shapes.x[0], *[width] * (depth - 1)]
         layers: list[nn.Module] = []

@@ -183,8 +183,9 @@ def check_combination(job: Job, shapes: Shapes) -> Model:
 
 def data_sets_with(names: Sequence[str]) -> list[str]:
     """The options of `dataset` that provide all of these."""
-    provided = {path.stem: OmegaConf.load(path)["provides"] for path in sorted(Path(CONF, "dataset").glob("*.yaml"))}
-    return [option for option, values in provided.items() if set(names) <= set(values)]
+    paths = sorted(Path(CONF, "dataset").glob("*.yaml"))
+    options: dict[str, Any] = {path.stem: OmegaConf.load(path) for path in paths}
+    return [option for option, values in options.items() if set(names) <= set(values.provides)]
 
 
 def build(config: dict[str, Any], shapes: Shapes, seed: int, allow: Sequence[str] = ()) -> Model:

@@ -334,14 +334,15 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
 def facts_of_model(job: Job, model: Model, data: Data) -> dict[str, Any]:
     """The parameter counts of the model, and the key that comparable likelihoods share."""
     likelihood, binary = getattr(model, "likelihood", None), data.binarize != "none"
-    # A GAN has no likelihood: its images are observed through a Gaussian.
-    key = (likelihood or hasattr(model, "prior")) and {
-        "dataset": job.choices["dataset"],
-        "binarize": data.binarize,
-        "dequantize": data.dequantize,
-        "measure": likelihood.measure(binary) if likelihood else "density",
-        "conditional": model.conditional,
-    }
+    key = None
+    if likelihood or hasattr(model, "prior"):  # a GAN has no likelihood: its images are observed through a Gaussian
+        key = {
+            "dataset": job.choices["dataset"],
+            "binarize": data.binarize,
+            "dequantize": data.dequantize,
+            "measure": likelihood.measure(binary) if likelihood else "density",
+            "conditional": model.conditional,
+        }
     return {"likelihood_key": key, "parameters": _parameters(model)}
 
 

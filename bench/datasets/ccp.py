@@ -65,7 +65,7 @@ def ccp(root: str | None = None, size: Size = SIZE) -> Source:
     def sketch(labels: np.ndarray) -> np.ndarray:
         return np.where(labels == skin, _skin(labels != 0), numbers[labels])
 
-    part_of = [CCP_PARTS.index(part) for part in "background head head body body body body feet".split()]
+    part_of = [CCP_PARTS.index(part) for part in ("background", "head", "head", *["body"] * 4, "feet")]
     photos = _pictures(folder / "photos", ".jpg")
     x, maps = _read([(photo, folder / "labels" / f"{photo.stem}.png") for photo in photos], size, len(names), sketch)
     return _source(x, maps, np.array(part_of)[maps], CCP_PARTS)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from bench.data import Split
-from bench.datasets import Seed, Source, hold_out
+from bench.datasets import Seed, Source
 
 CLOTHING = ("background", "hair", "face", "top", "bottom", "arms", "legs", "shoes")  # the classes of a sketch
 BODY = ("background", "head", "torso", "left arm", "right arm", "left leg", "right leg")  # sides as in the picture
@@ -84,9 +83,10 @@ def _split(rng: np.random.Generator, examples: int, size: tuple[int, int], redre
     drawn = []
     for start in range(0, examples, CHUNK):
         doll = random_dolls(rng, min(CHUNK, examples - start))
-        drawn.append((doll.outfit, *draw(doll, size)))
+        parts = [doll.outfit, *draw(doll, size)]
         if redressed:
-            drawn[-1] += (draw(doll._replace(outfit=random_outfits(rng, len(doll.outfit))), size)[1],)
+            parts.append(draw(doll._replace(outfit=random_outfits(rng, len(doll.outfit))), size)[1])
+        drawn.append(parts)
     outfit, x, sketch, pose, *another = (np.concatenate(part) for part in zip(*drawn, strict=True))
     factors = (outfit / np.array([len(shares) - 1 for shares in SHARES])).astype(np.float32)
     conditions = {"pose": one_hot_map(pose, len(BODY)), "sketch": one_hot_map(sketch, len(CLOTHING))}
@@ -315,13 +315,12 @@ def _skirt(canvas: Canvas, doll: Doll) -> np.ndarray:
     hems = [_along(leg, length) for leg in joints.limbs[2:]]
     waists = [joints.pelvis + sign * 0.085 * doll.build[:, np.newaxis] * [1, 0] - [0, 0.06] for sign in (-1, 1)]
     corners = [waists[0], waists[1], hems[1] + flare, hems[0] - flare]  # clockwise
-    distance = None
+    outside = []
     for start, end in zip(corners, [*corners[1:], corners[0]], strict=True):
         right, down = canvas.offset(start)
         along = (end - start) / np.sqrt(((end - start) ** 2).sum(1, keepdims=True))
-        outside = right * single(along[:, 1]) - down * single(along[:, 0])
-        distance = outside if distance is None else np.maximum(distance, outside)
-    return distance
+        outside.append(right * single(along[:, 1]) - down * single(along[:, 0]))
+    return np.maximum.reduce(outside)
 
 
 def _texture(canvas: Canvas, origin: Point, looks: np.ndarray) -> np.ndarray:

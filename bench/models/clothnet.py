@@ -1,4 +1,4 @@
-"""ClothNet: a generative model of people in clothing (Lassner et al. 2017), and its one-stage variants."""
+"""ClothNet: a generative model of people in clothing (Lassner et al. 2017), and its baselines of one stage."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.core import Count, InputError, Level, Losses, Model, NonNegativeInt, Phase, Player, Rate, SkipError, UnusedIf
+from bench.core import Count, Losses, Model, NonNegativeInt, Phase, Player, Rate, SkipError, UnusedIf, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
-from bench.parts.networks.unet import ImageEncoder, PatchCritic, RegionEncoder, RegionPlanes, UNet, check_sides, largest
-from bench.parts.posteriors import DiagonalGaussian
+from bench.parts.networks.unet import MapTranslator, MapVAE, PatchCritic, check_sides, largest
 from bench.parts.priors import Normal
-
-PLANES = 8  # that a style gives each region
 
 
 class ClothNet(Model):
@@ -23,8 +20,8 @@ class ClothNet(Model):
 
     sketch    a VAE of sketches: beta KL - log p(sketch|z). sketch=conditional: it also reads the pose (the conditional
               sketch module of the paper); latent: it does not (the latent sketch module)
-    portrait  a translator of true sketches (the portrait module): l1_weight |x - y|, averaged, + adversarial_weight *
-              the generator's loss on patches + style_beta KL
+    portrait  a translator of true sketches (the portrait module): l1_weight mean|x - y| + style_beta KL +
+              adversarial_weight * the generator's loss on patches
 
     A sketch has portraits in any colours, and L1 makes their mean, which is grey. So the translator also reads a style,
     a latent that is encoded from the portrait in training and drawn from N(0, I) afterwards (Zhu et al. 2017, s. 3).
@@ -33,111 +30,92 @@ class ClothNet(Model):
     latent_dim dimensions more. With adversarial_weight=0 that is a conditional VAE of portraits.
     """
 
+    players: tuple[Player, ...] = (
+        Player("sketch", ("sketcher",)),
+        Player("generator", ("translator",)),
+        Player("discriminator", ("critic",)),
+    )
+    reads_noise = False
+
     def __init__(
         self,
         shapes: Shapes,
         adversarial: Adversarial,
         sketch: Literal["conditional", "latent", "none"] = "conditional",
         latent_dim: Count = 16,
-        beta: Annotated[Level, UnusedIf(sketch="none")] = 1.0,
+        beta: Annotated[Weight, UnusedIf(sketch="none")] = 1.0,
         sketch_share: Annotated[Rate, UnusedIf(sketch="none")] = 0.4,
         style_dim: NonNegativeInt = 24,
-        style_beta: Annotated[Level, UnusedIf(style_dim=0)] = 0.05,
-        l1_weight: Level = 100.0,
-        adversarial_weight: Level = 1.0,
+        style_beta: Annotated[Weight, UnusedIf(style_dim=0)] = 0.05,
+        l1_weight: Weight = 100.0,
+        adversarial_weight: Weight = 1.0,
         width: Count = 32,
     ):
         super().__init__()
         if adversarial.critic_steps > 1:
             raise SkipError("clothnet updates both players from one forward pass: set adversarial.critic_steps=1")
-        channels, *sides = shapes.x
-        widths = (width, 3 * width // 2, 2 * width)
+        (channels, *sides), widths = shapes.x, (width, 3 * width // 2, 2 * width)
         if wrong := check_sides(sides, widths):
-            raise InputError(f"clothnet cannot read {wrong}: set dataset.size")
-        pose, given = shapes.conditions["pose"][0], shapes.conditions["sketch"][0]
+            raise SkipError(f"clothnet cannot read {wrong}: set dataset.size")
         self.adversarial, self.sketch, self.latent_dim, self.beta = adversarial, sketch, latent_dim, beta
         self.style_beta, self.l1_weight, self.adversarial_weight = style_beta, l1_weight, adversarial_weight
-        sketching: tuple[Player, ...] = ()
+        pose, clothing = shapes.conditions["pose"][0], shapes.conditions["sketch"][0]
+        self.given, given = ("pose", pose) if sketch == "none" else ("sketch", clothing)
+        self.style_dim = style_dim and style_dim + latent_dim * (sketch == "none")
         if sketch != "none":
-            known = pose if sketch == "conditional" else 1
-            self.sketch_encoder = ImageEncoder(given + known, 2 * latent_dim, sides, widths)
-            self.sketch_decoder = UNet(known, given, sides, widths, latent_dim)
-            sketching = (Player("sketch", ("sketch_encoder", "sketch_decoder")),)
-        else:
-            given, style_dim = pose, style_dim and style_dim + latent_dim
-        self.style_dim, planes = style_dim, PLANES if style_dim else 0
-        self.translator = torch.nn.ModuleDict({"unet": UNet(given + planes, channels, sides, widths, style_dim)})
-        if style_dim:
-            self.translator["planes"] = RegionPlanes(style_dim, given, planes)
-            image = ImageEncoder(channels + given, 2 * style_dim, sides, widths)
-            regions = RegionEncoder(channels, given, 2 * style_dim, width)
-            self.translator["encoder"] = image if sketch == "none" else regions
-        portraying = (Player("generator", ("translator",)),)
+            self.sketcher = MapVAE(clothing, pose if sketch == "conditional" else 0, sides, widths, latent_dim)
+        self.translator = MapTranslator(given, channels, sides, widths, self.style_dim, by_region=sketch != "none")
         if adversarial_weight:
-            self.discriminator = PatchCritic(given + channels, (3 * width // 4, 3 * width // 2))
-            portraying += (Player("discriminator", ("discriminator",)),)
-        self.players = sketching + portraying
-        shares = (sketch_share, 1 - sketch_share) if sketching else (1.0,)
-        turns = [tuple(player.name for player in players) for players in (sketching, portraying) if players]
-        self.phases = tuple(Phase((turn,), share) for turn, share in zip(turns, shares, strict=True))
+            self.critic = PatchCritic(given + channels, (3 * width // 4, 3 * width // 2))
+        self.players = tuple(player for player in self.players if hasattr(self, player.owns[0]))
+        names = tuple(player.name for player in self.players if player.name != "sketch")
+        first = () if sketch == "none" else (Phase((("sketch",),), sketch_share),)
+        self.phases = (*first, Phase((names,), 1 - sketch_share))
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         if turn == ("sketch",):
-            sketch, known = batch.conditions["sketch"], self.known(batch)
-            q = DiagonalGaussian(*self.sketch_encoder(sketch, known).chunk(2, 1))
-            log_p = (sketch * self.sketch_decoder(known, q.sample(draws)).log_softmax(1)).flatten(1).sum(1).mean()
+            sketch, pose = batch.conditions["sketch"], batch.conditions["pose"]
+            q = self.sketcher.encode(sketch, pose)
+            log_p = (sketch * self.sketcher.decode(q.sample(draws), pose).log_softmax(1)).flatten(1).sum(1).mean()
             kl = Normal().kl(q, q.mean).mean()
-            return Losses({"sketch": self.beta * kl - log_p}, {"reconstruction": -log_p, "kl": kl})
+            return Losses({"sketch": weight_at(self.beta, batch) * kl - log_p}, {"reconstruction": -log_p, "kl": kl})
 
-        given = judged = batch.conditions["pose" if self.sketch == "none" else "sketch"]
+        given = judged = batch.conditions[self.given]
         n, half, style, log = len(given), len(given) // 2, None, {}
         if self.style_dim:
-            q = DiagonalGaussian(*self.translator["encoder"](batch.x, given).chunk(2, 1))
+            q = self.translator.style(given, batch.x)
             style, log["style_kl"] = q.sample(draws), Normal().kl(q, q.mean).mean()
-            if self.adversarial_weight:
+            if self.adversarial_weight:  # half of the portraits once more, in drawn styles
                 judged = torch.cat([given, given[:half]])
                 style = torch.cat([style, draws.normal("style", (half, self.style_dim))])
-        portrait = self.portrait(judged, style)
+        portrait = self.translator(judged, style)
         log["l1"] = (portrait[:n] - batch.x).abs().mean()
-        loss = self.l1_weight * log["l1"] + (self.style_beta * log["style_kl"] if self.style_dim else 0)
+        style_kl = weight_at(self.style_beta, batch) * log["style_kl"] if self.style_dim else 0
+        generator = weight_at(self.l1_weight, batch) * log["l1"] + style_kl
         if not self.adversarial_weight:
-            return Losses({"generator": loss}, log)
+            return Losses({"generator": generator}, log)
+        adversarial, weight = self.adversarial, weight_at(self.adversarial_weight, batch)
         real, fake = torch.cat([given, batch.x], 1), torch.cat([judged, portrait], 1)[-n:]
-        logit_real, logit_fake = self.discriminator(torch.cat([real, fake])).logit.chunk(2)
-        gates = self.adversarial.gates(logit_real, logit_fake, batch.step)
-        log["discriminator_accuracy"] = self.adversarial.critic_accuracy(logit_real, logit_fake)
-        penalty = self.adversarial.penalty(self.discriminator, real, fake, draws)
-        return Losses(
-            {
-                "generator": loss + self.adversarial_weight * self.adversarial.generator(logit_fake),
-                "discriminator": self.adversarial.discriminator(logit_real, logit_fake) + penalty,
-            },
-            log,
-            dict(zip(("discriminator", "generator"), gates, strict=True)),
-        )
-
-    def known(self, batch: Batch) -> Tensor:
-        """What the sketch is made from besides z: the pose, or a blank map."""
-        pose = batch.conditions["pose"]
-        return pose if self.sketch == "conditional" else torch.ones_like(pose[:, :1])
-
-    def portrait(self, given: Tensor, style: Tensor | None) -> Tensor:
-        """[B, C, H, W] from a sketch, or from a pose without sketches, in a style [B, style_dim]."""
-        planes = [self.translator["planes"](style, given)] if self.style_dim else []
-        return torch.sigmoid(self.translator["unet"](torch.cat([given, *planes], 1), style))
+        logit_real, logit_fake = self.critic(torch.cat([real, fake])).logit.chunk(2)
+        discriminator = adversarial.discriminator(logit_real, logit_fake)
+        players = {
+            "generator": generator + weight * adversarial.generator(logit_fake),
+            "discriminator": discriminator + adversarial.penalty(self.critic, real, fake, draws),
+        }
+        log["discriminator_accuracy"] = adversarial.critic_accuracy(logit_real, logit_fake)
+        gates = adversarial.gates(logit_real, logit_fake, batch.step)
+        return Losses(players, log, dict(zip(("discriminator", "generator"), gates, strict=True)))
 
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """sketch: one-hot; another_sketch: of another z; true_sketch: the portrait of the true sketch in the style of
         portrait, the output. What is lost between these two is due to the sketch."""
-        n = len(batch.x)
-        style = draws.normal("style", (n, self.style_dim)) if self.style_dim else None
+        style = draws.normal("style", (len(batch.x), self.style_dim)) if self.style_dim else None
         if self.sketch == "none":
-            return {"portrait": self.portrait(batch.conditions["pose"], style)}
-        known, names = self.known(batch), ("sketch", "another_sketch")
-        codes = {name: draws.normal(name, (n, self.latent_dim)) for name in names}
-        made = {name: largest(self.sketch_decoder(known, z)) for name, z in codes.items()}
-        portraits = {"true_sketch": batch.conditions["sketch"], "portrait": made["sketch"]}
-        return made | {name: self.portrait(sketch, style) for name, sketch in portraits.items()}
+            return {"portrait": self.translator(batch.conditions["pose"], style)}
+        codes = {name: draws.normal(name, (len(batch.x), self.latent_dim)) for name in ("sketch", "another_sketch")}
+        made = {name: largest(self.sketcher.decode(z, batch.conditions["pose"])) for name, z in codes.items()}
+        maps = {"true_sketch": batch.conditions["sketch"], "portrait": made["sketch"]}
+        return made | {name: self.translator(sketch, style) for name, sketch in maps.items()}
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:
         return self.stages(batch, draws)["portrait"]

@@ -1,7 +1,7 @@
-"""Networks of image translation: a U-Net, a critic of patches, and encoders of images and of the regions of a map.
+"""Networks of image translation: a U-Net, a critic of patches, encoders, and a translator of maps.
 
-All start with a space-to-depth step (Shi et al. 2016), so that no convolution works at full resolution: a quarter of the
-cost. Convolutions are followed by leaky rectifiers and no normalisation.
+Space-to-depth steps (Shi et al. 2016) keep convolutions off the full resolution, which makes them several times faster.
+There is no normalisation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from bench.draws import Draws
 from bench.parts.networks.shared import CriticOutput
+from bench.parts.posteriors import DiagonalGaussian
 
 Widths = tuple[int, ...]  # channels, from half the resolution down; each further level halves the sides
 
@@ -110,50 +111,88 @@ class PatchCritic(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """One or more images or maps [B, C, *sides], of `channels` together -> [B, outputs]."""
+    """A one-hot map [B, classes, *sides] and an image or a second map [B, channels, *sides] -> [B, outputs]."""
 
-    def __init__(self, channels: int, outputs: int, sides: Sequence[int], widths: Widths):
+    def __init__(self, classes: int, channels: int, outputs: int, sides: Sequence[int], widths: Widths):
         super().__init__()
-        self.first = Modulated(4 * channels, widths[0])
+        self.first = Modulated(4 * (classes + channels), widths[0])
         self.down = nn.ModuleList(Modulated(outer, inner, stride=2) for outer, inner in pairwise(widths))
         self.last = nn.Linear(prod(innermost(sides, widths)), outputs)
 
-    def forward(self, *images: Tensor) -> Tensor:
-        x = self.first(F.pixel_unshuffle(torch.cat(images, 1), 2))
+    def forward(self, regions: Tensor, x: Tensor) -> Tensor:
+        hidden = self.first(F.pixel_unshuffle(torch.cat([regions, x], 1), 2))
         for down in self.down:
-            x = down(x)
-        return self.last(x.flatten(1))
+            hidden = down(hidden)
+        return self.last(hidden.flatten(1))
 
 
 class RegionEncoder(nn.Module):
-    """x [B, channels, H, W] and a one-hot map [B, classes, H, W] -> [B, outputs].
+    """A one-hot map [B, classes, *sides] and an image [B, channels, *sides] -> [B, outputs].
 
-    Reads the mean features of each class's region. They do not say where in the image something is.
+    Reads the mean features of each region, which do not say where in the image it lies.
     """
 
-    def __init__(self, channels: int, classes: int, outputs: int, width: int):
+    def __init__(self, classes: int, channels: int, outputs: int, sides: Sequence[int], widths: Widths):
         super().__init__()
-        self.hidden = nn.Sequential(
-            nn.Conv2d(4 * channels, width, 3, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.LeakyReLU(0.2),
-        )
-        self.last = nn.Sequential(nn.Linear(classes * width, 128), nn.LeakyReLU(0.2), nn.Linear(128, outputs))
+        self.first, self.second = Modulated(4 * channels, widths[0]), Modulated(widths[0], widths[0])
+        self.last = nn.Sequential(nn.Linear(classes * widths[0], 128), nn.LeakyReLU(0.2), nn.Linear(128, outputs))
 
-    def forward(self, x: Tensor, regions: Tensor) -> Tensor:
-        features, share = self.hidden(F.pixel_unshuffle(x, 2)), F.avg_pool2d(regions, 2)
+    def forward(self, regions: Tensor, x: Tensor) -> Tensor:
+        features, share = self.second(self.first(F.pixel_unshuffle(x, 2))), F.avg_pool2d(regions, 2)
         total = torch.einsum("bfhw,bkhw->bkf", features, share)
-        return self.last((total / (1 + share.sum((2, 3)))[:, :, None]).flatten(1))  # 1: a class may be absent
+        return self.last((total / (1 + share.sum((2, 3)))[:, :, None]).flatten(1))  # 1: a region may be empty
 
 
-class RegionPlanes(nn.Module):
-    """A code [B, D] and a one-hot map [B, classes, H, W] -> [B, planes, H, W]: each region has the values of its class."""
+class MapTranslator(nn.Module):
+    """A one-hot map [B, classes, *sides] and a style [B, style] -> an image [B, channels, *sides] in [0, 1].
 
-    def __init__(self, code: int, classes: int, planes: int):
+    A U-Net. The style, if there is one, modulates it and gives each region a value in each of PLANES planes; the first
+    of these are a base colour, which is added to the output. by_region: whether the style's encoder reads the means
+    of regions, or the whole image.
+    """
+
+    PLANES = 8
+
+    def __init__(
+        self, classes: int, channels: int, sides: Sequence[int], widths: Widths, style: int = 0, by_region: bool = True
+    ):
         super().__init__()
-        self.values = nn.Linear(code, classes * planes)
-        self.shape = (classes, planes)
+        self.classes, self.channels = classes, channels
+        self.values = self.encoder = None
+        if style:
+            self.values = nn.Linear(style, classes * self.PLANES)
+            encoder = RegionEncoder if by_region else ImageEncoder
+            self.encoder = encoder(classes, channels, 2 * style, sides, widths)
+        self.unet = UNet(classes + (self.PLANES if style else 0), channels, sides, widths, style)
 
-    def forward(self, code: Tensor, regions: Tensor) -> Tensor:
-        return torch.einsum("bkhw,bkp->bphw", regions, self.values(code).unflatten(1, self.shape))
+    def style(self, regions: Tensor, x: Tensor) -> DiagonalGaussian:
+        """q(style|x), [B, style], of images of these regions."""
+        assert self.encoder is not None, "a translator without style has no encoder"
+        return DiagonalGaussian(*self.encoder(regions, x).chunk(2, 1))
+
+    def forward(self, regions: Tensor, style: Tensor | None = None) -> Tensor:
+        if self.values is None:
+            return torch.sigmoid(self.unet(regions))
+        planes = torch.einsum("bkhw,bkp->bphw", regions, self.values(style).unflatten(1, (self.classes, self.PLANES)))
+        return torch.sigmoid(self.unet(torch.cat([regions, planes], 1), style) + planes[:, : self.channels])
+
+
+class MapVAE(nn.Module):
+    """Encoder and decoder of one-hot maps [B, classes, *sides], given a map [B, condition, *sides] unless that is 0."""
+
+    def __init__(self, classes: int, condition: int, sides: Sequence[int], widths: Widths, latent_dim: int):
+        super().__init__()
+        self.condition = condition
+        self.encoder = ImageEncoder(classes, condition or 1, 2 * latent_dim, sides, widths)
+        self.decoder = UNet(condition or 1, classes, sides, widths, latent_dim)
+
+    def encode(self, x: Tensor, condition: Tensor) -> DiagonalGaussian:
+        """q(z|x, condition)."""
+        return DiagonalGaussian(*self.encoder(x, self._given(condition)).chunk(2, 1))
+
+    def decode(self, z: Tensor, condition: Tensor) -> Tensor:
+        """The logits of p(x|z, condition), [B, classes, *sides]."""
+        return self.decoder(self._given(condition), z)
+
+    def _given(self, condition: Tensor) -> Tensor:
+        return condition if self.condition else torch.ones_like(condition[:, :1])

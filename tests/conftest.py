@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from torch import Tensor
 
-from bench.data import Batch, Data, Shapes, Split
+from bench.data import Batch, Data, Shapes, Split, as_floats
+from bench.datasets import load
 from bench.draws import Draws
 from bench.engine.seeds import Stack
 from bench.engine.train import Budget, phases_of, train
 from bench.paths import CONF
-from bench.runs.config import Job, build, check, corruption, optimizers
+from bench.runs.config import Job, build, check, corruption, data_sets_with, optimizers
 
 # The networks are so small that threads would only wait for each other, much longer on a busy machine.
 torch.set_num_threads(1)
@@ -42,8 +44,10 @@ SHAPES = Shapes((1, 8, 8), classes=10)
 
 # All models in conf/model, and small sizes of their codes and of the networks.
 MODELS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(CONF, "model").glob("*.yaml"))}
-LATENTS = {name: min(4, options["latent_dim"]) for name, options in MODELS.items()}
+LATENTS = {name: min(4, options["latent_dim"]) for name, options in MODELS.items() if "latent_dim" in options}
 NETWORKS = {"mlp": 16, "conv": 4, "resnet": 4}
+# Models that would be slow to test at their usual size, and the options that make them small.
+SMALL = {"enlarged": ("model.width=4", "model.depth=2"), "nearest_neighbour": ("model.examples=30",)}
 
 
 @cache
@@ -70,15 +74,49 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
     return Data(split, split, split, shapes, grey_levels=256, binarize="none", dequantize=False, fingerprint="")
 
 
-def small_data(examples: int = 40, image: tuple[int, int, int] = SHAPES.x) -> Data:
+@cache
+def data_set_for(name: str) -> str | None:
+    """An option of `dataset` that provides what a model requires; None for a model that needs images and labels."""
+    required = set(MODELS[name]["requires"])
+    return next(iter(sorted(data_sets_with(sorted(required)))), None) if required - {"label"} else None
+
+
+@cache
+def _stored(name: str) -> Data:
+    job = job_of(f"model={name}", f"dataset={data_set_for(name)}", "dataset.examples=120")
+    return load(job.config["dataset"])
+
+
+def data_for(name: str, examples: int = 40) -> Data:
+    """Data for a model: `small_data`, or the first examples of a data set that provides what the model requires."""
+    if data_set_for(name) is None:
+        return small_data(examples)
+    data, dtype = _stored(name), torch.get_default_dtype()
+    rows = torch.arange(examples) % len(data.train.x)
+
+    def floats(stored: Tensor) -> Tensor:
+        return as_floats(stored).to(dtype) if stored.dtype != torch.int64 else stored
+
+    split = data.train.map(lambda stored: floats(stored[rows]))
+    return replace(data, train=split, validation=split, test=split)
+
+
+def small_data(examples: int = 40, image: tuple[int, ...] = SHAPES.x) -> Data:
     """Random images in [0, 1] with labels, in the default dtype."""
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(examples, *image, generator=generator, dtype=torch.float64).to(torch.get_default_dtype())
     return data_of(x, torch.arange(examples) % 10)
 
 
-def stack_of(job: Job, seeds: Sequence[int] = (0,), shapes: Shapes = SHAPES) -> Stack:
+def shapes_for(job: Job) -> Shapes:
+    """The shapes of `data_for` the model of a job."""
+    name = job.choices["model"]
+    return SHAPES if data_set_for(name) is None else _stored(name).shapes
+
+
+def stack_of(job: Job, seeds: Sequence[int] = (0,), shapes: Shapes | None = None) -> Stack:
     """Untrained models of a job in training mode."""
+    shapes = shapes_for(job) if shapes is None else shapes
     stack = Stack([build(job.config, shapes, seed) for seed in seeds], seeds)
     stack.set_mode(stack.model.players)
     return stack
@@ -86,10 +124,10 @@ def stack_of(job: Job, seeds: Sequence[int] = (0,), shapes: Shapes = SHAPES) -> 
 
 def batch_of(job: Job, data: Data, seeds: int = 1, size: int = 16) -> Batch:
     """The first examples, corrupted as in training and equal for all seeds: fields [seeds, size, ...], step 0."""
-    x, label = data.train.x[:size], data.train.label[:size]
-    fields = {"x": x, "input": corruption(job)(x, Draws(0, "batch")), "label": label}
-    fields |= {"example": torch.arange(size), "step": torch.tensor(0)}
-    return Batch(**{name: field.expand(seeds, *field.shape) for name, field in fields.items()})
+    clean = data.read(data.train.rows(slice(size)), Draws(0, "observe"))
+    batch = clean._replace(input=corruption(job)(clean.input, Draws(0, "batch")))
+    batch = batch._replace(example=torch.arange(size), step=torch.tensor(0), progress=torch.tensor(0.0))
+    return batch.map(lambda field: field.expand(seeds, *field.shape))
 
 
 def trained(job: Job, stack: Stack, data: Data, budget: Budget) -> list[list[dict[str, float]]]:
@@ -99,7 +137,15 @@ def trained(job: Job, stack: Stack, data: Data, budget: Budget) -> list[list[dic
 
 def small_job(name: str, network: str = "mlp", norm: str = "none", *overrides: str):
     sizes = (f"network={network}", f"network.hidden={NETWORKS[network]}", f"network.norm={norm}")
-    return job_of(f"model={name}", *sizes, f"model.latent_dim={LATENTS[name]}", *overrides)
+    latents = (f"model.latent_dim={LATENTS[name]}",) if name in LATENTS else ()
+    data_set = (f"dataset={data_set}",) if (data_set := data_set_for(name)) else ()
+    return job_of(f"model={name}", *data_set, *sizes, *latents, *SMALL.get(name, ()), *overrides)
+
+
+def usual_job(name: str, *overrides: str):
+    """A job with the default options of a model, except for a smaller network."""
+    data_set = (f"dataset={data_set}",) if (data_set := data_set_for(name)) else ()
+    return job_of(f"model={name}", *data_set, "network.hidden=16", *SMALL.get(name, ()), *overrides)
 
 
 def turns_of(model) -> list[tuple[str, ...]]:

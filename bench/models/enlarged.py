@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.core import Count, Losses, Model
+from bench.core import Count, Losses, Model, SkipError
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,15 +25,16 @@ from tests.conftest import (
     LATENTS,
     MODELS,
     NETWORKS,
-    SHAPES,
     batch_of,
+    data_for,
     job_of,
-    small_data,
+    shapes_for,
     small_job,
     snapshot,
     stack_of,
     trained,
     turns_of,
+    usual_job,
 )
 
 TRAINED = [name for name in MODELS if job_of(f"model={name}").config["optimizer"]]
@@ -40,7 +42,13 @@ GOLDEN = Path(__file__).with_name("golden.json")
 
 every_model = pytest.mark.parametrize("name", MODELS)
 trained_model = pytest.mark.parametrize("name", TRAINED)
-any_network = pytest.mark.parametrize("network", NETWORKS)
+# Models that take no network are the same with each.
+TAKES_NETWORK = {name: job_of(f"model={name}").config["network"] is not None for name in MODELS}
+
+
+def networks(names: Iterable[str]) -> pytest.MarkDecorator:
+    pairs = [(name, network) for name in names for network in (NETWORKS if TAKES_NETWORK[name] else ("mlp",))]
+    return pytest.mark.parametrize(("name", "network"), pairs)
 
 
 def test_models_are_found():
@@ -53,7 +61,8 @@ def test_models_are_found():
 @every_model
 def test_a_file_has_exactly_the_options_of_its_model(name):
     config = MODELS[name]
-    target = type(build(job_of(f"model={name}").config, SHAPES, seed=0))
+    job = job_of(f"model={name}")
+    target = type(build(job.config, shapes_for(job), seed=0))
     options = set(inspect.signature(target).parameters) - {*PARTS, "shapes"}
     assert set(config) - {*NOT_OPTIONS, "defaults"} == options
     for option in options:
@@ -64,7 +73,7 @@ def test_a_file_has_exactly_the_options_of_its_model(name):
 @trained_model
 def test_each_player_has_a_separate_optimizer(name):
     job = job_of(f"model={name}")
-    players = [player.name for player in build(job.config, SHAPES, seed=0).players]
+    players = [player.name for player in build(job.config, shapes_for(job), seed=0).players]
     for player in players:
         by_player = optimizers(job_of(f"model={name}", f"model.optimizers.{player}.lr=0.0625"))
         assert list(by_player) == list(job.config["model"]["optimizers"]) and set(by_player) == set(players)
@@ -74,11 +83,10 @@ def test_each_player_has_a_separate_optimizer(name):
 # --- gradients and turns
 
 
-@trained_model
-@any_network
+@networks(TRAINED)
 def test_every_parameter_gets_a_gradient_from_each_of_its_players(name, network):
     """Within three steps, because a gate may be closed. Gradients are finite, and no .grad is left behind."""
-    job, data = small_job(name, network), small_data()
+    job, data = small_job(name, network), data_for(name)
     stack = stack_of(job)
     owned, with_gradient, batch = check_ownership(stack), set(), batch_of(job, data)
     for step in range(3):
@@ -96,12 +104,11 @@ def test_every_parameter_gets_a_gradient_from_each_of_its_players(name, network)
     assert with_gradient == {(player, parameter) for player, names in owned.items() for parameter in names}
 
 
-@trained_model
-@any_network
+@networks(TRAINED)
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_turn_changes_the_parameters_of_its_players_only(name, network, seeds):
-    job, data = small_job(name, network), small_data()
-    for turn in turns_of(build(job.config, SHAPES, 0)):
+    job, data = small_job(name, network), data_for(name)
+    for turn in turns_of(build(job.config, shapes_for(job), 0)):
         stack = stack_of(job, range(seeds))
         stack.model.phases = (Phase((turn,)),)
         owned, before = check_ownership(stack), snapshot(stack)
@@ -110,14 +117,13 @@ def test_a_turn_changes_the_parameters_of_its_players_only(name, network, seeds)
         assert changed == {name for player in turn for name in owned[player]}
 
 
-@trained_model
-@any_network
+@networks(TRAINED)
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_a_small_step_against_the_gradient_lowers_the_loss_of_its_player(name, network, norm, float64):
     """By step * |gradient|, to first order, for the same batch and draws: so the gradient belongs to this loss."""
     job, step = small_job(name, network, norm), 1e-6
     stack = stack_of(job)
-    owned, batch = check_ownership(stack), batch_of(job, small_data())
+    owned, batch = check_ownership(stack), batch_of(job, data_for(name))
     for turn in turns_of(stack.model):
         for player in turn:
             before = stack.losses(batch, ("k",), turn)
@@ -134,14 +140,13 @@ def test_a_small_step_against_the_gradient_lowers_the_loss_of_its_player(name, n
 # --- seeds
 
 
-@trained_model
-@any_network
+@networks(TRAINED)
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_stacked_seeds_train_as_each_alone(name, network, norm, float64):
     """To 1e-9 after five steps of SGD in float64. Not Adam, which takes full steps for gradients that are zero up to
     rounding, such as that of a code's bias before batch norm."""
     job = small_job(name, network, norm, "optimizer=sgd", "optimizer.lr=1e-3")
-    data, budget = small_data(), Budget(steps=5, batch_size=16)
+    data, budget = data_for(name), Budget(steps=5, batch_size=16)
     stack = stack_of(job, [5, 0, 3])
     rows = trained(job, stack, data, budget)
     for k, (seed, model) in enumerate(zip(stack.seeds, stack.unstack(), strict=True)):
@@ -155,7 +160,7 @@ def test_stacked_seeds_train_as_each_alone(name, network, norm, float64):
 
 @trained_model
 def test_the_same_seed_gives_bit_identical_weights(name):
-    job, data = job_of(f"model={name}", "network.hidden=16"), small_data()
+    job, data = usual_job(name), data_for(name)
     states = []
     for seed in (1, 1, 2):
         torch.manual_seed(len(states))
@@ -168,8 +173,8 @@ def test_the_same_seed_gives_bit_identical_weights(name):
 
 def golden_losses(name: str) -> dict[str, float]:
     """The mean loss of each player over 20 steps, with the default options except for smaller networks."""
-    job = job_of(f"model={name}", "network.hidden=16")
-    ((row,),) = trained(job, stack_of(job), small_data(320), Budget(steps=20, batch_size=16))
+    job = usual_job(name)
+    ((row,),) = trained(job, stack_of(job), data_for(name, 320), Budget(steps=20, batch_size=16))
     return {key: value for key, value in row.items() if key.startswith("loss/")}
 
 
@@ -182,14 +187,13 @@ def test_golden_losses(name, float64):
 # --- encode, decode and sample
 
 
-@every_model
-@any_network
+@networks(MODELS)
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_outputs_have_the_right_shapes_or_are_unavailable_with_a_reason(name, network, likelihood):
-    job, data = small_job(name, network, "batch", f"likelihood={likelihood}"), small_data()
-    model, draws = build(job.config, SHAPES, seed=0).eval(), Draws(0)
+    job, data = small_job(name, network, "batch", f"likelihood={likelihood}"), data_for(name)
+    model, draws = build(job.config, shapes_for(job), seed=0).eval(), Draws(0)
     model.fit(data, draws)
-    n, batch = 5, Batch(data.train.x[:5], data.train.x[:5], data.train.label[:5])
+    n, batch = 5, data.read(data.train.rows(slice(5)), Draws(0))
     bounded = getattr(getattr(model, "likelihood", None), "mean_activation", "sigmoid") == "sigmoid"
 
     def output(method, *args):
@@ -204,33 +208,40 @@ def test_outputs_have_the_right_shapes_or_are_unavailable_with_a_reason(name, ne
         assert q.mean.shape == z.shape == (n, LATENTS[name])
         density = output(q.log_prob, z)
         assert density is None or (density.shape == (n,) and density.isfinite().all())
-    observation = output(model.decode, torch.zeros(n, LATENTS[name]), batch)
+    observation = output(model.decode, torch.zeros(n, LATENTS.get(name, 1)), batch)
     if observation is not None:
-        assert observation.mean.shape == observation.sample(draws).shape == (n, *SHAPES.x)
+        assert observation.mean.shape == observation.sample(draws).shape == (n, *data.shapes.x)
         density = output(observation.log_prob, batch.x)
         assert density.shape == (n,) if density is not None else not hasattr(model, "likelihood")
         assert not bounded or 0 <= observation.mean.min() <= observation.mean.max() <= 1
     images = output(model.sample, n, draws.within("samples"), batch.label)
     if images is not None:
-        assert images.shape == (n, *SHAPES.x) and images.isfinite().all()
+        assert images.shape == (n, *data.shapes.x) and images.isfinite().all()
         assert not bounded or 0 <= images.min() <= images.max() <= 1
         again = model.sample(n, Draws(0).within("samples"), batch.label)
         assert torch.equal(images, again) and not torch.equal(images, model.sample(n, Draws(1), batch.label))
-    assert images is not None or observation is not None
+    translations = output(model.translate, batch, draws.within("translate"))
+    if translations is not None:
+        assert translations.shape == (n, *data.shapes.x) and translations.isfinite().all()
+        assert torch.equal(translations, model.translate(batch, Draws(0).within("translate")))
+        stages = model.stages(batch, Draws(0).within("translate"))
+        torch.testing.assert_close(list(stages.values())[-1], translations)
+    assert any(made is not None for made in (images, observation, translations))
 
 
 @every_model
 def test_only_conditional_models_use_labels(name):
-    job, data = small_job(name), small_data()
-    model, batch = build(job.config, SHAPES, seed=0).eval(), batch_of(job, data)
+    job, data = small_job(name), data_for(name)
+    model, batch = build(job.config, shapes_for(job), seed=0).eval(), batch_of(job, data)
     model.fit(data, Draws(0))
-    x, zeros = batch.x[0], torch.zeros(16, dtype=torch.int64)
+    batch = batch.map(lambda field: field[0])
+    zeros = torch.zeros(16, dtype=torch.int64)
 
     def outputs(label: Tensor) -> dict[str, Tensor]:
-        batch, available = Batch(x, x, label), {}
+        given, available = batch._replace(label=label), {}
         for method, call in {
-            "encode": lambda: model.encode(batch).mean,
-            "decode": lambda: model.decode(torch.zeros(16, LATENTS[name]), batch).mean,
+            "encode": lambda: model.encode(given).mean,
+            "decode": lambda: model.decode(torch.zeros(16, LATENTS.get(name, 1)), given).mean,
             "sample": lambda: model.sample(16, Draws(0), label),
         }.items():
             with suppress(UnavailableError):
@@ -247,14 +258,14 @@ def test_only_conditional_models_use_labels(name):
 @every_model
 def test_sample_decodes_the_prior_codes_of_the_same_draws(name):
     """So the code that is shown for a sample is the code it was decoded from."""
-    job, data = small_job(name), small_data()
-    model, label = build(job.config, SHAPES, seed=0).eval(), torch.arange(6)
+    job, data = small_job(name), data_for(name)
+    model, label = build(job.config, shapes_for(job), seed=0).eval(), torch.arange(6)
     model.fit(data, Draws(0))
     try:
         codes, images = model.prior_codes(6, Draws(3, "k"), label), model.sample(6, Draws(3, "k"), label)
     except UnavailableError:
         return
-    blank = torch.zeros(6, *SHAPES.x)
+    blank = torch.zeros(6, *data.shapes.x)
     if hasattr(model, "generate"):
         decoded = model.generate(codes, Draws(3, "k"))
     elif hasattr(model, "generator"):
@@ -268,13 +279,14 @@ def test_sample_decodes_the_prior_codes_of_the_same_draws(name):
 @every_model
 def test_an_encoder_uses_only_the_noisy_image(name):
     """Not the clean image, which is the target."""
-    job, data = small_job(name), small_data()
-    model = build(job.config, SHAPES, seed=0).eval()
+    job, data = small_job(name), data_for(name)
+    model = build(job.config, shapes_for(job), seed=0).eval()
     model.fit(data, Draws(0))
-    x, label = data.train.x[:4], data.train.label[:4]
+    batch = data.read(data.train.rows(slice(4)), Draws(0))
+    x, input = batch.x, batch.input
     try:
-        pairs = ((x, x), (0 * x, x), (x, 0 * x))
-        both, noisy, clean = (model.encode(Batch(target, input, label)).mean for target, input in pairs)
+        pairs = ((x, input), (0 * x, input), (x, 0 * input))
+        both, noisy, clean = (model.encode(batch._replace(x=x, input=input)).mean for x, input in pairs)
     except UnavailableError:
         pytest.skip(f"{name} has no encoder to test")
     assert torch.equal(both, noisy) and not torch.equal(both, clean)

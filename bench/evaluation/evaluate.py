@@ -61,6 +61,10 @@ def _uses_features(metric: Metric) -> bool:
     return any(evidence.features for evidence in _declared(metric))
 
 
+def _uses_judges(metric: Metric) -> bool:
+    return any(evidence.judged for evidence in _declared(metric))
+
+
 def requested(settings: EvaluationSettings) -> dict[str, Metric]:
     """The metrics that the settings name. Raises InputError for an unknown name, before anything is trained."""
     known = discover()
@@ -80,7 +84,8 @@ def missing(entries: dict[str, dict[str, Any]], settings: EvaluationSettings, im
 
     A metric is missing if it is absent, failed, or was computed with smaller settings. Metrics in the features of a
     classifier are evaluated together, also those that the settings do not name: otherwise one record could mix two
-    classifiers. That happens if the cache holds another classifier than the record, or none when one is needed.
+    classifiers. That happens if the cache holds another classifier than the record, or none when one is needed. The
+    same is true of metrics by judges.
     """
     settings = settings.on(images.data.train.x.device)
 
@@ -95,11 +100,15 @@ def missing(entries: dict[str, dict[str, Any]], settings: EvaluationSettings, im
 
     known = discover()
     names = [name for name, metric in requested(settings).items() if not is_there(name, metric)]
-    recorded = {entry["details"]["features"] for entry in entries.values() if "features" in entry["details"]}
-    cached = images.cached_features()
-    trains = cached is None and any(_uses_features(known[name]) for name in names)
-    if recorded and (trains or (cached is not None and recorded != {cached})):
-        names += [name for name in known if name in entries.keys() - names and _uses_features(known[name])]
+    for key, uses, hash_in_cache in (
+        ("features", _uses_features, images.cached_features),
+        ("judges", _uses_judges, images.cached_judges),
+    ):
+        recorded = {entry["details"][key] for entry in entries.values() if key in entry["details"]}
+        cached = hash_in_cache() if recorded else None
+        trains = cached is None and any(uses(known[name]) for name in names)
+        if recorded and (trains or (cached is not None and recorded != {cached})):
+            names += [name for name in known if name in entries.keys() - names and uses(known[name])]
     return names
 
 
@@ -113,11 +122,10 @@ def _covers(recorded: dict[str, Any], needed: dict[str, Any]) -> bool:
 
 def _answers(metric: Metric, evidence: dict[str, Callable[[], Any]], subsets: Mapping[str, Tensor]) -> dict[str, Value]:
     """The metric's value under "", and under "@" and its name that of each subset of the test examples."""
-    answer = metric(**{name: evidence[name]() for name in _requests(metric)})
-    values = {"": summarise(answer)}
-    if isinstance(answer, Tensor) and answer.ndim:
-        of_test = {name: rows for name, rows in subsets.items() if len(rows) == len(answer)}
-        values |= {f"@{name}": summarise(answer[rows]) for name, rows in of_test.items()}
+    values = {"": summarise(metric(**{name: evidence[name]() for name in _requests(metric)}))}
+    if (examples := values[""].examples) is not None:
+        of_test = {name: rows for name, rows in subsets.items() if len(rows) == len(examples)}
+        values |= {f"@{name}": summarise(examples[rows]) for name, rows in of_test.items()}
     return values
 
 
@@ -190,6 +198,7 @@ def evaluate(
                 asks = {part for evidence in _declared(metric) for part in evidence.asks}
                 remarks = dict.fromkeys(note for part, note in model.notes.items() if part in asks)
                 details = images.features_details() if _uses_features(metric) else {}
+                details |= images.judges_details() if _uses_judges(metric) else {}
                 found = {
                     subset: (_entry(metric, value, remarks=remarks), value.details | details)
                     for subset, value in shared[key].items()

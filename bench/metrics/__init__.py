@@ -19,7 +19,8 @@ Better = Literal["lower", "higher", "closest"]
 class Value:
     """A metric's result. se: standard error over n examples; floor: the value of a reference, such as real data.
 
-    note: a remark that belongs beside the value; details: further numbers for the record.
+    note: a remark that belongs beside the value; details: further numbers for the record; examples: [n], one number
+    per example, if the value is their mean.
     """
 
     value: float
@@ -28,6 +29,7 @@ class Value:
     floor: float | None = None
     note: str | None = None
     details: dict[str, float | str] = field(default_factory=dict)
+    examples: Tensor | None = field(default=None, repr=False, compare=False)
 
 
 class Metric(Protocol):
@@ -68,4 +70,4 @@ def summarise(answer: float | Tensor | Value) -> Value:
         return Value(float(answer))
     n, answer = len(answer), answer.double()
     se = answer.std(correction=1).item() / math.sqrt(n) if n > 1 else None
-    return Value(answer.mean().item(), se, n)
+    return Value(answer.mean().item(), se, n, examples=answer)

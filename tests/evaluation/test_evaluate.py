@@ -18,7 +18,7 @@ from bench.data import Batch, Split
 from bench.evaluation import judges
 from bench.evaluation.evaluate import evaluate, missing, settings_of
 from bench.evaluation.evidence import Images
-from bench.evaluation.judges import features_of
+from bench.evaluation.judges import features_of, training
 from bench.evaluation.settings import EvaluationSettings
 from bench.metrics import discover
 from bench.parts.corruptions import Gaussian, Identity, Masking
@@ -391,9 +391,9 @@ def test_entries_name_their_classifier_and_another_one_replaces_them(tmp_path, m
         )
 
     monkeypatch.setattr(judges, "_loaded_files", {})
-    monkeypatch.setattr(judges, "EPOCHS", 1)
+    monkeypatch.setattr(training, "EPOCHS", 1)
     record = evaluate_with("one", names[:3])
-    monkeypatch.setattr(judges, "EPOCHS", 2)  # as if another machine had trained it
+    monkeypatch.setattr(training, "EPOCHS", 2)  # as if another machine had trained it
     features_of(data, tmp_path / "two")
     again = missing(record, settings, Images(data, tmp_path / "two"))
     assert set(again) == {"frechet_distance", "recall", "precision"}

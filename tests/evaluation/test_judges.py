@@ -17,7 +17,8 @@ from bench.datasets import prepare
 from bench.datasets.digits import digits as load_digits
 from bench.datasets.idx import idx
 from bench.evaluation import judges
-from bench.evaluation.judges import cached_features, features_of, hash_of
+from bench.evaluation.judges import Judge, cached_features, features_of, networks, training
+from bench.evaluation.judges.networks import hash_of
 from tests.evaluation.known_models import digits
 
 
@@ -33,7 +34,7 @@ def clear_memory(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def digit_features(tmp_path_factory) -> judges.Features:
+def digit_features(tmp_path_factory) -> Judge:
     return features_of(prepared_digits(), tmp_path_factory.mktemp("cache"))
 
 
@@ -51,22 +52,26 @@ def small(image: tuple[int, int, int] = (1, 8, 8), examples: int = 40, **changes
     return replace(Data(split, split, split, Shapes(image, 4), 256, "none", False, str(image)), **changes)
 
 
+def read(judge: Judge, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The features of images, and their classes."""
+    return judge.features(x), judge(x)["label"]
+
+
 def test_the_classifier_of_digits_is_accurate(digit_features):
     test = prepared_digits().test
-    features, predicted = digit_features(test.x)
+    features, predicted = read(digit_features, test.x)
     assert features.shape == (len(test.x), 64) and features.dtype == torch.float32 and features.isfinite().all()
     assert (features >= 0).all() and (features.std(0) > 0).sum() > 32
     assert predicted.dtype == torch.int64
-    assert digit_features.accuracy == (predicted == test.label).double().mean().item() >= 0.97
-    assert digit_features.classes == 10
+    assert digit_features.score == (predicted == test.label).double().mean().item() >= 0.97
 
 
 def test_the_chunk_size_changes_nothing(digit_features, monkeypatch):
     x = prepared_digits().train.x
-    features, predicted = digit_features(x)
+    features, predicted = read(digit_features, x)
     assert not features.requires_grad
-    monkeypatch.setattr(judges, "CHUNK", 7)
-    again, predicted_again = digit_features(x)
+    monkeypatch.setattr(training, "CHUNK", 7)
+    again, predicted_again = read(digit_features, x)
     torch.testing.assert_close(again, features, atol=1e-5, rtol=1e-5)
     assert torch.equal(predicted, predicted_again)
 
@@ -81,14 +86,14 @@ def test_the_weights_depend_only_on_the_data(tmp_path):
     try:
         with torch.no_grad():
             second = features_of(data, tmp_path / "second")
-            features, _ = second(data.test.x)
+            features = second.features(data.test.x)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert first.hash == second.hash == hash_of(second.network)
-    assert torch.equal(features, first(data.test.x)[0])
-    assert first.accuracy == second.accuracy
+    assert torch.equal(features, first.features(data.test.x))
+    assert first.score == second.score
 
 
 def test_a_cached_classifier_is_not_trained_again(tmp_path, monkeypatch, capsys, clear_memory):
@@ -97,32 +102,32 @@ def test_a_cached_classifier_is_not_trained_again(tmp_path, monkeypatch, capsys,
     assert capsys.readouterr() == ("", "training the features' classifier of this data set, once (up to a minute)\n")
     assert [path.suffix for path in sorted(cache.iterdir())] in ([".safetensors"], [".lock", ".safetensors"])
 
-    monkeypatch.setattr(judges, "_trained_once", lambda path, data: pytest.fail("trained again"))
+    monkeypatch.setattr(judges, "_trained_once", lambda *_: pytest.fail("trained again"))
     assert features_of(small(), cache) is first
     clear_memory()
     second = features_of(small(), cache)
     assert second is not first
-    assert (second.hash, second.accuracy, second.classes) == (first.hash, first.accuracy, 4)
+    assert (second.hash, second.score) == (first.hash, first.score)
     x = small().train.x / 255
-    assert torch.equal(second(x)[0], first(x)[0])
+    assert torch.equal(second.features(x), first.features(x))
     assert capsys.readouterr() == ("", "")
 
 
 def test_the_file_name_depends_on_the_data_and_the_recipe(tmp_path, monkeypatch):
-    monkeypatch.setattr(judges, "EPOCHS", 1)
+    monkeypatch.setattr(training, "EPOCHS", 1)
     others = [{"binarize": "static"}, {"binarize": "dynamic"}, {"dequantize": True}, {"fingerprint": "another"}]
     for change in [{}, *others]:
         features_of(small(**change), tmp_path)
-    monkeypatch.setattr(judges, "RECIPE", "another")
+    monkeypatch.setattr(training, "LABEL", replace(training.LABEL, text="another"))
     features_of(small(), tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) == 6
 
 
 def test_the_hash_depends_on_the_weights(tmp_path, monkeypatch, clear_memory):
     """The same recipe may give other weights on another machine; here, another number of epochs does."""
-    monkeypatch.setattr(judges, "EPOCHS", 1)
+    monkeypatch.setattr(training, "EPOCHS", 1)
     first = features_of(small(), tmp_path / "first")
-    monkeypatch.setattr(judges, "EPOCHS", 2)
+    monkeypatch.setattr(training, "EPOCHS", 2)
     clear_memory()
     second = features_of(small(), tmp_path / "second")
     names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("first", "second")]
@@ -136,7 +141,7 @@ def test_the_hash_depends_on_the_weights(tmp_path, monkeypatch, clear_memory):
 
 
 def test_cached_features_reads_the_cache_without_training(tmp_path, monkeypatch, clear_memory):
-    monkeypatch.setattr(judges, "EPOCHS", 1)
+    monkeypatch.setattr(training, "EPOCHS", 1)
     assert cached_features(small(), tmp_path) is None and not list(tmp_path.iterdir())
     features = features_of(small(), tmp_path)
     assert cached_features(small(), tmp_path) is features
@@ -146,7 +151,7 @@ def test_cached_features_reads_the_cache_without_training(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-100], lambda raw: b"", lambda raw: b"{" * 100])
 def test_a_damaged_file_is_replaced(damage, tmp_path, monkeypatch, clear_memory, capsys):
-    monkeypatch.setattr(judges, "EPOCHS", 1)
+    monkeypatch.setattr(training, "EPOCHS", 1)
     features_of(small(), tmp_path)
     (file,) = tmp_path.glob("*.safetensors")
     whole = file.read_bytes()
@@ -183,20 +188,20 @@ def test_concurrent_jobs_train_once(tmp_path, capfd):
 def test_images_of_any_size_give_features(image, tmp_path):
     data = small(image)
     classifier = features_of(data, tmp_path)
-    features, predicted = classifier(data.train.x / 255)
+    features, predicted = read(classifier, data.train.x / 255)
     assert features.shape == (40, 64) and features.isfinite().all()
-    assert classifier.accuracy == (predicted == data.train.label).double().mean().item() >= 0.9
+    assert classifier.score == (predicted == data.train.label).double().mean().item() >= 0.9
 
 
 def test_large_images_are_averaged_down(tmp_path, monkeypatch):
-    monkeypatch.setattr(judges, "EPOCHS", 5)
+    monkeypatch.setattr(training, "EPOCHS", 5)
     data = small((3, 200, 200))
     classifier = features_of(data, tmp_path)
-    features, _ = classifier(data.train.x / 255)
+    features, _ = read(classifier, data.train.x / 255)
     assert features.shape == (40, 64) and features.isfinite().all()
     assert sum(weight.numel() for weight in classifier.network.parameters()) < 300_000
     x = torch.rand(2, 3, 200, 130)
-    averaged = judges.pooled(x)
+    averaged = networks.pooled(x)
     assert averaged.shape == (2, 3, 50, 44)
     torch.testing.assert_close(averaged[:, :, 1, 2], x[:, :, 4:8, 6:9].mean((2, 3)))
     torch.testing.assert_close(averaged[:, :, 1, 43], x[:, :, 4:8, 129:].mean((2, 3)))  # the last is not padded
@@ -209,16 +214,16 @@ def test_training_uses_observed_images_and_a_bounded_number_of_examples(tmp_path
         inputs.append(x)
         return x
 
-    monkeypatch.setattr(judges, "_shifted", record)
-    monkeypatch.setattr(judges, "EXAMPLES", 100)
+    monkeypatch.setattr(training, "LABEL", replace(training.LABEL, augment=record, examples=100))
+
     features_of(small(binarize="dynamic"), tmp_path)
     assert sum(map(len, inputs)) == 100 and len(inputs) == 20
     assert set(torch.cat(inputs).unique().tolist()) == {0, 1}
     assert len(torch.cat(inputs).flatten(1).unique(dim=0)) == 100, "40 images, binarised again each time"
     inputs.clear()
-    monkeypatch.setattr(judges, "EXAMPLES", 10**6)
+    monkeypatch.setattr(training, "LABEL", replace(training.LABEL, examples=10**6))
     features_of(small(dequantize=True), tmp_path)
-    assert sum(map(len, inputs)) == judges.EPOCHS * 40
+    assert sum(map(len, inputs)) == training.EPOCHS * 40
     assert len(torch.cat(inputs).unique()) > 256
 
 
@@ -228,10 +233,10 @@ def test_images_are_shifted_by_one_pixel_and_points_are_not():
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
     offsets = [(i, j) for i in range(3) for j in range(3)]
     shifts = torch.stack([padded[:, :, i : i + 8, j : j + 9] for i, j in offsets], 1)
-    is_equal = (judges._shifted(x, generator)[:, None] == shifts).flatten(2).all(2)
+    is_equal = (training.shifted(x, generator)[:, None] == shifts).flatten(2).all(2)
     assert is_equal.any(1).all() and is_equal.any(0).all()
     points = torch.rand(5, 1, 1, 9)
-    assert torch.equal(judges._shifted(points, generator), points)
+    assert torch.equal(training.shifted(points, generator), points)
 
 
 def test_data_without_labels_or_differences_have_no_features(tmp_path):
@@ -250,7 +255,7 @@ def test_data_without_labels_or_differences_have_no_features(tmp_path):
 
 def test_an_unwritable_cache_is_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(judges, "_train", lambda data: pytest.fail("trained before the check"))
+    monkeypatch.setattr(judges, "_train", lambda *_: pytest.fail("trained before the check"))
     with pytest.raises(InputError, match="^cannot write .*/file/below: .*set paths.cache to another folder$") as caught:
         features_of(small(), tmp_path / "file" / "below")
     assert "\n" not in str(caught.value)
@@ -260,9 +265,9 @@ def test_real_mnist(tmp_path, monkeypatch):
     """Two fifths of the training reach the accuracy in less than two fifths of 90 s."""
     if not os.environ.get("BENCH_DATA"):
         pytest.skip("BENCH_DATA is not set: how well and how fast MNIST's classifier is trained is not measure")
-    monkeypatch.setattr(judges, "EXAMPLES", judges.EXAMPLES * 2 // 5)
+    monkeypatch.setattr(training, "LABEL", replace(training.LABEL, examples=training.LABEL.examples * 2 // 5))
     data = prepare(idx("mnist", "mnist_784"))
     start = time.process_time()  # of one thread: the time on an idle machine
     classifier = features_of(data, tmp_path)
     assert time.process_time() - start <= 36
-    assert classifier.accuracy >= 0.99
+    assert classifier.score >= 0.99

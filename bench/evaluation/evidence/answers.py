@@ -121,7 +121,7 @@ class Answers:
         left, right = self.images.pairs
         midpoints = torch.lerp(self.test_codes[left], self.test_codes[right], 0.5)
         decoded = self.decode(midpoints, self.images.test.rows(left))
-        return self.images.to_train(self.images.classify(self.images.as_data(decoded, "latent_midpoints"))[0])
+        return self.images.to_train(self.images.features(self.images.as_data(decoded, "latent_midpoints")))
 
     @evidence(asks=("prior",), cached=True)
     def prior_codes(self) -> Tensor:
@@ -287,18 +287,14 @@ class Answers:
             raise UnavailableError("the model does not sample by class")
         return label
 
-    @cached_property
-    def _classified_samples(self) -> tuple[Tensor, Tensor]:
-        return self.images.classify(self.images.as_data(self.samples, "samples"))
-
-    @evidence(asks=("prior", "sample"), sized_by=("samples",), features=True)
+    @evidence(asks=("prior", "sample"), sized_by=("samples",), features=True, cached=True)
     def sample_features(self) -> Tensor:
-        return self._classified_samples[0]
+        return self.images.features(self.images.as_data(self.samples, "samples"))
 
     @evidence(asks=("prior", "sample"), sized_by=("samples",), features=True)
     def sample_class(self) -> Tensor:
         """The class that the features' classifier predicts for each sample, [count]."""
-        return self._classified_samples[1]
+        return self.images.classes(self.sample_features)
 
     @evidence(asks=("prior", "sample"), sized_by=("samples",), features=True, cached=True)
     def sample_to_train(self) -> Tensor:

@@ -15,7 +15,8 @@ class Evidence(Generic[T]):
     """A property that says what it depends on.
 
     asks: the parts of a model that it uses; sized_by: the fields of `EvaluationSettings` that its number depends on;
-    features: whether it uses the classifier's features; cached: whether its value is kept.
+    features: whether it uses the classifier's features; judged: whether it uses what judges read; cached: whether its
+    value is kept.
     """
 
     def __init__(
@@ -24,10 +25,11 @@ class Evidence(Generic[T]):
         asks: tuple[Part, ...],
         sized_by: tuple[str, ...],
         features: bool,
+        judged: bool,
         cached: bool,
     ):
         self._method, self._cached = method, cached
-        self.asks, self.sized_by, self.features = asks, sized_by, features
+        self.asks, self.sized_by, self.features, self.judged = asks, sized_by, features, judged
         self.__name__, self.__doc__ = method.__name__, method.__doc__
 
     @overload
@@ -44,10 +46,15 @@ class Evidence(Generic[T]):
 
 
 def evidence(
-    *, asks: tuple[Part, ...] = (), sized_by: tuple[str, ...] = (), features: bool = False, cached: bool = False
+    *,
+    asks: tuple[Part, ...] = (),
+    sized_by: tuple[str, ...] = (),
+    features: bool = False,
+    judged: bool = False,
+    cached: bool = False,
 ) -> Callable[[Callable[[Any], T]], Evidence[T]]:
     """Make a method a piece of evidence that metrics can request by its name; see `Evidence` for the arguments."""
-    return lambda method: Evidence(method, asks, sized_by, features, cached)
+    return lambda method: Evidence(method, asks, sized_by, features, judged, cached)
 
 
 def evidence_in(kind: type) -> dict[str, Evidence[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from bench.core import Corruption, UnavailableError
 from bench.data import Batch, Data, Split
 from bench.draws import Draws
 from bench.evaluation.evidence.decorator import evidence
-from bench.evaluation.judges import Features, all_equal, cached_features, features_of
+from bench.evaluation.judges import Judge, all_equal, cached_features, cached_judges, features_of, judges_of
+from bench.evaluation.judges.targets import LABEL, blind
 from bench.metrics import Value
+from bench.metrics.judged import Judgement
 from bench.metrics.neighbours import distance_to_nearest, nearest_in_blocks
 from bench.parts.corruptions import Blocks
 
@@ -41,7 +43,7 @@ class Facts(dict[str, Tensor]):
 class Images:
     """Evidence that depends on the data only: computed once and shared by all models and seeds.
 
-    cache: the folder of the features' classifier.
+    cache: the folder of judges.
     """
 
     def __init__(self, data: Data, cache: Path):
@@ -179,10 +181,10 @@ class Images:
             raise UnavailableError("all training images are the same: none is nearest")
         return nearest_in_blocks((block.x for block in self.blocks("train")), self.x, PIXEL_NEIGHBOURS)
 
-    # --- in the features of a classifier
+    # --- in the features of a judge, of labels unless the data have none
 
     @cached_property
-    def _features(self) -> Features:
+    def _features(self) -> Judge:
         return features_of(self.data, self.cache)
 
     def cached_features(self) -> str | None:
@@ -192,22 +194,30 @@ class Images:
 
     def features_details(self) -> dict[str, float | str]:
         """What a record says of the features' classifier."""
-        return {"features": self._features.hash, "features_accuracy": self._features.accuracy}
+        found, names = self._features, [target.name for target in self._features.targets]
+        if names == [LABEL]:
+            return {"features": found.hash, "features_accuracy": found.score}
+        return {"features": found.hash, "features_score": found.score, "features_of": ", ".join(names)}
 
-    def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [n, F] and classes [n] of images. Raises UnavailableError if a pixel is not finite."""
-        if not images.isfinite().all():
-            raise UnavailableError("not a finite number: some pixels")
-        return self._features(images)
+    def features(self, images: Tensor) -> Tensor:
+        """Features [n, F] of images. Raises UnavailableError if a pixel is not finite."""
+        return self._features.features(_finite(images))
+
+    def classes(self, features: Tensor) -> Tensor:
+        """The class [n] that the classifier predicts for features [n, F]."""
+        predicted = self._features.of_features(features)
+        if LABEL not in predicted:
+            raise UnavailableError("the data set has no labels")
+        return predicted[LABEL]
 
     @evidence(features=True, cached=True)
     def test_features(self) -> Tensor:
-        return self.classify(self.x)[0]
+        return self.features(self.x)
 
     @evidence(features=True, cached=True)
     def train_features(self) -> Tensor:
         """Features of the training images in a random order, [M, F]."""
-        return torch.cat([self.classify(block.x)[0] for block in self.blocks("train")])[self.order("train")]
+        return torch.cat([self.features(block.x) for block in self.blocks("train")])[self.order("train")]
 
     def to_train(self, features: Tensor) -> Tensor:
         """The distance of each of features [n, F] to the nearest training image's, [n]."""
@@ -229,7 +239,51 @@ class Images:
         """In features, the distance of the mean of two test images to the nearest training image, [P]."""
         left, right = self.pairs
         midpoints = torch.lerp(self.x[left], self.x[right], 0.5)
-        return self.to_train(self.classify(self.as_data(midpoints, "pixel_midpoints"))[0])
+        return self.to_train(self.features(self.as_data(midpoints, "pixel_midpoints")))
+
+    # --- what judges read from images
+
+    @cached_property
+    def _judges(self) -> list[Judge]:
+        return judges_of(self.data, self.cache)
+
+    @cached_property
+    def _judgements(self) -> dict[str, Judgement]:
+        """The judgements of the test images themselves, by name."""
+        return {
+            target.name: Judgement(answers[target.name], answers[target.name], blind(target), target.test)
+            for judge in self._judges
+            for answers in [judge(self.x)]
+            for target in judge.targets
+        }
+
+    def cached_judges(self) -> str | None:
+        """The hashes of all judges if the cache holds them. Trains nothing."""
+        found = cached_judges(self.data, self.cache)
+        return None if found is None else _hashes(found)
+
+    def judges_details(self) -> dict[str, float | str]:
+        """What a record says of all judges."""
+        return {"judges": _hashes(self._judges)}
+
+    def judge(self, images: Tensor) -> dict[str, Judgement]:
+        """What judges read from images [N, C, H, W] that a model makes in place of the test images, by name.
+
+        Raises UnavailableError if a pixel is not finite, or if all training images are the same.
+        """
+        images = self.as_data(_finite(images), "judged")
+        answers = {name: answer for judge in self._judges for name, answer in judge(images).items()}
+        return {name: part._replace(answer=answers[name]) for name, part in self._judgements.items()}
+
+
+def _finite(images: Tensor) -> Tensor:
+    if not images.isfinite().all():
+        raise UnavailableError("not a finite number: some pixels")
+    return images
+
+
+def _hashes(judges: Sequence[Judge]) -> str:
+    return ", ".join(judge.hash for judge in judges)
 
 
 class CorruptedImages:

@@ -13,6 +13,7 @@ from bench.data import Batch
 from bench.evaluation.evidence.answers import Answers
 from bench.evaluation.evidence.decorator import evidence
 from bench.evaluation.evidence.images import Facts, Images
+from bench.metrics.judged import Judgement
 
 
 class Stages:
@@ -59,6 +60,11 @@ class Translations:
         if list(answer.shape[2:]) == sides:
             return answer
         return F.interpolate(answer, sides, mode="bilinear", align_corners=False, antialias=True)
+
+    @evidence(asks=("mean", "encode", "decode", "translate"), judged=True, cached=True)
+    def judged(self) -> dict[str, Judgement]:
+        """What judges read from `x_mean`, by the name of what is known: the label, and the truth that training has."""
+        return self._images.judge(self.x_mean)
 
 
 def permuted(model: Model, images: Images) -> Batch | None:

@@ -69,8 +69,10 @@ def dolls(
     """x: [N, 3, *size] uint8, portraits; a fixed fifth of them is the test set.
 
     Conditions: pose, the map of the bare body's parts, [N, 7, *size] bool, one-hot over BODY; sketch, the map of
-    clothing, [N, 8, *size] bool, one-hot over CLOTHING. Truth: the same maps as class numbers, [N, *size] int64.
-    Factors: the garments, as in FACTORS, from 0 to 1. Pose and garments are independent, so a pose has many sketches.
+    clothing, [N, 8, *size] bool, one-hot over CLOTHING. Truth: the same maps as class numbers, [N, *size] int64; of
+    test examples also another_sketch, that of the same person in another outfit; joints, [N, 30] float32: x and y from
+    0 to 1 of head, neck, pelvis and of three joints in each of left arm, right arm, left leg and right leg. Factors:
+    the garments, as in FACTORS, from 0 to 1. Pose and garments are independent, so a pose has many sketches.
     """
     rng = np.random.default_rng(data_seed)
     test = examples // 5
@@ -83,14 +85,14 @@ def _split(rng: np.random.Generator, examples: int, size: tuple[int, int], redre
     drawn = []
     for start in range(0, examples, CHUNK):
         doll = random_dolls(rng, min(CHUNK, examples - start))
-        parts = [doll.outfit, *draw(doll, size)]
+        parts = [doll.outfit, joint_positions(doll, size), *draw(doll, size)]
         if redressed:
             parts.append(draw(doll._replace(outfit=random_outfits(rng, len(doll.outfit))), size)[1])
         drawn.append(parts)
-    outfit, x, sketch, pose, *another = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    outfit, joints, x, sketch, pose, *another = (np.concatenate(part) for part in zip(*drawn, strict=True))
     factors = (outfit / np.array([len(shares) - 1 for shares in SHARES])).astype(np.float32)
     conditions = {"pose": one_hot_map(pose, len(BODY)), "sketch": one_hot_map(sketch, len(CLOTHING))}
-    truth = {"sketch": sketch, "pose": pose} | ({"another_sketch": another[0]} if redressed else {})
+    truth = {"sketch": sketch, "pose": pose, "joints": joints} | ({"another_sketch": another[0]} if redressed else {})
     return Split(x, factors=factors, conditions=conditions, truth=truth)
 
 
@@ -143,6 +145,14 @@ def random_pose(rng: np.random.Generator, build: np.ndarray) -> Joints:
         knee = hip + away(sign * upper, LEG[0])
         limbs.append((hip, knee, knee + away(sign * (upper - degrees(-12, 30)), LEG[1])))
     return Joints(head, neck, pelvis, tuple(limbs))
+
+
+def joint_positions(doll: Doll, size: tuple[int, int]) -> np.ndarray:
+    """x and y of every joint [N, 30] float32, from 0 at the left and at the top to 1."""
+    head, neck, pelvis, limbs = doll.joints
+    points = np.stack([head, neck, pelvis, *(point for limb in limbs for point in limb)], 1)
+    heights = doll.place[:, np.newaxis] + doll.scale[:, np.newaxis, np.newaxis] * points  # from the centre
+    return (0.5 + heights * [size[0] / size[1], 1]).reshape(len(points), -1).astype(np.float32)
 
 
 # --- how it is drawn

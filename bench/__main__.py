@@ -40,7 +40,19 @@ def folder_name(sweep: object) -> str:
     return check_sweep(str(sweep))
 
 
+def requirements() -> str:
+    """What data sets provide and models require, for the help: a line for each option that names something."""
+    lines = []
+    for group, key in (("dataset", "provides"), ("model", "requires")):
+        for path in sorted(Path(CONF, group).glob("*.yaml")):
+            options: Any = OmegaConf.load(path)
+            if names := options.get(key):
+                lines.append(f"  {f'{group}={path.stem}':30} {key} {', '.join(names)}")
+    return "\n".join(lines)
+
+
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("requirements", requirements, replace=True)
 
 
 @hydra.main(config_path=CONF, config_name="config", version_base="1.3")

@@ -162,7 +162,7 @@ class Data:
     grey_levels: int  # of a pixel, 256 for 8 bits; dequantisation fills the step between two levels
     binarize: str  # none, static (drawn once, already done), dynamic (drawn each time)
     dequantize: bool
-    fingerprint: str  # a hash of every pixel, label, factor and group
+    fingerprint: str  # a hash of everything in the splits, and of their modes and vocabulary
     modes: Tensor | None = None  # [M, C, H, W] float32 on the CPU: the centres of the true density's modes, if known
     mode_sigma: float | None = None  # their standard deviation, the same in each dimension
     vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what values of conditions and truth mean

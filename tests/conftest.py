@@ -25,7 +25,7 @@ from bench.draws import Draws
 from bench.engine.seeds import Stack
 from bench.engine.train import Budget, phases_of, train
 from bench.paths import CONF
-from bench.runs.config import Job, build, check, corruption, data_sets_with, optimizers
+from bench.runs.config import Job, build, check, corruption, data_sets_with, optimizers, schedule
 
 # The networks are so small that threads would only wait for each other, much longer on a busy machine.
 torch.set_num_threads(1)
@@ -83,8 +83,10 @@ def data_set_for(name: str) -> str | None:
 
 @cache
 def _stored(name: str) -> Data:
-    job = job_of(f"model={name}", f"dataset={data_set_for(name)}", "dataset.examples=120")
-    return load(job.config["dataset"])
+    data_set = data_set_for(name)
+    options = yaml.safe_load(Path(CONF, "dataset", f"{data_set}.yaml").read_text())
+    sizes = (f"dataset.{key}=120" for key in ("examples", "train", "test") if key in options)
+    return load(job_of(f"model={name}", f"dataset={data_set}", *sizes).config["dataset"])
 
 
 def data_for(name: str, examples: int = 40) -> Data:
@@ -132,7 +134,8 @@ def batch_of(job: Job, data: Data, seeds: int = 1, size: int = 16) -> Batch:
 
 def trained(job: Job, stack: Stack, data: Data, budget: Budget) -> list[list[dict[str, float]]]:
     """Trains in place. Returns the rows of each epoch, one for each seed."""
-    return [p.row for p in train(stack, data, corruption(job), optimizers(job), budget) if p.row is not None]
+    reports = train(stack, data, corruption(job), optimizers(job), budget, schedule(job))
+    return [report.row for report in reports if report.row is not None]
 
 
 def small_job(name: str, network: str = "mlp", norm: str = "none", *overrides: str):

@@ -38,12 +38,12 @@ class Room(NamedTuple):
 
 # One row a room, from the ground up.
 ROOMS = {
-    "core": Room(GROUND, packages={"torch", "pydantic"}),
+    "core": Room(GROUND, packages={"torch", "pydantic", "typing_extensions"}),
     "data": Room(GROUND, packages={"numpy", "torch", "pydantic"}),
     "draws": Room(GROUND, packages={"torch"}),
     "paths": Room(GROUND, packages=set()),
     "parts": Room(GROUND, packages={"torch", "pydantic"}, lazy={"sklearn"}),
-    "engine": Room(GROUND, packages={"torch"}),
+    "engine": Room(GROUND, packages={"torch", "pydantic"}),
     "models": Room(
         GROUND | {"parts"},
         packages={"numpy", "pydantic", "scipy", "sklearn", "torch"},

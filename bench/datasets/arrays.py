@@ -1,11 +1,12 @@
-"""Your own arrays: an .npz file, or a folder of .npy files, with images and, if there are any, labels."""
+"""Your own arrays: an .npz file, or a folder of .npy files, with images and what belongs to them."""
 
 from __future__ import annotations
 
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 from bench.core import Count, InputError
 from bench.data import Split
 from bench.datasets import Source, hold_out
+from bench.datasets.conditions import encode_words
 from bench.datasets.folders import SPLITS
 
 Channels = Literal["first", "last"] | None
@@ -24,6 +26,8 @@ CHANNELS = (1, 3)
 IMAGES = ("x", "images", "imgs", "data")
 LABELS = ("y", "labels", "label", "targets", "target")
 FACTORS = ("factors",)
+SOURCES = ("source", "sources")
+FOLDERS = ("conditions", "truth")  # of arrays with names of their own: conditions_train/age, truth_test/age
 PARTS = {part: tuple(word for word in SPLITS if SPLITS[word] == part) for part in ("train", "validation", "test")}
 EXPECTED = (
     "x_train and x_test (or train_images, ...), with labels y_train and y_test if there are any; or x and y alone"
@@ -36,7 +40,8 @@ class Arrays:
     def __init__(self, path: Path):
         self.path = path
         if path.is_dir():
-            self.names = sorted(file.stem for file in path.glob("*.npy"))
+            found = (*path.glob("*.npy"), *path.glob("*/*.npy"))
+            self.names = sorted(file.relative_to(path).with_suffix("").as_posix() for file in found)
         elif not path.is_file():
             raise InputError(f"dataset.path: {path} is not a file, nor a folder of .npy files")
         elif not zipfile.is_zipfile(path):
@@ -54,13 +59,29 @@ class Arrays:
 
         Case does not matter. Raises InputError if there are several.
         """
-        wanted = {f"{first}_{second}" for w in words for p in parts for first, second in ((w, p), (p, w))} or {*words}
+        wanted = _joined(words, parts)
         found = [name for name in self.names if name.lower() in wanted]
         if len(found) > 1:
             raise InputError(
                 f"{self.path} has the arrays {' and '.join(found)}, which mean the same: keep only one of them"
             )
         return found[0] if found else None
+
+    def inside(self, folder: str, parts: Iterable[str] = ()) -> dict[str, str]:
+        """The names of the arrays in a folder, such as conditions_train, by what follows the slash."""
+        wanted = _joined([folder], parts)
+        found: dict[str, str] = {}
+        for name in self.names:
+            place, _, own = name.partition("/")
+            if own and place.lower() in wanted and (other := found.setdefault(own, name)) != name:
+                raise InputError(
+                    f"{self.path} has the arrays {other} and {name}, which mean the same: keep only one of them"
+                )
+        return found
+
+    def first_inside(self, folder: str, parts: Iterable[str]) -> str | None:
+        """The name of the first array in a folder; None if there is none."""
+        return next(iter(self.inside(folder, parts).values()), None)
 
     def read(self, name: str | None) -> np.ndarray | None:
         """The array of that name; None for None."""
@@ -89,6 +110,11 @@ class Arrays:
         return (f"{self.path.name} has arrays that were not read: {', '.join(names)}",) if names else ()
 
 
+def _joined(words: Iterable[str], parts: Iterable[str]) -> set[str]:
+    """Each of the words, joined with one of the parts in either order; without parts, the words."""
+    return {f"{one}_{other}" for w in words for p in parts for one, other in ((w, p), (p, w))} or {*words}
+
+
 def arrays(
     path: str | None = None,
     groups: str | None = None,
@@ -96,15 +122,16 @@ def arrays(
     image: Shape = None,
     channels: Channels = None,
 ) -> Source:
-    """Images from an .npz file or a folder of .npy files, with labels, factors and groups if there are any.
+    """Images from an .npz file or a folder of .npy files, with all that `Split` has, if the file has it.
 
     The arrays have names such as x_train, train_images or X_test; val, valid, validation and dev name the validation
     split. If x and y are not split, a fixed fifth is held out for testing. x is [N, H, W], [N, C, H, W], [N, H, W, C]
-    or [N, side * side], with C 1 or 3. groups: the name of the array with the group of each example, to which train,
-    val and test are added if the images are split. labels: whether to read the labels. image: the shape (C, H, W) of
-    an image, needed if x is ambiguous or has rows [N, C * H * W]. channels: their position, needed if x fits both; in
-    rows they are first by default. Raises InputError for a file that is missing, truncated, corrupt or pickled, and for
-    missing or unsuitable arrays.
+    or [N, side * side], with C 1 or 3; source_train, ... have the same layouts, without the last one. The arrays
+    conditions_train/<name> and truth_test/<name> hold numbers, or text for `encode_words`. groups: the name of the
+    array with the group of each example, to which train, val and test are added if the images are split. labels:
+    whether to read the labels. image: the shape (C, H, W) of an image, needed if x is ambiguous or has rows
+    [N, C * H * W]. channels: their position, needed if x fits both; in rows they are first by default. Raises
+    InputError for a file that is missing, truncated, corrupt or pickled, and for missing or unsuitable arrays.
     """
     if path is None:
         raise InputError(f"dataset.path is not set: expected an .npz file, or a folder of .npy files, with {EXPECTED}")
@@ -120,36 +147,46 @@ def arrays(
         )
     for part in () if whole else ("train", "test"):
         if part not in parts:
-            names = ", ".join(stored.names) or "none"
-            raise InputError(f"{stored.path} has no array x_{part}: expected {EXPECTED}; found {names}")
+            others = ", ".join(stored.names) or "none"
+            raise InputError(f"{stored.path} has no array x_{part}: expected {EXPECTED}; found {others}")
     label_names = LABELS if labels else ()
     if not labels and not stored.any((*LABELS, "latents_values")):
         raise InputError(f"dataset.labels=false has no effect: {stored.path} has no labels; leave it out")
-    for words in (label_names, FACTORS):
-        _check_split_alike(stored, whole, parts, words)
+    for names in (label_names, FACTORS, SOURCES):
+        way_out = ", or set dataset.labels=false" if names == LABELS else ", or remove it"
+        _check_split_alike(stored, whole, parts, partial(stored.find, names), way_out)
+    for folder in FOLDERS:
+        _check_split_alike(stored, whole, parts, partial(stored.first_inside, folder), ", or remove it")
 
     def split(images: str, words: tuple[str, ...]) -> Split:
         return _split(stored, images, words, label_names, groups, image, channels)
 
+    found = {"": whole} if whole else parts
+    splits, vocabulary = encode_words({part: split(name, PARTS.get(part, ())) for part, name in found.items()})
     if whole:
-        return hold_out(split(whole, ()))._replace(warnings=stored.unread)
-    splits = {part: split(name, PARTS[part]) for part, name in parts.items()}
-    return Source(splits["train"], splits["test"], splits.get("validation"), warnings=stored.unread)
+        return hold_out(splits[""], vocabulary=vocabulary, warnings=stored.unread)
+    own = splits.get("validation")
+    return Source(splits["train"], splits["test"], own, vocabulary=vocabulary, warnings=stored.unread)
 
 
-def _check_split_alike(stored: Arrays, whole: str | None, parts: dict[str, str], names: tuple[str, ...]) -> None:
-    """Raises InputError if only the images are split, or only what belongs to them."""
-    found = {part: name for part, words in PARTS.items() if (name := stored.find(names, words))}
-    if whole and found and not stored.find(names):
+def _check_split_alike(
+    stored: Arrays, whole: str | None, parts: dict[str, str], find: Callable[[Iterable[str]], str | None], way_out: str
+) -> None:
+    """Raises InputError if only the images are split, or only what belongs to them.
+
+    find: the name of the array for the words of a part, and without words that of the array that is not split.
+    """
+    found = {part: name for part, words in PARTS.items() if (name := find(words))}
+    if whole and found and not find(()):
         raise InputError(
             f"{stored.path} has {' and '.join(found.values())}, but {whole} is not split: split it in the same way, or "
             "join them into one array"
         )
-    if parts and not found and (together := stored.find(names)):
-        ways = ", or set dataset.labels=false" if names == LABELS else ", or remove it"
+    if parts and not found and (together := find(())):
+        folder, slash, own = together.partition("/")
         raise InputError(
             f"{stored.path} has {together}, which is not split, but the images are ({' and '.join(parts.values())}): "
-            f"split it into {' and '.join(f'{together}_{PARTS[part][0]}' for part in parts)}{ways}"
+            f"split it into {' and '.join(f'{folder}_{PARTS[part][0]}{slash}{own}' for part in parts)}{way_out}"
         )
 
 
@@ -175,14 +212,33 @@ def _split(
         latents = stored.read("latents_values")
         assert latents is not None
         label, factors = (latents[:, 1] if label_names else None), latents[:, np.ptp(latents, axis=0) > 0]
-    others = Split(x, label, factors, stored.read(group))
+    conditions, truth = (
+        {own: array for own, name in stored.inside(folder, words).items() if (array := stored.read(name)) is not None}
+        for folder in FOLDERS
+    )
+    source = _source(stored, stored.find(SOURCES, words), x, image, channels)
+    others = Split(x, label, factors, stored.read(group), source, conditions, truth)
     name = f"{stored.path}: {images}"
     if image is not None:
         return others._replace(x=_shaped(name, x, image, channels))
     laid_out = _layout(name, x, channels)
-    counts = {len(part) for part in (label, factors, others.group) if part is not None and part.ndim}
+    known = (label, factors, others.group, source, *conditions.values(), *truth.values())
+    counts = {len(part) for part in known if part is not None and part.ndim}
     _check_first_axis(name, x.shape, laid_out.shape[1:], counts)
     return others._replace(x=laid_out)
+
+
+def _source(stored: Arrays, name: str | None, x: np.ndarray, image: Shape, channels: Channels) -> np.ndarray | None:
+    """The sources as [N, C, H, W], None for None. dataset.image is their shape, too, if they are stored like x."""
+    source = stored.read(name)
+    if source is None:
+        return None
+    name = f"{stored.path}: {name}"
+    if image is not None and source.shape[1:] == x.shape[1:]:
+        return _shaped(name, source, image, channels)
+    if source.ndim not in (3, 4):
+        raise InputError(f"{name} has shape {source.shape}; expected [N, H, W], [N, C, H, W] or [N, H, W, C]")
+    return _layout(name, source, channels if source.ndim == 4 else None)
 
 
 def _check_first_axis(name: str, shape: tuple[int, ...], image: tuple[int, ...], counts: set[int]) -> None:

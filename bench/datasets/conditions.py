@@ -33,7 +33,7 @@ def convert_conditions(splits: dict[str, Split], vocabulary: Vocabulary) -> dict
                 "splits, or for none"
             )
     for name in names:
-        _check_name("conditions_train", name)
+        check_name(f"conditions_train/{name}", name)
     found = {
         split: {name: _condition(f"conditions_{split}/{name}", part.conditions[name]) for name in names}
         for split, part in splits.items()
@@ -64,7 +64,7 @@ def convert_truth(splits: dict[str, Split], vocabulary: Vocabulary) -> dict[str,
     }
     for name in dict.fromkeys(name for arrays in found.values() for name in arrays):
         having = {split: arrays for split, arrays in found.items() if name in arrays}
-        _check_name(f"truth_{next(iter(having))}", name)
+        check_name(f"truth_{next(iter(having))}/{name}", name)
         _check_alike("truth", name, having)
         words = len(vocabulary.get(name, ()))
         for split, arrays in having.items():
@@ -75,6 +75,35 @@ def convert_truth(splits: dict[str, Split], vocabulary: Vocabulary) -> dict[str,
                     f"the numbers of its {words} words in the vocabulary"
                 )
     return found
+
+
+def encode_words(splits: dict[str, Split]) -> tuple[dict[str, Split], dict[str, list[str]]]:
+    """The splits with text as numbers (in conditions one-hot bool [N, ..., V], in truth int64), and the words by name.
+
+    The words are those of all splits, sorted. "" is no word: an all-false row, as after a short caption, or -1.
+    """
+    texts: dict[str, list[np.ndarray]] = {}
+    for split in splits.values():
+        for name, array in (*split.conditions.items(), *split.truth.items()):
+            if array.dtype.kind == "U":
+                texts.setdefault(name, []).append(array.ravel())
+    words = {name: np.setdiff1d(np.concatenate(parts), [""]) for name, parts in texts.items()}
+
+    def encoded(arrays: Mapping[str, np.ndarray], is_truth: bool) -> Arrays:
+        numbers = {
+            name: np.where(array == "", -1, np.searchsorted(words[name], array))
+            for name, array in arrays.items()
+            if array.dtype.kind == "U"
+        }
+        if is_truth:
+            return {**arrays, **numbers}
+        one_hot = {name: n[..., np.newaxis] == np.arange(len(words[name])) for name, n in numbers.items()}
+        return {**arrays, **one_hot}
+
+    return {
+        name: split._replace(conditions=encoded(split.conditions, False), truth=encoded(split.truth, True))
+        for name, split in splits.items()
+    }, {name: known.tolist() for name, known in words.items()}
 
 
 def check_vocabulary(splits: dict[str, Split], vocabulary: Vocabulary) -> None:
@@ -99,15 +128,16 @@ def check_rows(split: Split, name: str = "") -> None:
             raise InputError(f"{key} has shape {shape}, but there are {len(split.x)} images: expected a row for each")
 
 
+def check_name(where: str, name: str) -> None:
+    """Raises InputError for the name of a condition or truth that is not an identifier or that is taken."""
+    if not name.isidentifier() or name in RESERVED:
+        why = "that name has another meaning" if name in RESERVED else "use letters, digits and _"
+        raise InputError(f"{where}: {why}; give it another name, such as {_suggestion(name)}")
+
+
 def one_hot_axis(shape: Sequence[int], words: int) -> int:
     """The axis of a condition [N, ...] that its words number: 1 of a map [N, V, H, W], the last one of any other."""
     return 1 if len(shape) == 4 and shape[1] == words else len(shape) - 1
-
-
-def _check_name(where: str, name: str) -> None:
-    if not name.isidentifier() or name in RESERVED:
-        why = "that name has another meaning" if name in RESERVED else "use letters, digits and _"
-        raise InputError(f"{where}/{name}: {why}; give it another name, such as {_suggestion(name)}")
 
 
 def _suggestion(name: str) -> str:

@@ -46,7 +46,7 @@ def fingerprint(splits: dict[str, Split], hashes: Hashes, facts: Mapping[str, ob
         for field, arrays in (("conditions", split.conditions), ("truth", split.truth)):
             for key, part in arrays.items():
                 dtype = part.dtype.newbyteorder("<")
-                parts[f"{field}/{key} {dtype.str}"] = part.astype(dtype)
+                parts[f"{field}/{key} {dtype.str}"] = part.astype(dtype, copy=False)
         digest.update(f"{name} {kind} {tuple(split.x.shape)} {[(f, p.shape) for f, p in parts.items()]}".encode())
         for part in parts.values():
             digest.update(np.ascontiguousarray(part).data)

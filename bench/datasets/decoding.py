@@ -40,6 +40,7 @@ class Decoded(NamedTuple):
     lowest: float  # stored value
     highest: float  # stored value
     is_transparent: bool  # whether any pixel is
+    size: tuple[int, int]  # height and width, before it was cropped and resized
 
 
 def parse_colour(name: str) -> tuple[int, ...]:
@@ -90,17 +91,22 @@ def decode(file: str, pixel_format: PixelFormat) -> Decoded | str:
     height, width, channels, *_ = pixel_format
     fitted = ImageOps.fit(picture.convert(MODES[channels]), (width, height))
     pixels = np.asarray(fitted).reshape(height, width, channels).transpose(2, 0, 1)
-    return Decoded(pixels, white or highest, lowest, highest, alpha is not None and bool(alpha.min() < 255))
+    return Decoded(
+        pixels, white or highest, lowest, highest, alpha is not None and bool(alpha.min() < 255), values.shape[:2]
+    )
 
 
 def decode_all(root: str, files: list[str], pixel_format: PixelFormat, folder: Path) -> dict[str, Any]:
-    """Writes x.npy [N, C, H, W] uint8 and hashes.npy [N] uint64, its `row_hashes`, into a folder.
+    """Writes x.npy [N, C, H, W] uint8, hashes.npy [N] uint64, its `row_hashes`, and sizes.npy into a folder.
+
+    sizes.npy: [N, 2] int64, the height and width of each picture before it was cropped and resized.
 
     Returns damaged: the indices of the files that cannot be decoded, which are not among the N; reason: the error of
     the first of them; transparent: the number of partly transparent pictures; extremes: for each bit depth the largest
     value that a file can hold, and the lowest and the highest stored value.
     """
     hashes: list[np.ndarray] = []
+    sizes: list[tuple[int, int]] = []
     damaged: dict[int, str] = {}
     extremes: dict[float, tuple[float, float]] = {}
     transparent = 0
@@ -121,6 +127,7 @@ def decode_all(root: str, files: list[str], pixel_format: PixelFormat, folder: P
                     extremes[decoded.white] = min(low, decoded.lowest), max(high, decoded.highest)
                     transparent += decoded.is_transparent
                     pixels.append(decoded.pixels)
+                    sizes.append(decoded.size)
                 if pixels:
                     block = np.stack(pixels)
                     hashes.append(row_hashes(block))
@@ -132,6 +139,7 @@ def decode_all(root: str, files: list[str], pixel_format: PixelFormat, folder: P
 
     write_rows(folder / "x.npy", blocks())
     write_rows(folder / "hashes.npy", hashes)
+    np.save(folder / "sizes.npy", np.array(sizes, np.int64))
     return {
         "damaged": list(damaged),
         "reason": next(iter(damaged.values()), None),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from bench.core import Count, Rate
+from bench.core import Rate
 from bench.data import Split
 from bench.datasets import Seed, Source
 from bench.datasets.drawing import (
@@ -44,14 +45,16 @@ GREY, WHITE, BLACK = np.array([0.80, 0.80, 0.82]), np.array([0.97, 0.96, 0.95]),
 RED = np.array([0.72, 0.22, 0.24])
 
 Size = Annotated[int, Field(ge=8, le=128, strict=True)]
+Examples = Annotated[int, Field(ge=15, le=50_000, strict=True)]
 
 
-def tiny_faces(
-    size: Size = 32, source_size: Size = 16, train: Count = 8000, test: Count = 1000, data_seed: Seed = 0
-) -> Source:
-    """x: [N, 3, size, size] uint8, faces of random identity and age; source: the same, drawn at source_size."""
-    identity, age, _ = _random_faces(train + test, data_seed)
-    return _cut(Split(draw(identity, age, size), source=draw(identity, age, source_size)), train)
+def tiny_faces(size: Size = 32, source_size: Size = 16, examples: Examples = 10_000, data_seed: Seed = 0) -> Source:
+    """x: [N, 3, size, size] uint8, faces of random identity and age; source: the same, drawn at source_size.
+
+    The last fifth of them is the test set.
+    """
+    identity, age, _ = _random_faces(examples, data_seed)
+    return _cut(Split(draw(identity, age, size), source=draw(identity, age, source_size)))
 
 
 def unaligned_faces(
@@ -60,37 +63,41 @@ def unaligned_faces(
     rotation: Rotation = 30.0,
     scale: Scale = 0.8,
     shift: Rate = 0.1,
-    train: Count = 6000,
-    test: Count = 1000,
+    examples: Examples = 7500,
     data_seed: Seed = 0,
 ) -> Source:
     """x: [N, 3, size, size] uint8, upright faces; source: the same at source_size, rotated, scaled and shifted.
 
     rotation, scale and shift: as in `random_placements`. Conditions: placement, which a model may read only as an upper
-    bound. Truth of the test split: that of `truth_of`.
+    bound. The last fifth of them is the test set, with the truth of `truth_of`.
 
     Source: the task of Yu & Porikli 2017, with 45 degrees and a shift of 0.05.
     """
-    identity, age, rng = _random_faces(train + test, data_seed)
-    placement = random_placements(train + test, rng, rotation, scale, shift)
+    identity, age, rng = _random_faces(examples, data_seed)
+    placement = random_placements(examples, rng, rotation, scale, shift)
     source = draw(identity, age, source_size, placement)
     whole = Split(draw(identity, age, size), source=source, conditions={"placement": placement})
-    return _cut(whole, train, truth_of(placement[train:], size))
+    return _cut(whole, lambda rows: truth_of(placement[rows], size))
 
 
-def aging_faces(size: Size = 32, train: Count = 8000, test: Count = 1000, data_seed: Seed = 0) -> Source:
+def aging_faces(size: Size = 32, examples: Examples = 10_000, data_seed: Seed = 0) -> Source:
     """x: [N, 3, size, size] uint8, each identity at one random age. Conditions: age, [N, 5] bool, one of BINS.
 
-    Truth: age, [N] float32 from 0 to 1; of the test split also aged, [N, 5, 3, size, size] uint8: the same identity in
-    the middle of each bin.
+    Truth: age, [N] float32 from 0 to 1. The last fifth is the test set. Its truth is also aged, [N, 5, 3, size, size]
+    uint8: the same identity in the middle of each bin.
     """
-    identity, age, _ = _random_faces(train + test, data_seed)
+    identity, age, _ = _random_faces(examples, data_seed)
     bins = np.arange(len(BINS))
     condition = np.floor(age * len(BINS))[:, np.newaxis] == bins
     whole = Split(draw(identity, age, size), conditions={"age": condition}, truth={"age": age})
-    middles = np.tile((bins + 0.5) / len(BINS), test)
-    aged = draw(np.repeat(identity[train:], len(BINS), 0), middles, size).reshape(test, len(BINS), 3, size, size)
-    return _cut(whole, train, {"aged": aged})._replace(vocabulary={"age": BINS})
+
+    def aged(rows: slice) -> dict[str, np.ndarray]:
+        people = identity[rows]
+        middles = np.tile((bins + 0.5) / len(BINS), len(people))
+        images = draw(np.repeat(people, len(BINS), 0), middles, size)
+        return {"aged": images.reshape(len(people), len(BINS), *images.shape[1:])}
+
+    return _cut(whole, aged)._replace(vocabulary={"age": BINS})
 
 
 def _random_faces(count: int, data_seed: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
@@ -99,10 +106,11 @@ def _random_faces(count: int, data_seed: int) -> tuple[np.ndarray, np.ndarray, n
     return rng.random((count, len(IDENTITY)), np.float32), rng.random(count, np.float32), rng
 
 
-def _cut(whole: Split, train: int, test_truth: dict[str, np.ndarray] | None = None) -> Source:
-    test = whole.rows(slice(train, None))
-    test = test._replace(truth={**test.truth, **(test_truth or {})})
-    return Source(whole.rows(slice(train)), test, range=(0, 255))
+def _cut(whole: Split, truth: Callable[[slice], dict[str, np.ndarray]] = lambda rows: {}) -> Source:
+    """The last fifth is for testing. truth: what is known besides of the examples in these rows."""
+    rows = slice(len(whole.x) - len(whole.x) // 5, None)
+    test = whole.rows(rows)
+    return Source(whole.rows(slice(rows.start)), test._replace(truth={**test.truth, **truth(rows)}), range=(0, 255))
 
 
 def draw(identity: np.ndarray, age: np.ndarray, size: int, placement: np.ndarray | None = None) -> np.ndarray:

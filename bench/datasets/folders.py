@@ -1,4 +1,4 @@
-"""Finds the pictures in a folder, and the split and class of each."""
+"""Finds the pictures in a folder, the split and class of each, and the source of each, if there are pairs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,31 @@ SPLITS = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
-LAYOUTS = "expected pictures or class folders of pictures, directly or in train/, test/ and, if any, val/"
+LAYOUTS = (
+    "expected pictures, class folders of pictures, or source/ and target/, directly or in train/, test/ and, if any, "
+    "val/"
+)
+PAIR = ("source", "target")  # the folders of pairs, in lower case
 MAX_SUFFIXES = 5  # that are counted separately
 
 
 class SplitPictures(NamedTuple):
-    """The pictures of a split: their paths below the root, with slashes, and the class of each, if it has classes."""
+    """The pictures of a split: their paths below the root, with slashes, and the class of each, if it has classes.
 
+    folder: that of the split, below the root and with a slash at its end, or "". sources: the path of each picture's
+    source, if there are pairs; files are their targets, and their common folder is `targets`.
+    """
+
+    folder: str
     files: list[str]
-    classes: list[str] | None
+    classes: list[str] | None = None
+    sources: list[str] | None = None
+    targets: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """The paths below the folder of the split, or of its targets, without suffixes."""
+        return [splitext(file.removeprefix(self.targets or self.folder))[0] for file in self.files]
 
 
 class Listing(NamedTuple):
@@ -62,21 +78,20 @@ def find_pictures(root: str) -> Listing:
     split_of = {folder: SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS}
     counts = Counter(split_of.values())
     unread: Counter[str] = Counter()
+    warnings: list[str] = []
     if not ("train" in counts and (len(counts) > 1 or len(split_of) == len(folders))):  # train/ may also be a class
         if folders and len(split_of) == len(folders):
             raise InputError(f"{root} holds {_join(folders)} but no train/: {LAYOUTS}")
-        return Listing(False, {"train": _list_split(root, "", unread)}, unread, [])
+        return Listing(False, {"train": _list_split(root, "", unread, warnings)}, unread, warnings)
 
     for split, count in counts.items():
         if count > 1:
             same = [folder for folder in split_of if split_of[folder] == split]
             raise InputError(f"{root} holds {_join(same)}, which all mean {split}: keep one of them")
-    pictures = {folder: _list_split(root, f"{folder}/", unread) for folder in split_of}
+    pictures = {folder: _list_split(root, f"{folder}/", unread, warnings) for folder in split_of}
+    _check_pairs(root, pictures)
     _check_classes(root, pictures)
-    file_counts = {folder: sum(1 for _ in walk(root, f"{folder}/")) for folder in folders if folder not in split_of}
-    warnings = [
-        f"{folder}/ is not a split and was not read: {count} files" for folder, count in file_counts.items() if count
-    ]
+    warnings += _unread_folders(root, [f"{folder}/" for folder in folders if folder not in split_of], "a split")
     loose, others = _separate(files)
     unread.update(others)
     if loose:
@@ -103,17 +118,29 @@ def count_suffixes(unread: Counter[str]) -> list[str]:
     return [*frequent, f"{rest} others"] if rest else frequent
 
 
-def _list_split(root: str, folder: str, unread: Counter[str]) -> SplitPictures:
-    """folder: a path below the root that ends with a slash, or "" for the root."""
+def _list_split(root: str, folder: str, unread: Counter[str], warnings: list[str]) -> SplitPictures:
+    """folder: a path below the root that ends with a slash, or "" for the root. Adds to unread and to warnings."""
     folders, files = _entries(root + folder)
+    halves = {name.lower(): f"{folder}{name}/" for name in folders if name.lower() in PAIR}
+    if len(halves) == 1 and len(folders) == 1:
+        missing = PAIR[1] if PAIR[0] in halves else PAIR[0]
+        raise InputError(
+            f"{root}{folder} holds {folders[0]}/ but no {missing}/: pairs of pictures need both, and a class another "
+            "name"
+        )
     loose = _separate(files)[0] if folders else []
     if loose:
         raise InputError(
             f"{root}{folder} holds folders ({folders[0]}/) and loose pictures ({loose[0]}): put every picture into a "
             "class folder, or use no class folders"
         )
+    if len(halves) == 2:
+        others = [f"{folder}{name}/" for name in folders if name.lower() not in PAIR]
+        warnings += _unread_folders(root, others, "source/ or target/")
+        unread.update(_suffix(file) for file in files)
+        return _list_pairs(root, folder, halves["source"], halves["target"], unread)
     class_of: dict[str, str | None] = {f"{folder}{name}/": name for name in folders} or {folder: None}
-    split = SplitPictures([], [] if folders else None)
+    split = SplitPictures(folder, [], [] if folders else None)
     for class_folder, name in class_of.items():
         _check_no_splits(root, class_folder)
         pictures, others = _separate([folder + file for file in files] if name is None else walk(root, class_folder))
@@ -126,6 +153,46 @@ def _list_split(root: str, folder: str, unread: Counter[str]) -> SplitPictures:
     if folders:
         unread.update(_suffix(file) for file in files)
     return split
+
+
+def _list_pairs(root: str, folder: str, source: str, target: str, unread: Counter[str]) -> SplitPictures:
+    """The targets and sources with the same path in their folders `target` and `source`, but for the suffix."""
+    found: dict[str, dict[str, str]] = {}
+    for half in (source, target):
+        pictures, others = _separate(walk(root, half))
+        if not pictures:
+            raise InputError(f"{root}{half} holds no pictures: {LAYOUTS}")
+        unread.update(others)
+        found[half] = {}
+        for file in pictures:
+            other = found[half].setdefault(splitext(file.removeprefix(half))[0], file)
+            if other != file:
+                raise InputError(f"{root}{other} and {file} differ only in their suffix: remove one of them")
+    for half, other, kind in ((source, target, "target"), (target, source, "source")):
+        if alone := [file for name, file in found[half].items() if name not in found[other]]:
+            raise InputError(
+                f"{root}{alone[0]} has no {kind} of this name in {other} ({len(alone)} of {len(found[half])} pictures "
+                "have none): add them, or remove these pictures"
+            )
+    names = sorted(found[target])
+    return SplitPictures(
+        folder, [found[target][name] for name in names], None, [found[source][name] for name in names], target
+    )
+
+
+def _unread_folders(root: str, folders: list[str], kind: str) -> list[str]:
+    counts = {folder: sum(1 for _ in walk(root, folder)) for folder in folders}
+    return [f"{folder} is not {kind} and was not read: {count} files" for folder, count in counts.items() if count]
+
+
+def _check_pairs(root: str, pictures: dict[str, SplitPictures]) -> None:
+    without = [folder for folder, split in pictures.items() if split.sources is None]
+    others = [folder for folder in pictures if folder not in without]
+    if without and others:
+        raise InputError(
+            f"{root}: source/ and target/ are in {_join(others)} but not in {_join(without)}: put pairs into all "
+            "splits or into none"
+        )
 
 
 def _check_no_splits(root: str, folder: str) -> None:

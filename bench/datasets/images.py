@@ -1,4 +1,4 @@
-"""A folder of pictures: class folders or pictures alone, directly or in train/, val/ and test/."""
+"""A folder of pictures, directly or in train/, val/ and test/: class folders, pairs, or pictures alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import PIL
@@ -23,8 +24,9 @@ from bench.datasets.decoding import PixelFormat, decode_all, parse_colour
 from bench.datasets.folders import LAYOUTS, Listing, count_suffixes, find_pictures
 from bench.datasets.ranges import BYTES, UNIT, Range, range_warnings
 from bench.datasets.source import limited
+from bench.datasets.tables import columns_of, read_rows
 
-VERSION = 1  # of the cached pixels: raise it whenever decoding changes
+VERSION = 2  # of the cached pixels: raise it whenever decoding changes
 IN_MEMORY = 2**28  # bytes of decoded pictures that are read into memory; larger sets stay on disk
 MAX_DAMAGED = 0.1  # a fraction of the pictures; if more are damaged, the folder itself is broken
 MIN_ANNOUNCED = 2000  # pictures; decoding so many takes long enough to announce it
@@ -38,9 +40,13 @@ def images(
     range: Literal["auto"] | tuple[float, float] = "auto",
     limit: Count | None = None,
     groups: str | None = None,
+    source_size: Count | tuple[Count, Count] | None = None,
     cache: Path | None = None,
 ) -> Source:
     """x: [N, channels, height, width] uint8, each picture cropped around its centre and resized (bicubic).
+
+    If there are folders source/ and target/, x are the targets, and the sources are read in the same way, with the size
+    source_size (None: size). A conditions.csv gives the conditions; see `read_rows` and `columns_of`.
 
     size: height and width, or one number for both; background: the colour behind transparent pixels; range: the stored
     values of black and white, by default 0 and the largest value that such a file can hold; limit: the maximum number
@@ -56,40 +62,60 @@ def images(
     if not Path(root).expanduser().is_dir():
         raise InputError(f"dataset.root: {root} is not a folder")
     root = f"{Path(root).expanduser()}/"
-    height, width = (size, size) if isinstance(size, int) else size
     stored_range = None if range == "auto" else (float(range[0]), float(range[1]))
     if stored_range is not None and not -np.inf < stored_range[0] < stored_range[1] < np.inf:
         raise InputError(f"dataset.range={list(stored_range)}: expected two finite numbers, the smaller one first")
-    pixel_format = PixelFormat(height, width, channels, parse_colour(background), stored_range)
+    pixel_format = PixelFormat(*_sides(size), channels, parse_colour(background), stored_range)
 
     listing = find_pictures(root)
+    rows, tables = read_rows(root, listing.splits)
     source, files = _plan_splits(listing, limit, _group_function(groups))
-    if cache is None:
-        with TemporaryDirectory() as temporary:
-            pixels, summary = _pixels(Path(temporary) / "images", root, files, pixel_format, max_in_memory=np.inf)
-    else:
-        folder = cache / "images" / _cache_key(root, files, pixel_format)
-        pixels, summary = _pixels(folder, root, files, pixel_format, max_in_memory=IN_MEMORY)
+    sources = dict(
+        pair
+        for split in listing.splits.values()
+        if split.sources
+        for pair in zip(split.files, split.sources, strict=True)
+    )
+    if source_size is not None and not sources:
+        raise InputError(f"dataset.source_size has no effect: {root} holds no source/ and target/; leave it out")
+    columns, vocabulary = columns_of(list(rows.values())) if rows else ({}, {})
+    row_of = {file: i for i, file in enumerate(rows)}
+    pictures = {"x": _pictures(cache, root, files, pixel_format)}
+    if sources:
+        height, width = _sides(size if source_size is None else source_size)
+        small = pixel_format._replace(height=height, width=width)
+        pictures["source"] = _pictures(cache, root, [sources[file] for file in files], small)
+        _check_aspects(root, pictures["source"], pictures["x"], small, pixel_format)
 
-    row_of_file = np.full(len(files), -1)  # the row in pixels of each file; -1: damaged
-    row_of_file[np.delete(np.arange(len(files)), summary["damaged"])] = np.arange(len(pixels))
-
-    def with_pixels(split: Split[Any]) -> Split[Any]:
-        undamaged = split.rows(row_of_file[split.x] >= 0)
-        return undamaged._replace(x=Split(pixels).rows(row_of_file[undamaged.x]).x)
+    def read(split: Split[Any]) -> Split[Any]:
+        undamaged = split.rows(np.all([part.rows[split.x] >= 0 for part in pictures.values()], axis=0))
+        at = [row_of[files[i]] for i in undamaged.x] if rows else []
+        return undamaged._replace(
+            x=pictures["x"].at(undamaged.x),
+            source=pictures["source"].at(undamaged.x) if sources else None,
+            conditions={name: column[at] for name, column in columns.items()},
+        )
 
     return source._replace(
-        train=with_pixels(source.train),
-        test=with_pixels(source.test),
-        validation=source.validation and with_pixels(source.validation),
+        train=read(source.train),
+        test=read(source.test),
+        validation=source.validation and read(source.validation),
         range=BYTES,
-        stored_range=tuple(summary["range"]),
+        stored_range=tuple(pictures["x"].summary["range"]),
+        vocabulary=vocabulary,
         warnings=(
             *source.warnings,
-            *_warnings(listing, files, summary, background),
-            *_unused_range_warnings(stored_range, summary["extremes"]),
+            *_warnings(listing.unread - Counter({".csv": len(tables)}), list(pictures.values()), background),
+            *dict.fromkeys(
+                line for part in pictures.values() for line in _unused_range_warnings(stored_range, part.summary)
+            ),
         ),
     )
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def _plan_splits(
@@ -160,15 +186,65 @@ def _cache_key(root: str, files: list[str], pixel_format: PixelFormat) -> str:
     return digest.hexdigest()
 
 
-def _pixels(
+class Pictures(NamedTuple):
+    """Decoded files: x [N, C, H, W] and their sizes [N, 2] (height, width), without those that are damaged.
+
+    rows: [files], the row of each file, -1 if it is damaged; summary: that of `_decode`.
+    """
+
+    files: list[str]
+    x: np.ndarray | OnDisk
+    sizes: np.ndarray
+    rows: np.ndarray
+    summary: dict[str, Any]
+
+    def at(self, index: np.ndarray) -> np.ndarray | OnDisk:
+        """The pictures of the files at index."""
+        return Split(self.x).rows(self.rows[index]).x
+
+
+def _pictures(cache: Path | None, root: str, files: list[str], pixel_format: PixelFormat) -> Pictures:
+    """The decoded files, in memory if they are small enough or if there is no cache."""
+    if cache is None:
+        with TemporaryDirectory() as temporary:
+            return _load_or_decode(Path(temporary) / "images", root, files, pixel_format, max_in_memory=np.inf)
+    folder = cache / "images" / _cache_key(root, files, pixel_format)
+    return _load_or_decode(folder, root, files, pixel_format, max_in_memory=IN_MEMORY)
+
+
+def _load_or_decode(
     folder: Path, root: str, files: list[str], pixel_format: PixelFormat, max_in_memory: float
-) -> tuple[np.ndarray | OnDisk, dict[str, Any]]:
-    """Returns the decoded pictures, in memory if they take at most `max_in_memory` bytes, and `_decode`'s summary."""
+) -> Pictures:
     summary = get_or_build(folder, lambda new_folder: _decode(root, files, pixel_format, new_folder))
-    x = memory_map(folder / "x.npy")
-    if x.nbytes <= max_in_memory:
-        return np.array(x), summary
-    return OnDisk(x, np.array(memory_map(folder / "hashes.npy"))), summary
+    x, sizes = memory_map(folder / "x.npy"), np.load(folder / "sizes.npy")
+    rows = np.full(len(files), -1)
+    rows[np.delete(np.arange(len(files)), summary["damaged"])] = np.arange(len(x))
+    is_small = x.nbytes <= max_in_memory
+    stored = np.array(x) if is_small else OnDisk(x, np.array(memory_map(folder / "hashes.npy")))
+    return Pictures(files, stored, sizes, rows, summary)
+
+
+def _check_aspects(root: str, source: Pictures, target: Pictures, *formats: PixelFormat) -> None:
+    """Raises InputError if the pictures of a pair are cropped differently, because their aspect ratios differ.
+
+    A difference of less than a pixel of the smaller picture is rounding. formats: of sources and targets.
+    """
+    (height, width), (other_height, other_width) = ((part.height, part.width) for part in formats)
+    if height * other_width != width * other_height:
+        raise InputError(
+            f"dataset.source_size=[{height},{width}] and dataset.size=[{other_height},{other_width}] have different "
+            "aspect ratios, so that the pictures of a pair would be cropped differently: make them agree"
+        )
+    both = np.flatnonzero((source.rows >= 0) & (target.rows >= 0))
+    sizes = np.stack([source.sizes[source.rows[both]], target.sizes[target.rows[both]]])  # [2, N, 2]
+    (heights, other_heights), (widths, other_widths) = sizes[..., 0], sizes[..., 1]
+    differs = np.abs(heights * other_widths - widths * other_heights) >= sizes.max(axis=(0, 2))
+    for i in both[differs][:1]:
+        one, other = (" x ".join(map(str, part.sizes[part.rows[i]][::-1])) for part in (source, target))
+        raise InputError(
+            f"{root}{source.files[i]} has {one} pixels and {target.files[i]} {other} ({differs.sum()} of {len(both)} "
+            "pairs differ in aspect ratio): expected the same part of the picture in both; crop one of them"
+        )
 
 
 def _decode(root: str, files: list[str], pixel_format: PixelFormat, folder: Path) -> dict[str, Any]:
@@ -207,26 +283,29 @@ def _find_range(root: str, extremes: list[tuple[float, float, float]]) -> Range:
     return (0.0, float(extremes[0][0])) if len(extremes) == 1 else BYTES
 
 
-def _unused_range_warnings(stored_range: Range | None, extremes: list[tuple[float, float, float]]) -> list[str]:
-    """Warnings about a range that the user set. extremes: see `decode_all`; 8-bit values are after scaling."""
+def _unused_range_warnings(stored_range: Range | None, summary: dict[str, Any]) -> list[str]:
+    """Warnings about a range that the user set; 8-bit values of the summary are after scaling."""
     if stored_range is None:
         return []
     low, high = stored_range
     scale = (high - low) / BYTES[1]
-    stored = [low + scale * value if white == BYTES[1] else value for white, *pair in extremes for value in pair]
+    stored = [
+        low + scale * value if white == BYTES[1] else value
+        for white, *extremes in summary["extremes"]
+        for value in extremes
+    ]
     return range_warnings(min(stored), max(stored), stored_range)
 
 
-def _warnings(listing: Listing, files: list[str], summary: dict[str, Any], background: str) -> list[str]:
-    damaged = [files[i] for i in summary["damaged"]]
-    unread = listing.unread.total()
-    counts = count_suffixes(listing.unread)
+def _warnings(unread: Counter[str], pictures: list[Pictures], background: str) -> list[str]:
+    damaged = [(part.files[i], part.summary["reason"]) for part in pictures for i in part.summary["damaged"]]
+    counts = count_suffixes(unread)
     if damaged:
-        counts.append(f"{len(damaged)} damaged (first: {damaged[0]}, {summary['reason']})")
+        counts.append(f"{len(damaged)} damaged (first: {damaged[0][0]}, {damaged[0][1]})")
     warnings = []
     if counts:
-        total = unread + len(files)
-        warnings.append(f"{unread + len(damaged)} of {total} files were not read: {', '.join(counts)}")
-    if count := summary["transparent"]:
+        total = unread.total() + sum(len(part.files) for part in pictures)
+        warnings.append(f"{unread.total() + len(damaged)} of {total} files were not read: {', '.join(counts)}")
+    if count := sum(part.summary["transparent"] for part in pictures):
         warnings.append(f"{count} pictures are partly transparent: dataset.background={background} is behind them")
     return warnings

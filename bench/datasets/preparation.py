@@ -269,7 +269,7 @@ def _range(
         lowest = np.min([found[name][0] for name in training], axis=0)
         highest = np.max([found[name][1] for name in training], axis=0)
         is_float = any(stored[name].dtype.kind == "f" for name in training)
-        ends, origin = decide(" and ".join(training), is_float, lowest, highest), "the range of the training images"
+        ends, origin = decide(" with ".join(training), is_float, lowest, highest), "the range of the training images"
         for name, (low, high) in overall.items():
             check_similar(name, low, high, ends)
     for name, (lowest, highest) in found.items():

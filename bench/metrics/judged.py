@@ -46,6 +46,7 @@ class Judgement(NamedTuple):
         score, floor = (agreement(answer, self.truth).mean().item() for answer in (self.real, self.blind))
         if score - floor >= SKILL * (1 - floor):
             return None
+        score, floor = (round(number, 2) + 0.0 for number in (score, floor))  # no -0.00
         return f"is read from real images with a score of {score:.2f}, and guessed blindly with {floor:.2f}"
 
 
@@ -84,7 +85,7 @@ def iou(answer: Tensor, truth: Tensor) -> Tensor:
     for k in torch.cat([answer.unique(), truth.unique()]).unique():
         ours, true = answer == k, truth == k
         union = (ours | true).flatten(1).sum(1)
-        total += (ours & true).flatten(1).sum(1) / union.clamp(min=1)
+        total += (ours & true).flatten(1).sum(1).double() / union.clamp(min=1)
         classes += union > 0
     return total / classes
 

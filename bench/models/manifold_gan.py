@@ -20,7 +20,7 @@ from bench.core import (
     Posterior,
     Weight,
     weight_at,
-)  # fmt: skip
+)
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial

@@ -14,9 +14,10 @@ SHARED = "_shared"  # ends the names of log-likelihoods under one observation mo
 NOISE_METRICS = ("denoising", "latent_drift")  # beginnings of the names of metrics on corrupted images
 PRIOR_METRICS = ("mmd_to_prior", "mmd_to_prior_normal", "sliced_wasserstein_to_prior")
 
-# How a number was measured: settings such as the number of samples, and the feature classifier; sorted by name.
+# How a number was measured: settings such as the number of samples, the feature classifier, the judges; sorted by name.
 Evaluation = tuple[tuple[str, Any], ...]
 CLASSIFIER = "feature classifier"
+JUDGES = "judges"
 
 
 def evaluation_of(entry: Mapping[str, Any]) -> Evaluation:
@@ -30,6 +31,8 @@ def evaluation_of(entry: Mapping[str, Any]) -> Evaluation:
     if "features" in details:
         accuracy = details.get("features_accuracy")
         used[CLASSIFIER] = details["features"] + ("" if accuracy is None else f" (accuracy {accuracy})")
+    if "judges" in details:
+        used[JUDGES] = details["judges"]
     return tuple(sorted(used.items()))
 
 
@@ -70,6 +73,7 @@ def ranking_key(run: Run, metric: str) -> dict[str, Hashable]:
     likelihood = run.likelihood_key or {}
     evaluation = dict(run.evaluation(metric))
     key["feature classifiers"] = evaluation.pop(CLASSIFIER, None)
+    key["judges"] = evaluation.pop(JUDGES, None)
     key["evaluation settings"] = tuple(evaluation.items())
     if is_likelihood_metric(metric):
         key["likelihoods"] = tuple(sorted(likelihood.items()))

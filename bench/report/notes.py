@@ -34,13 +34,18 @@ def dataset_title(run: Run, axes: Sequence[str]) -> str:
 def dataset_caption(runs: Sequence[Run]) -> str:
     """How many images of what shape and range, if all runs saw the same."""
     found = [data for run in runs if (data := run.first("data"))]
-    keys = ("train", "validation", "test", "image")
-    if len({str([data[key] for key in keys]) for data in found}) != 1:
+    keys = ("train", "validation", "test", "image", "source", "conditions")
+    if len({str([data.get(key) for key in keys]) for data in found}) != 1:
         return ""
-    train, validation, test, image = (found[0][key] for key in keys)
-    shape = " × ".join(map(str, image))
+    train, validation, test, image, source, conditions = (found[0].get(key) for key in keys)
     counts = f"{train:,} training, {validation:,} validation and {test:,} test images"
-    return f"{counts} of {shape}{_range(found)}; metrics are measured on the test images."
+    given = [f"sources of {_shape(source)}"] if source else []
+    made = f", each made from {' and '.join([*given, *(conditions or ())])}" if given or conditions else ""
+    return f"{counts} of {_shape(image)}{_range(found)}{made}; metrics are measured on the test images."
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return " × ".join(map(str, sizes))
 
 
 def _range(found: Sequence[Mapping[str, Any]]) -> str:
@@ -144,6 +149,7 @@ def table_notes(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]
         *_noises(runs, metrics),
         *_times(runs, metrics),
         *_floors(runs, metrics),
+        *_judges(runs, metrics),
     ]
 
 
@@ -255,6 +261,22 @@ def _floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
             parts.append(f"{metric} {low if low == high else f'{low} to {high}'}{n}")
     meaning = "Floors, the values of real images, of a second draw from the prior or of no codes at all"
     return [f"{meaning}: {', '.join(parts)}."] if parts else []
+
+
+def _judges(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """One line on how well judges read real images, for each metric and each thing that they read."""
+    parts = []
+    for metric in metrics:
+        found: dict[str, dict[str, None]] = {}  # in a dictionary, texts are in order and without duplicates
+        for details in (entry["details"] for run in runs for r in run.ok if (entry := r["metrics"].get(metric))):
+            for name in details:
+                if (real := details.get(f"{name}_real")) is not None:
+                    found.setdefault(name, {})[f"{real:.3g} ({details[f'{name}_floor']:.3g})"] = None
+        if found:
+            texts = [f"{name} {' or '.join(numbers)}" for name, numbers in found.items()]
+            parts.append(f"{metric} {', '.join(texts)}")
+    meaning = "Judges on real test images, and in brackets the best answer that looks at no image"
+    return [f"{meaning}: {'; '.join(parts)}."] if parts else []
 
 
 def omitted_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from bench.paths import CONF
 from bench.report.claims import claims, evaluate
 from bench.report.runs import load
 from bench.runs.config import check_combination
-from tests.conftest import job_of
+from tests.conftest import MODELS, data_set_for, job_of
 
 FOLDER = Path(CONF, "experiment")
 EXPERIMENTS = sorted(str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("[!_]*.yaml"))
@@ -26,7 +26,9 @@ OWN_SETTINGS = {"network.hidden", "budget.steps"}  # of the tests
 SHARED = os.environ.get("BENCH_DATA")  # before a fixture unsets it
 
 CLAIMS = [name for name in EXPERIMENTS if name.startswith("claims/")]
-OTHERS = [name for name in EXPERIMENTS if name not in CLAIMS and name != "colour_images"]  # it has a test of its own
+HYBRIDS = [name for name in EXPERIMENTS if name.startswith("hybrids/")]
+# Those with a test of their own are left out.
+OTHERS = [name for name in EXPERIMENTS if name not in (*CLAIMS, *HYBRIDS, "colour_images")]
 GROUPS = {"claims": CLAIMS, "even": OTHERS[::2], "odd": OTHERS[1::2]}
 
 
@@ -90,6 +92,18 @@ def test_experiments_run_two_steps(bench, records, jobs, group):
         assert {v.outcome for v in verdicts} == {"not decided at 1 seed, fewer than 5"}, [v.remarks for v in verdicts]
 
 
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_hybrids_run_on_few_examples_of_their_own_data(bench, records, jobs, name):
+    options = job_of(f"experiment={name}").config["dataset"]
+    sizes = [f"dataset.{key}=60" for key in ("examples", "train", "test") if key in options]
+    sweep = written(name)["sweep"]
+    result = bench(f"experiment={name}", *sizes, "seeds=[0]", "device=cpu", "budget.batch_size=8", "metrics=fast")
+    assert result.code == 0, result.err
+    assert_jobs_match(combinations(name), jobs, records(sweep))
+    reconstructed = {record["metrics"].get("psnr", {}).get("value") for record in records(sweep)}
+    assert reconstructed - {None}, "some model translates the test examples"
+
+
 @pytest.mark.parametrize(("network", "metrics"), [("conv", "standard"), ("resnet", "fast")])
 def test_every_model_trains_and_reports_on_colour_pictures(bench, records, jobs, tmp_path, network, metrics):
     """The pictures have 13x13 pixels, so that no side can be halved evenly."""
@@ -105,7 +119,7 @@ def test_every_model_trains_and_reports_on_colour_pictures(bench, records, jobs,
     assert network in written("colour_images")["hydra"]["sweeper"]["params"]["network"].split(",")
     assert_jobs_match(combinations("colour_images", network=network), jobs, records("colour_images"))
     by_model = {record["choices"]["model"]: record for record in records("colour_images")}
-    assert by_model.keys() == {path.stem for path in Path(CONF, "model").glob("*.yaml")}
+    assert by_model.keys() == {name for name in MODELS if data_set_for(name) is None}
     for model, record in by_model.items():
         assert record["status"] == "ok" and record["data"]["image"] == [3, 13, 13], model
         answered = {name for name, metric in record["metrics"].items() if metric["value"] is not None}

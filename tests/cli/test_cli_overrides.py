@@ -90,6 +90,29 @@ def test_a_single_job_of_a_sweep_runs_if_its_values_are_set(bench, own_conf, rec
     assert models(records("one")) == ["vae"]
 
 
+# --- schedules, and weights that are ramps
+
+
+def test_a_sweep_of_schedules_and_ramps_has_a_readable_row_for_each(bench, records):
+    swept = ("model.beta=4,{from:0,to:1,over:0.2},{from:0,to:4.5,over:0.5}", "schedule=constant,linear")
+    result = bench("-m", "model=vae", *swept, "schedule.end_factor=0.5", "metrics.names=[elbo]")
+    assert result.code == 0, result.err
+    assert "bench: schedule.end_factor=0.5 has no effect: schedule.decay=none does not use it" in result.err
+    rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in result.out.splitlines() if "│" in line]
+    betas = ["4", "0 to 1 over 0.2", "0 to 4.5 over 0.5"]
+    assert sorted(rows) == sorted([schedule, beta] for schedule in ("constant", "linear") for beta in betas)
+    written = [record["config"]["model"]["beta"] for record in records()]
+    assert {"from": 0.0, "to": 1.0, "over": 0.2} in written and 4.0 in written
+
+
+def test_a_model_without_training_has_no_schedule(bench, records):
+    result = bench("-m", "model=pca,vae", "schedule=cosine", "model.latent_dim=2")
+    assert result.code == 0, result.err
+    pca, vae = sorted(records(), key=lambda record: record["choices"]["model"])
+    assert pca["config"]["schedule"] is pca["choices"]["schedule"] is None
+    assert vae["choices"]["schedule"] == vae["config"]["schedule"]["decay"] == "cosine"
+
+
 # --- settings without effect
 
 

@@ -81,7 +81,7 @@ def test_conditions_are_bytes_booleans_or_floats(stored, expected):
     age = data.test.conditions["age"]
     assert age.dtype == expected and age.shape == (100, 1)
     np.testing.assert_array_equal(age[:, 0], stored[300:].astype(np.float32))
-    seen = data.read(data.test, slice(3), None).conditions["age"]
+    seen = data.read(data.test.rows(slice(3)), None).conditions["age"]
     scale = 255 if expected == torch.uint8 else 1
     np.testing.assert_allclose(seen[:, 0], stored[300:303].astype(np.float32) / scale, rtol=1e-6)
 
@@ -126,7 +126,7 @@ def test_sources_on_disk_are_read_like_those_in_memory():
     one, other = prepare(paired(**disk)), prepare(paired())
     assert isinstance(one.train.source, OnDisk) and one.fingerprint == other.fingerprint
     assert torch.equal(one.train.source[:], other.train.source) and one.shapes == other.shapes
-    batch = one.read(one.train, slice(2), None)
+    batch = one.read(one.train.rows(slice(2)), None)
     assert torch.equal(batch.input, other.train.source[:2].float() / 255)
 
 
@@ -256,3 +256,10 @@ def test_held_out_examples_keep_everything():
         assert rows(split.source) == rows(SMALL[order])
     with pytest.raises(InputError, match=r"conditions/age has shape \(399,\), but there are 400 images"):
         hold_out(whole._replace(conditions={"age": AGE[:399]}))
+
+
+def test_a_range_that_is_not_known_is_asked_for_with_both_arrays():
+    with pytest.raises(
+        InputError, match=r"x_train with source_train has values from 0 .* to 2550 .* Set dataset\.range="
+    ):
+        prepare(paired(BYTES.astype(int) * 10, SMALL))

@@ -301,8 +301,8 @@ def none_readable(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (empty_class, r"train/d/ holds no pictures: expected pictures or class folders"),
-        (empty_root, r"pictures/ holds no pictures: expected pictures or class folders"),
+        (empty_class, r"train/d/ holds no pictures: expected pictures, class folders of pictures, or source/ and"),
+        (empty_root, r"pictures/ holds no pictures: expected pictures, class folders of pictures, or source/ and"),
         (no_train, r"pictures/ holds test/ and val/ but no train/"),
         (class_missing, r"test/ and train/ must hold the same classes: test/ has no b$"),
         (class_missing_in_validation, r"same classes: test/ has no d; train/ has no d; val/ has no c$"),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.evaluation.evidence.descent import Step
 from bench.metrics import discover, summarise
+from bench.metrics.judged import Judgement
 from bench.metrics.neighbours import nearest
 
 METRICS = discover()
@@ -102,6 +103,18 @@ def evidence(good: bool) -> dict[str, object]:
     shift = 0.0 if good else 2.0
     test_features, distance = normal(TEST, FEATURES), normal(TEST).abs() + 1
     level = -80.0 if good else -120.0
+
+    def judgement(truth: Tensor, other: Tensor) -> Judgement:
+        """Every tenth answer about a good model's image is wrong, and nine of ten about a bad one's."""
+        wrong = (torch.arange(TEST) % 10 < (1 if good else 9)).view(-1, *[1] * (truth.ndim - 1))
+        return Judgement(torch.where(wrong, other, truth), truth, other, truth)
+
+    number, map_of = factors["test"][:, :2], (x[:, 0] * CLASSES).long()
+    judged = {
+        "kind": judgement(label["test"], (label["test"] + 1) % CLASSES),
+        "size": judgement(number, number.mean(0).expand_as(number)),
+        "parts": judgement(map_of, map_of.roll(1, 0)),
+    }
     annealed = SimpleNamespace(
         log_weight=level + normal(20, 8), acceptance=torch.full((20,), 0.65), sigma=None,
         gap=(0.1 if good else 10.0) + normal(20, scale=0.05),
@@ -116,7 +129,7 @@ def evidence(good: bool) -> dict[str, object]:
         "jacobian": (normal(TEST).abs() + 1) * (1.0 if good else 100.0),
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
         "x": x, "x_mean": x_mean, "x_corrupted": x_corrupted,
-        "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
+        "judged": judged, "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
         "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
         "subset_posterior_codes": normal(100, LATENTS) + shift, "subset_prior_codes": subset_prior,
@@ -175,6 +188,9 @@ def test_the_order_of_examples_does_not_matter(name):
     new_row = torch.empty(TRAIN, dtype=torch.long)
     new_row[_old_rows(GOOD["train_label"], shuffled["train_codes"])] = torch.arange(TRAIN)
     shuffled |= {piece: new_row[shuffled[piece]] for piece in ("code_neighbours", "pixel_neighbours")}
+    order = torch.randperm(TEST, generator=generator)
+    judged = GOOD["judged"].items()
+    shuffled["judged"] = {name: Judgement(*(part[order] for part in judgement)) for name, judgement in judged}
     order = torch.randperm(20, generator=generator)
     parts = {key: getattr(GOOD["annealed"], key)[order] for key in ("log_weight", "acceptance", "gap")}
     if name != "ais_minus_iw":  # compares the same images in the same order

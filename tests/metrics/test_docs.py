@@ -21,6 +21,7 @@ SECTIONS = {
     "sharpness": "Sharpness",
     "fidelity": "Fidelity of samples",
     "samples": "Where samples are",
+    "judged": "Judges",
     "learning": "Training",
     "cost": "Cost",
 }

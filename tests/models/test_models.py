@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.core import Phase, UnavailableError
+from bench.core import Phase, UnavailableError, Weight
 from bench.data import Batch
 from bench.draws import Draws
 from bench.engine.train import Budget, check_ownership, phases_of
 from bench.runs.config import build, optimizers
-from bench.runs.targets import NOT_OPTIONS, PARTS
+from bench.runs.targets import NOT_OPTIONS, PARTS, _hints, locate
 from tests.conftest import (
     LATENTS,
     MODELS,
@@ -135,6 +135,32 @@ def test_a_small_step_against_the_gradient_lowers_the_loss_of_its_player(name, n
             after = stack.losses(batch, ("k",), turn)
             lowered = (before.players[player] - after.players[player]).item()
             assert lowered == pytest.approx(step * norm_of_all.item(), rel=1e-2), player
+
+
+def weights_of(name: str) -> list[str]:
+    """The options of a model that multiply a loss."""
+    return [option for option, hint in _hints(locate("model", MODELS[name])).items() if hint == Weight]
+
+
+def test_weights_are_found():
+    assert weights_of("manifold_gan") == ["beta", "adversarial_weight", "l1_weight"]
+
+
+@pytest.mark.parametrize(("name", "weight"), [(name, weight) for name in TRAINED for weight in weights_of(name)])
+def test_a_ramp_gives_the_losses_of_its_value(name, weight, float64):
+    """Half way up from 1 to 4 a loss is that of the weight 2.5, and after it that of 4. These two differ."""
+
+    def losses(value: object, progress: float) -> list[float]:
+        job = small_job(name, "mlp", "none", f"model.{weight}={value}")
+        stack = stack_of(job)
+        batch = batch_of(job, data_for(name))._replace(progress=torch.tensor([progress]))
+        players = [stack.losses(batch, ("k",), turn).players for turn in turns_of(stack.model)]
+        return [loss.item() for part in players for loss in part.values()]
+
+    ramp = "{from:1,to:4,over:0.5}"
+    assert losses(ramp, 0.25) == pytest.approx(losses(2.5, 0), rel=1e-12)
+    assert losses(ramp, 0.75) == pytest.approx(losses(4, 0), rel=1e-12)
+    assert losses(2.5, 0) != losses(4, 0)
 
 
 # --- seeds

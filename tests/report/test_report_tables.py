@@ -151,6 +151,17 @@ def test_settings_that_differ_are_rows_and_are_sorted_as_numbers(results):
     assert table.axes == ("model.beta",) and [row.labels for row in table.rows] == [("1",), ("4",), ("10",)]
 
 
+def test_a_weight_that_is_a_ramp_is_one_setting(results):
+    for beta in ({"from": 0.0, "to": 1.0, "over": 0.2}, {"from": 0.0, "to": 1 / 3, "over": 1.0}, 4.0):
+        results.run("vae", metrics={"knn_accuracy": 0.9}, settings={"model.beta": beta})
+    (table,) = report(results)[0].tables
+    labels = ["4", "0 to 1 over 0.2", "0 to 0.3333333333333333 over 1"]
+    assert table.axes == ("model.beta",) and [row.labels for row in table.rows] == [(label,) for label in labels]
+    for chosen in (labels[1], {"from": 0, "to": 1, "over": 0.2}):
+        (table,) = report(results, only={"model.beta": chosen})[0].tables
+        assert len(table.rows) == 1
+
+
 def test_columns_pivot_and_no_cell_pools_runs(results):
     for i, likelihood in enumerate(("bernoulli", "gaussian")):
         for noise in ("none", "masking"):

@@ -24,10 +24,10 @@ class ClothNet(Model):
               adversarial_weight * the generator's loss on patches
 
     A sketch has portraits in any colours, and L1 makes their mean, which is grey. So the translator also reads a style,
-    a latent that is encoded from the portrait in training and drawn from N(0, I) afterwards (Zhu et al. 2017, s. 3).
-    Half of the portraits that the critic judges have drawn styles. style_dim=0 is the published form. sketch=none is
-    the baseline of one stage: the translator reads the pose, and its style, which then also decides the clothing, has
-    latent_dim dimensions more. With adversarial_weight=0 that is a conditional VAE of portraits.
+    a latent that is encoded from the portrait in training and drawn from N(0, I) afterwards (the cVAE-GAN of Zhu et al.
+    2017). style_dim=0 is the published form. sketch=none is the baseline of one stage: the translator reads the pose,
+    and its style, which also decides the clothing, has latent_dim dimensions more. With adversarial_weight=0 that is a
+    conditional VAE of portraits.
     """
 
     players: tuple[Player, ...] = (
@@ -80,22 +80,18 @@ class ClothNet(Model):
             kl = Normal().kl(q, q.mean).mean()
             return Losses({"sketch": weight_at(self.beta, batch) * kl - log_p}, {"reconstruction": -log_p, "kl": kl})
 
-        given = judged = batch.conditions[self.given]
-        n, half, style, log = len(given), len(given) // 2, None, {}
+        given, style, style_kl = batch.conditions[self.given], None, batch.x.new_zeros(())
         if self.style_dim:
             q = self.translator.style(given, batch.x)
-            style, log["style_kl"] = q.sample(draws), Normal().kl(q, q.mean).mean()
-            if self.adversarial_weight:  # half of the portraits once more, in drawn styles
-                judged = torch.cat([given, given[:half]])
-                style = torch.cat([style, draws.normal("style", (half, self.style_dim))])
-        portrait = self.translator(judged, style)
-        log["l1"] = (portrait[:n] - batch.x).abs().mean()
-        style_kl = weight_at(self.style_beta, batch) * log["style_kl"] if self.style_dim else 0
-        generator = weight_at(self.l1_weight, batch) * log["l1"] + style_kl
+            style, style_kl = q.sample(draws), Normal().kl(q, q.mean).mean()
+        portrait = self.translator(given, style)
+        l1 = (portrait - batch.x).abs().mean()
+        generator = weight_at(self.l1_weight, batch) * l1 + weight_at(self.style_beta, batch) * style_kl
+        log = {"l1": l1, "style_kl": style_kl}
         if not self.adversarial_weight:
             return Losses({"generator": generator}, log)
         adversarial, weight = self.adversarial, weight_at(self.adversarial_weight, batch)
-        real, fake = torch.cat([given, batch.x], 1), torch.cat([judged, portrait], 1)[-n:]
+        real, fake = torch.cat([given, batch.x], 1), torch.cat([given, portrait], 1)
         logit_real, logit_fake = self.critic(torch.cat([real, fake])).logit.chunk(2)
         discriminator = adversarial.discriminator(logit_real, logit_fake)
         players = {

@@ -44,7 +44,8 @@ def innermost(sides: Sequence[int], widths: Widths) -> tuple[int, int, int]:
 class Modulated(nn.Module):
     """x [B, C, H, W] and a code [B, D] -> [B, width, H, W] or, with stride 2, half the sides.
 
-    A convolution whose output the code scales and shifts (Perez et al. 2018). code: D, 0 for none.
+    A convolution whose output the code scales and shifts (Perez et al. 2018). The scale is bounded, so that a rare code
+    cannot multiply through the levels. code: D, 0 for none.
     """
 
     def __init__(self, width_in: int, width: int, code: int = 0, stride: int = 1):
@@ -56,7 +57,7 @@ class Modulated(nn.Module):
         x = self.convolution(x)
         if self.modulation is not None:
             scale, shift = self.modulation(code)[:, :, None, None].chunk(2, 1)
-            x = x * (1 + scale) + shift
+            x = x * (1 + scale.tanh()) + shift
         return F.leaky_relu(x, 0.2)
 
 

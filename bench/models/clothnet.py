@@ -44,12 +44,12 @@ class ClothNet(Model):
         sketch: Literal["conditional", "latent", "none"] = "conditional",
         latent_dim: Count = 16,
         beta: Annotated[Weight, UnusedIf(sketch="none")] = 1.0,
-        sketch_share: Annotated[Rate, UnusedIf(sketch="none")] = 0.4,
+        sketch_share: Annotated[Rate, UnusedIf(sketch="none")] = 0.45,
         style_dim: NonNegativeInt = 24,
-        style_beta: Annotated[Weight, UnusedIf(style_dim=0)] = 0.05,
+        style_beta: Annotated[Weight, UnusedIf(style_dim=0)] = 0.1,
         l1_weight: Weight = 100.0,
-        adversarial_weight: Weight = 1.0,
-        width: Count = 32,
+        adversarial_weight: Weight = 2.0,
+        width: Count = 24,
     ):
         super().__init__()
         if adversarial.critic_steps > 1:

@@ -77,7 +77,7 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
 @cache
 def data_set_for(name: str) -> str | None:
     """An option of `dataset` that provides what a model requires; None for a model that needs images and labels."""
-    required = set(MODELS[name]["requires"])
+    required = set(MODELS[name]["requires"]) - {"noise"}
     return next(iter(sorted(data_sets_with(sorted(required)))), None) if required - {"label"} else None
 
 

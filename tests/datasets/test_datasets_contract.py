@@ -30,9 +30,9 @@ def options(request, idx_folder, picture_folder, npz_file, fake_openml) -> dict:
         "bench.datasets.arrays.arrays": {"path": str(npz_file)},
         "bench.datasets.openml.openml": {"name": "fake"},
         "bench.datasets.sprites.sprites": {"examples": 60},
-        "bench.datasets.faces.tiny_faces": {"train": 60, "test": 20},
-        "bench.datasets.faces.unaligned_faces": {"size": 32, "train": 60, "test": 20},
-        "bench.datasets.faces.aging_faces": {"train": 60, "test": 20},
+        "bench.datasets.faces.tiny_faces": {"examples": 80},
+        "bench.datasets.faces.unaligned_faces": {"size": 32, "examples": 80},
+        "bench.datasets.faces.aging_faces": {"examples": 80},
     }
     small = places.get(options["_target_"])
     if small is None and ({"root", "path"} & options.keys()):

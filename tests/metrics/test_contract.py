@@ -73,6 +73,9 @@ def evidence(good: bool) -> dict[str, object]:
     def blurred(x: Tensor) -> Tensor:
         return torch.from_numpy(gaussian_filter(x.numpy(), 1.5, axes=(2, 3)))
 
+    def one_hot(classes: Tensor) -> Tensor:
+        return (classes[:, None] == torch.arange(CLASSES + 1)[:, None, None]).float()
+
     label = {name: torch.arange(n) % CLASSES for name, n in (("train", TRAIN), ("test", TEST), ("samples", SAMPLES))}
     factors = {
         name: torch.column_stack([label[name] / (CLASSES - 1), torch.from_numpy(rng.random((n, 2))).float()])
@@ -113,8 +116,11 @@ def evidence(good: bool) -> dict[str, object]:
     judged = {
         "kind": judgement(label["test"], (label["test"] + 1) % CLASSES),
         "size": judgement(number, number.mean(0).expand_as(number)),
-        "parts": judgement(map_of, map_of.roll(1, 0)),
+        **dict.fromkeys(("sketch", "pose"), judgement(map_of, map_of.roll(1, 0))),
     }
+    another = torch.where(torch.arange(12) % 6 == 0, (map_of + 1) % CLASSES, map_of)
+    sketches = (map_of, another) if good else (map_of.roll(2, 0), map_of.roll(2, 0))
+    stages = {name: one_hot(sketch) for name, sketch in zip(("sketch", "another_sketch"), sketches, strict=True)}
     annealed = SimpleNamespace(
         log_weight=level + normal(20, 8), acceptance=torch.full((20,), 0.65), sigma=None,
         gap=(0.1 if good else 10.0) + normal(20, scale=0.05),
@@ -129,6 +135,7 @@ def evidence(good: bool) -> dict[str, object]:
         "jacobian": (normal(TEST).abs() + 1) * (1.0 if good else 100.0),
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
         "x": x, "x_mean": x_mean, "x_corrupted": x_corrupted,
+        "stages": stages, "truth": {"sketch": map_of, "another_sketch": another, "pose": map_of},
         "judged": judged, "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
         "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
@@ -191,6 +198,8 @@ def test_the_order_of_examples_does_not_matter(name):
     order = torch.randperm(TEST, generator=generator)
     judged = GOOD["judged"].items()
     shuffled["judged"] = {name: Judgement(*(part[order] for part in judgement)) for name, judgement in judged}
+    for piece in ("stages", "truth"):
+        shuffled[piece] = {name: part[order] for name, part in GOOD[piece].items()}
     order = torch.randperm(20, generator=generator)
     parts = {key: getattr(GOOD["annealed"], key)[order] for key in ("log_weight", "acceptance", "gap")}
     if name != "ais_minus_iw":  # compares the same images in the same order

@@ -22,6 +22,7 @@ SECTIONS = {
     "fidelity": "Fidelity of samples",
     "samples": "Where samples are",
     "judged": "Judges",
+    "maps": "Sketches",
     "learning": "Training",
     "cost": "Cost",
 }

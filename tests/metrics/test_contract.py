@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +40,8 @@ GROUPS = {
             "test_factors",
         ),
         *("log_likelihood", "divergence", "sigma_at_floor", "own_component", "code_neighbours", "pixel_neighbours"),
-        *("log_likelihood_at_mean", "judged", "input", "conditions", "truth", "traversals", "judged_traversals"),
+        *("log_likelihood_at_mean", "judged", "input", "conditions", "truth", "stages"),
+        *("traversals", "judged_traversals"),
     },
     "jacobian": {"jacobian"},
     "subset": {
@@ -68,16 +68,6 @@ GROUPS = {
 }
 
 
-class Conditions(dict[str, Tensor]):
-    """Conditions by name, whose rows are taken together."""
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(key) if isinstance(key, str) else Conditions({n: c[key] for n, c in self.items()})
-
-    def __len__(self) -> int:
-        return len(next(iter(self.values())))
-
-
 def evidence(good: bool) -> dict[str, object]:
     """All evidence of a model that is good, or bad, in every respect, on the same data."""
     rng = np.random.default_rng(0)
@@ -95,6 +85,9 @@ def evidence(good: bool) -> dict[str, object]:
 
     def blurred(x: Tensor) -> Tensor:
         return torch.from_numpy(gaussian_filter(x.numpy(), 1.5, axes=(2, 3)))
+
+    def one_hot(classes: Tensor) -> Tensor:
+        return (classes[:, None] == torch.arange(CLASSES + 1)[:, None, None]).float()
 
     label = {name: torch.arange(n) % CLASSES for name, n in (("train", TRAIN), ("test", TEST), ("samples", SAMPLES))}
     factors = {
@@ -136,7 +129,7 @@ def evidence(good: bool) -> dict[str, object]:
     judged = {
         "kind": judgement(label["test"], (label["test"] + 1) % CLASSES),
         "size": judgement(number, number.mean(0).expand_as(number)),
-        "parts": judgement(map_of, map_of.roll(1, 0)),
+        **dict.fromkeys(("sketch", "pose"), judgement(map_of, map_of.roll(1, 0))),
     }
 
     # Ages are the numbers of the classes; a bad model ignores the age that is asked for.
@@ -147,6 +140,9 @@ def evidence(good: bool) -> dict[str, object]:
     judged_kind = judged["kind"]._replace(answer=judged["kind"].answer[:, None].expand(-1, CLASSES))
     aged = images(torch.arange(CLASSES).repeat(TEST)).unflatten(0, (TEST, CLASSES))
     traversal = aged + normal(*aged.shape, scale=0.01) if good else x_mean[:, None].expand_as(aged)
+    another = torch.where(torch.arange(12) % 6 == 0, (map_of + 1) % CLASSES, map_of)
+    sketches = (map_of, another) if good else (map_of.roll(2, 0), map_of.roll(2, 0))
+    stages = {name: one_hot(sketch) for name, sketch in zip(("sketch", "another_sketch"), sketches, strict=True)}
     annealed = SimpleNamespace(
         log_weight=level + normal(20, 8), acceptance=torch.full((20,), 0.65), sigma=None,
         gap=(0.1 if good else 10.0) + normal(20, scale=0.05),
@@ -160,13 +156,14 @@ def evidence(good: bool) -> dict[str, object]:
         "pixel_neighbours": nearest(codes["train"], codes["test"], 5),
         "jacobian": (normal(TEST).abs() + 1) * (1.0 if good else 100.0),
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
-        "input": x, "conditions": Conditions(palette=x[:, :, ::5, ::5].flatten(2)[:, :, :6].mT, age=group["test"]),
+        "input": x, "conditions": dict(palette=x[:, :, ::5, ::5].flatten(2)[:, :, :6].mT, age=group["test"]),
         "x": x, "x_again": images(label["test"]), "x_mean": x_mean,
         "x_mean_again": (images(label["test"]) if good else x_mean), "x_corrupted": x_corrupted,
+        "stages": stages,
         "judged": judged, "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
         "traversals": {"age": traversal}, "judged_traversals": {"age": {"age": judged_age, "kind": judged_kind}},
         "train_conditions": {"age": group["train"]}, "subset": torch.arange(TEST),
-        "truth": {"aged": (255 * aged).byte()}, "train_truth": {"age": label["train"].float()},
+        "truth": {"aged": (255 * aged).byte(), "sketch": map_of, "another_sketch": another, "pose": map_of}, "train_truth": {"age": label["train"].float()},
         "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
         "subset_posterior_codes": normal(100, LATENTS) + shift, "subset_prior_codes": subset_prior,

@@ -24,6 +24,7 @@ SECTIONS = {
     "samples": "Where samples are",
     "judged": "Judges",
     "ages": "Ages",
+    "maps": "Sketches",
     "learning": "Training",
     "cost": "Cost",
 }

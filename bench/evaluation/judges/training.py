@@ -67,7 +67,9 @@ class Recipe:
 
 LABEL = Recipe("1: two convolutions, 64 features, AdamW on one cycle", "features", Classifier, shifted, 300_000)
 IMAGES = Recipe("1: the network of labels, softened images", "judges/images", Classifier, softened, 120_000, batch=64)
-PIXELS = Recipe("1: a small LinkNet, softened images", "judges/pixels", Segmenter, softened, 60_000, pixels=40_000_000, batch=16)
+PIXELS = Recipe(
+    "1: a small LinkNet, softened images", "judges/pixels", Segmenter, softened, 60_000, pixels=40_000_000, batch=16
+)
 
 
 def untrained(recipe: Recipe, data: Data, targets: Sequence[Target]) -> Classifier | Segmenter:

@@ -47,7 +47,13 @@ MODELS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(CO
 LATENTS = {name: min(4, options["latent_dim"]) for name, options in MODELS.items() if "latent_dim" in options}
 NETWORKS = {"mlp": 16, "conv": 4, "resnet": 4}
 # Models that would be slow to test at their usual size, and the options that make them small.
-SMALL = {"enlarged": ("model.width=4", "model.depth=2"), "nearest_neighbour": ("model.examples=30",)}
+SMALL = {
+    "clothnet": ("model.width=4", "model.style_dim=4"),
+    "enlarged": ("model.width=4", "model.depth=2"),
+    "nearest_neighbour": ("model.examples=30",),
+    "palettenet": ("model.width=4", "model.critic_width=4"),
+    "palettenet_roles": ("model.width=4",),
+}
 
 
 @cache

@@ -28,7 +28,9 @@ SIDE = 16
 
 
 @pytest.fixture(autouse=True)
-def clear_memory(monkeypatch):
+def short_training(monkeypatch):
+    """A quarter of the epochs, which is enough for discs, and no judges in memory."""
+    monkeypatch.setattr(training, "EPOCHS", 10)
     monkeypatch.setattr(judges, "_loaded_files", {})
 
 

@@ -27,9 +27,21 @@ GROUPS = {
     "train": {"train_codes", "train_label", "train_factors", "train_conditions", "train_truth"},
     "train_features": {"train_features"},
     "test": {
-        *("x", "x_mean", "x_corrupted", "x_denoised", "test_label", "test_codes", "corrupted_codes", "test_factors"),
+        *(
+            "x",
+            "x_again",
+            "x_mean",
+            "x_mean_again",
+            "x_corrupted",
+            "x_denoised",
+            "test_label",
+            "test_codes",
+            "corrupted_codes",
+            "test_factors",
+        ),
         *("log_likelihood", "divergence", "sigma_at_floor", "own_component", "code_neighbours", "pixel_neighbours"),
-        *("log_likelihood_at_mean", "judged", "conditions", "truth", "traversals", "judged_traversals"),
+        *("log_likelihood_at_mean", "judged", "input", "conditions", "truth", "stages"),
+        *("traversals", "judged_traversals"),
     },
     "jacobian": {"jacobian"},
     "subset": {
@@ -68,10 +80,14 @@ def evidence(good: bool) -> dict[str, object]:
         position = torch.arange(12.0)
         stripes = torch.stack([torch.sin((k + 1.5) * position) for k in range(CLASSES)])
         pattern = 0.5 + 0.3 * stripes[:, None, :, None] * torch.sign(torch.sin(0.8 * position))
-        return (pattern[label] + normal(len(label), 1, 12, 12, scale=0.03)).clamp(0, 1)
+        tint = torch.tensor([1.0, 0.8, 0.6])[:, None, None]
+        return (pattern[label] * tint + normal(len(label), 3, 12, 12, scale=0.03)).clamp(0, 1)
 
     def blurred(x: Tensor) -> Tensor:
         return torch.from_numpy(gaussian_filter(x.numpy(), 1.5, axes=(2, 3)))
+
+    def one_hot(classes: Tensor) -> Tensor:
+        return (classes[:, None] == torch.arange(CLASSES + 1)[:, None, None]).float()
 
     label = {name: torch.arange(n) % CLASSES for name, n in (("train", TRAIN), ("test", TEST), ("samples", SAMPLES))}
     factors = {
@@ -113,7 +129,7 @@ def evidence(good: bool) -> dict[str, object]:
     judged = {
         "kind": judgement(label["test"], (label["test"] + 1) % CLASSES),
         "size": judgement(number, number.mean(0).expand_as(number)),
-        "parts": judgement(map_of, map_of.roll(1, 0)),
+        **dict.fromkeys(("sketch", "pose"), judgement(map_of, map_of.roll(1, 0))),
     }
 
     # Ages are the numbers of the classes; a bad model ignores the age that is asked for.
@@ -124,6 +140,9 @@ def evidence(good: bool) -> dict[str, object]:
     judged_kind = judged["kind"]._replace(answer=judged["kind"].answer[:, None].expand(-1, CLASSES))
     aged = images(torch.arange(CLASSES).repeat(TEST)).unflatten(0, (TEST, CLASSES))
     traversal = aged + normal(*aged.shape, scale=0.01) if good else x_mean[:, None].expand_as(aged)
+    another = torch.where(torch.arange(12) % 6 == 0, (map_of + 1) % CLASSES, map_of)
+    sketches = (map_of, another) if good else (map_of.roll(2, 0), map_of.roll(2, 0))
+    stages = {name: one_hot(sketch) for name, sketch in zip(("sketch", "another_sketch"), sketches, strict=True)}
     annealed = SimpleNamespace(
         log_weight=level + normal(20, 8), acceptance=torch.full((20,), 0.65), sigma=None,
         gap=(0.1 if good else 10.0) + normal(20, scale=0.05),
@@ -137,11 +156,15 @@ def evidence(good: bool) -> dict[str, object]:
         "pixel_neighbours": nearest(codes["train"], codes["test"], 5),
         "jacobian": (normal(TEST).abs() + 1) * (1.0 if good else 100.0),
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
-        "x": x, "x_mean": x_mean, "x_corrupted": x_corrupted,
+        "input": x, "conditions": {"palette": x[:, :, ::5, ::5].flatten(2)[:, :, :6].mT, "age": group["test"]},
+        "x": x, "x_again": images(label["test"]), "x_mean": x_mean,
+        "x_mean_again": (images(label["test"]) if good else x_mean), "x_corrupted": x_corrupted,
+        "stages": stages,
         "judged": judged, "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
         "traversals": {"age": traversal}, "judged_traversals": {"age": {"age": judged_age, "kind": judged_kind}},
-        "conditions": {"age": group["test"]}, "train_conditions": {"age": group["train"]}, "subset": torch.arange(TEST),
-        "truth": {"aged": (255 * aged).byte()}, "train_truth": {"age": label["train"].float()},
+        "train_conditions": {"age": group["train"]}, "subset": torch.arange(TEST),
+        "truth": {"aged": (255 * aged).byte(), "sketch": map_of, "another_sketch": another, "pose": map_of},
+        "train_truth": {"age": label["train"].float()},
         "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
         "subset_posterior_codes": normal(100, LATENTS) + shift, "subset_prior_codes": subset_prior,

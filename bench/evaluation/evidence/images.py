@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.core import Corruption, UnavailableError
-from bench.data import Batch, Data, Split
+from bench.data import Batch, Data, Split, as_floats
 from bench.draws import Draws
 from bench.evaluation.evidence.decorator import evidence
 from bench.evaluation.judges import Judge, all_equal, cached_features, cached_judges, features_of, judges_of
@@ -118,6 +118,11 @@ class Images:
     def truth(self) -> Facts:
         """What is known of the test examples and no model sees, by name."""
         return Facts("truth", {name: known.cpu() for name, known in self.data.test.truth.items()})
+
+    @evidence()
+    def x_again(self) -> Tensor:
+        """Another real image for the conditions of each test example, [N, C, H, W]: the truth of this name."""
+        return as_floats(self.truth["x_again"])
 
     @evidence()
     def train_conditions(self) -> Facts:

@@ -129,3 +129,24 @@ def cub(tmp_path):
 def coco(tmp_path):
     _draw_captioned(tmp_path / "coco", has_boxes=False, has_classes=False)
     return tmp_path / "coco"
+
+
+FACE_AGES = (1, 5, 6, 30, 31, 116)
+
+
+def face_name(age: int, gender: int, race: int, number: int) -> str:
+    """The name of a file of UTKFace."""
+    return f"{age}_{gender}_{race}_2017011617452{number:04}.jpg.chip.jpg"
+
+
+@pytest.fixture
+def face_folder(tmp_path):
+    """60 discs in the layout of the published set; the brightness of each is twice the age."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    y, x = np.mgrid[:20, :20] - 9.5
+    for number in range(60):
+        age = FACE_AGES[number % len(FACE_AGES)]
+        disc = np.where(np.hypot(x, y) < 8, 2 * age, number % 3).astype(np.uint8)
+        Image.fromarray(np.stack([disc] * 3, -1)).save(folder / face_name(age, number % 2, number % 5, number), "jpeg")
+    return folder

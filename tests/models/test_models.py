@@ -67,7 +67,8 @@ def test_a_file_has_exactly_the_options_of_its_model(name):
     options = set(inspect.signature(target).parameters) - {*PARTS, "shapes"}
     assert set(config) - {*NOT_OPTIONS, "defaults"} == options
     for option in options:
-        checked = job_of(f"model={name}", f"model.{option}={config[option]}").config["model"]
+        value = str(config[option]).replace("'", "")  # a ramp is a mapping, whose keys have no quotation marks in Hydra
+        checked = job_of(f"model={name}", f"model.{option}={value}").config["model"]
         assert checked.get(option, config[option]) == config[option]  # one without effect is left out
 
 
@@ -151,8 +152,10 @@ def test_weights_are_found():
 def test_a_ramp_gives_the_losses_of_its_value(name, weight, float64):
     """Half way up from 1 to 4 a loss is that of the weight 2.5, and after it that of 4. These two differ."""
 
+    ramps = [f"model.{other}=1" for other in weights_of(name) if isinstance(MODELS[name][other], dict)]
+
     def losses(value: object, progress: float) -> list[float]:
-        job = small_job(name, "mlp", "none", f"model.{weight}={value}")
+        job = small_job(name, "mlp", "none", *ramps, f"model.{weight}={value}")
         stack = stack_of(job)
         batch = batch_of(job, data_for(name))._replace(progress=torch.tensor([progress]))
         players = [stack.losses(batch, ("k",), turn).players for turn in turns_of(stack.model)]

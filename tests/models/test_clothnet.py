@@ -55,7 +55,7 @@ def test_phases_and_players_follow_the_options(options, phases):
 
 
 def test_losses_of_networks_that_answer_nothing():
-    """Equal probabilities of all classes, grey portraits, a posterior that is the prior, and a critic without opinion."""
+    """Equal probabilities of all classes, grey portraits, a posterior equal to the prior, a critic without opinion."""
     made = model(zero=True, l1_weight=10.0, adversarial_weight=2.0)
     losses, log, _ = made.losses(BATCH, Draws(0), ("sketch",))
     assert losses["sketch"].item() == pytest.approx(math.prod(SIDES) * math.log(8)) and log["kl"] == 0

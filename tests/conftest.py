@@ -51,6 +51,8 @@ SMALL = {
     "clothnet": ("model.width=4", "model.style_dim=4"),
     "enlarged": ("model.width=4", "model.depth=2"),
     "nearest_neighbour": ("model.examples=30",),
+    "palettenet": ("model.width=4", "model.critic_width=4"),
+    "palettenet_roles": ("model.width=4",),
 }
 
 

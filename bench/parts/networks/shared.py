@@ -52,7 +52,7 @@ class CriticOutput(NamedTuple):
 
     logit: Tensor
     features: Tensor
-    class_logits: Tensor
+    class_logits: Tensor | None = None
 
 
 def concatenate(x: Tensor, condition: Tensor | None) -> Tensor:

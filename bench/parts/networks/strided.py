@@ -31,7 +31,7 @@ def initialised(network: nn.Module) -> nn.Module:
     return network
 
 
-def halving(width_in: int, width_out: int, sides: tuple[int, int]) -> nn.Module:
+def halving(width_in: int, width_out: int, sides: tuple[int, ...]) -> nn.Module:
     """A convolution of stride 2 for images of these sides. Odd sides are padded, so that halves are rounded up."""
     (height, width), kernel = sides, 4
     padding = nn.ZeroPad2d((1, 1 + width % 2, 1, 1 + height % 2))
@@ -41,7 +41,7 @@ def halving(width_in: int, width_out: int, sides: tuple[int, int]) -> nn.Module:
 class Doubling(nn.Module):
     """A transposed convolution of stride 2, cut to these sides if they are odd."""
 
-    def __init__(self, width_in: int, width_out: int, sides: tuple[int, int]):
+    def __init__(self, width_in: int, width_out: int, sides: tuple[int, ...]):
         super().__init__()
         self.convolution = nn.ConvTranspose2d(width_in, width_out, 4, stride=2, padding=1)
         self.sides = sides

@@ -47,7 +47,12 @@ MODELS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(CO
 LATENTS = {name: min(4, options["latent_dim"]) for name, options in MODELS.items() if "latent_dim" in options}
 NETWORKS = {"mlp": 16, "conv": 4, "resnet": 4}
 # Models that would be slow to test at their usual size, and the options that make them small.
-SMALL = {"enlarged": ("model.width=4", "model.depth=2"), "nearest_neighbour": ("model.examples=30",)}
+SMALL = {
+    "enlarged": ("model.width=4", "model.depth=2"),
+    "nearest_neighbour": ("model.examples=30",),
+    "palettenet": ("model.width=4", "model.critic_width=4"),
+    "palettenet_roles": ("model.width=4",),
+}
 
 
 @cache
@@ -77,7 +82,7 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
 @cache
 def data_set_for(name: str) -> str | None:
     """An option of `dataset` that provides what a model requires; None for a model that needs images and labels."""
-    required = set(MODELS[name]["requires"])
+    required = set(MODELS[name]["requires"]) - {"noise"}
     return next(iter(sorted(data_sets_with(sorted(required)))), None) if required - {"label"} else None
 
 

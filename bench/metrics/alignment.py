@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.parts.networks.transformer import compose, warp
+from bench.parts.networks.transformer import blurred, compose, warp
 
 COARSE, FINE = 16, 32  # pixels a side at which images are registered
 STARTS = torch.arange(-60, 61, 15).deg2rad()  # the rotations from which the search starts
@@ -28,8 +28,8 @@ def placements(images: Tensor, x: Tensor) -> Tensor:
 def _placements(images: Tensor, x: Tensor) -> Tensor:
     starts = x.new_zeros(len(STARTS), len(x), 4)
     starts[:, :, 0] = STARTS.to(x)[:, None]
-    many = [_scaled(part, COARSE).repeat(len(STARTS), 1, 1, 1) for part in (images, x)]
-    found, error = _descend(*many, starts.flatten(0, 1))
+    many, originals = (_scaled(part, COARSE).repeat(len(STARTS), 1, 1, 1) for part in (images, x))
+    found, error = _descend(many, originals, starts.flatten(0, 1))
     best = error.view(len(STARTS), -1).argmin(0)
     found = found.view(len(STARTS), -1, 4)[best, torch.arange(len(x))]
     return _descend(_scaled(images, FINE), _scaled(x, FINE), found)[0]
@@ -37,12 +37,7 @@ def _placements(images: Tensor, x: Tensor) -> Tensor:
 
 def _scaled(images: Tensor, size: int) -> Tensor:
     """At size x size pixels and blurred with a sigma of a pixel."""
-    images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-    kernel = torch.exp(-0.5 * torch.arange(-2.0, 3).square()).to(images)
-    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, 5)
-    images = F.pad(images, [2] * 4, mode="replicate")
-    images = F.conv2d(images, kernel, groups=images.shape[1])
-    return F.conv2d(images, kernel.mT, groups=images.shape[1])
+    return blurred(F.interpolate(images, size=(size, size), mode="bilinear", antialias=True))
 
 
 def _descend(images: Tensor, x: Tensor, placement: Tensor) -> tuple[Tensor, Tensor]:

@@ -94,17 +94,17 @@ def _varying(answer: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Answers and truth of the numbers that vary, [N, k] float64, and their standard deviation, [k]."""
     varies = (truth != truth[:1]).any(0)
     answer, truth = answer[:, varies].double(), truth[:, varies].double()
-    return answer, truth, truth.std(0, correction=0)
+    return answer, truth, (truth - truth.mean(0)).square().mean(0).sqrt()
 
 
 def agreement(answer: Tensor, truth: Tensor) -> Tensor:
     """How well answers agree with the truth, [N], 1 at best: the mean is the accuracy of classes, and the mIoU of maps.
 
-    Of numbers it is R^2, 1 - squared error / variance, the mean over those that vary.
+    Of numbers it is R^2, 1 - squared error / variance, the mean over those that vary; 0 if none varies.
     """
     if truth.is_floating_point():
         answer, truth, spread = _varying(answer, truth)
-        return 1 - ((answer - truth) / spread).square().mean(1)
+        return 1 - ((answer - truth) / spread).square().mean(1) if len(spread) else torch.zeros(len(truth)).double()
     return iou(answer, truth) if truth.ndim == 3 else (answer == truth).double()
 
 

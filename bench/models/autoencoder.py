@@ -23,7 +23,7 @@ class Autoencoder(Model):
     Bernoulli.
 
     The model has no prior. ex_post="gmm" fits a mixture of 10 Gaussians to the training codes after training (Ghosh et
-    al. 2020, section 4) and samples codes from it. denoising: whether training without noise is an error.
+    al. 2020, section 4) and samples codes from it.
     """
 
     unused_settings = ("network.dropout",)
@@ -35,10 +35,9 @@ class Autoencoder(Model):
         likelihood: Likelihood,
         latent_dim: Count = 16,
         ex_post: Literal["none", "gmm"] = "none",
-        denoising: bool = False,
     ):
         super().__init__()
-        self.latent_dim, self.needs_noise = latent_dim, denoising
+        self.latent_dim = latent_dim
         self.encoder = network.encoder(shapes.x, latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.likelihood = likelihood

@@ -122,9 +122,9 @@ def noise_levels(runs: Sequence[LabelledRun]) -> list[Chart]:
     """Metrics at several noise levels against the level: a chart per metric and kind of noise, with a line per run."""
     found: dict[str, dict[float, str]] = {}  # metric: level: as recorded
     for name in (name for named in runs for name in _metrics(named)):
-        metric, at, level = name.partition("@")
-        if at:
-            found.setdefault(metric, {})[float(level)] = name
+        metric, level = _level(name)
+        if level is not None:
+            found.setdefault(metric, {})[level] = name
     kinds = {i: _kind(named.run) for i, named in enumerate(runs)}
     return [
         chart
@@ -176,8 +176,17 @@ def legend(runs: Sequence[LabelledRun]) -> list[tuple[LabelledRun, str]]:
     return [
         (named, _key(i))
         for i, named in enumerate(runs)
-        if any("@" in m and named.run.values(m) for m in _metrics(named))
+        if any(_level(m)[1] is not None and named.run.values(m) for m in _metrics(named))
     ]
+
+
+def _level(name: str) -> tuple[str, float | None]:
+    """A metric and its noise level, from its full name; None without one. A stage or a subset is no level."""
+    metric, _, suffix = name.partition("@")
+    try:
+        return metric, float(suffix)
+    except ValueError:
+        return metric, None
 
 
 def _metrics(named: LabelledRun) -> Iterable[str]:

@@ -167,15 +167,16 @@ def data_name(options: dict[str, Any], choice: str) -> str:
 
 def check_combination(job: Job, shapes: Shapes) -> Model:
     """Builds a model on the CPU. Raises SkipError if it needs what the data do not provide, or noise without any."""
-    required, model = job.config["model"].get("requires", ()), job.choices["model"]
-    if missing := [name for name in required if name not in shapes.provides]:
-        fitting = ", ".join(data_sets_with(required)) or "none of those in conf/dataset"
+    required, model = set(job.config["model"].get("requires", ())), job.choices["model"]
+    of_data = sorted(required - {"noise"})
+    if missing := [name for name in of_data if name not in shapes.provides]:
+        fitting = ", ".join(data_sets_with(of_data)) or "none of those in conf/dataset"
         raise SkipError(
             f"{model} needs {' and '.join(missing)}, which {job.choices['dataset']} does not provide: choose another "
             f"model, or a data set that does: {fitting}"
         )
     built = build(job.config, shapes, seed=0, allow=job.settings.allow)
-    if built.needs_noise and not job.config["noise"]["level"]:
+    if ("noise" in required or built.needs_noise) and not job.config["noise"]["level"]:
         raise SkipError(f"{model} learns from noise, but there is none: choose noise=gaussian or another noise")
     schedule(job)
     return built

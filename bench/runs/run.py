@@ -120,7 +120,12 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     except Exception as error:
         if isinstance(error, InputError) and not in_sweep:
             raise
-        record_refusal(job, folder, facts | _ending(error), outcome)
+        ending = _ending(error)
+        if isinstance(error, SkipError):
+            ending["id"] = store.identity(job.config, data.fingerprint, refused=str(error))
+            folder = store.run_folder(job.results, job.settings.sweep, job.name, ending["id"])
+            outcome.run = folder.name
+        record_refusal(job, folder, facts | ending, outcome)
         return outcome
 
     plans = {seed: plan(job, data, store.seed_folder(folder, seed)) for seed in job.settings.seeds}

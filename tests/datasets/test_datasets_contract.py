@@ -21,7 +21,7 @@ COMMON = {name: p.default for name, p in inspect.signature(prepare).parameters.i
 
 
 @pytest.fixture
-def options(request, idx_folder, picture_folder, npz_file, coco, fake_openml) -> dict:
+def options(request, idx_folder, picture_folder, npz_file, palette_folder, coco, fake_openml) -> dict:
     """The options of a YAML, with small data of its type."""
     options = yaml.safe_load(request.param.read_text())
     places = {
@@ -32,9 +32,11 @@ def options(request, idx_folder, picture_folder, npz_file, coco, fake_openml) ->
         "bench.datasets.sprites.sprites": {"examples": 60},
         "bench.datasets.birds.birds": {"examples": 60},
         "bench.datasets.captions.captions": {"root": str(coco), "size": 16},
-        "bench.datasets.faces.tiny_faces": {"train": 60, "test": 20},
-        "bench.datasets.faces.unaligned_faces": {"size": 32, "train": 60, "test": 20},
-        "bench.datasets.faces.aging_faces": {"train": 60, "test": 20},
+        "bench.datasets.designs.designs": {"size": 16, "examples": 80},
+        "bench.datasets.palettes.palette_pictures": {"root": str(palette_folder), "size": 8, "shifts": 1},
+        "bench.datasets.faces.tiny_faces": {"examples": 80},
+        "bench.datasets.faces.unaligned_faces": {"size": 32, "examples": 80},
+        "bench.datasets.faces.aging_faces": {"examples": 80},
     }
     small = places.get(options["_target_"])
     if small is None and ({"root", "path"} & options.keys()):

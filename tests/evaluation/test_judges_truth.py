@@ -28,7 +28,9 @@ SIDE = 16
 
 
 @pytest.fixture(autouse=True)
-def clear_memory(monkeypatch):
+def short_training(monkeypatch):
+    """A quarter of the epochs, which is enough for discs, and no judges in memory."""
+    monkeypatch.setattr(training, "EPOCHS", 10)
     monkeypatch.setattr(judges, "_loaded_files", {})
 
 
@@ -45,12 +47,11 @@ def drawn(n: int, seed: int) -> Split:
 
 
 @cache
-def discs(seed: int = 0, **changes) -> Data:
-    train, test = drawn(600, seed), drawn(300, seed + 1)
+def discs() -> Data:
+    train, test = drawn(600, 0), drawn(300, 1)
     test.truth["subset"] = torch.arange(300) % 2
     vocabulary = {"colour": ["red", "green", "blue"], "subset": ["even", "odd"]}
-    data = Data(train, test, test, Shapes((3, SIDE, SIDE)), 256, "none", False, f"discs {seed}", vocabulary=vocabulary)
-    return replace(data, **changes)
+    return Data(train, test, test, Shapes((3, SIDE, SIDE)), 256, "none", False, "discs", vocabulary=vocabulary)
 
 
 def with_label(data: Data) -> Data:
@@ -140,7 +141,8 @@ def test_the_label_has_a_judge_of_its_own_which_truth_does_not_change(tmp_path, 
     bare = replace(data, train=train, validation=test, test=test)
     monkeypatch.setattr(judges, "_trained_once", lambda *_: pytest.fail("trained again"))
     assert features_of(data, tmp_path) is features_of(bare, tmp_path)
-    assert measure(Answer(), Images(bare, tmp_path), ["judged_accuracy"])["judged_accuracy"]["n"] == 300
+    entry = measure(Answer(), Images(bare, tmp_path), ["judged_accuracy"])["judged_accuracy"]
+    assert entry["reason"].startswith("label is read from real images with a score of ")
 
 
 def test_without_labels_the_features_are_those_of_the_judge_of_classes_and_numbers(tmp_path, monkeypatch):
@@ -225,8 +227,8 @@ def test_a_blind_answer_is_the_best_constant_or_the_truth_of_another_image():
     upper[0, :2] = upper[1, 2:] = 1
     maps = Classes("parts", upper.repeat(50, 1, 1), upper.repeat(50, 1, 1), 2)
     answer = blind(maps)
-    assert (answer == upper[0]).all((1, 2)).sum() == 50, "those of others"
-    assert agreement(answer, maps.test).mean() > 0.4
+    assert (answer == upper[0]).all((1, 2)).sum() == 50, "each map is the answer for another image"
+    assert set(agreement(answer, maps.test).tolist()) == {0, 1} and agreement(answer, maps.test).mean() > 0.25
 
 
 @pytest.mark.parametrize("image", [(1, 1, 1), (3, 5, 7), (1, 13, 130), (3, 200, 200)])
@@ -250,21 +252,21 @@ def test_images_are_softened_by_little_and_small_ones_not_at_all():
     assert torch.equal(training.softened(points, generator), points)
 
 
-def tensor_cases() -> dict[str, Data]:
+def cases() -> dict[str, Data]:
     test = discs().test
     one = {name: known[:1] for name, known in test.truth.items()}
     still = {name: known[:1].expand(300, *known.shape[1:]) for name, known in test.truth.items()}
     black = discs().train._replace(x=torch.zeros_like(discs().train.x))
     return {
-        "no truth": discs(train=discs().train._replace(truth={})),
-        "one test image": discs(test=Split(test.x[:1], truth=one)),
-        "truth that does not vary in the test images": discs(test=test._replace(truth=still)),
-        "black training images": discs(train=black, fingerprint="black"),
-        "two training images": discs(train=discs().train.rows(slice(2)), fingerprint="two"),
+        "no truth": replace(discs(), train=discs().train._replace(truth={})),
+        "one test image": replace(discs(), test=Split(test.x[:1], truth=one)),
+        "truth that does not vary in the test images": replace(discs(), test=test._replace(truth=still)),
+        "black training images": replace(discs(), train=black, fingerprint="black"),
+        "two training images": replace(discs(), train=discs().train.rows(slice(2)), fingerprint="two"),
     }
 
 
-@pytest.mark.parametrize("case", tensor_cases())
+@pytest.mark.parametrize("case", cases())
 def test_degenerate_data_are_not_available_for_a_reason(case, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "EPOCHS", 1)
     reasons = {
@@ -274,7 +276,7 @@ def test_degenerate_data_are_not_available_for_a_reason(case, tmp_path, monkeypa
         "black training images": "^all training images are the same: the judge of colour, .* has nothing to learn",
         "two training images": "guessed blindly",
     }
-    for name, entry in measure(Answer(), Images(tensor_cases()[case], tmp_path)).items():
+    for name, entry in measure(Answer(), Images(cases()[case], tmp_path)).items():
         assert entry["value"] is None, name
         assert re.search(reasons[case], entry["reason"]), (name, entry["reason"])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ GROUPS = {
             "test_factors",
         ),
         *("log_likelihood", "divergence", "sigma_at_floor", "own_component", "code_neighbours", "pixel_neighbours"),
-        "log_likelihood_at_mean",
+        *("log_likelihood_at_mean", "input", "conditions"),
     },
     "jacobian": {"jacobian"},
     "subset": {
@@ -67,6 +68,16 @@ GROUPS = {
 }
 
 
+class Conditions(dict[str, Tensor]):
+    """Conditions by name, whose rows are taken together."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else Conditions({n: c[key] for n, c in self.items()})
+
+    def __len__(self) -> int:
+        return len(next(iter(self.values())))
+
+
 def evidence(good: bool) -> dict[str, object]:
     """All evidence of a model that is good, or bad, in every respect, on the same data."""
     rng = np.random.default_rng(0)
@@ -79,7 +90,8 @@ def evidence(good: bool) -> dict[str, object]:
         position = torch.arange(12.0)
         stripes = torch.stack([torch.sin((k + 1.5) * position) for k in range(CLASSES)])
         pattern = 0.5 + 0.3 * stripes[:, None, :, None] * torch.sign(torch.sin(0.8 * position))
-        return (pattern[label] + normal(len(label), 1, 12, 12, scale=0.03)).clamp(0, 1)
+        tint = torch.tensor([1.0, 0.8, 0.6])[:, None, None]
+        return (pattern[label] * tint + normal(len(label), 3, 12, 12, scale=0.03)).clamp(0, 1)
 
     def blurred(x: Tensor) -> Tensor:
         return torch.from_numpy(gaussian_filter(x.numpy(), 1.5, axes=(2, 3)))
@@ -139,6 +151,7 @@ def evidence(good: bool) -> dict[str, object]:
         "pixel_neighbours": nearest(codes["train"], codes["test"], 5),
         "jacobian": (normal(TEST).abs() + 1) * (1.0 if good else 100.0),
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
+        "input": x, "conditions": Conditions(palette=x[:, :, ::5, ::5].flatten(2)[:, :, :6].mT),
         "x": x, "x_again": images(label["test"]), "x_mean": x_mean,
         "x_mean_again": (images(label["test"]) if good else x_mean), "x_corrupted": x_corrupted,
         "judged": judged, "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),

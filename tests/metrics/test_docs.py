@@ -19,6 +19,7 @@ SECTIONS = {
     "neighbours": "Neighbours",
     "disentanglement": "Disentanglement",
     "sharpness": "Sharpness",
+    "colour": "Colour",
     "fidelity": "Fidelity of samples",
     "samples": "Where samples are",
     "judged": "Judges",

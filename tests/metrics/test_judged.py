@@ -46,7 +46,7 @@ def test_iou_is_that_of_scikit_learn_for_each_image():
 def test_agreement_is_accuracy_mean_iou_and_r_squared():
     answer = NUMBERS + 0.1 * torch.randn(NUMBERS.shape, generator=torch.Generator().manual_seed(0))
     assert agreement(answer, NUMBERS).mean().item() == pytest.approx(r2_score(NUMBERS.double(), answer.double()))
-    assert agreement((LABEL > 1).long(), LABEL).tolist() == [1, 1, 0, 0] * 25
+    assert agreement((LABEL > 1).long(), LABEL).tolist() == [1, 0, 0, 0] * 25
     assert torch.equal(agreement(MAPS.roll(1), MAPS), iou(MAPS.roll(1), MAPS))
 
 

@@ -38,6 +38,7 @@ from tests.conftest import (
 )
 
 TRAINED = [name for name in MODELS if job_of(f"model={name}").config["optimizer"]]
+CONDITIONED = [name for name in MODELS if set(MODELS[name]["requires"]) - {"noise", "label", "source"}]
 GOLDEN = Path(__file__).with_name("golden.json")
 
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -279,6 +280,22 @@ def test_only_conditional_models_use_labels(name):
     for method in first:
         uses_label = model.samples_by_label if method == "sample" else model.conditional
         assert torch.equal(first[method], second[method]) == (not uses_label), method
+
+
+@pytest.mark.parametrize("name", CONDITIONED)
+def test_a_required_condition_changes_what_a_model_makes(name):
+    """After random steps, because the last layer of a model may start at zero."""
+    job, data = small_job(name), data_for(name)
+    model, generator = build(job.config, shapes_for(job), seed=0).eval(), torch.Generator().manual_seed(0)
+    model.fit(data, Draws(0))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    batch = data.read(data.train.rows(slice(16)), Draws(0))
+    made = model.translate(batch, Draws(0))
+    for condition in set(MODELS[name]["requires"]) & set(data.shapes.conditions):
+        other = batch._replace(conditions={**batch.conditions, condition: batch.conditions[condition].roll(1, 0)})
+        assert not torch.allclose(model.translate(other, Draws(0)), made, atol=1e-4), condition
 
 
 @every_model

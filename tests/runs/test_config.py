@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from bench.core import InputError, SkipError, UnavailableError
-from bench.data import Batch
 from bench.draws import Draws
 from bench.engine.train import Budget
 from bench.paths import CONF
 from bench.runs.config import HYPERPARAMETERS, Job, build, check, corruption, optimizers, schedule
 from bench.runs.store import identity
 from bench.runs.targets import NOT_OPTIONS, _hints, checked, locate
-from tests.conftest import MODELS, SHAPES, config_of, small_data, turns_of
+from tests.conftest import LATENTS, MODELS, SHAPES, config_of, data_for, turns_of
+from tests.conftest import SMALL as SMALL_MODELS
 
 # Arguments for the options of each group, with a model that uses the group.
 MODEL_OF = {
@@ -39,12 +39,14 @@ LINES += [("adversarial", (f"model={name}",)) for name in ("vae_gan", "vae_featu
 LINES += [("adversarial", ("model=vae_gan", "adversarial=hinge")), ("network", ("model=vae",))]
 LINES += [("schedule", ("model=vae", f"schedule={option}", "schedule.warmup=0.1")) for option in OPTIONS["schedule"]]
 LINES += [("optimizer", ("model=gan",)), ("optimizer", ("model=aae",)), ("budget", ("model=vae", "budget.steps=10"))]
-SMALL = ("network.hidden=4", "model.latent_dim=2", "device=cpu")
+SMALL = ("network.hidden=4", "device=cpu")
 
 
 def line_of(words: tuple[str, ...]) -> tuple[str, ...]:
     keys = {word.partition("=")[0] for word in words}
-    return (*words, *(word for word in SMALL if word.partition("=")[0] not in keys))
+    name = next((word.removeprefix("model=") for word in words if word.startswith("model=")), "vae")
+    small = (*SMALL, *(("model.latent_dim=2",) if name in LATENTS else ()), *SMALL_MODELS.get(name, ()))
+    return (*words, *(word for word in small if word.partition("=")[0] not in keys))
 
 
 def keys_of(group: str, line: tuple[str, ...]) -> dict[str, Any]:
@@ -133,18 +135,22 @@ def test_every_setting_in_the_id_changes_the_run(group, words):
 def behaviour(job: Job) -> list[Any]:
     """The parts, losses and samples of a job on three batches, or the reason why it is refused."""
     outputs: list[Any] = [job.budget.plan(1000), job.budget.batch_size]
+    data = data_for(job.choices["model"], 16)
     try:
-        model = build(job.config, SHAPES, seed=0, allow=job.settings.allow)
+        model = build(job.config, data.shapes, seed=0, allow=job.settings.allow)
         outputs += [schedule(job)(progress / 8) for progress in range(8)]
     except InputError as error:
         return [str(error)]
-    data = small_data(16)
-    x, label = data.train.x, data.train.label
-    noisy = corruption(job)(x, Draws(0, "noise"))
+    clean = data.read(data.train, Draws(0, "data"))
+    x, label = clean.x, clean.label
+    noisy = corruption(job)(clean.input, Draws(0, "noise"))
+    if not model.players:
+        model.fit(data, Draws(0, "fit"))
     outputs += [noisy, *model.state_dict().values(), model.phases, model.notes]
     outputs += [make([torch.zeros(1, requires_grad=True)]).defaults for make in optimizers(job).values()]
     for step in (0, 3, 5):
-        batch = Batch(x, noisy, label, example=torch.arange(16), step=torch.tensor(step))
+        at_step = {"step": torch.tensor(step), "progress": torch.tensor(step / 8)}
+        batch = clean._replace(input=noisy, example=torch.arange(16), **at_step)
         for turn in turns_of(model) if model.players else ():
             losses = model.train().losses(batch, Draws(0, "train", step), turn)
             outputs += [value for part in losses for name, value in sorted(part.items())]
@@ -153,13 +159,18 @@ def behaviour(job: Job) -> list[Any]:
                 parameter.mul_(1.5)
     prior = getattr(model, "prior", None)
     for compute in (
-        lambda: model.eval().sample(4, Draws(0, "sample"), label[:4]),
+        lambda: model.eval().sample(4, Draws(0, "sample"), None if label is None else label[:4]),
+        lambda: model.translate(batch, Draws(0, "translate")),
         lambda: model.decode(torch.zeros(4, model.latent_dim), batch).log_prob(x[:4]),
         lambda: prior and prior.component(prior.sample((16, model.latent_dim), Draws(0, "codes"))),
     ):
         try:
             outputs.append(compute())
-        except (UnavailableError, RuntimeError):  # a conditional model's 16 labels do not fit 4 codes
+        except (
+            UnavailableError,
+            AttributeError,
+            RuntimeError,
+        ):  # no latent_dim, or a conditional model's 16 labels do not fit 4 codes
             outputs.append(None)
     return [item.tolist() if isinstance(item, torch.Tensor) else item for item in outputs]
 

@@ -52,7 +52,7 @@ def softened(x: Tensor, generator: torch.Generator) -> Tensor:
 class Recipe:
     """How a judge is trained. Change `text` whenever its network or training changes.
 
-    text: part of the name of the cache file; key: of its random draws; examples: at most, over all epochs.
+    text: part of the name of the cache file; key: of its random draws; examples, pixels: at most, over all epochs.
     """
 
     text: str
@@ -60,13 +60,16 @@ class Recipe:
     network: type[Classifier] | type[Segmenter]
     augment: Callable[[Tensor, torch.Generator], Tensor]
     examples: int
+    pixels: int | None = None
     batch: int = 128
     learning_rate: float = 3e-3  # at the top of the cycle
 
 
 LABEL = Recipe("1: two convolutions, 64 features, AdamW on one cycle", "features", Classifier, shifted, 300_000)
 IMAGES = Recipe("1: the network of labels, softened images", "judges/images", Classifier, softened, 120_000, batch=64)
-PIXELS = Recipe("1: a small U-Net, softened images", "judges/pixels", Segmenter, softened, 40_000, batch=32)
+PIXELS = Recipe(
+    "1: a small LinkNet, softened images", "judges/pixels", Segmenter, softened, 60_000, pixels=40_000_000, batch=16
+)
 
 
 def untrained(recipe: Recipe, data: Data, targets: Sequence[Target]) -> Classifier | Segmenter:
@@ -102,7 +105,10 @@ def train(recipe: Recipe, data: Data, targets: Sequence[Target]) -> Classifier |
     """A network trained with one cycle of learning rates (Smith & Topin 2019), in evaluation mode."""
     network, x = untrained(recipe, data, targets), examples_for(recipe, data).x.cpu()
     size = min(recipe.batch, max(2, len(x) // 8))  # smaller for few images, so that an epoch has enough steps
-    steps = min(recipe.examples, EPOCHS * len(x)) // size
+    examples = min(recipe.examples, EPOCHS * len(x))
+    if recipe.pixels is not None:
+        examples = min(examples, recipe.pixels // pooled(torch.empty(1, *x.shape[1:], device="meta"))[0, 0].numel())
+    steps = examples // size
     generator = torch.Generator().manual_seed(generator_seed(0, f"{recipe.key}/batches"))
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)

@@ -1,4 +1,4 @@
-"""Spatial transformers (Jaderberg et al. 2015) that find where an object lies in an image and set it upright.
+"""Spatial transformers (Jaderberg et al. 2015), which find where an object lies in an image and set it upright.
 
 A placement [B, 4] is a similarity: rotation (radians, clockwise), log scale, shift to the right and downwards (2 is a
 whole side). The point p of the upright image, in [-1, 1] x [-1, 1], lies at exp(log scale) R(rotation) p + shift.
@@ -6,40 +6,45 @@ whole side). The point p of the upright image, in [-1, 1] x [-1, 1], lies at exp
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.core import SkipError
+from bench.data import Batch, Shapes
+from bench.parts.networks.shared import ImageShape
+
 BOUNDS = (1.0, 0.35, 0.5, 0.5)  # of a placement's four numbers, to either side
+LARGEST = 16  # pixels a side that a localiser reads; larger images and features are averaged
 
 
-def similarity_grid(placement: Tensor, size: tuple[int, int]) -> Tensor:
+def similarity_grid(placement: Tensor, sides: tuple[int, ...]) -> Tensor:
     """Where the pixels of the upright image lie: [B, height, width, 2], the last dimension (right, down).
 
     Written out, because F.affine_grid does not work under vmap.
     """
-    height, width = size
     # The centres of pixels, as F.grid_sample has them with align_corners=False.
-    v, u = ((2 * torch.arange(side, device=placement.device) + 1).to(placement.dtype) / side - 1 for side in size)
-    u, v = u.expand(height, width), v[:, None].expand(height, width)
+    v, u = ((2 * torch.arange(side, device=placement.device) + 1).to(placement.dtype) / side - 1 for side in sides)
+    u, v = u.expand(sides), v[:, None].expand(sides)
     rotation, log_scale, right, down = placement[:, :, None, None].unbind(1)
     cos, sin = log_scale.exp() * rotation.cos(), log_scale.exp() * rotation.sin()
     return torch.stack([cos * u - sin * v + right, sin * u + cos * v + down], -1)
 
 
-def warp(images: Tensor, placement: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Sets images [B, C, H, W] upright: [B, C, *size], by bilinear interpolation; size: None for that of the images.
+def warp(images: Tensor, placement: Tensor, sides: tuple[int, ...] | None = None) -> Tensor:
+    """Sets images [B, C, H, W] upright: [B, C, *sides], by bilinear interpolation; sides: None for those of the images.
 
-    Beyond the border the outermost pixels are repeated: with zeros there, gradients would die.
+    Beyond the border the outermost pixels are repeated: with zeros there, gradients would vanish.
     """
-    grid = similarity_grid(placement, size or images.shape[2:])
+    grid = similarity_grid(placement, tuple(sides or images.shape[2:]))
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """The placement in an image of what lies at `inner` in the image that was set upright by `outer`; [B, 4]."""
+    """The placement, in an image, of what lies at `inner` once the image is set upright by `outer`; all [B, 4]."""
     rotation, log_scale, right, down = outer.unbind(1)
     cos, sin = log_scale.exp() * rotation.cos(), log_scale.exp() * rotation.sin()
     turn, zoom, across, along = inner.unbind(1)
@@ -47,46 +52,150 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     return torch.stack([rotation + turn, log_scale + zoom, *shift], 1)
 
 
-class Localiser(nn.Module):
-    """Images or features [B, C, H, W] -> where the object lies, a placement [B, 4] within BOUNDS; at first all zero."""
+def mirrored(batch: Batch, which: Tensor) -> Batch:
+    """The batch with the examples of which, [B] bool, mirrored: source, image and the condition `placement`."""
+    source, x = (torch.where(which[:, None, None, None], part.flip(3), part) for part in (batch.input, batch.x))
+    conditions = dict(batch.conditions)
+    if (placement := conditions.get("placement")) is not None:
+        mirror = torch.tensor([-1, 1, -1, 1], device=placement.device)
+        conditions["placement"] = torch.where(which[:, None], placement * mirror, placement)
+    return batch._replace(x=x, input=source, conditions=conditions)
 
-    def __init__(self, shape: tuple[int, ...], hidden: int = 24):
-        super().__init__()
-        sides = (-(-side // 4) for side in shape[1:])
-        self.layers = nn.Sequential(
-            nn.Conv2d(shape[0], hidden, 5, stride=2, padding=2),
-            nn.ReLU(),
-            nn.Conv2d(hidden, 2 * hidden, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(2 * hidden * prod(sides), 64),
-            nn.ReLU(),
+
+def doublings(shapes: Shapes) -> int:
+    """How often the sides of a source have to be doubled. Raises SkipError unless that gives those of the image."""
+    (channels, *sides), (x_channels, *x_sides) = shapes.input, shapes.x
+    count = max(0, (x_sides[0] // sides[0]).bit_length() - 1)
+    if channels != x_channels or [side << count for side in sides] != x_sides:
+        raise SkipError(
+            f"sources {shapes.input} and images {shapes.x}: expected as many channels, and the sides of the source "
+            "times a power of two"
         )
-        self.last = nn.Linear(64, 4)
+    return count
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Images [B, C, H, W], blurred by a Gaussian of one pixel; the outermost pixels are repeated."""
+    channels, kernel = (
+        images.shape[1],
+        torch.arange(-2, 3, device=images.device).to(images.dtype).square().mul(-0.5).exp(),
+    )
+    kernel = (kernel / kernel.sum()).expand(channels, 1, 1, 5)
+    images = F.conv2d(F.pad(images, [2] * 4, mode="replicate"), kernel, groups=channels)
+    return F.conv2d(images, kernel.mT, groups=channels)
+
+
+class Localiser(nn.Module):
+    """Images or features [B, C, H, W] -> where the object lies, a placement [B, 4] within BOUNDS. At first all zero."""
+
+    def __init__(self, shape: ImageShape, width: int = 24, hidden: int = 64):
+        super().__init__()
+        self.pool = nn.AvgPool2d(max(1, min(shape[1:]) // LARGEST))
+        sides = [-(-(side // max(1, min(shape[1:]) // LARGEST)) // 4) for side in shape[1:]]
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(shape[0], width, 5, stride=2, padding=2), nn.ReLU()),
+            *(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten()),
+            *(nn.Linear(2 * width * prod(sides), hidden), nn.ReLU()),
+        )
+        self.last = nn.Linear(hidden, 4)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         bounds = torch.tensor(BOUNDS, dtype=x.dtype, device=x.device)
-        return bounds * (self.last(self.layers(x)) / bounds).tanh()
+        return bounds * (self.last(self.layers(self.pool(x))) / bounds).tanh()
 
 
 class Transformer(nn.Module):
-    """One localiser, applied several times: each time it reads the images, upright as far as it has found until then.
+    """One localiser, applied several times: each time it reads the image, set upright as far as it is found.
 
-    Reading the images themselves every time, they are interpolated only once (Lin & Lucey 2017).
+    Every time the image itself is interpolated, so nothing gets blurred (Lin & Lucey 2017).
     """
 
-    def __init__(self, shape: tuple[int, ...], iterations: int = 3):
+    def __init__(self, shape: ImageShape, iterations: int):
         super().__init__()
         self.localiser, self.iterations = Localiser(shape), iterations
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images [B, C, H, W] around 0 -> the placement [B, 4] after each iteration, which is trained on its own."""
-        placement = torch.zeros_like(images[:, :4, 0, 0]) if images.shape[1] >= 4 else images.new_zeros(len(images), 4)
-        found = []
+        """Images [B, C, H, W] -> the placement [B, 4] after each iteration. Each trains the last step alone."""
+        found = [images.new_zeros(len(images), 4)]
         for _ in range(self.iterations):
-            placement = placement.detach()
-            placement = compose(placement, self.localiser(warp(images, placement)))
-            found.append(placement)
-        return found
+            before = found[-1].detach()
+            found.append(compose(before, self.localiser(warp(images, before))))
+        return found[1:]
+
+
+class FeatureTransformer(nn.Module):
+    """Features [B, C, H, W] and a placement [B, 4] -> features set upright, and the placement with theirs."""
+
+    def __init__(self, shape: ImageShape):
+        super().__init__()
+        self.localiser = Localiser(shape)
+
+    def forward(self, features: Tensor, placement: Tensor) -> tuple[Tensor, Tensor]:
+        own = self.localiser(features)
+        return warp(features, own), compose(placement, own)
+
+
+class Layers(nn.Module):
+    """Layers, some of which are transformers: features [B, C, H, W] and a placement [B, 4] -> both, changed."""
+
+    def __init__(self, layers: list[nn.Module]):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, features: Tensor, placement: Tensor) -> tuple[Tensor, Tensor]:
+        for layer in self.layers:
+            if isinstance(layer, FeatureTransformer):
+                features, placement = layer(features, placement)
+            else:
+                features = layer(features)
+        return features, placement
+
+
+class TransformativeDecoder(nn.Module):
+    """Images [B, C, *sides] in [0, 1] -> larger images, without bounds, by `doublings` factors of two.
+
+    They are set upright at a given placement first. in_features: whether a transformer follows each doubling, as in Yu
+    & Porikli 2017. width: channels of the features next to the images; others have twice as many.
+    """
+
+    def __init__(self, image: ImageShape, doublings: int, width: int, in_features: bool):
+        super().__init__()
+        self.sides = tuple(2 * side for side in image[1:])
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
+        for before, after, kernel in ((4 * image[0], width, 5), (width, 2 * width, 3), (2 * width, 2 * width, 3)):
+            layers += [nn.Conv2d(before, after, kernel, padding=kernel // 2), nn.ReLU()]
+        for i in range(doublings):
+            before, sides = (width if i else 2 * width), tuple(side * 2 ** (i + 1) for side in image[1:])
+            layers += [nn.Upsample(scale_factor=2), *_transformer((before, *sides), in_features)]
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+        self.layers = Layers([*layers, nn.Conv2d(width if doublings else 2 * width, image[0], 3, padding=1)])
+
+    def forward(self, images: Tensor, placement: Tensor) -> tuple[Tensor, Tensor]:
+        """The images, and where the object lay in the originals: the placement, with those of the transformers."""
+        # At twice the size, so that interpolation loses less.
+        made, placement = self.layers(warp(images - 0.5, placement, self.sides), placement)
+        return made + 0.5, placement
+
+
+class TransformativeEncoder(nn.Module):
+    """Images [B, C, *sides] in [0, 1] -> smaller images, without bounds; otherwise as `TransformativeDecoder`."""
+
+    def __init__(self, image: ImageShape, halvings: int, width: int, in_features: bool):
+        super().__init__()
+        layers: list[nn.Module] = []
+        widths = [image[0], width, *[2 * width] * halvings][: halvings + 1]
+        for i, (before, after) in enumerate(pairwise(widths)):
+            kernel, sides = (3 if i else 5), tuple(side // 2 ** (i + 1) for side in image[1:])
+            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), nn.ReLU()]
+            layers += _transformer((after, *sides), in_features)
+        layers += [nn.Conv2d(widths[-1], 2 * width, 3, padding=1), nn.ReLU()]
+        self.layers = Layers([*layers, nn.Conv2d(2 * width, image[0], 3, padding=1)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images - 0.5, images.new_zeros(len(images), 4))[0] + 0.5
+
+
+def _transformer(shape: ImageShape, wanted: bool) -> list[nn.Module]:
+    return [FeatureTransformer(shape)] if wanted else []

@@ -1,0 +1,128 @@
+"""The transformative discriminative autoencoder (Yu & Porikli 2017): a tiny, noisy, unaligned face made large."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.core import Count, Level, Losses, Model, Phase, Player, SkipError, UnusedIf, Weight, weight_at
+from bench.data import Batch, Shapes
+from bench.draws import Draws
+from bench.parts.adversaries import Adversarial
+from bench.parts.networks import Network
+from bench.parts.networks import transformer as transformers
+
+NO_LOCALISER = UnusedIf(transformer=("features", "given", "none"))
+
+
+class TDAE(Model):
+    """Three networks, trained one after the other, each on the outputs of the one before:
+
+    decoder          the source -> a large, upright image; with the discriminator
+    encoder          that -> the clean, upright original at the size of the source
+    second_decoder   that -> the large image again; with the discriminator, which goes on
+
+    Each minimises its mean squared error, the decoders also adversarial_weight times the generator's loss.
+
+    transformer: where the source is set upright. input: before the decoder, `iterations` times by one localiser. A
+    phase of its own trains it on the direct loss, the next one also on the decoder's. features: in decoder and encoder,
+    after each change of size, as in the paper. given: at the condition `placement`, an upper bound. none: nowhere. The
+    direct loss is the blurred squared error between the source set upright and the original at its size. warm_up,
+    encoder_share, second_decoder_share: lengths of phases, in units of the decoder's.
+    """
+
+    players: tuple[Player, ...] = (
+        Player("transformer", ("transformer",)),
+        Player("decoder", ("transformer", "decoder")),
+        Player("encoder", ("encoder",)),
+        Player("second_decoder", ("second_decoder",)),
+        Player("discriminator", ("discriminator",)),
+    )
+    unused_settings = ("network.norm",)
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        network: Network,
+        adversarial: Adversarial,
+        transformer: Literal["input", "features", "given", "none"] = "input",
+        iterations: Annotated[Count, NO_LOCALISER] = 3,
+        direct_weight: Annotated[Level, NO_LOCALISER] = 0.6,
+        adversarial_weight: Weight = 0.001,
+        width: Count = 16,
+        warm_up: Annotated[Level, NO_LOCALISER] = 0.3,
+        encoder_share: Level = 0.4,
+        second_decoder_share: Level = 0.6,
+    ):
+        super().__init__()
+        if transformer == "given" and shapes.conditions.get("placement") != (4,):
+            raise SkipError("model.transformer=given needs the condition placement, such as that of unaligned_faces")
+        if adversarial.critic_steps > 1:
+            raise SkipError("a TDAE updates decoder and discriminator at once: adversarial.critic_steps must be 1")
+        self.kind, self.direct_weight, self.adversarial_weight = transformer, direct_weight, adversarial_weight
+        doublings, in_features = transformers.doublings(shapes), transformer == "features"
+        self.decoder = transformers.TransformativeDecoder(shapes.input, doublings, width, in_features)
+        self.encoder = transformers.TransformativeEncoder(shapes.x, doublings, width, in_features)
+        self.second_decoder = transformers.TransformativeDecoder(shapes.input, doublings, width, in_features=False)
+        self.discriminator, self.adversarial = network.critic(shapes.x), adversarial
+        if transformer == "input":
+            self.transformer = transformers.Transformer(shapes.input, iterations)
+            self.phases = (Phase((("transformer",),), warm_up),)
+        else:
+            self.players = (Player("decoder", ("decoder",)), *self.players[2:])
+        self.phases = (
+            *self.phases,
+            Phase((("decoder", "discriminator"),)),
+            Phase((("encoder",),), encoder_share),
+            Phase((("second_decoder", "discriminator"),), second_decoder_share),
+        )
+
+    @classmethod
+    def default_balance(cls, adversarial_weight: Weight = 0.001, **options: object) -> str:
+        return "margin" if adversarial_weight else "always"  # without an adversary no player needs to wait
+
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
+        batch = transformers.mirrored(batch, draws.uniform("mirror", (len(batch.x),)) < 0.5)
+        found, tiny = self._placements(batch), F.interpolate(batch.x, batch.input.shape[2:], mode="area")
+        offsets = torch.stack([transformers.warp(batch.input, placement) - tiny for placement in found])
+        direct = transformers.blurred(offsets.flatten(0, 1)).square().mean() * len(found)
+        if turn == ("transformer",):
+            return Losses({"transformer": direct})
+        made, player = self.decoder(batch.input, found[-1])[0], "decoder"
+        if player not in turn:
+            code, player = self.encoder(made), "second_decoder"
+            if turn == ("encoder",):
+                return Losses({"encoder": (code - tiny).square().mean()})
+            made = self.second_decoder(code, torch.zeros_like(found[-1]))[0]
+        real, fake = self.discriminator(torch.cat([batch.x, made]), draws, copies=2).logit.chunk(2)
+        error = (made - batch.x).square().mean()
+        loss = error + weight_at(self.adversarial_weight, batch) * self.adversarial.generator(fake)
+        penalty = self.adversarial.penalty(self.discriminator, batch.x, made, draws)
+        policy = self.default_balance(self.adversarial_weight)
+        discriminator_gate, gate = self.adversarial.gates(real, fake, batch.step, policy)
+        if player == "decoder" and self.kind == "input":
+            loss = loss + self.direct_weight * direct
+        return Losses(
+            {player: loss, "discriminator": self.adversarial.discriminator(real, fake) + penalty},
+            {"squared_error": error, "discriminator_accuracy": self.adversarial.critic_accuracy(real, fake)},
+            {player: gate, "discriminator": discriminator_gate},
+        )
+
+    def _placements(self, batch: Batch) -> list[Tensor]:
+        """Where the object lies in the source, [B, 4] each: what the localiser has found after each iteration."""
+        if self.kind == "input":
+            return self.transformer(batch.input - 0.5)
+        return [batch.conditions["placement"] if self.kind == "given" else batch.input.new_zeros(len(batch.input), 4)]
+
+    def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """aligned: the source, set upright as the decoder does it; then what each network makes."""
+        made, placement = self.decoder(batch.input, self._placements(batch)[-1])
+        stages = {"aligned": transformers.warp(batch.input, placement), "decoder": made, "encoder": self.encoder(made)}
+        output = self.second_decoder(stages["encoder"], torch.zeros_like(placement))[0]
+        return {name: images.clamp(0, 1) for name, images in (stages | {"output": output}).items()}
+
+    def translate(self, batch: Batch, draws: Draws) -> Tensor:
+        return self.stages(batch, draws)["output"]

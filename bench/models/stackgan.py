@@ -87,7 +87,7 @@ class StackGAN(Model):
         in_pairs = self.diversity_weight > 0 and player == "generator_1"
         if in_pairs:  # two images of each caption
             text, x = (part[torch.arange(len(x), device=x.device) // 2] for part in (text, x))
-        made = self.generated(text, draws)
+        made = self.generated(text, draws, stage)
         fake = torch.sigmoid(made[stage].logits)
         wrong = {"none": [], "random": [text.roll(1, 0)], "nearest": [nearest_other(text)]}[self.wrong_captions]
         critic = self.critics[stage].reading(torch.cat([text, text, *wrong]))  # with x, fake, and x once more
@@ -105,15 +105,15 @@ class StackGAN(Model):
             loss = loss + self.diversity_weight / (terms["diversity"] + 0.05)
         return Losses({player: loss}, {f"{name}_{stage}": term for name, term in terms.items()}, gates)
 
-    def generated(self, text: Tensor, draws: Draws) -> dict[str, Generated]:
-        """What each stage makes of the vectors of captions."""
+    def generated(self, text: Tensor, draws: Draws, last: str) -> dict[str, Generated]:
+        """What each stage up to `last` makes of the vectors of captions."""
         made = {"1": self.generators["1"](text, draws.within("1"))}
-        if "2" in self.sizes:
+        if last == "2":
             made["2"] = self.generators["2"](made["1"].logits, text, draws.within("2"))
         return made
 
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        made = self.generated(self.encoders.text(batch.conditions["caption"], draws), draws)
+        made = self.generated(self.encoders.text(batch.conditions["caption"], draws), draws, last=max(self.sizes))
         return {f"stage_{stage}": torch.sigmoid(part.logits) for stage, part in made.items()}
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:

@@ -15,8 +15,7 @@ from bench.parts.adversaries import Adversarial
 from bench.parts.networks.captions import Encoders, nearest_other
 from bench.parts.networks.stackgan import CaptionCritic, FirstStage, Generated, SecondStage, separation, sizes_of_stages
 
-AVERAGE = 0.995  # the decay of the generators' moving averages
-SECOND = UnusedIf(stages=1)
+AVERAGE, SECOND = 0.995, UnusedIf(stages=1)  # the decay of the generators' moving averages; of the second stage only
 
 
 class StackGAN(Model):
@@ -82,7 +81,8 @@ class StackGAN(Model):
         dropout = self.word_dropout if role == "encoders" else 0.0
         text = self.encoders.text(batch.conditions["caption"], draws, dropout)
         if role == "encoders":
-            return Losses({player: torch.stack([self.encoders.contrast(s, batch.x, text) for s in self.sizes]).sum()})
+            costs = [self.encoders.contrast(size, batch.x, text, draws) for size in self.sizes]
+            return Losses({player: torch.stack(costs).sum()})
         text, x = text.roll(1, 0) if self.mismatched else text, self.encoders.resized(stage, batch.x)
         in_pairs = self.diversity_weight > 0 and player == "generator_1"
         if in_pairs:  # two images of each caption
@@ -96,7 +96,7 @@ class StackGAN(Model):
         loss, gates = game.players[role], {player: game.gates[role]} if game.gates else {}
         if role == "discriminator":
             return Losses({player: loss}, game.log, gates)
-        terms = {"kl": made[stage].divergence, "matching": self.encoders.matching(stage, fake, text)}
+        terms = {"kl": made[stage].divergence, "matching": self.encoders.matching(stage, fake, text, draws)}
         if stage == "2":
             terms["anchor"] = (self.encoders.resized("1", fake) - torch.sigmoid(made["1"].logits)).square().mean()
         loss = loss + sum(weight_at(self.weights[name], batch) * term for name, term in terms.items())

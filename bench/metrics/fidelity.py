@@ -58,6 +58,14 @@ def frechet_distance(test_features: Tensor, sample_features: Tensor, train_featu
     return Value(_frechet(test_features, sample_features), n=n, floor=floor)
 
 
+@metric(better="lower", ideal=0.0)
+def frechet_translations(test_features: Tensor, translated_features: Tensor, train_features: Tensor) -> Value:
+    """`frechet_distance` between the test images and what a model makes of the test examples, by stage."""
+    return frechet_distance(
+        test_features=test_features, sample_features=translated_features, train_features=train_features
+    )
+
+
 def _check_pairs(test: Tensor, samples: Tensor, purpose: str) -> None:
     check_count(len(test), 2, "test images", purpose)
     check_count(len(samples), 2, "samples", purpose)

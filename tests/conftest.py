@@ -47,7 +47,11 @@ MODELS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(CO
 LATENTS = {name: min(4, options["latent_dim"]) for name, options in MODELS.items() if "latent_dim" in options}
 NETWORKS = {"mlp": 16, "conv": 4, "resnet": 4}
 # Models that would be slow to test at their usual size, and the options that make them small.
-SMALL = {"enlarged": ("model.width=4", "model.depth=2"), "nearest_neighbour": ("model.examples=30",)}
+SMALL = {
+    "enlarged": ("model.width=4", "model.depth=2"),
+    "nearest_neighbour": ("model.examples=30",),
+    "tdae": ("model.width=4", "model.iterations=2"),
+}
 
 
 @cache

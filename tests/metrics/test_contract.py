@@ -18,6 +18,7 @@ from bench.evaluation.evidence.descent import Step
 from bench.metrics import discover, summarise
 from bench.metrics.judged import Judgement
 from bench.metrics.neighbours import nearest
+from bench.parts.networks.transformer import warp
 
 METRICS = discover()
 TRAIN, TEST, SAMPLES, LATENTS, FEATURES, CLASSES = 400, 240, 200, 4, 6, 3
@@ -86,7 +87,9 @@ def evidence(good: bool) -> dict[str, object]:
         for name, f in factors.items()
     }
     x, subset_x = images(label["test"]), images(label["test"][:60])
-    x_mean = x + normal(*x.shape, scale=0.01) if good else blurred(x)
+    truth = {"rotation": normal(TEST, scale=15), "shift": normal(TEST, 2, scale=0.5)}
+    turned = torch.column_stack([-truth["rotation"].deg2rad(), torch.zeros(TEST), -truth["shift"] / 6])
+    x_mean = x + normal(*x.shape, scale=0.01) if good else blurred(warp(x, turned))
     modes = images(torch.arange(CLASSES))
     samples = images(label["samples"]) if good else blurred(images(torch.zeros(SAMPLES, dtype=torch.long))) - 0.2
     x_corrupted = x + normal(*x.shape, scale=0.3)
@@ -128,7 +131,7 @@ def evidence(good: bool) -> dict[str, object]:
         "pixel_neighbours": nearest(codes["train"], codes["test"], 5),
         "jacobian": (normal(TEST).abs() + 1) * (1.0 if good else 100.0),
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
-        "x": x, "x_mean": x_mean, "x_corrupted": x_corrupted,
+        "x": x, "x_mean": x_mean, "truth": truth, "x_corrupted": x_corrupted,
         "judged": judged, "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
         "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
@@ -181,9 +184,11 @@ def test_a_good_model_beats_a_bad_one(name):
 @pytest.mark.parametrize("name", TESTED)
 def test_the_order_of_examples_does_not_matter(name):
     shuffled, generator = dict(GOOD), torch.Generator().manual_seed(1)
-    for members in GROUPS.values():
+    for group, members in GROUPS.items():
         order = torch.randperm(len(GOOD[next(iter(members))]), generator=generator)
         shuffled |= {piece: GOOD[piece][order] for piece in members}
+        if group == "test":
+            shuffled["truth"] = {fact: known[order] for fact, known in GOOD["truth"].items()}
     # Neighbours are row numbers of the training set: the new row of each old row.
     new_row = torch.empty(TRAIN, dtype=torch.long)
     new_row[_old_rows(GOOD["train_label"], shuffled["train_codes"])] = torch.arange(TRAIN)

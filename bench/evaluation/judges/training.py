@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.data import Data
+from bench.data import Data, Split
 from bench.draws import Draws, generator_seed
 from bench.evaluation.judges.networks import Classifier, Segmenter, pooled
 from bench.evaluation.judges.targets import Target
@@ -67,7 +67,9 @@ class Recipe:
 
 LABEL = Recipe("1: two convolutions, 64 features, AdamW on one cycle", "features", Classifier, shifted, 300_000)
 IMAGES = Recipe("1: the network of labels, softened images", "judges/images", Classifier, softened, 120_000, batch=64)
-PIXELS = Recipe("1: a small LinkNet, softened images", "judges/pixels", Segmenter, softened, 60_000, pixels=40_000_000, batch=16)
+PIXELS = Recipe(
+    "1: a small LinkNet, softened images", "judges/pixels", Segmenter, softened, 60_000, pixels=40_000_000, batch=16
+)
 
 
 def untrained(recipe: Recipe, data: Data, targets: Sequence[Target]) -> Classifier | Segmenter:
@@ -93,10 +95,15 @@ def parts(raw: Tensor, targets: Sequence[Target]) -> tuple[Tensor, ...]:
     return raw.split([target.outputs for target in targets], 1)
 
 
+def examples_for(recipe: Recipe, data: Data) -> Split:
+    """What a judge is trained on: its targets belong to these examples."""
+    return data.judging or data.train if recipe is not LABEL else data.train
+
+
 @torch.enable_grad()
 def train(recipe: Recipe, data: Data, targets: Sequence[Target]) -> Classifier | Segmenter:
     """A network trained with one cycle of learning rates (Smith & Topin 2019), in evaluation mode."""
-    network, x = untrained(recipe, data, targets), data.train.x.cpu()
+    network, x = untrained(recipe, data, targets), examples_for(recipe, data).x.cpu()
     size = min(recipe.batch, max(2, len(x) // 8))  # smaller for few images, so that an epoch has enough steps
     examples = min(recipe.examples, EPOCHS * len(x))
     if recipe.pixels is not None:

@@ -74,10 +74,15 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Player:
-    """The submodules that one optimizer updates, as prefixes; "" is the whole model. Players may share submodules."""
+    """The submodules that one optimizer updates, as prefixes; "" is the whole model. Players may share submodules.
+
+    average: the decay of an exponential moving average of the parameters over steps. At the end of a phase, the
+    averages replace the parameters of its players. 0: the parameters of the last step.
+    """
 
     name: str
     owns: tuple[str, ...] = ("",)
+    average: float = 0.0
 
 
 @dataclass(frozen=True)

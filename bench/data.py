@@ -168,6 +168,7 @@ class Data:
     vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what values of conditions and truth mean
     range: tuple[float, float] = (0, 255)  # the stored values of black and white, which a model sees as 0 and 1
     warnings: tuple[str, ...] = ()  # a line each: what was not read, and properties that make metrics doubtful
+    judging: Split | None = None  # x and truth of examples that judges learn from; None: the training images
 
     def observe(self, x: Tensor | OnDisk, draws: Draws) -> Tensor:
         """Stored images [B, C, H, W] as a model sees them: float in [0, 1]."""

@@ -49,7 +49,7 @@ ROOMS = {
         packages={"numpy", "pydantic", "scipy", "sklearn", "torch"},
         never={"io", "os", "pathlib", "shutil", "torch.optim", "bench.models"},
     ),
-    "datasets": Room(GROUND),
+    "datasets": Room(GROUND | {"parts"}),
     "metrics": Room(
         GROUND | {"parts"},
         packages={"numpy", "scipy", "sklearn", "torch", "torchmetrics"},

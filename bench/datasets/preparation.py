@@ -100,6 +100,7 @@ def prepare(
     splits = {name: splits[name] for name in sources}
     hashes = {field: {name: row_hashes(getattr(splits[name], field)) for name in splits} for field in fields}
     notes += content_warnings(splits, hashes, classes)
+    judging = _judging(source)
 
     tensors: Splits = {name: split.map(_tensor) for name, split in splits.items()}
     if binarize == "static":
@@ -118,7 +119,17 @@ def prepare(
         range=source.stored_range or ends,
         vocabulary=source.vocabulary,
         warnings=(*source.warnings, *notes),
+        judging=judging and judging.map(_tensor),
     )
+
+
+def _judging(source: Source) -> Split | None:
+    """The examples that judges learn from, with nothing but x and truth."""
+    if source.judging is None:
+        return None
+    assert source.judging.x.dtype == np.uint8 and source.range == BYTES
+    truth = convert_truth({"judging": source.judging}, source.vocabulary)["judging"]
+    return Split(source.judging.x, truth=truth)
 
 
 def _shapes(split: Split, classes: int) -> Shapes:
@@ -328,6 +339,8 @@ def _facts(source: Source, splits: Splits, classes: int, grey_levels: int | None
         facts["vocabulary"] = {name: [*map(str, words)] for name, words in sorted(source.vocabulary.items())}
     if grey_levels not in (None, USUAL_LEVELS):
         facts["grey levels"] = grey_levels
+    if source.judging is not None:
+        facts["judging"] = row_hashes(source.judging.x).tobytes()
     if source.modes is not None and source.mode_sigma is not None:
         facts["modes"] = (source.modes.tobytes(), float(source.mode_sigma))
     return facts

@@ -39,6 +39,9 @@ class Source(NamedTuple):
     mode_sigma: float | None = None  # their standard deviation, the same in each dimension
     vocabulary: Mapping[str, Sequence[str]] = {}  # what the values of conditions and truth mean, by name
     warnings: tuple[str, ...] = ()  # a line each: what was not read
+    # x (uint8, 0 to 255) and truth of examples for judges to learn from, where models must do without: a judge that has
+    # never seen a combination reads it badly. None: judges learn from the training images.
+    judging: Split | None = None
 
 
 def hold_out(whole: Split, **known: Any) -> Source:

@@ -80,6 +80,31 @@ class PlayerOptimizer:
         self.optimizer.zero_grad()
 
 
+class Average:
+    """An exponential moving average of the parameters of a player, [K, ...] each.
+
+    The decay grows up to its value, from 0 in the first step, so that the initial weights are soon forgotten.
+    """
+
+    def __init__(self, stack: Stack, names: list[str], decay: float):
+        self.parameters = [stack.parameters[name].detach() for name in names]  # they share memory with the leaves
+        self.averages = [parameter.clone() for parameter in self.parameters]
+        self.decay, self.steps = decay, 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes in the parameters after a step."""
+        decay = min(self.decay, self.steps / (self.steps + 10))
+        torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
+        self.steps += 1
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Replaces the parameters by their averages."""
+        for parameter, average in zip(self.parameters, self.averages, strict=True):
+            parameter.copy_(average)
+
+
 class Log:
     """The values logged for K seeds: means over examples, and the first step at which a seed's loss was not finite.
 
@@ -178,6 +203,7 @@ def train(
     owned = check_ownership(stack)
     steppers = {name: PlayerOptimizer(stack, names, optimizers[name]) for name, names in owned.items()}
     players = {player.name: player for player in model.players}
+    averages = {name: Average(stack, owned[name], player.average) for name, player in players.items() if player.average}
     phases = phases_of(model) if model.players else ()
     shares = torch.tensor([phase.share for phase in phases]).cumsum(0).tolist()
     ends = [round(steps * share / shares[-1]) for share in shares]
@@ -221,8 +247,13 @@ def train(
             norms = gradient_norms(gradients[turn[0]]) if is_early else None
             for name in turn:
                 steppers[name].step(gradients.pop(name), losses.gates.get(name))
+                if name in averages:
+                    averages[name].update()
             log.add(step + 1, index.shape[1], losses, turn, norms)
         trained_examples += index.shape[1]
+        if step + 1 == ends[phase_index]:
+            for name in {name for turn in phase.turns for name in turn} & averages.keys():
+                averages[name].apply()
 
         # Progress. The clock stops while the caller handles a report.
         done = step + 1

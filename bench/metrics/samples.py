@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from bench.metrics import Value, metric, summarise
 from bench.metrics.checks import check_classes
+from bench.metrics.neighbours import ratio_of_means
 
 SIGMAS = 3  # a sample belongs to a mode if it is within so many sigma of its centre (Srivastava et al. 2017)
 RARE = 10  # a class is covered if it has at least this fraction, 1 / RARE, of an equal share of the samples
@@ -71,3 +73,21 @@ def class_entropy(sample_class: Tensor, test_label: Tensor) -> Value:
 def class_consistency(sample_class: Tensor, requested_class: Tensor) -> Tensor:
     """Whether a conditional model's sample is classified as the requested class, [n]."""
     return (sample_class == requested_class).float()
+
+
+# --- many images of one condition
+
+
+@metric(better="closest", ideal=1.0)
+def conditional_diversity(x: Tensor, x_again: Tensor, x_mean: Tensor, x_mean_again: Tensor) -> Value:
+    """The root mean square difference of two images of one condition, over that of two real ones.
+
+    x and x_again: real images [N, C, H, W] of the same conditions, such as one caption; x_mean and x_mean_again: what a
+    model makes of these, with different noise. 0 if the noise has no effect. Images that are smoother than real ones,
+    or always in the same place, are below 1, and speckle is above. se: by the delta method, see `ratio_of_means`.
+    """
+    made, real = ((one - other).square().flatten(1).mean(1) for one, other in ((x_mean, x_mean_again), (x, x_again)))
+    squared = ratio_of_means(made, real, "the real images of each condition are all the same")
+    assert squared.se is not None
+    root = math.sqrt(squared.value)
+    return replace(squared, value=root, se=squared.se / (2 * root) if root else None)

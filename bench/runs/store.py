@@ -74,13 +74,15 @@ def _unqualified(target: str) -> str:
     return target.rpartition(".")[2] if target.startswith("bench.") else target
 
 
-def identity(config: Mapping[str, Any], fingerprint: str) -> str:
+def identity(config: Mapping[str, Any], fingerprint: str, refused: str | None = None) -> str:
     """Ten hexadecimal characters of BLAKE2b over the configuration and the fingerprint of the data.
 
     It does not depend on the location of the data, or on the module of this package that defines a class. Constant
-    learning rates add nothing to it, so that a run has the same id as one whose record names no schedule.
+    learning rates add nothing to it, so that a run has the same id as one whose record names no schedule. refused: the
+    reason why a combination makes no sense, which keeps it apart from a model with the same settings and other
+    requirements.
     """
-    content = _canonical(identified(config)) | {"data": fingerprint}
+    content = _canonical(identified(config)) | {"data": fingerprint} | ({"refused": refused} if refused else {})
     if content["schedule"] in (None, _canonical(CONSTANT)):
         del content["schedule"]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

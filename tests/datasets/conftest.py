@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,3 +72,60 @@ def npz_file(tmp_path, npz_arrays) -> Path:
     file = tmp_path / "arrays.npz"
     np.savez(file, **npz_arrays)
     return file
+
+
+@pytest.fixture
+def palette_folder(tmp_path) -> Path:
+    """15 pictures of 12x8 of random colours in two subfolders, and palettes.tsv as design sites publish it."""
+    rng = np.random.default_rng(0)
+    folder, lines = tmp_path / "designs", ["uid\turl\tmedia_path\tcolor_palette"]
+    for i in range(15):
+        place = folder / ("a" if i % 2 else "b") / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)).save(place)
+        palette = "{#E1E8ED,#AEB0C8,#204060,#C03028,#109030,#F0D000}"
+        lines.append(f"{i}\thttps://example.org/shots/{i}\tmedia/{i}.png?size=big\t{palette}")
+    (folder / "palettes.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def _draw_captioned(folder, has_boxes: bool, has_classes: bool):
+    """The layout of StackGAN with drawn pictures: a red square of 20 pixels on blue, inside its bounding box."""
+    rng = np.random.default_rng(0)
+    place = folder / "CUB_200_2011" if has_boxes else folder
+    names, boxes, number = [], [], 0
+    for part, count in {"train": 12, "test": 3}.items():
+        keys = [f"{i % 3 + (100 if part == 'test' else 1):03d}.Kind/Bird_{part}_{i}" for i in range(count)]
+        (folder / part).mkdir(parents=True)
+        for key in keys:
+            number += 1
+            left, top = int(rng.integers(20, 60)), int(rng.integers(20, 40))
+            picture = np.full((90, 120, 3), (0, 0, 255), np.uint8)
+            picture[top : top + 20, left : left + 20] = (255, 0, 0)
+            for file in (place / "images" / f"{key}.jpg", folder / "text" / f"{key}.txt"):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(place / "images" / f"{key}.jpg", quality=95, subsampling=0)
+            (folder / "text" / f"{key}.txt").write_text("a red square\na square on blue\n")
+            names.append(f"{number} {key}.jpg")
+            boxes.append(f"{number} {left:.1f} {top:.1f} 20.0 20.0")
+        embeddings = [rng.normal(size=(2, 8)).astype(np.float32) for _ in keys]
+        classes = [int(key[:3]) for key in keys]
+        values = {"filenames": keys, "char-CNN-RNN-embeddings": embeddings, "class_info": classes}
+        for name, value in values.items():
+            if name != "class_info" or has_classes:
+                (folder / part / f"{name}.pickle").write_bytes(pickle.dumps(value, protocol=2))
+    if has_boxes:
+        (place / "images.txt").write_text("\n".join(names) + "\n")
+        (place / "bounding_boxes.txt").write_text("\n".join(boxes) + "\n")
+
+
+@pytest.fixture
+def cub(tmp_path):
+    _draw_captioned(tmp_path / "cub", has_boxes=True, has_classes=True)
+    return tmp_path / "cub"
+
+
+@pytest.fixture
+def coco(tmp_path):
+    _draw_captioned(tmp_path / "coco", has_boxes=False, has_classes=False)
+    return tmp_path / "coco"

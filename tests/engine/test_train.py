@@ -339,6 +339,60 @@ def test_the_clock_stops_while_the_caller_handles_a_report(monkeypatch):
     assert seconds == [1, 2, 3]
 
 
+# --- averages of parameters
+
+
+class Averaged(Line):
+    players = (Player("model", average=0.15),)
+
+
+class ThenFrozen(Averaged):
+    """A second phase trains another map, and its loss reads the first."""
+
+    players = (Player("model", ("map",), average=0.15), Player("other", ("other",)))
+    phases = (Phase((("model",),), 1), Phase((("other",),), 1))
+
+    def __init__(self, seed: int = 0):
+        super().__init__(seed)
+        self.other = nn.Linear(2, 1)
+
+    def losses(self, batch, draws, turn):
+        if turn == ("model",):
+            return super().losses(batch, draws, turn)
+        loss = self.other(self.map(batch.x.flatten(1))).square().mean()
+        return Losses({"other": loss}, {"map": self.map.weight.sum()})
+
+
+def averages_of_lines(seeds: list[int], steps: int) -> list[torch.Tensor]:
+    """The average of each parameter after some steps, from runs without one: the decays are 0, 1/11, 2/12 > 0.15 ..."""
+    average: list[torch.Tensor] = []
+    for step in range(1, steps + 1):
+        stack = lines(seeds)
+        run(stack, numbered(8), Budget(steps=step, batch_size=4))
+        decay = [0, 1 / 11, 0.15, 0.15, 0.15][step - 1]
+        now = list(stack.parameters.values())
+        average = now if step == 1 else [decay * a + (1 - decay) * b for a, b in zip(average, now, strict=True)]
+    return average
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_averages_replace_the_parameters_at_the_end_of_training(seeds):
+    stack = lines(seeds, Averaged)
+    run(stack, numbered(8), Budget(steps=5, batch_size=4))
+    torch.testing.assert_close(list(stack.parameters.values()), averages_of_lines(seeds, 5))
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_later_phases_read_the_averages(seeds):
+    stack = lines(seeds, ThenFrozen)
+    reports = run(stack, numbered(8), Budget(steps=6, batch_size=4))
+    weight, bias = averages_of_lines(seeds, 3)
+    torch.testing.assert_close(stack.parameters["model.map.weight"], weight)
+    torch.testing.assert_close(stack.parameters["model.map.bias"], bias)
+    for k, row in enumerate(reports[-1].row):
+        assert row["map"] == pytest.approx((weight[k] if len(seeds) > 1 else weight).sum().item(), rel=1e-5)
+
+
 # --- gradients early in training
 
 

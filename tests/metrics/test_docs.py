@@ -20,9 +20,12 @@ SECTIONS = {
     "neighbours": "Neighbours",
     "disentanglement": "Disentanglement",
     "sharpness": "Sharpness",
+    "colour": "Colour",
     "fidelity": "Fidelity of samples",
     "samples": "Where samples are",
     "judged": "Judges",
+    "ages": "Ages",
+    "maps": "Sketches",
     "learning": "Training",
     "cost": "Cost",
 }

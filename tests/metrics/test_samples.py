@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 
+from bench.core import UnavailableError
 from bench.metrics import summarise
 from bench.metrics.samples import (
     class_consistency,
     class_coverage,
     class_entropy,
+    conditional_diversity,
     high_quality_samples,
     mode_coverage,
 )
@@ -113,3 +115,35 @@ def test_consistency_is_the_share_of_samples_of_the_requested_class():
     consistency = class_consistency(sample_class=torch.tensor([0, 1, 1, 1]), requested_class=requested)
     assert consistency.tolist() == [1, 0, 1, 1] and summarise(consistency).value == 0.75
     assert summarise(class_consistency(sample_class=requested, requested_class=requested)).value == 1.0
+
+
+def test_diversity_is_the_ratio_of_the_differences():
+    generator = torch.Generator().manual_seed(0)
+    x, x_again, noise = (torch.rand(50, 3, 8, 8, generator=generator) for _ in range(3))
+    half = conditional_diversity(x=x, x_again=x_again, x_mean=noise, x_mean_again=noise + 0.5 * (x - x_again))
+    assert half.value == pytest.approx(0.5) and half.n == 50
+    assert conditional_diversity(x=x, x_again=x_again, x_mean=x_again, x_mean_again=x).value == pytest.approx(1.0)
+
+
+def test_without_noise_there_is_no_diversity():
+    x = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    none = conditional_diversity(x=x, x_again=x.flip(0), x_mean=x, x_mean_again=x)
+    assert none.value == 0 and none.se is None
+    with pytest.raises(UnavailableError, match="real images of each condition are all the same"):
+        conditional_diversity(x=x, x_again=x, x_mean=x, x_mean_again=x.flip(0))
+
+
+def test_the_standard_error_of_the_diversity_is_its_standard_deviation():
+    generator = torch.Generator().manual_seed(0)
+
+    def pair() -> list[torch.Tensor]:
+        scale = torch.rand(80, 1, 1, 1, generator=generator)
+        return [scale * torch.randn(80, 1, 2, 2, generator=generator) for _ in range(2)]
+
+    def value():
+        (x, x_again), (x_mean, x_mean_again) = pair(), pair()
+        return conditional_diversity(x=x, x_again=x_again, x_mean=x_mean, x_mean_again=x_mean_again)
+
+    values = [value() for _ in range(300)]
+    deviation = torch.tensor([found.value for found in values]).std().item()
+    assert sum(found.se for found in values) / 300 == pytest.approx(deviation, rel=0.25)

@@ -24,8 +24,16 @@ class Stages:
 
     @cached_property
     def made(self) -> Facts:
+        return self._made("reconstruct")
+
+    @cached_property
+    def again(self) -> Facts:
+        """The same with other draws."""
+        return self._made("again")
+
+    def _made(self, key: str) -> Facts:
         parts: list[dict[str, Tensor]] = []
-        for rows, draws in self._answers.chunks("reconstruct", len(self._given.x)):
+        for rows, draws in self._answers.chunks(key, len(self._given.x)):
             made = self._answers.model.stages(self._given.rows(rows).to(self._answers.device), draws)
             parts.append({name: part.cpu() for name, part in made.items()})
         return Facts("stages of the model", {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
@@ -53,7 +61,14 @@ class Translations:
 
         The answer of a stage with images of another size is resized (bilinear).
         """
-        made = self._stages.made
+        return self._answer(self._stages.made)
+
+    @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
+    def x_mean_again(self) -> Tensor:
+        """`x_mean` with other draws: what else a model makes of the same inputs and conditions."""
+        return self._answer(self._stages.again)
+
+    def _answer(self, made: Facts) -> Tensor:
         answer, (channels, *sides) = made[self._name or list(made)[-1]], self._images.data.shapes.x
         if answer.shape[1] != channels:
             raise UnavailableError(f"the stage makes maps of {answer.shape[1]} channels, and images have {channels}")

@@ -99,7 +99,7 @@ def truth_of(data: Data) -> tuple[list[Target], list[Target]]:
     """
     of_images: list[Target] = []
     of_pixels: list[Target] = []
-    for name, train in data.train.truth.items():
+    for name, train in (data.judging or data.train).truth.items():
         if name == LABEL or name not in data.test.truth or (train == train[:1]).all():
             continue
         train, test = train.cpu(), data.test.truth[name].cpu()

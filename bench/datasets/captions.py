@@ -1,0 +1,214 @@
+"""Images with embedded captions, in the layout of StackGAN: CUB-200-2011 and COCO with char-CNN-RNN embeddings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import numpy as np
+import PIL
+from PIL import Image
+from pydantic import Field
+
+from bench.core import Count, InputError
+from bench.data import Split
+from bench.datasets import Source
+from bench.datasets.cache import get_or_build, memory_map, write_rows
+
+VERSION = 1  # of the converted arrays: raise it whenever reading changes
+EMBEDDINGS = "char-CNN-RNN-embeddings.pickle"
+CUB = "CUB_200_2011"  # the folder of CUB's pictures and bounding boxes; other data sets have their pictures in images/
+SPLITS = ("train", "test")
+REACH = 0.75  # from the centre of a bounding box to the edges of the crop, in units of the box's longer side
+BLOCK = 256  # pictures decoded at once
+LAYOUT = f"expected train/ and test/ with filenames.pickle and {EMBEDDINGS}, and text/, beside {CUB}/ or images/"
+# What a pickle of lists, strings, numbers and arrays names. The modules are those of numpy 1 and 2.
+NAMES = {
+    "numpy": {"dtype", "ndarray"},
+    "numpy.core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "_codecs": {"encode"},
+}
+
+
+def captions(
+    root: str | None = None,
+    name: str | None = None,
+    size: Annotated[int, Field(ge=8, strict=True)] = 64,
+    limit: Count | None = None,
+    cache: Path | None = None,
+) -> Source:
+    """x: [N, 3, size, size] uint8; condition: "caption", [N, captions, 1, 1024] float32, embeddings instead of words.
+
+    root: a folder in the layout of StackGAN (Zhang et al. 2017); None: $BENCH_DATA/<name>. No code in its pickles is
+    run. With bounding boxes, as for CUB, a picture is cropped around the middle of its box. The group of an image is
+    its class, if class_info.pickle is there: no class of CUB is in both splits. limit: images of each split, the first
+    ones. cache: where the converted arrays are kept. Raises InputError that names the file if one is missing, damaged,
+    hostile or does not fit the others.
+    """
+    shared = os.environ.get("BENCH_DATA")
+    if root is None and not (shared and name):
+        raise InputError(f"dataset.root is not set: {LAYOUT}")
+    folder = Path(root).expanduser() if root is not None else Path(str(shared), str(name))
+    for part in SPLITS:
+        if not (folder / part).is_dir():
+            raise InputError(f"{folder / part} is not a folder: {LAYOUT}; set dataset.root")
+    keys = {part: _keys(folder, part, limit) for part in SPLITS}
+    pictures = {part: [_picture(folder, key) for key in keys[part]] for part in SPLITS}
+
+    def read(place: Path) -> Source:
+        get_or_build(place, lambda new: _convert(folder, keys, pictures, size, new))
+        splits = {}
+        for part in SPLITS:
+            arrays = {name: np.array(memory_map(place / f"{part}_{name}.npy")) for name in ("x", "caption")}
+            group = place / f"{part}_group.npy"
+            splits[part] = Split(
+                arrays["x"],
+                group=np.array(memory_map(group)) if group.exists() else None,
+                conditions={"caption": arrays["caption"]},
+            )
+        return Source(splits["train"], splits["test"], range=(0, 255))
+
+    if cache is None:
+        with TemporaryDirectory() as temporary:
+            return read(Path(temporary) / "captions")
+    return read(cache / "captions" / _cache_key(folder, keys, pictures, size))
+
+
+def unpickle(file: Path) -> Any:
+    """The lists, strings, numbers and arrays in a pickle of Python 2 or 3. Raises InputError for anything else."""
+    try:
+        with file.open("rb") as opened:
+            return _Unpickler(opened, encoding="latin1").load()
+    except FileNotFoundError as error:
+        raise InputError(f"{file} is missing: {LAYOUT}") from error
+    except Exception as error:  # damage raises errors of almost any type
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{file} is not a pickle of lists and arrays: {reason}; get it again") from error
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds the functions in NAMES only: a pickle may name any function, and call it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name not in NAMES.get(module, ()):
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which was not run")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _keys(folder: Path, part: str, limit: int | None) -> list[str]:
+    """The names of a split's examples: paths of pictures without ending."""
+    file = folder / part / "filenames.pickle"
+    keys = unpickle(file)
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
+        raise InputError(f"{file} does not hold a list of file names: {LAYOUT}")
+    if outside := [key for key in keys if os.path.isabs(key) or ".." in Path(key).parts]:
+        raise InputError(f"{file} names {outside[0]}, which is outside the folder")
+    return keys[:limit]
+
+
+def _picture(folder: Path, key: str) -> Path:
+    """The picture of an example. Raises InputError if its picture or its captions are missing."""
+    place = folder / CUB if (folder / CUB).is_dir() else folder
+    picture, text = place / "images" / f"{key}.jpg", folder / "text" / f"{key}.txt"
+    if not text.is_file():
+        raise InputError(f"{text} is missing: expected the captions of {picture}, one a line")
+    if not picture.is_file():
+        raise InputError(f"{text} has captions, but its picture is missing: expected {picture}")
+    return picture
+
+
+def _embeddings(folder: Path, part: str, count: int) -> np.ndarray:
+    """[count, captions, 1, features] float32 of the first examples of a split."""
+    file = folder / part / EMBEDDINGS
+    try:
+        values = np.asarray(unpickle(file)[:count], dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{file} does not hold numbers [images, captions, features]: {error}") from error
+    if values.ndim != 3 or len(values) != count or not np.isfinite(values).all():
+        raise InputError(
+            f"{file} has shape {values.shape}: expected finite numbers [images, captions, features] of {count} images"
+        )
+    return values[:, :, np.newaxis]
+
+
+def _boxes(folder: Path) -> dict[str, tuple[float, ...]]:
+    """The bounding box (left, top, width, height) of each picture of CUB in pixels, by key; empty for other data."""
+    if not (folder / CUB).is_dir():
+        return {}
+    names, boxes = (_rows(folder / CUB / name) for name in ("images.txt", "bounding_boxes.txt"))
+    keys = {number: name.removesuffix(".jpg") for number, name in names}
+    try:
+        return {keys[number]: tuple(map(float, box)) for number, *box in boxes}
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{folder / CUB / 'bounding_boxes.txt'} does not fit images.txt beside it: {error}") from error
+
+
+def _rows(file: Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in file.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
+
+
+def _convert(
+    folder: Path, keys: dict[str, list[str]], pictures: dict[str, list[Path]], size: int, new: Path
+) -> dict[str, int]:
+    """Writes the arrays of both splits into the folder `new`. Returns the number of examples of each."""
+    boxes = _boxes(folder)
+    for part in SPLITS:
+        write_rows(new / f"{part}_caption.npy", [_embeddings(folder, part, len(keys[part]))])
+        if (folder / part / "class_info.pickle").exists():
+            file = folder / part / "class_info.pickle"
+            group = np.asarray(unpickle(file)[: len(keys[part])])
+            if group.shape != (len(keys[part]),) or group.dtype.kind not in "iu":
+                raise InputError(f"{file} does not hold the class number of each of {len(keys[part])} images")
+            write_rows(new / f"{part}_group.npy", [group.astype(np.int64)])
+
+        def blocks(part: str = part) -> Iterator[np.ndarray]:
+            for start in range(0, len(keys[part]), BLOCK):
+                rows = slice(start, start + BLOCK)
+                examples = zip(pictures[part][rows], keys[part][rows], strict=True)
+                yield np.stack([_pixels(picture, boxes.get(key), size) for picture, key in examples])
+
+        write_rows(new / f"{part}_x.npy", blocks())
+    return {part: len(keys[part]) for part in SPLITS}
+
+
+def _pixels(file: Path, box: tuple[float, ...] | None, size: int) -> np.ndarray:
+    """A picture [3, size, size] uint8, cropped around the middle of its box as far as it reaches (bicubic)."""
+    try:
+        with Image.open(file) as opened:
+            picture = opened.convert("RGB")
+    except Exception as error:  # the type depends on the kind of damage
+        raise InputError(f"{file} cannot be decoded: {' '.join(str(error).split())}; get it again") from error
+    if box is not None:
+        left, top, width, height = box
+        reach, x, y = int(REACH * max(width, height)), int(left + width / 2), int(top + height / 2)
+        edges = (max(0, x - reach), max(0, y - reach), min(picture.width, x + reach), min(picture.height, y + reach))
+        if edges[0] >= edges[2] or edges[1] >= edges[3]:
+            raise InputError(f"{file} is {picture.width} x {picture.height}, and its bounding box {box} lies outside")
+        picture = picture.crop(edges)
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+
+
+def _cache_key(folder: Path, keys: dict[str, list[str]], pictures: dict[str, list[Path]], size: int) -> str:
+    """A hash of all that decides the arrays and is known without reading pictures."""
+    files = [folder / part / name for part in SPLITS for name in (EMBEDDINGS, "class_info.pickle")]
+    files += [folder / CUB / name for name in ("images.txt", "bounding_boxes.txt")]
+    files += [picture for part in SPLITS for picture in pictures[part]]
+    stamps = [[str(file), *_stamp(file)] for file in files if file.exists()]
+    text = json.dumps([VERSION, PIL.__version__, str(folder.resolve()), size, keys, stamps])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns

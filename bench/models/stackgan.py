@@ -1,0 +1,120 @@
+"""StackGAN (Zhang et al. 2017): from a caption to a small image, and from that to one of twice the size."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bench.core import Count, Level, Losses, Model, Phase, Player, UnusedIf, Weight, weight_at
+from bench.data import Batch, Shapes
+from bench.draws import Draws
+from bench.parts.adversaries import Adversarial
+from bench.parts.networks.captions import Encoders, nearest_other
+from bench.parts.networks.stackgan import CaptionCritic, FirstStage, Generated, SecondStage, separation, sizes_of_stages
+
+AVERAGE = 0.995  # the decay of the generators' moving averages
+SECOND = UnusedIf(stages=1)
+
+
+class StackGAN(Model):
+    """Three phases: encoders of captions and images by contrast, a GAN of small images, and one of images of full size.
+
+    A critic tells real images with their captions from generated ones, and from real ones with another caption (Reed et
+    al. 2016, algorithm 1): wrong_captions, random ones or, for half of them, the nearest. The generator's loss has also
+    kl_weight          the divergence of the conditioning augmentation from a normal distribution
+    matching_weight    the cross-entropy of finding the caption of the image by the encoders
+    diversity_weight   1 / (|x - x'| / |z - z'| + 0.05) of two images of a caption (Mao et al. 2019), in the first stage
+    anchor_weight      the squared error from the first stage's image at its size, in the second stage
+    stages=1: the first stage alone, at full size. mismatched: each image has the caption of another one.
+    """
+
+    players: tuple[Player, ...] = (
+        Player("encoders", ("encoders",)),
+        Player("discriminator_1", ("critics.1",)),
+        Player("generator_1", ("generators.1",), AVERAGE),
+        Player("discriminator_2", ("critics.2",)),
+        Player("generator_2", ("generators.2",), AVERAGE),
+    )
+    reads_noise = False
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        adversarial: Adversarial,
+        stages: Annotated[int, Field(ge=1, le=2, strict=True)] = 2,
+        caption_dim: Count = 64,
+        condition_dim: Count = 32,
+        noise_dim: Count = 32,
+        augmentation: bool = True,
+        residual: Annotated[bool, SECOND] = True,
+        critic: Literal["projection", "concatenation"] = "projection",
+        wrong_captions: Literal["none", "random", "nearest"] = "nearest",
+        mismatched: bool = False,
+        kl_weight: Annotated[Weight, UnusedIf(augmentation=False)] = 0.02,
+        adversarial_weight: Weight = 1.0,
+        matching_weight: Weight = 2.0,
+        diversity_weight: Level = 0.05,
+        anchor_weight: Annotated[Weight, SECOND] = 2.0,
+        word_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4,
+        encoder_share: Level = 1.0,
+        second_share: Annotated[Level, SECOND] = 1.0,
+    ):
+        super().__init__()
+        self.adversarial, self.wrong_captions, self.mismatched = adversarial, wrong_captions, mismatched
+        self.adversarial_weight, self.diversity_weight = adversarial_weight, diversity_weight
+        self.weights = {"kl": kl_weight, "matching": matching_weight, "anchor": anchor_weight}
+        self.word_dropout, self.sizes = word_dropout, sizes_of_stages(shapes.x, stages)
+        reads = (caption_dim, condition_dim, augmentation)
+        generators = (FirstStage(self.sizes["1"], *reads, noise_dim), SecondStage(shapes.x, *reads, residual))
+        self.encoders = Encoders(shapes.conditions["caption"][-1], self.sizes, caption_dim)
+        self.generators: Any = nn.ModuleDict(dict(zip(self.sizes, generators, strict=False)))
+        self.critics: Any = nn.ModuleDict({k: CaptionCritic(x, caption_dim, critic) for k, x in self.sizes.items()})
+        self.players = self.players[: 1 + 2 * stages]
+        games = [tuple(tuple(f"{role}_{s}" for role in turn) for turn in adversarial.turns) for s in self.sizes]
+        phases = zip([(("encoders",),), *games], (encoder_share, 1.0, second_share), strict=False)
+        self.phases = tuple(Phase(turns, share) for turns, share in phases)
+
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
+        (player,), (role, _, stage) = turn, turn[0].partition("_")
+        dropout = self.word_dropout if role == "encoders" else 0.0
+        text = self.encoders.text(batch.conditions["caption"], draws, dropout)
+        if role == "encoders":
+            return Losses({player: torch.stack([self.encoders.contrast(s, batch.x, text) for s in self.sizes]).sum()})
+        text, x = text.roll(1, 0) if self.mismatched else text, self.encoders.resized(stage, batch.x)
+        in_pairs = self.diversity_weight > 0 and player == "generator_1"
+        if in_pairs:  # two images of each caption
+            text, x = (part[torch.arange(len(x), device=x.device) // 2] for part in (text, x))
+        made = self.generated(text, draws)
+        fake = torch.sigmoid(made[stage].logits)
+        wrong = {"none": [], "random": [text.roll(1, 0)], "nearest": [nearest_other(text)]}[self.wrong_captions]
+        critic = self.critics[stage].reading(torch.cat([text, text, *wrong]))  # with x, fake, and x once more
+        fakes, weight = torch.cat([fake, x][: 1 + len(wrong)]), weight_at(self.adversarial_weight, batch)
+        game = self.adversarial.losses((role,), critic, x, fakes, draws, batch.step, weight)
+        loss, gates = game.players[role], {player: game.gates[role]} if game.gates else {}
+        if role == "discriminator":
+            return Losses({player: loss}, game.log, gates)
+        terms = {"kl": made[stage].divergence, "matching": self.encoders.matching(stage, fake, text)}
+        if stage == "2":
+            terms["anchor"] = (self.encoders.resized("1", fake) - torch.sigmoid(made["1"].logits)).square().mean()
+        loss = loss + sum(weight_at(self.weights[name], batch) * term for name, term in terms.items())
+        if in_pairs:
+            terms["diversity"] = separation(fake, made["1"].noise)
+            loss = loss + self.diversity_weight / (terms["diversity"] + 0.05)
+        return Losses({player: loss}, {f"{name}_{stage}": term for name, term in terms.items()}, gates)
+
+    def generated(self, text: Tensor, draws: Draws) -> dict[str, Generated]:
+        """What each stage makes of the vectors of captions."""
+        made = {"1": self.generators["1"](text, draws.within("1"))}
+        if "2" in self.sizes:
+            made["2"] = self.generators["2"](made["1"].logits, text, draws.within("2"))
+        return made
+
+    def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        made = self.generated(self.encoders.text(batch.conditions["caption"], draws), draws)
+        return {f"stage_{stage}": torch.sigmoid(part.logits) for stage, part in made.items()}
+
+    def translate(self, batch: Batch, draws: Draws) -> Tensor:
+        return list(self.stages(batch, draws).values())[-1]

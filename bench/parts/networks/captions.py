@@ -1,0 +1,119 @@
+"""Encoders of captions and of images into one space, in which an image is near its captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.draws import Draws
+
+SHARPNESS = 40.0  # of the softmax over cosines: the inverse of its temperature
+
+
+def drawn_caption(captions: Tensor, draws: Draws) -> Tensor:
+    """One of the captions [B, captions, words, V] of each image, drawn at random: [B, words, V]."""
+    n, count = captions.shape[:2]
+    chosen = (count * draws.uniform("caption", (n,))).long()
+    return captions[torch.arange(n, device=captions.device), chosen]
+
+
+def drop_words(caption: Tensor, rate: float, draws: Draws) -> Tensor:
+    """Sets words of captions [B, words, V] to 0 at random, but never the only word.
+
+    With all its words, a caption is found by the most striking of them, and the others are not learnt.
+    """
+    is_word = (caption != 0).any(2)
+    is_kept = (draws.uniform("words", is_word.shape) >= rate) | (is_word.sum(1, keepdim=True) == 1)
+    return caption * is_kept[:, :, None]
+
+
+class CaptionEncoder(nn.Module):
+    """Captions [B, words, V] -> [B, width]. A row of zeros is no word; a word may be one-hot or an embedding.
+
+    Convolutions over the embedded words, and the maximum of each feature over the words (Kim 2014).
+    """
+
+    def __init__(self, vocabulary: int, width: int, hidden: int = 96):
+        super().__init__()
+        self.embedding = nn.Linear(vocabulary, hidden, bias=False)
+        self.near = nn.Conv1d(hidden, hidden, 3, padding=1)
+        self.far = nn.Conv1d(hidden, hidden, 3, padding=2, dilation=2)
+        self.last = nn.Linear(hidden, width)
+
+    def forward(self, captions: Tensor) -> Tensor:
+        is_word = (captions != 0).any(2)[:, None].to(captions.dtype)
+        hidden = self.embedding(captions).transpose(1, 2)
+        hidden = F.relu(self.near(hidden)) * is_word
+        hidden = F.relu(self.far(hidden)) * is_word  # never negative, so that zeros do not change the maximum
+        return self.last(hidden.amax(2))
+
+
+def downsampling(image: tuple[int, ...], hidden: int) -> tuple[nn.Sequential, int]:
+    """Convolutions of stride 2 down to 4 pixels a side, [B, C, H, W] in [0, 1] -> [B, features]; and `features`.
+
+    Channels double with each, up to 4 * hidden.
+    """
+    layers: list[nn.Module] = []
+    channels, height, width = image
+    while min(height, width) > 4:
+        outputs = hidden * 2 ** min(len(layers) // 2, 2)
+        layers += [nn.Conv2d(channels, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        channels, height, width = outputs, height // 2, width // 2
+    return nn.Sequential(*layers, nn.Flatten()), channels * height * width
+
+
+class Encoders(nn.Module):
+    """An encoder of captions, and one of images for each of the sizes {name: (C, H, W)}, into vectors [B, width]."""
+
+    def __init__(self, vocabulary: int, sizes: Mapping[str, tuple[int, ...]], width: int, hidden: int = 32):
+        super().__init__()
+        self.captions = CaptionEncoder(vocabulary, width)
+        self.images = nn.ModuleDict()
+        self.sizes = {name: (height, width) for name, (_, height, width) in sizes.items()}
+        for name, size in sizes.items():
+            layers, features = downsampling(size, hidden)
+            self.images[name] = nn.Sequential(layers, nn.Linear(features, width))
+
+    def text(self, captions: Tensor, draws: Draws, dropout: float = 0.0) -> Tensor:
+        """One of the captions [B, captions, words, V] of each image, drawn at random, as a vector [B, width].
+
+        dropout: of its words, see `drop_words`. The mean square of its entries is 1.
+        """
+        caption = drawn_caption(captions, draws)
+        vectors = self.captions(drop_words(caption, dropout, draws) if dropout else caption)
+        return F.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
+
+    def resized(self, name: str, x: Tensor) -> Tensor:
+        """Images averaged to a size."""
+        return F.adaptive_avg_pool2d(x, self.sizes[name])
+
+    def logits(self, name: str, x: Tensor, text: Tensor) -> Tensor:
+        """[B, B]: the cosine between each image, at a size, and the vector of each caption, times SHARPNESS."""
+        return SHARPNESS * similarity(self.images[name](2 * self.resized(name, x) - 1), text)
+
+    def contrast(self, name: str, x: Tensor, text: Tensor) -> Tensor:
+        """The cross-entropy of finding the caption of each image in the batch, and the image of each caption.
+
+        InfoNCE in both directions (Zhang et al. 2022, equations 1 to 3).
+        """
+        logits = self.logits(name, x, text)
+        return -(logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean()) / 2
+
+    def matching(self, name: str, x: Tensor, text: Tensor) -> Tensor:
+        """The cross-entropy of finding the caption of each image in the batch."""
+        return -self.logits(name, x, text).log_softmax(1).diagonal().mean()
+
+
+def similarity(one: Tensor, other: Tensor) -> Tensor:
+    """The cosine of each row of [n, D] with each row of [m, D], [n, m]."""
+    return F.normalize(one, dim=1) @ F.normalize(other, dim=1).T
+
+
+def nearest_other(text: Tensor) -> Tensor:
+    """For each caption [B, D] another one of the batch: the next in the first half, the nearest in the second half."""
+    others = similarity(text, text) - 2 * torch.eye(len(text), dtype=text.dtype, device=text.device)
+    half = len(text) // 2
+    return torch.cat([text.roll(1, 0)[:half], text[others.argmax(1)][half:]])

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from bench.draws import Draws
+from bench.parts.networks.captions import (
+    SHARPNESS,
+    CaptionEncoder,
+    Encoders,
+    drawn_caption,
+    drop_words,
+    nearest_other,
+    similarity,
+)
+
+WORDS = 7
+
+
+def captions(*sentences: list[int], length: int = 6) -> torch.Tensor:
+    """[B, length, WORDS], one-hot words and then zeros."""
+    out = torch.zeros(len(sentences), length, WORDS)
+    for row, sentence in zip(out, sentences, strict=True):
+        row[torch.arange(len(sentence)), torch.tensor(sentence)] = 1
+    return out
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return CaptionEncoder(WORDS, width=5, hidden=16)
+
+
+def test_padding_changes_nothing(encoder):
+    short, long = captions([1, 2, 3]), captions([1, 2, 3], length=9)
+    torch.testing.assert_close(encoder(short), encoder(long))
+
+
+def test_the_order_of_words_matters(encoder):
+    one, other = encoder(captions([1, 2, 3, 4], [3, 2, 1, 4]))
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_a_word_may_be_an_embedding(encoder):
+    """A linear layer reads it, so a one-hot word is one embedding among others."""
+    embedded = torch.randn(4, 1, WORDS)
+    assert encoder(embedded).shape == (4, 5)
+    assert (encoder(embedded)[0] - encoder(embedded)[1]).abs().max() > 1e-4
+
+
+def test_each_caption_is_drawn_as_often():
+    n, count = 600, 4
+    numbered = torch.arange(count).repeat(n, 1)[:, :, None, None].float()
+    drawn = drawn_caption(numbered, Draws(0, "k")).flatten()
+    assert drawn.shape == (n,) and torch.equal(drawn, drawn_caption(numbered, Draws(0, "k")).flatten())
+    assert (drawn.long().bincount() - n / count).abs().max() < 5 * math.sqrt(n / count)
+
+
+def test_words_are_dropped_at_a_rate_but_never_the_only_one():
+    sentences = captions(*[[1, 2, 3, 4, 5]] * 400, [6])
+    dropped = drop_words(sentences, 0.4, Draws(0, "k"))
+    kept = dropped.any(2)
+    assert kept[:-1, :5].double().mean() == pytest.approx(0.6, abs=0.05) and not kept[:, 5].any()
+    assert torch.equal(dropped[kept], sentences[kept]) and torch.equal(dropped[-1], sentences[-1])
+
+
+def test_contrast_is_the_cross_entropy_in_both_directions():
+    torch.manual_seed(0)
+    encoders, x = Encoders(WORDS, {"small": (3, 8, 8)}, width=5), torch.rand(6, 3, 8, 8)
+    text, target = torch.randn(6, 5), torch.arange(6)
+    logits = encoders.logits("small", x, text)
+    assert logits.abs().max() <= SHARPNESS + 1e-4
+    expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    torch.testing.assert_close(encoders.contrast("small", x, text), expected)
+    torch.testing.assert_close(encoders.matching("small", x, text), F.cross_entropy(logits, target))
+
+
+def test_vectors_of_captions_have_a_mean_square_of_one():
+    encoders = Encoders(WORDS, {"small": (3, 8, 8)}, width=5)
+    torch.testing.assert_close(encoders.text(captions([1, 2], [3])[:, None], Draws(0)).square().mean(1), torch.ones(2))
+
+
+def test_contrast_learns_which_caption_belongs_to_an_image():
+    """Images of one grey level and captions of one word: after training each finds the other."""
+    torch.manual_seed(0)
+    encoders = Encoders(WORDS, {"small": (1, 8, 8)}, width=8, hidden=8)
+    x = torch.linspace(0, 1, WORDS)[:, None, None, None].expand(-1, 1, 8, 8)
+    words = captions(*[[i] for i in range(WORDS)])[:, None]
+    optimizer = torch.optim.Adam(encoders.parameters(), 3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        encoders.contrast("small", x, encoders.text(words, Draws(0))).backward()
+        optimizer.step()
+    assert torch.equal(encoders.logits("small", x, encoders.text(words, Draws(0))).argmax(1), torch.arange(WORDS))
+
+
+def test_nearest_other_is_never_the_caption_itself():
+    text = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.1, 0.9]])
+    other = nearest_other(text)
+    torch.testing.assert_close(other[:2], text[[3, 0]])  # the one before
+    torch.testing.assert_close(other[2:], text[[0, 1]])  # the nearest
+    torch.testing.assert_close(similarity(text[:1], text[1:2]), torch.zeros(1, 1))

@@ -53,6 +53,7 @@ SMALL = {
     "nearest_neighbour": ("model.examples=30",),
     "palettenet": ("model.width=4", "model.critic_width=4"),
     "palettenet_roles": ("model.width=4",),
+    "tdae": ("model.width=4", "model.iterations=2"),
 }
 
 

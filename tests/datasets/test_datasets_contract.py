@@ -38,6 +38,7 @@ def options(
     places = {
         "bench.datasets.idx.idx": {"root": str(idx_folder)},
         "bench.datasets.images.images": {"root": str(picture_folder)},
+        "bench.datasets.unaligned_images.unaligned_images": {"root": str(picture_folder), "size": 12, "source_size": 8},
         "bench.datasets.arrays.arrays": {"path": str(npz_file)},
         "bench.datasets.openml.openml": {"name": "fake"},
         "bench.datasets.sprites.sprites": {"examples": 60},

@@ -173,9 +173,10 @@ def check_combination(job: Job, shapes: Shapes) -> Model:
     of_data = sorted(required - {"noise"})
     if missing := [name for name in of_data if name not in shapes.provides]:
         fitting = ", ".join(data_sets_with(of_data)) or "none of those in conf/dataset"
+        needs = " and ".join(PLURAL.get(name, name) for name in missing)
         raise SkipError(
-            f"{model} needs {' and '.join(PLURAL.get(name, name) for name in missing)}, which {job.choices['dataset']} does not provide: choose another "
-            f"model, or a data set that does: {fitting}"
+            f"{model} needs {needs}, which {job.choices['dataset']} does not provide: choose another model, or a data "
+            f"set that does: {fitting}"
         )
     built = build(job.config, shapes, seed=0, allow=job.settings.allow)
     if ("noise" in required or built.needs_noise) and not job.config["noise"]["level"]:

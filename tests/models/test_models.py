@@ -39,6 +39,7 @@ from tests.conftest import (
 
 TRAINED = [name for name in MODELS if job_of(f"model={name}").config["optimizer"]]
 CONDITIONED = [name for name in MODELS if set(MODELS[name]["requires"]) - {"noise", "label", "source"}]
+ONLY_IN_TRAINING = {("clothnet", "sketch")}  # conditions that a model learns from and must not see in a test
 GOLDEN = Path(__file__).with_name("golden.json")
 
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -298,7 +299,8 @@ def test_a_required_condition_changes_what_a_model_makes(name):
     made = model.translate(batch, Draws(0))
     for condition in set(MODELS[name]["requires"]) & set(data.shapes.conditions):
         other = batch._replace(conditions={**batch.conditions, condition: batch.conditions[condition].roll(1, 0)})
-        assert not torch.allclose(model.translate(other, Draws(0)), made, atol=1e-4), condition
+        is_same = torch.allclose(model.translate(other, Draws(0)), made, atol=1e-4)
+        assert is_same == ((name, condition) in ONLY_IN_TRAINING), condition
 
 
 @every_model

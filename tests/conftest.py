@@ -48,6 +48,7 @@ LATENTS = {name: min(4, options["latent_dim"]) for name, options in MODELS.items
 NETWORKS = {"mlp": 16, "conv": 4, "resnet": 4}
 # Models that would be slow to test at their usual size, and the options that make them small.
 SMALL = {
+    "clothnet": ("model.width=4", "model.style_dim=4"),
     "enlarged": ("model.width=4", "model.depth=2"),
     "nearest_neighbour": ("model.examples=30",),
     "palettenet": ("model.width=4", "model.critic_width=4"),

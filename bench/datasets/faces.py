@@ -83,13 +83,13 @@ def unaligned_faces(
 def aging_faces(size: Size = 32, examples: Examples = 10_000, data_seed: Seed = 0) -> Source:
     """x: [N, 3, size, size] uint8, each identity at one random age. Conditions: age, [N, 5] bool, one of BINS.
 
-    Truth: age, [N] float32 from 0 to 1. The last fifth is the test set. Its truth is also aged, [N, 5, 3, size, size]
-    uint8: the same identity in the middle of each bin.
+    Truth: age, [N] float32, and identity, [N, 22] float32, both from 0 to 1. The last fifth is the test set. Its truth
+    is also aged, [N, 5, 3, size, size] uint8: the same identity in the middle of each bin.
     """
     identity, age, _ = _random_faces(examples, data_seed)
     bins = np.arange(len(BINS))
     condition = np.floor(age * len(BINS))[:, np.newaxis] == bins
-    whole = Split(draw(identity, age, size), conditions={"age": condition}, truth={"age": age})
+    whole = Split(draw(identity, age, size), conditions={"age": condition}, truth={"age": age, "identity": identity})
 
     def aged(rows: slice) -> dict[str, np.ndarray]:
         people = identity[rows]

@@ -92,7 +92,7 @@ def find_pictures(root: str) -> Listing:
     _check_pairs(root, pictures)
     _check_classes(root, pictures)
     warnings += _unread_folders(root, [f"{folder}/" for folder in folders if folder not in split_of], "a split")
-    loose, others = _separate(files)
+    loose, others = separate(files)
     unread.update(others)
     if loose:
         warnings.append(f"{len(loose)} pictures outside {_join(split_of)} were not read: {loose[0]}, ...")
@@ -128,7 +128,7 @@ def _list_split(root: str, folder: str, unread: Counter[str], warnings: list[str
             f"{root}{folder} holds {folders[0]}/ but no {missing}/: pairs of pictures need both, and a class another "
             "name"
         )
-    loose = _separate(files)[0] if folders else []
+    loose = separate(files)[0] if folders else []
     if loose:
         raise InputError(
             f"{root}{folder} holds folders ({folders[0]}/) and loose pictures ({loose[0]}): put every picture into a "
@@ -143,7 +143,7 @@ def _list_split(root: str, folder: str, unread: Counter[str], warnings: list[str
     split = SplitPictures(folder, [], [] if folders else None)
     for class_folder, name in class_of.items():
         _check_no_splits(root, class_folder)
-        pictures, others = _separate([folder + file for file in files] if name is None else walk(root, class_folder))
+        pictures, others = separate([folder + file for file in files] if name is None else walk(root, class_folder))
         if not pictures:
             raise InputError(f"{root}{class_folder} holds no pictures: {LAYOUTS}")
         unread.update(others)
@@ -159,7 +159,7 @@ def _list_pairs(root: str, folder: str, source: str, target: str, unread: Counte
     """The targets and sources with the same path in their folders `target` and `source`, but for the suffix."""
     found: dict[str, dict[str, str]] = {}
     for half in (source, target):
-        pictures, others = _separate(walk(root, half))
+        pictures, others = separate(walk(root, half))
         if not pictures:
             raise InputError(f"{root}{half} holds no pictures: {LAYOUTS}")
         unread.update(others)
@@ -233,7 +233,7 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
-def _separate(files: Iterable[str]) -> tuple[list[str], list[str]]:
+def separate(files: Iterable[str]) -> tuple[list[str], list[str]]:
     """Returns the pictures among the files, and the suffixes of the others."""
     known, pictures, others = suffixes(), [], []
     for file in files:

@@ -80,11 +80,11 @@ def images(
         raise InputError(f"dataset.source_size has no effect: {root} holds no source/ and target/; leave it out")
     columns, vocabulary = columns_of(list(rows.values())) if rows else ({}, {})
     row_of = {file: i for i, file in enumerate(rows)}
-    pictures = {"x": _pictures(cache, root, files, pixel_format)}
+    pictures = {"x": read_pictures(cache, root, files, pixel_format)}
     if sources:
         height, width = _sides(size if source_size is None else source_size)
         small = pixel_format._replace(height=height, width=width)
-        pictures["source"] = _pictures(cache, root, [sources[file] for file in files], small)
+        pictures["source"] = read_pictures(cache, root, [sources[file] for file in files], small)
         _check_aspects(root, pictures["source"], pictures["x"], small, pixel_format)
 
     def read(split: Split[Any]) -> Split[Any]:
@@ -203,7 +203,7 @@ class Pictures(NamedTuple):
         return Split(self.x).rows(self.rows[index]).x
 
 
-def _pictures(cache: Path | None, root: str, files: list[str], pixel_format: PixelFormat) -> Pictures:
+def read_pictures(cache: Path | None, root: str, files: list[str], pixel_format: PixelFormat) -> Pictures:
     """The decoded files, in memory if they are small enough or if there is no cache."""
     if cache is None:
         with TemporaryDirectory() as temporary:

@@ -21,6 +21,7 @@ from bench.evaluation.evidence import (
     Images,
     Stages,
     Translations,
+    Traversals,
     denoising_corruption,
     evidence_in,
     evidence_of,
@@ -38,7 +39,7 @@ _NO_VALUE = Value(math.nan)
 _DECLARED = {name: evidence for kind in SOURCES for name, evidence in evidence_in(kind).items()}
 _OF_NOISE = evidence_in(CorruptedImages).keys() | evidence_in(CorruptedAnswers).keys()
 _OF_TRANSLATIONS = evidence_in(Translations).keys()
-_OF_ANSWERS = evidence_in(Answers).keys() | evidence_in(Densities).keys()
+_OF_ANSWERS = evidence_in(Answers).keys() | evidence_in(Densities).keys() | evidence_in(Traversals).keys()
 
 
 def _fact(name: str, value: float | None) -> float:
@@ -164,7 +165,7 @@ def evaluate(
     model.eval()
     own = denoising_corruption(corruption)
     answers = Answers(model, images, settings.samples, seed)
-    densities = Densities(answers, settings, progress)
+    densities, traversals = Densities(answers, settings, progress), Traversals(answers)
     of_run = {name: partial(_fact, name, value) for name, value in facts.items()}
     stages = Stages(answers, images.test)
     output = Translations(images, stages)
@@ -184,7 +185,7 @@ def evaluate(
         noisy = CorruptedImages(images, kind)
         of_data = evidence_of(images) | evidence_of(noisy)
         of_model = evidence_of(answers) | evidence_of(densities) | evidence_of(CorruptedAnswers(answers, noisy))
-        of_model |= evidence_of(translations)
+        of_model |= evidence_of(translations) | evidence_of(traversals)
         for name, metric in metrics.items():
             requests = _requests(metric)
             if suffix and (not requests & differing or (requests & _OF_TRANSLATIONS and requests & _OF_ANSWERS)):

@@ -26,6 +26,17 @@ ACTIVE = 0.01  # a latent is active if its variance is larger
 AT_ONCE = 50  # directions; only memory depends on it
 
 
+def linear_probe(train_codes: Tensor, train_class: Tensor, test_codes: Tensor, test_class: Tensor) -> Tensor:
+    """`linear_probe_accuracy` of any classes, [N]."""
+    check_classes(train_class, "training images")
+    if not (train_codes.isfinite().all() and test_codes.isfinite().all()):
+        return torch.full((len(test_codes),), torch.nan)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ROUNDS))
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        probe.fit(train_codes.double().numpy(), train_class.numpy())
+    return (torch.from_numpy(probe.predict(test_codes.double().numpy())) == test_class).float()
+
+
 @metric(better="higher", ideal=1.0)
 def linear_probe_accuracy(train_codes: Tensor, train_label: Tensor, test_codes: Tensor, test_label: Tensor) -> Tensor:
     """Whether logistic regression on the training images' codes [M, D] predicts a test image's class, [N].
@@ -33,13 +44,7 @@ def linear_probe_accuracy(train_codes: Tensor, train_label: Tensor, test_codes: 
     Multinomial, by at most ROUNDS of L-BFGS from 0, so nothing is random. Codes are standardised by the training mean
     and deviation, and half the squared norm of the weights is added to the sum of losses. nan if a code is not finite.
     """
-    check_classes(train_label, "training images")
-    if not (train_codes.isfinite().all() and test_codes.isfinite().all()):
-        return torch.full((len(test_codes),), torch.nan)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ROUNDS))
-    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-        probe.fit(train_codes.double().numpy(), train_label.numpy())
-    return (torch.from_numpy(probe.predict(test_codes.double().numpy())) == test_label).float()
+    return linear_probe(train_codes, train_label, test_codes, test_label)
 
 
 @metric(better="higher", ideal=1.0)

@@ -24,6 +24,20 @@ class CriticFunction(Protocol):
     def __call__(self, x: Tensor, /, draws: Draws, *, copies: int) -> Any: ...
 
 
+class Game(NamedTuple):
+    """The losses of a critic and of its generator from one forward pass; scalars.
+
+    gates: bool, whether to update the critic and the generator; accuracy: of the critic; class_logits: [B, classes], of
+    the real examples, if the critic classifies.
+    """
+
+    critic: Tensor
+    generator: Tensor
+    gates: tuple[Tensor, Tensor]
+    accuracy: Tensor
+    class_logits: Tensor
+
+
 class Costs(NamedTuple):
     """Elementwise losses of logits: of the critic on real and on fake examples, and of the generator on fake ones.
 
@@ -171,6 +185,24 @@ class Adversarial:
         balance = Balance(policy, self.every, self.accuracy, self.equilibrium, self.margin)
         step = torch.zeros((), dtype=torch.int64, device=real.device) if step is None else step
         return balance((self.real(real).mean(), self.fake(fake).mean()), self.critic_accuracy(real, fake), step)
+
+    def game(
+        self,
+        critic: CriticFunction,
+        real: Tensor,
+        fake: Tensor,
+        draws: Draws,
+        step: Tensor | None,
+        default: str = "always",
+    ) -> Game:
+        """Both sides from one forward pass, for players that are updated together. real, fake: [B, ...]; the other
+        arguments as in `penalty` and `gates`."""
+        output = critic(torch.cat([real, fake]), draws, copies=2)
+        real_logit, fake_logit = output.logit.chunk(2)
+        loss = self.discriminator(real_logit, fake_logit) + self.penalty(critic, real, fake, draws)
+        gates = self.gates(real_logit, fake_logit, step, default)
+        accuracy = self.critic_accuracy(real_logit, fake_logit)
+        return Game(loss, self.generator(fake_logit), gates, accuracy, output.class_logits[: len(real)])
 
     @property
     def turns(self) -> tuple[tuple[str, ...], ...]:

@@ -103,7 +103,9 @@ _adapter = functools.cache(TypeAdapter)  # building one takes a millisecond
 
 @functools.cache
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    return get_type_hints(target.__init__ if isinstance(target, type) else target, include_extras=True)  # type: ignore[misc]
+    # A dataclass inherits annotations from other files; get_type_hints reads each in the file of its own class.
+    has_init = isinstance(target, type) and not is_dataclass(target)
+    return get_type_hints(target.__init__ if has_init else target, include_extras=True)
 
 
 def _text(value: Any) -> str:

@@ -74,6 +74,21 @@ def npz_file(tmp_path, npz_arrays) -> Path:
     return file
 
 
+@pytest.fixture
+def palette_folder(tmp_path) -> Path:
+    """15 pictures of 12x8 of random colours in two subfolders, and palettes.tsv as design sites publish it."""
+    rng = np.random.default_rng(0)
+    folder, lines = tmp_path / "designs", ["uid\turl\tmedia_path\tcolor_palette"]
+    for i in range(15):
+        place = folder / ("a" if i % 2 else "b") / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)).save(place)
+        palette = "{#E1E8ED,#AEB0C8,#204060,#C03028,#109030,#F0D000}"
+        lines.append(f"{i}\thttps://example.org/shots/{i}\tmedia/{i}.png?size=big\t{palette}")
+    (folder / "palettes.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def _draw_captioned(folder, has_boxes: bool, has_classes: bool):
     """The layout of StackGAN with drawn pictures: a red square of 20 pixels on blue, inside its bounding box."""
     rng = np.random.default_rng(0)
@@ -114,18 +129,3 @@ def cub(tmp_path):
 def coco(tmp_path):
     _draw_captioned(tmp_path / "coco", has_boxes=False, has_classes=False)
     return tmp_path / "coco"
-
-
-@pytest.fixture
-def palette_folder(tmp_path) -> Path:
-    """15 pictures of 12x8 of random colours in two subfolders, and palettes.tsv as design sites publish it."""
-    rng = np.random.default_rng(0)
-    folder, lines = tmp_path / "designs", ["uid\turl\tmedia_path\tcolor_palette"]
-    for i in range(15):
-        place = folder / ("a" if i % 2 else "b") / f"{i}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)).save(place)
-        palette = "{#E1E8ED,#AEB0C8,#204060,#C03028,#109030,#F0D000}"
-        lines.append(f"{i}\thttps://example.org/shots/{i}\tmedia/{i}.png?size=big\t{palette}")
-    (folder / "palettes.tsv").write_text("\n".join(lines) + "\n")
-    return folder

@@ -30,13 +30,13 @@ def options(request, idx_folder, picture_folder, npz_file, palette_folder, coco,
         "bench.datasets.arrays.arrays": {"path": str(npz_file)},
         "bench.datasets.openml.openml": {"name": "fake"},
         "bench.datasets.sprites.sprites": {"examples": 60},
-        "bench.datasets.birds.birds": {"examples": 60},
-        "bench.datasets.captions.captions": {"root": str(coco), "size": 16},
         "bench.datasets.designs.designs": {"size": 16, "examples": 80},
         "bench.datasets.palettes.palette_pictures": {"root": str(palette_folder), "size": 8, "shifts": 1},
         "bench.datasets.faces.tiny_faces": {"examples": 80},
         "bench.datasets.faces.unaligned_faces": {"size": 32, "examples": 80},
         "bench.datasets.faces.aging_faces": {"examples": 80},
+        "bench.datasets.birds.birds": {"examples": 60},
+        "bench.datasets.captions.captions": {"root": str(coco), "size": 16},
     }
     small = places.get(options["_target_"])
     if small is None and ({"root", "path"} & options.keys()):

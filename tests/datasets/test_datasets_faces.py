@@ -102,7 +102,7 @@ def test_aging_faces_have_one_age_each_and_the_test_all():
     for split in (source.train, source.test):
         np.testing.assert_array_equal(split.conditions["age"].argmax(1), np.floor(5 * split.truth["age"]))
         assert split.conditions["age"].dtype == bool and (split.conditions["age"].sum(1) == 1).all()
-    assert set(source.train.truth) == {"age"} and source.vocabulary["age"] == BINS
+    assert set(source.train.truth) == {"age", "identity"} and source.vocabulary["age"] == BINS
     aged, own = source.test.truth["aged"], source.test.conditions["age"].argmax(1)
     assert aged.shape == (6, 5, 3, 16, 16) and aged.dtype == np.uint8
     by_bin = np.array([[difference(aged[i, k], source.test.x[i]) for k in range(5)] for i in range(6)])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ TRAIN, TEST, SAMPLES, LATENTS, FEATURES, CLASSES = 400, 240, 200, 4, 6, 3
 
 # Evidence whose rows belong to the same examples. Evidence that is not listed has no rows of examples.
 GROUPS = {
-    "train": {"train_codes", "train_label", "train_factors"},
+    "train": {"train_codes", "train_label", "train_factors", "train_conditions", "train_truth"},
     "train_features": {"train_features"},
     "test": {
         *(
@@ -41,7 +40,8 @@ GROUPS = {
             "test_factors",
         ),
         *("log_likelihood", "divergence", "sigma_at_floor", "own_component", "code_neighbours", "pixel_neighbours"),
-        *("log_likelihood_at_mean", "input", "conditions"),
+        *("log_likelihood_at_mean", "judged", "input", "conditions", "truth", "stages"),
+        *("traversals", "judged_traversals"),
     },
     "jacobian": {"jacobian"},
     "subset": {
@@ -69,16 +69,6 @@ GROUPS = {
 }
 
 
-class Conditions(dict[str, Tensor]):
-    """Conditions by name, whose rows are taken together."""
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(key) if isinstance(key, str) else Conditions({n: c[key] for n, c in self.items()})
-
-    def __len__(self) -> int:
-        return len(next(iter(self.values())))
-
-
 def evidence(good: bool) -> dict[str, object]:
     """All evidence of a model that is good, or bad, in every respect, on the same data."""
     rng = np.random.default_rng(0)
@@ -96,6 +86,9 @@ def evidence(good: bool) -> dict[str, object]:
 
     def blurred(x: Tensor) -> Tensor:
         return torch.from_numpy(gaussian_filter(x.numpy(), 1.5, axes=(2, 3)))
+
+    def one_hot(classes: Tensor) -> Tensor:
+        return (classes[:, None] == torch.arange(CLASSES + 1)[:, None, None]).float()
 
     label = {name: torch.arange(n) % CLASSES for name, n in (("train", TRAIN), ("test", TEST), ("samples", SAMPLES))}
     factors = {
@@ -137,8 +130,20 @@ def evidence(good: bool) -> dict[str, object]:
     judged = {
         "kind": judgement(label["test"], (label["test"] + 1) % CLASSES),
         "size": judgement(number, number.mean(0).expand_as(number)),
-        "parts": judgement(map_of, map_of.roll(1, 0)),
+        **dict.fromkeys(("sketch", "pose"), judgement(map_of, map_of.roll(1, 0))),
     }
+
+    # Ages are the numbers of the classes; a bad model ignores the age that is asked for.
+    group = {name: torch.eye(CLASSES)[label[name]] for name in ("train", "test")}
+    age = torch.arange(CLASSES).expand(TEST, CLASSES) if good else torch.ones(TEST, CLASSES)
+    known_age, other = label["test"].float()[:, None], torch.ones(TEST, 1)
+    judged_age = Judgement(age[..., None] + normal(TEST, CLASSES, 1, scale=0.1), known_age, other, known_age)
+    judged_kind = judged["kind"]._replace(answer=judged["kind"].answer[:, None].expand(-1, CLASSES))
+    aged = images(torch.arange(CLASSES).repeat(TEST)).unflatten(0, (TEST, CLASSES))
+    traversal = aged + normal(*aged.shape, scale=0.01) if good else x_mean[:, None].expand_as(aged)
+    another = torch.where(torch.arange(12) % 6 == 0, (map_of + 1) % CLASSES, map_of)
+    sketches = (map_of, another) if good else (map_of.roll(2, 0), map_of.roll(2, 0))
+    stages = {name: one_hot(sketch) for name, sketch in zip(("sketch", "another_sketch"), sketches, strict=True)}
     annealed = SimpleNamespace(
         log_weight=level + normal(20, 8), acceptance=torch.full((20,), 0.65), sigma=None,
         gap=(0.1 if good else 10.0) + normal(20, scale=0.05),
@@ -152,10 +157,15 @@ def evidence(good: bool) -> dict[str, object]:
         "pixel_neighbours": nearest(codes["train"], codes["test"], 5),
         "jacobian": (normal(TEST).abs() + 1) * (1.0 if good else 100.0),
         "own_component": torch.from_numpy(rng.random(TEST)) < (0.95 if good else 0.3),
-        "input": x, "conditions": Conditions(palette=x[:, :, ::5, ::5].flatten(2)[:, :, :6].mT),
+        "input": x, "conditions": {"palette": x[:, :, ::5, ::5].flatten(2)[:, :, :6].mT, "age": group["test"]},
         "x": x, "x_again": images(label["test"]), "x_mean": x_mean,
         "x_mean_again": (images(label["test"]) if good else x_mean), "x_corrupted": x_corrupted,
+        "stages": stages,
         "judged": judged, "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
+        "traversals": {"age": traversal}, "judged_traversals": {"age": {"age": judged_age, "kind": judged_kind}},
+        "train_conditions": {"age": group["train"]}, "subset": torch.arange(TEST),
+        "truth": {"aged": (255 * aged).byte(), "sketch": map_of, "another_sketch": another, "pose": map_of},
+        "train_truth": {"age": label["train"].float()},
         "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
         "subset_posterior_codes": normal(100, LATENTS) + shift, "subset_prior_codes": subset_prior,
@@ -205,19 +215,24 @@ def test_a_good_model_beats_a_bad_one(name):
             assert abs(good - METRICS[name].ideal) < abs(bad - METRICS[name].ideal) / 2
 
 
+def rows(piece: object, order: Tensor) -> object:
+    """The rows of a tensor, or of all tensors in a mapping or a judgement, in this order."""
+    if isinstance(piece, dict):
+        return {name: rows(part, order) for name, part in piece.items()}
+    return Judgement(*(part[order] for part in piece)) if isinstance(piece, Judgement) else piece[order]
+
+
 @pytest.mark.parametrize("name", TESTED)
 def test_the_order_of_examples_does_not_matter(name):
     shuffled, generator = dict(GOOD), torch.Generator().manual_seed(1)
     for members in GROUPS.values():
-        order = torch.randperm(len(GOOD[next(iter(members))]), generator=generator)
-        shuffled |= {piece: GOOD[piece][order] for piece in members}
+        count = next(len(GOOD[piece]) for piece in sorted(members) if isinstance(GOOD[piece], Tensor))
+        order = torch.randperm(count, generator=generator)
+        shuffled |= {piece: rows(GOOD[piece], order) for piece in members}
     # Neighbours are row numbers of the training set: the new row of each old row.
     new_row = torch.empty(TRAIN, dtype=torch.long)
     new_row[_old_rows(GOOD["train_label"], shuffled["train_codes"])] = torch.arange(TRAIN)
     shuffled |= {piece: new_row[shuffled[piece]] for piece in ("code_neighbours", "pixel_neighbours")}
-    order = torch.randperm(TEST, generator=generator)
-    judged = GOOD["judged"].items()
-    shuffled["judged"] = {name: Judgement(*(part[order] for part in judgement)) for name, judgement in judged}
     order = torch.randperm(20, generator=generator)
     parts = {key: getattr(GOOD["annealed"], key)[order] for key in ("log_weight", "acceptance", "gap")}
     if name != "ais_minus_iw":  # compares the same images in the same order

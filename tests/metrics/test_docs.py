@@ -23,6 +23,8 @@ SECTIONS = {
     "fidelity": "Fidelity of samples",
     "samples": "Where samples are",
     "judged": "Judges",
+    "ages": "Ages",
+    "maps": "Sketches",
     "learning": "Training",
     "cost": "Cost",
 }

@@ -12,7 +12,7 @@ from torch import nn
 from bench.core import InputError
 from bench.data import Shapes
 from bench.draws import Draws
-from bench.parts.networks import ACTIVATIONS, MLP, Conv, Dropout, Residual, ResNet, one_hot
+from bench.parts.networks import ACTIVATIONS, MLP, Conv, Dropout, Residual, ResNet, Strided, one_hot
 from bench.runs.config import build
 from tests.conftest import SHAPES, batch_of, job_of, small_data, stack_of
 
@@ -26,6 +26,9 @@ NETWORKS = {
     "conv-7": Conv(hidden=1, depth=7, activation="elu"),  # 64 pixels can be halved 6 times
     "resnet": ResNet(hidden=4, norm="batch", dropout=0.3),
     "resnet-1": ResNet(hidden=4, depth=1),
+    "strided": Strided(hidden=4, norm="batch", dropout=0.3),
+    "strided-1": Strided(hidden=4, depth=1),
+    "strided-7": Strided(hidden=1, depth=7, activation="elu"),
     "resnet-7": ResNet(hidden=1, depth=7, activation="elu"),
 }
 any_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
@@ -65,7 +68,7 @@ def test_the_condition_changes_every_output(network):
 
 
 @any_image
-@pytest.mark.parametrize("kind", [Conv, ResNet])
+@pytest.mark.parametrize("kind", [Conv, ResNet, Strided])
 def test_convolutional_networks_use_the_whole_image(image, kind):
     """Every pixel affects the code, and the code affects every decoded pixel, at the edges of odd sides too."""
     network = kind(hidden=4, activation="tanh")
@@ -96,7 +99,7 @@ def test_dropout_is_active_in_training_rescaled_and_shared_by_copies():
 
 
 def test_only_critics_have_dropout_and_only_decoders_have_norm():
-    for network in (NETWORKS["mlp"], NETWORKS["conv"], NETWORKS["resnet"]):
+    for network in (NETWORKS["mlp"], NETWORKS["conv"], NETWORKS["strided"], NETWORKS["resnet"]):
         image, norms = SHAPES.x, (nn.BatchNorm1d, nn.BatchNorm2d)
         encoder, decoder, critic = network.encoder(image, 7), network.decoder(5, image), network.critic(image)
         assert [any(isinstance(m, norms) for m in net.modules()) for net in (encoder, decoder, critic)] == [
@@ -125,7 +128,7 @@ def test_a_critic_of_copies_equals_the_critic_of_each_alone():
             torch.testing.assert_close(half, expected)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv", "resnet"])
+@pytest.mark.parametrize("kind", ["mlp", "conv", "strided", "resnet"])
 def test_a_critics_condition_may_be_that_of_one_batch(kind):
     """It is repeated for each copy, unless it has one row for each row of x."""
     critic, x = NETWORKS[kind].critic((1, 8, 8), 10), torch.rand(6, 1, 8, 8)
@@ -155,7 +158,10 @@ def test_activations(activation):
 @any_network
 @pytest.mark.parametrize("activation", ["relu", "elu", "tanh", "sigmoid"])
 def test_encoders_and_decoders_have_the_activation_of_the_option(network, activation):
-    """One after each hidden layer and two in each residual block. Critics stay leaky."""
+    """One after each hidden layer and two in each residual block. Critics stay leaky.
+
+    Decoders of images have one more hidden layer, unless their last layer doubles the sides.
+    """
     network, image = replace(network, activation=activation), SHAPES.x
     encoder, decoder, critic = network.encoder(image, 7), network.decoder(5, image), network.critic(image)
     blocks = network.depth * isinstance(network, ResNet)
@@ -167,7 +173,7 @@ def test_encoders_and_decoders_have_the_activation_of_the_option(network, activa
     assert {type(layer) for layers in found for layer in layers} <= {ACTIVATIONS[activation]}
     assert [len(layers) for layers in found] == [
         network.depth + 2 * blocks,
-        network.depth + 2 * blocks + (not isinstance(network, MLP)),
+        network.depth + 2 * blocks + (not isinstance(network, MLP | Strided)),
     ]
     assert {(type(layer), layer.negative_slope) for layer in activations(critic)} == {(nn.LeakyReLU, 0.2)}
     for net in (encoder, decoder, critic):

@@ -12,6 +12,7 @@ from bench.evaluation.evidence.decorator import evidence_in, evidence_of
 from bench.evaluation.evidence.densities import Densities
 from bench.evaluation.evidence.images import CorruptedImages, Images, images_of
 from bench.evaluation.evidence.translations import Stages, Translations, permuted
+from bench.evaluation.evidence.traversals import Traversals
 
 __all__ = [
     "SOURCES",
@@ -22,6 +23,7 @@ __all__ = [
     "Images",
     "Stages",
     "Translations",
+    "Traversals",
     "denoising_corruption",
     "evidence_in",
     "evidence_of",
@@ -29,4 +31,4 @@ __all__ = [
     "permuted",
 ]
 
-SOURCES = (Images, CorruptedImages, Answers, CorruptedAnswers, Translations, Densities)  # all classes with evidence
+SOURCES = (Images, CorruptedImages, Answers, CorruptedAnswers, Translations, Traversals, Densities)  # all with evidence

@@ -125,6 +125,16 @@ class Images:
         return as_floats(self.truth["x_again"])
 
     @evidence()
+    def train_conditions(self) -> Facts:
+        """The conditions of the training examples as they are stored, by name."""
+        return Facts("conditions", {name: known.cpu() for name, known in self.data.train.conditions.items()})
+
+    @evidence()
+    def train_truth(self) -> Facts:
+        """What is known of the training examples and no model sees, by name."""
+        return Facts("truth", {name: known.cpu() for name, known in self.data.train.truth.items()})
+
+    @evidence()
     def train_label(self) -> Tensor:
         return self._known("train", "label")
 
@@ -271,14 +281,18 @@ class Images:
         """What a record says of all judges."""
         return {"judges": _hashes(self._judges)}
 
-    def judge(self, images: Tensor) -> dict[str, Judgement]:
-        """What judges read from images [N, C, H, W] that a model makes in place of the test images, by name.
+    def judge(self, images: Tensor, rows: Tensor | None = None) -> dict[str, Judgement]:
+        """What judges read from images [n, C, H, W] that a model makes in place of the test images at rows [n], or all.
 
-        Raises UnavailableError if a pixel is not finite, or if all training images are the same.
+        By the name of what is known. Raises UnavailableError if a pixel is not finite, or if all training images are
+        equal.
         """
         images = self.as_data(_finite(images), "judged")
         answers = {name: answer for judge in self._judges for name, answer in judge(images).items()}
-        return {name: part._replace(answer=answers[name]) for name, part in self._judgements.items()}
+        parts = self._judgements
+        if rows is not None:
+            parts = {name: Judgement(*(field[rows] for field in part)) for name, part in parts.items()}
+        return {name: part._replace(answer=answers[name]) for name, part in parts.items()}
 
 
 def _finite(images: Tensor) -> Tensor:

@@ -15,8 +15,10 @@ from bench.parts.networks.shared import (
     ResNet,
     concatenate,
     concatenate_planes,
+    cross_entropy,
     one_hot,
 )
+from bench.parts.networks.strided import Strided
 
 __all__ = [
     "ACTIVATIONS",
@@ -31,7 +33,9 @@ __all__ = [
     "Network",
     "ResNet",
     "Residual",
+    "Strided",
     "concatenate",
     "concatenate_planes",
+    "cross_entropy",
     "one_hot",
 ]

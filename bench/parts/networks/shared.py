@@ -39,11 +39,20 @@ def one_hot(label: Tensor, classes: int) -> Tensor:
     return (label[:, None] == torch.arange(classes, device=label.device)).to(torch.get_default_dtype())
 
 
+def cross_entropy(logits: Tensor, one_hot: Tensor) -> Tensor:
+    """Scalar: the mean cross-entropy, in nats, of logits [B, K] and one-hot classes [B, K]."""
+    return -(one_hot * logits.log_softmax(1)).sum(1).mean()
+
+
 class CriticOutput(NamedTuple):
-    """logit: [B]; features: [B, F], the output of the last hidden layer before its activation."""
+    """logit: [B]; features: [B, F], the output of the last hidden layer before its activation.
+
+    class_logits: [B, classes], of a critic that also classifies.
+    """
 
     logit: Tensor
     features: Tensor
+    class_logits: Tensor | None = None
 
 
 def concatenate(x: Tensor, condition: Tensor | None) -> Tensor:
@@ -181,15 +190,15 @@ class ConvDecoder(nn.Module):
 class Critic(nn.Module):
     """x and condition [B, K] or None -> CriticOutput. layers: all linear or all convolutional.
 
-    An activation and dropout follow each layer.
+    An activation and dropout follow each layer. classes: of a second output that classifies x.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], width: int, options: Network):
+    def __init__(self, layers: Sequence[nn.Module], width: int, options: Network, classes: int = 0):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.dropouts = nn.ModuleList(Dropout(f"dropout_{i}", options.dropout) for i in range(len(layers)))
         self.activation = critic_activation()
-        self.last = nn.Linear(width, 1)
+        self.last = nn.Linear(width, 1 + classes)
 
     def forward(self, x: Tensor, draws: Draws, condition: Tensor | None = None, copies: int = 1) -> CriticOutput:
         """x: [B, ...], `copies` versions of one batch, concatenated. They share their dropout masks.
@@ -203,7 +212,8 @@ class Critic(nn.Module):
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             features = layer(hidden)
             hidden = dropout(self.activation(features), draws, copies)
-        return CriticOutput(self.last(hidden.flatten(1)).squeeze(1), features.flatten(1))
+        output = self.last(hidden.flatten(1))
+        return CriticOutput(output[:, 0], features.flatten(1), output[:, 1:])
 
 
 @dataclass(frozen=True)
@@ -225,7 +235,7 @@ class Network(ABC):
         """Codes [B, inputs] and a condition -> [B, *image], the raw input of a likelihood."""
 
     @abstractmethod
-    def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
+    def critic(self, shape: tuple[int, ...], condition: int = 0, classes: int = 0) -> Critic:
         """Codes or images [B, *shape] and a condition -> CriticOutput."""
 
     def make_activation(self) -> nn.Module:
@@ -243,21 +253,21 @@ class MLP(Network):
     def decoder(self, inputs: int, image: ImageShape, condition: int = 0) -> nn.Module:
         return Dense(inputs + condition, image, self, self.norm)
 
-    def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
+    def critic(self, shape: tuple[int, ...], condition: int = 0, classes: int = 0) -> Critic:
         widths = [prod(shape) + condition, *[self.hidden] * self.depth]
-        return Critic([nn.Linear(a, b) for a, b in pairwise(widths)], widths[-1], self)
+        return Critic([nn.Linear(a, b) for a, b in pairwise(widths)], widths[-1], self, classes)
 
 
-def conv_critic(shape: tuple[int, ...], condition: int, options: Network, blocks: int = 0) -> Critic:
+def conv_critic(shape: tuple[int, ...], condition: int, classes: int, options: Network, blocks: int = 0) -> Critic:
     """A critic of images [B, *shape] with the convolutions of an encoder. A critic of codes is fully connected."""
     if len(shape) == 1:  # codes have no spatial structure
         mlp = MLP(8 * options.hidden, options.depth, options.activation, options.norm, options.dropout)
-        return mlp.critic(shape, condition)
+        return mlp.critic(shape, condition, classes)
     image = (shape[0] + condition, shape[1], shape[2])
     widths, sides = levels(image, options)
     stages = [downsampling(a, b, blocks, critic_activation) for a, b in pairwise([image[0], *widths])]
     layers = [nn.Sequential(*stage) if blocks else stage[0] for stage in stages]
-    return Critic(layers, widths[-1] * prod(sides[-1]), options)
+    return Critic(layers, widths[-1] * prod(sides[-1]), options, classes)
 
 
 @dataclass(frozen=True)
@@ -273,8 +283,8 @@ class Conv(Network):
     def decoder(self, inputs: int, image: ImageShape, condition: int = 0) -> nn.Module:
         return ConvDecoder(inputs + condition, image, self)
 
-    def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
-        return conv_critic(shape, condition, self)
+    def critic(self, shape: tuple[int, ...], condition: int = 0, classes: int = 0) -> Critic:
+        return conv_critic(shape, condition, classes, self)
 
 
 @dataclass(frozen=True)
@@ -290,5 +300,5 @@ class ResNet(Network):
     def decoder(self, inputs: int, image: ImageShape, condition: int = 0) -> nn.Module:
         return ConvDecoder(inputs + condition, image, self, blocks=1)
 
-    def critic(self, shape: tuple[int, ...], condition: int = 0) -> Critic:
-        return conv_critic(shape, condition, self, blocks=1)
+    def critic(self, shape: tuple[int, ...], condition: int = 0, classes: int = 0) -> Critic:
+        return conv_critic(shape, condition, classes, self, blocks=1)

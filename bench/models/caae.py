@@ -1,0 +1,117 @@
+"""The conditional adversarial autoencoder (Zhang et al. 2017): a face at another age."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bench.core import Count, Losses, Model, Observation, Player, Posterior, SkipError, Weight, weight_at
+from bench.data import Batch, Shapes
+from bench.draws import Draws
+from bench.parts.adversaries import Adversarial
+from bench.parts.likelihoods import PointObservation
+from bench.parts.networks import Network, cross_entropy
+from bench.parts.posteriors import Deterministic
+from bench.parts.priors import Prior, Uniform
+
+
+class CAAE(Model):
+    """The encoder does not get the age, the decoder does. All players are updated from one forward pass:
+
+    autoencoder    the mean absolute error of pixels in [-1, 1], and the generator losses against both critics
+    image_critic   distinguishes faces from reconstructions, given the age
+    code_critic    distinguishes samples of the prior, uniform on a cube, from codes
+    age_adversary  predicts the age from the code; the autoencoder's loss has minus its cross-entropy (not in the paper)
+
+    age_head_weight: the image critic, no longer given the age, classifies it too. Its loss has the cross-entropy of
+    faces; that of the autoencoder has the one of codes decoded at the age of another example (Odena et al. 2017; not in
+    the paper). A player whose weight is 0 only watches.
+    """
+
+    players = (
+        Player("autoencoder", ("encoder", "decoder")),
+        Player("image_critic", ("image_critic",)),
+        Player("code_critic", ("code_critic",)),
+        Player("age_adversary", ("age_adversary",)),
+    )
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        network: Network,
+        prior: Prior,
+        adversarial: Adversarial,
+        latent_dim: Count = 12,
+        image_weight: Weight = 0.01,
+        code_weight: Weight = 0.01,
+        age_adversary_weight: Weight = 0.0,
+        age_head_weight: Weight = 0.0,
+    ):
+        super().__init__()
+        if not isinstance(prior, Uniform):
+            raise SkipError("the codes of a CAAE lie in a cube: set prior=uniform")
+        if adversarial.critic_steps > 1:
+            raise SkipError("a CAAE updates all players from one forward pass: adversarial.critic_steps must be 1")
+        self.latent_dim, self.half_width = latent_dim, prior.half_width
+        self.prior, self.adversarial = prior.checked(latent_dim), adversarial
+        self.image_weight, self.code_weight = image_weight, code_weight
+        self.age_adversary_weight, self.age_head_weight = age_adversary_weight, age_head_weight
+        self.conditions = [name for name in ("age", "gender") if name in shapes.conditions]
+        width = sum(shapes.conditions[name][0] for name in self.conditions)
+        (ages,) = shapes.conditions["age"]
+        self.encoder = network.encoder(shapes.x, latent_dim)
+        self.decoder = network.decoder(latent_dim, shapes.x, width)
+        self.image_critic = network.critic(shapes.x, *((0, ages) if age_head_weight else (width, 0)))
+        self.code_critic = network.critic((latent_dim,))
+        self.age_adversary = network.critic((latent_dim,), classes=ages)
+
+    def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
+        z, age = self.encode(batch).mean, batch.conditions["age"]
+        x, decoded = batch.x, self.decode(z, batch).mean
+        condition = None if self.age_head_weight else self.condition(batch)
+        image_critic = partial(self.image_critic, condition=condition)
+        images = self.adversarial.game(image_critic, x, decoded, draws.within("image"), batch.step)
+        prior_codes = self.prior_codes(len(z), draws)
+        codes = self.adversarial.game(self.code_critic, prior_codes, z, draws.within("code"), batch.step)
+        predicted = self.age_adversary(z, draws.within("age")).class_logits
+        losses = {
+            "autoencoder": 2 * (x - decoded).abs().mean(),
+            "image_critic": images.critic,
+            "code_critic": codes.critic,
+            "age_adversary": cross_entropy(predicted, age),
+        }
+        log = {
+            "reconstruction": losses["autoencoder"],
+            "image_critic_accuracy": images.accuracy,
+            "code_critic_accuracy": codes.accuracy,
+            "age_adversary_accuracy": (predicted.argmax(1) == age.argmax(1)).float().mean(),
+        }
+        losses["autoencoder"] = (
+            losses["autoencoder"]
+            + weight_at(self.image_weight, batch) * images.gates[1] * images.generator
+            + weight_at(self.code_weight, batch) * codes.gates[1] * codes.generator
+            - weight_at(self.age_adversary_weight, batch) * losses["age_adversary"]
+        )
+        if self.age_head_weight:
+            other = batch._replace(conditions={name: given.roll(1, 0) for name, given in batch.conditions.items()})
+            aged = self.image_critic(self.decode(z, other).mean, draws.within("aged")).class_logits
+            missed = cross_entropy(aged, other.conditions["age"])
+            losses["autoencoder"] = losses["autoencoder"] + weight_at(self.age_head_weight, batch) * missed
+            losses["image_critic"] = losses["image_critic"] + cross_entropy(images.class_logits, age)
+        return Losses(losses, log, {"image_critic": images.gates[0], "code_critic": codes.gates[0]})
+
+    def condition(self, batch: Batch) -> Tensor:
+        """What the decoder is given: the age and, if the data have it, the gender; [B, ages + genders]."""
+        return torch.cat([batch.conditions[name] for name in self.conditions], 1)
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Deterministic(self.half_width * torch.tanh(self.encoder(batch.input)))
+
+    def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
+        assert batch is not None, "the decoder reads the age"
+        return PointObservation(torch.sigmoid(self.decoder(z, self.condition(batch))))
+
+    def translate(self, batch: Batch, draws: Draws) -> Tensor:
+        return self.decode(self.encode(batch).mean, batch).mean

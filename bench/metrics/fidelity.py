@@ -61,11 +61,10 @@ def frechet_translations(test_features: Tensor, translated_features: Tensor, tra
     return _frechet_value(test_features, translated_features, train_features)
 
 
-def _frechet_value(test: Tensor, made: Tensor, train: Tensor) -> Value:
-    _check_pairs(test, made, "a covariance")
-    n = len(made)
-    floor = _frechet(test, train[:n]) if len(train) > 1 else None
-    return Value(_frechet(test, made), n=n, floor=floor)
+def _frechet_value(test: Tensor, samples: Tensor, train: Tensor) -> Value:
+    _check_pairs(test, samples, "a covariance")
+    n = len(samples)
+    return Value(_frechet(test, samples), n=n, floor=_frechet(test, train[:n]) if len(train) > 1 else None)
 
 
 def _check_pairs(test: Tensor, samples: Tensor, purpose: str) -> None:

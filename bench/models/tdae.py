@@ -26,12 +26,10 @@ class TDAE(Model):
     second_decoder   that -> the large image again; with the discriminator, which goes on
 
     Each minimises its mean squared error, the decoders also adversarial_weight times the generator's loss.
-
-    transformer: where the source is set upright. input: before the decoder, `iterations` times by one localiser. A
-    phase of its own trains it on the direct loss, the next one also on the decoder's. features: in decoder and encoder,
-    after each change of size, as in the paper. given: at the condition `placement`, an upper bound. none: nowhere. The
-    direct loss is the blurred squared error between the source set upright and the original at its size. warm_up,
-    encoder_share, second_decoder_share: lengths of phases, in units of the decoder's.
+    transformer: where the source is set upright. input: before the decoder, `iterations` times by one localiser, which
+    a phase of its own trains first. features: in decoder and encoder, after each change of size, as in the paper.
+    given: at the condition `placement`, an upper bound. none: nowhere. direct_weight: of the localiser's direct loss,
+    the blurred squared error of the upright source. warm_up and the shares: lengths of phases, the decoder's being 1.
     """
 
     players: tuple[Player, ...] = (
@@ -59,7 +57,7 @@ class TDAE(Model):
     ):
         super().__init__()
         if transformer == "given" and shapes.conditions.get("placement") != (4,):
-            raise SkipError("model.transformer=given needs the condition placement, such as that of unaligned_faces")
+            raise SkipError("model.transformer=given needs the condition placement, as unaligned_faces provides it")
         if adversarial.critic_steps > 1:
             raise SkipError("a TDAE updates decoder and discriminator at once: adversarial.critic_steps must be 1")
         self.kind, self.direct_weight, self.adversarial_weight = transformer, direct_weight, adversarial_weight
@@ -68,17 +66,13 @@ class TDAE(Model):
         self.encoder = transformers.TransformativeEncoder(shapes.x, doublings, width, in_features)
         self.second_decoder = transformers.TransformativeDecoder(shapes.input, doublings, width, in_features=False)
         self.discriminator, self.adversarial = network.critic(shapes.x), adversarial
+        decoding, encoding = Phase((("decoder", "discriminator"),)), Phase((("encoder",),), encoder_share)
+        self.phases = decoding, encoding, Phase((("second_decoder", "discriminator"),), second_decoder_share)
         if transformer == "input":
             self.transformer = transformers.Transformer(shapes.input, iterations)
-            self.phases = (Phase((("transformer",),), warm_up),)
+            self.phases = Phase((("transformer",),), warm_up), *self.phases
         else:
-            self.players = (Player("decoder", ("decoder",)), *self.players[2:])
-        self.phases = (
-            *self.phases,
-            Phase((("decoder", "discriminator"),)),
-            Phase((("encoder",),), encoder_share),
-            Phase((("second_decoder", "discriminator"),), second_decoder_share),
-        )
+            self.players = Player("decoder", ("decoder",)), *self.players[2:]
 
     @classmethod
     def default_balance(cls, adversarial_weight: Weight = 0.001, **options: object) -> str:
@@ -96,20 +90,18 @@ class TDAE(Model):
             code, player = self.encoder(made), "second_decoder"
             if turn == ("encoder",):
                 return Losses({"encoder": (code - tiny).square().mean()})
-            made = self.second_decoder(code, torch.zeros_like(found[-1]))[0]
+            made = self.second_decoder(code)[0]
         real, fake = self.discriminator(torch.cat([batch.x, made]), draws, copies=2).logit.chunk(2)
         error = (made - batch.x).square().mean()
         loss = error + weight_at(self.adversarial_weight, batch) * self.adversarial.generator(fake)
-        penalty = self.adversarial.penalty(self.discriminator, batch.x, made, draws)
-        policy = self.default_balance(self.adversarial_weight)
-        discriminator_gate, gate = self.adversarial.gates(real, fake, batch.step, policy)
+        gates = self.adversarial.gates(real, fake, batch.step, self.default_balance(self.adversarial_weight))
         if player == "decoder" and self.kind == "input":
             loss = loss + self.direct_weight * direct
-        return Losses(
-            {player: loss, "discriminator": self.adversarial.discriminator(real, fake) + penalty},
-            {"squared_error": error, "discriminator_accuracy": self.adversarial.critic_accuracy(real, fake)},
-            {player: gate, "discriminator": discriminator_gate},
-        )
+        discriminator = self.adversarial.discriminator(real, fake)
+        discriminator = discriminator + self.adversarial.penalty(self.discriminator, batch.x, made, draws)
+        log = {"squared_error": error, "discriminator_accuracy": self.adversarial.critic_accuracy(real, fake)}
+        sides = ("discriminator", player)
+        return Losses(dict(zip(sides, (discriminator, loss), strict=True)), log, dict(zip(sides, gates, strict=True)))
 
     def _placements(self, batch: Batch) -> list[Tensor]:
         """Where the object lies in the source, [B, 4] each: what the localiser has found after each iteration."""
@@ -121,8 +113,8 @@ class TDAE(Model):
         """aligned: the source, set upright as the decoder does it; then what each network makes."""
         made, placement = self.decoder(batch.input, self._placements(batch)[-1])
         stages = {"aligned": transformers.warp(batch.input, placement), "decoder": made, "encoder": self.encoder(made)}
-        output = self.second_decoder(stages["encoder"], torch.zeros_like(placement))[0]
-        return {name: images.clamp(0, 1) for name, images in (stages | {"output": output}).items()}
+        stages["output"], _ = self.second_decoder(stages["encoder"])
+        return {name: images.clamp(0, 1) for name, images in stages.items()}
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:
         return self.stages(batch, draws)["output"]

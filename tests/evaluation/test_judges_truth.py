@@ -140,7 +140,7 @@ def test_the_label_has_a_judge_of_its_own_which_truth_does_not_change(tmp_path, 
     train, test = (part._replace(truth={}) for part in (data.train, data.test))
     bare = replace(data, train=train, validation=test, test=test)
     monkeypatch.setattr(judges, "_trained_once", lambda *_: pytest.fail("trained again"))
-    assert features_of(data, tmp_path) is features_of(bare, tmp_path)
+    assert features_of(data, tmp_path).network is features_of(bare, tmp_path).network
     entry = measure(Answer(), Images(bare, tmp_path), ["judged_accuracy"])["judged_accuracy"]
     assert entry["reason"].startswith("label is read from real images with a score of ")
 

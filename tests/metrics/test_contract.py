@@ -18,6 +18,7 @@ from bench.evaluation.evidence.descent import Step
 from bench.metrics import discover, summarise
 from bench.metrics.judged import Judgement
 from bench.metrics.neighbours import nearest
+from bench.parts.networks.transformer import warp
 
 METRICS = discover()
 TRAIN, TEST, SAMPLES, LATENTS, FEATURES, CLASSES = 400, 240, 200, 4, 6, 3
@@ -103,7 +104,9 @@ def evidence(good: bool) -> dict[str, object]:
         for name, f in factors.items()
     }
     x, subset_x = images(label["test"]), images(label["test"][:60])
-    x_mean = x + normal(*x.shape, scale=0.01) if good else blurred(x)
+    moved = {"rotation": normal(TEST, scale=15), "shift": normal(TEST, 2, scale=0.5)}
+    turned = torch.column_stack([-moved["rotation"].deg2rad(), torch.zeros(TEST), -moved["shift"] / 6])
+    x_mean = x + normal(*x.shape, scale=0.01) if good else blurred(warp(x, turned))
     modes = images(torch.arange(CLASSES))
     samples = images(label["samples"]) if good else blurred(images(torch.zeros(SAMPLES, dtype=torch.long))) - 0.2
     x_corrupted = x + normal(*x.shape, scale=0.3)
@@ -164,7 +167,7 @@ def evidence(good: bool) -> dict[str, object]:
         "judged": judged, "x_denoised": x + normal(*x.shape, scale=0.05 if good else 0.5),
         "traversals": {"age": traversal}, "judged_traversals": {"age": {"age": judged_age, "kind": judged_kind}},
         "train_conditions": {"age": group["train"]}, "subset": torch.arange(TEST),
-        "truth": {"aged": (255 * aged).byte(), "sketch": map_of, "another_sketch": another, "pose": map_of},
+        "truth": {"aged": (255 * aged).byte(), "sketch": map_of, "another_sketch": another, "pose": map_of, **moved},
         "train_truth": {"age": label["train"].float()},
         "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,

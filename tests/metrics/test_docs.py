@@ -15,6 +15,7 @@ METRICS = discover()
 SECTIONS = {
     "likelihood": "Likelihood",
     "reconstruction": "Reconstruction",
+    "alignment": "Alignment",
     "latent": "Codes",
     "neighbours": "Neighbours",
     "disentanglement": "Disentanglement",

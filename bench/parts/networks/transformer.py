@@ -18,6 +18,7 @@ from bench.data import Batch, Shapes
 from bench.parts.networks.shared import ImageShape
 
 BOUNDS = (1.0, 0.35, 0.5, 0.5)  # of a placement's four numbers, to either side
+START = 0.01  # not 0: at the centres of pixels, interpolation has a kink, and its gradient sees one side only
 LARGEST = 16  # pixels a side that a localiser reads; larger images and features are averaged
 
 
@@ -86,7 +87,7 @@ def blurred(images: Tensor) -> Tensor:
 
 
 class Localiser(nn.Module):
-    """Images or features [B, C, H, W] -> where the object lies, a placement [B, 4] within BOUNDS. At first all zero."""
+    """Images or features [B, C, H, W] -> where the object lies, a placement [B, 4] within BOUNDS, at first START."""
 
     def __init__(self, shape: ImageShape, width: int = 24, hidden: int = 64):
         super().__init__()
@@ -98,8 +99,8 @@ class Localiser(nn.Module):
             *(nn.Linear(2 * width * prod(sides), hidden), nn.ReLU()),
         )
         self.last = nn.Linear(hidden, 4)
-        for parameter in self.last.parameters():
-            nn.init.zeros_(parameter)
+        nn.init.zeros_(self.last.weight)
+        nn.init.constant_(self.last.bias, START)
 
     def forward(self, x: Tensor) -> Tensor:
         bounds = torch.tensor(BOUNDS, dtype=x.dtype, device=x.device)
@@ -117,11 +118,10 @@ class Transformer(nn.Module):
         self.localiser, self.iterations = Localiser(shape), iterations
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images [B, C, H, W] -> the placement [B, 4] after each iteration. Each trains the last step alone."""
+        """Images [B, C, H, W] -> the placement [B, 4] after each iteration."""
         found = [images.new_zeros(len(images), 4)]
         for _ in range(self.iterations):
-            before = found[-1].detach()
-            found.append(compose(before, self.localiser(warp(images, before))))
+            found.append(compose(found[-1], self.localiser(warp(images, found[-1]))))
         return found[1:]
 
 
@@ -156,8 +156,8 @@ class Layers(nn.Module):
 class TransformativeDecoder(nn.Module):
     """Images [B, C, *sides] in [0, 1] -> larger images, without bounds, by `doublings` factors of two.
 
-    They are set upright at a given placement first. in_features: whether a transformer follows each doubling, as in Yu
-    & Porikli 2017. width: channels of the features next to the images; others have twice as many.
+    They are set upright at a placement first; None: they are upright. in_features: whether a transformer follows each
+    doubling, as in Yu & Porikli 2017. width: channels of the features next to the images; others have twice as many.
     """
 
     def __init__(self, image: ImageShape, doublings: int, width: int, in_features: bool):
@@ -172,8 +172,9 @@ class TransformativeDecoder(nn.Module):
             layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
         self.layers = Layers([*layers, nn.Conv2d(width if doublings else 2 * width, image[0], 3, padding=1)])
 
-    def forward(self, images: Tensor, placement: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, placement: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The images, and where the object lay in the originals: the placement, with those of the transformers."""
+        placement = images.new_zeros(len(images), 4) if placement is None else placement
         # At twice the size, so that interpolation loses less.
         made, placement = self.layers(warp(images - 0.5, placement, self.sides), placement)
         return made + 0.5, placement

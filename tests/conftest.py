@@ -83,9 +83,12 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
 
 @cache
 def data_set_for(name: str) -> str | None:
-    """An option of `dataset` that provides what a model requires; None for a model that needs images and labels."""
+    """A data set without files that provides what a model requires; None for a model that needs images and labels."""
     required = set(MODELS[name]["requires"]) - {"noise"}
-    return next(iter(sorted(data_sets_with(sorted(required)))), None) if required - {"label"} else None
+    if not required - {"label"}:
+        return None
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in Path(CONF, "dataset").glob("*.yaml")}
+    return next(name for name in sorted(data_sets_with(sorted(required))) if not {"root", "path"} & files[name].keys())
 
 
 @cache

@@ -26,7 +26,7 @@ PALETTES = ("training palettes", "uniform RGB", "one hue")
 CHUNK = 50  # pictures drawn at once, so that intermediate arrays stay in the cache
 SHARED = 0.6  # of the sources have several roles in one colour
 DOTS = 6  # at most
-SOFT = 1.5  # pixels, the width of an edge
+EDGE = 3  # pixels, the width of a soft edge
 
 
 def designs(
@@ -68,10 +68,10 @@ def _pairs(rng: np.random.Generator, size: int, sources: int, kind: str, palette
     source = np.empty((sources, 3, size, size), np.uint8)
     for start in range(0, sources, CHUNK):
         rows = slice(start, start + CHUNK)
-        weight, light = draw(rng, len(own[rows]), size)
-        source[rows] = np.rint(255 * _picture(weight, light, own[rows]))
+        share, light = draw(rng, len(own[rows]), size)
+        source[rows] = np.rint(255 * _picture(share, light, own[rows]))
         for i in range(palettes):
-            x[rows, i] = recoloured(source[rows], _picture(weight, light, target[rows, i]))
+            x[rows, i] = recoloured(source[rows], _picture(share, light, target[rows, i]))
     return Split(
         x.reshape(-1, 3, size, size),
         source=source.repeat(palettes, 0),
@@ -98,9 +98,9 @@ def recoloured(source: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return np.rint(255 * with_lightness_of(torch.from_numpy(source / 255), ab).numpy()).astype(np.uint8)
 
 
-def _picture(weight: np.ndarray, light: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The light times the mixture of a palette's colours, [N, 3, H, W] in [0, 1]."""
-    return np.minimum(light[:, np.newaxis] * np.einsum("nrhw,nrc->nchw", weight, palette), 1)
+def _picture(share: np.ndarray, light: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """The light times the mixture of a palette's colours, [N, 3, H, W] in [0, 1]; see `draw`."""
+    return np.minimum(light[:, np.newaxis] * np.einsum("nrhw,nrc->nchw", share, palette), 1)
 
 
 def _painted(rng: np.random.Generator, hue: np.ndarray, least_saturation: float) -> np.ndarray:
@@ -135,14 +135,14 @@ def _ramp(x: np.ndarray) -> np.ndarray:
 def draw(rng: np.random.Generator, n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The share of each role in each pixel, [n, 6, size, size], whose sum is 1, and the light, [n, size, size]."""
 
-    def uniform(low: float, high: float, *shape: int) -> np.ndarray:
-        return rng.uniform(low, high, (n, *shape, 1, 1))
+    def uniform(low: float, high: float) -> np.ndarray:
+        return rng.uniform(low, high, (n, 1, 1))
 
     def turned(angle: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
     def inside(distance: np.ndarray) -> np.ndarray:
-        return _ramp(0.5 - distance * size / (2 * SOFT))
+        return _ramp(0.5 - distance * size / EDGE)
 
     along = (np.arange(size) + 0.5) / size
     x, y = along, along[:, np.newaxis]

@@ -15,13 +15,9 @@ BODY = ("background", "head", "torso", "left arm", "right arm", "left leg", "rig
 FACTORS = ("sleeves", "bottom", "boots", "hair")
 
 # Lengths are in heights of a person who stands upright.
-HEAD, NECK, SPINE, SHOULDER, HIP = (
-    0.092,
-    0.11,
-    0.29,
-    0.105,
-    0.062,
-)  # head: its radius; neck: from there to the shoulders
+HEAD = 0.092  # the radius
+NECK, SPINE = 0.11, 0.29  # from the shoulders to the centre of the head, and to the pelvis
+SHOULDER, HIP = 0.105, 0.062  # from the spine
 ARM, LEG = (0.16, 0.15), (0.21, 0.2)  # the upper and the lower half
 ARM_RADIUS, LEG_RADIUS = (0.045, 0.04, 0.034), (0.062, 0.052, 0.04)  # at the ends and at the joint between
 SLEEVES = np.array([0, 0.3, 0.92])  # of an arm
@@ -33,32 +29,32 @@ HAIR = np.array([0, 0.07, 0.16])  # below the centre of the head
 SHARES = ((0.2, 0.55, 0.25), (0.25, 0.45, 0.15, 0.15), (0.8, 0.2), (0.3, 0.4, 0.3))
 SKINS = np.array([[0.36, 0.23, 0.17], [0.62, 0.42, 0.3], [0.88, 0.68, 0.55], [0.98, 0.85, 0.76]])
 HAIRS = np.array([[0.08, 0.07, 0.07], [0.33, 0.2, 0.12], [0.85, 0.68, 0.38], [0.6, 0.25, 0.12], [0.62, 0.62, 0.64]])
+LOOKS = 40
 CHUNK = 50  # dolls drawn at once, so that intermediate arrays stay in the processor's cache
 
 Point = np.ndarray  # [N, 2]: x to the right, y downwards
+Limb = tuple[Point, Point, Point]  # shoulder, elbow and wrist, or hip, knee and ankle
+Share = np.ndarray | float  # of the length of a limb, [N] or a number
 
 
 class Joints(NamedTuple):
-    """Points [N, 2] in heights of a person; each limb has three: shoulder, elbow and wrist, or hip, knee and ankle."""
+    """Points in heights of a person."""
 
     head: Point
     neck: Point
     pelvis: Point
-    limbs: tuple[tuple[Point, Point, Point], ...]  # left arm, right arm, left leg, right leg
+    limbs: tuple[Limb, ...]  # left arm, right arm, left leg, right leg
 
 
 class Doll(NamedTuple):
-    """The random choices of N dolls. outfit: [N, 4] class numbers, as in FACTORS; the rest of the looks by `seed`."""
+    """The random choices of N dolls."""
 
     joints: Joints
     scale: np.ndarray  # [N]: the height of a person, in picture heights
     place: Point  # of the pelvis, in picture heights from the centre of the picture
     build: np.ndarray  # [N]: the width of the body, relative to the usual one
-    outfit: np.ndarray
+    outfit: np.ndarray  # [N, 4] class numbers, as in FACTORS
     looks: np.ndarray  # [N, LOOKS], uniform in [0, 1]: colours, textures, light
-
-
-LOOKS = 44
 
 
 def dolls(
@@ -192,13 +188,8 @@ class Canvas:
         return np.sqrt(right * right + down * down) - (thickness if width is None else thickness * single(width))
 
     def limb(
-        self,
-        limb: tuple[Point, Point, Point],
-        radius: tuple[float, float, float],
-        width: np.ndarray,
-        start=0.0,
-        end=1.0,
-    ):
+        self, limb: Limb, radius: tuple[float, float, float], width: np.ndarray, start: Share = 0.0, end: Share = 1.0
+    ) -> np.ndarray:
         """The signed distance to a part of a limb, from `start` to `end` [N] of its length."""
         points = [_along(limb, np.broadcast_to(share, len(width))) for share in (start, end)]
         middle = np.where((np.broadcast_to(start, len(width)) < 0.5)[:, np.newaxis], limb[1], points[0])
@@ -227,11 +218,14 @@ class Canvas:
 
 
 def single(values: np.ndarray | float) -> np.ndarray:
-    """In single precision, with two more axes: [...] -> [..., 1, 1]. Twice as fast, and as exact as 8 bits need."""
+    """In single precision, with two more axes: [...] -> [..., 1, 1].
+
+    Twice as fast as double, and on all machines the same for the operations that are used here.
+    """
     return np.asarray(values, np.float32)[..., np.newaxis, np.newaxis]
 
 
-def _along(limb: tuple[Point, Point, Point], share: np.ndarray) -> Point:
+def _along(limb: Limb, share: np.ndarray) -> Point:
     """The points at a share [N] of the length of a limb, whose halves count as equally long."""
     near, far = (np.clip(2 * share - half, 0, 1)[:, np.newaxis] for half in (0, 1))
     return limb[0] + near * (limb[1] - limb[0]) + far * (limb[2] - limb[1])
@@ -337,7 +331,11 @@ def _texture(canvas: Canvas, origin: Point, looks: np.ndarray) -> np.ndarray:
     """Cloth in two colours [N, 3, H, W]: plain, striped in either direction, checked or dotted. looks: [N, 12]."""
     right, down = canvas.offset(origin)
     turns = 2 * np.pi / single(0.12 + 0.08 * looks[:, 0])
-    across, along = np.sin(turns * right + single(6.3 * looks[:, 1])), np.sin(turns * down + single(6.3 * looks[:, 2]))
+    # A sine in single precision would differ between machines by more than rounding to 8 bits hides.
+    across, along = (
+        np.sin((turns * axis + single(6.3 * looks[:, i])).astype(np.float64)).astype(np.float32)
+        for i, axis in ((1, right), (2, down))
+    )
     kind = single(np.floor(5 * looks[:, 3]))
     wave = np.choose(kind.astype(int), [single(-1), along, across, across * along, across + along - single(0.8)])
     mix = np.clip(0.5 + 1.2 * wave, 0, 1)[:, np.newaxis]

@@ -32,6 +32,19 @@ def ciede2000(x: Tensor, x_mean: Tensor) -> Tensor:
     return torch.cat([_difference(*pair) for pair in zip(x.split(CHUNK), x_mean.split(CHUNK), strict=True)])
 
 
+@metric(better="closest", ideal=1.0)
+def chroma_ratio(x: Tensor, x_mean: Tensor) -> Tensor:
+    """The mean chroma of the results over that of the truth, 0-dim. Below 1 they are paler: means are greyer."""
+
+    def chroma(images: Tensor) -> Tensor:
+        return torch.cat([_lab(part)[:, 1:].norm(dim=1) for part in images.split(CHUNK)]).mean()
+
+    reference = chroma(x)
+    if reference < 1:
+        raise UnavailableError("the test images are grey")
+    return chroma(x_mean) / reference
+
+
 @metric(better="lower", ideal=0.0)
 def lightness_error(input: Tensor, x_mean: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
     """The mean over pixels of |L* of the result - L* of the source|, [N]: recolouring keeps the lightness.

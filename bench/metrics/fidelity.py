@@ -52,10 +52,19 @@ def frechet_distance(test_features: Tensor, sample_features: Tensor, train_featu
     The squared Frechet or 2-Wasserstein distance of Gaussians fitted to them. Covariances are unbiased, the distance is
     not: it falls with the number of samples, and so does its floor. The published FID is `fid`.
     """
-    _check_pairs(test_features, sample_features, "a covariance")
-    n = len(sample_features)
-    floor = _frechet(test_features, train_features[:n]) if len(train_features) > 1 else None
-    return Value(_frechet(test_features, sample_features), n=n, floor=floor)
+    return _frechet_value(test_features, sample_features, train_features)
+
+
+@metric(better="lower", ideal=0.0)
+def frechet_translations(test_features: Tensor, translated_features: Tensor, train_features: Tensor) -> Value:
+    """`frechet_distance` between the test images and what a model makes of the test examples, by stage."""
+    return _frechet_value(test_features, translated_features, train_features)
+
+
+def _frechet_value(test: Tensor, samples: Tensor, train: Tensor) -> Value:
+    _check_pairs(test, samples, "a covariance")
+    n = len(samples)
+    return Value(_frechet(test, samples), n=n, floor=_frechet(test, train[:n]) if len(train) > 1 else None)
 
 
 def _check_pairs(test: Tensor, samples: Tensor, purpose: str) -> None:

@@ -15,8 +15,7 @@ from bench.parts.adversaries import Adversarial
 from bench.parts.networks.captions import Encoders, nearest_other
 from bench.parts.networks.stackgan import CaptionCritic, FirstStage, Generated, SecondStage, separation, sizes_of_stages
 
-AVERAGE = 0.995  # the decay of the generators' moving averages
-SECOND = UnusedIf(stages=1)
+AVERAGE, SECOND = 0.995, UnusedIf(stages=1)  # the decay of the generators' moving averages; of the second stage only
 
 
 class StackGAN(Model):
@@ -82,12 +81,13 @@ class StackGAN(Model):
         dropout = self.word_dropout if role == "encoders" else 0.0
         text = self.encoders.text(batch.conditions["caption"], draws, dropout)
         if role == "encoders":
-            return Losses({player: torch.stack([self.encoders.contrast(s, batch.x, text) for s in self.sizes]).sum()})
+            costs = [self.encoders.contrast(size, batch.x, text, draws) for size in self.sizes]
+            return Losses({player: torch.stack(costs).sum()})
         text, x = text.roll(1, 0) if self.mismatched else text, self.encoders.resized(stage, batch.x)
         in_pairs = self.diversity_weight > 0 and player == "generator_1"
         if in_pairs:  # two images of each caption
             text, x = (part[torch.arange(len(x), device=x.device) // 2] for part in (text, x))
-        made = self.generated(text, draws)
+        made = self.generated(text, draws, stage)
         fake = torch.sigmoid(made[stage].logits)
         wrong = {"none": [], "random": [text.roll(1, 0)], "nearest": [nearest_other(text)]}[self.wrong_captions]
         critic = self.critics[stage].reading(torch.cat([text, text, *wrong]))  # with x, fake, and x once more
@@ -96,7 +96,7 @@ class StackGAN(Model):
         loss, gates = game.players[role], {player: game.gates[role]} if game.gates else {}
         if role == "discriminator":
             return Losses({player: loss}, game.log, gates)
-        terms = {"kl": made[stage].divergence, "matching": self.encoders.matching(stage, fake, text)}
+        terms = {"kl": made[stage].divergence, "matching": self.encoders.matching(stage, fake, text, draws)}
         if stage == "2":
             terms["anchor"] = (self.encoders.resized("1", fake) - torch.sigmoid(made["1"].logits)).square().mean()
         loss = loss + sum(weight_at(self.weights[name], batch) * term for name, term in terms.items())
@@ -105,15 +105,15 @@ class StackGAN(Model):
             loss = loss + self.diversity_weight / (terms["diversity"] + 0.05)
         return Losses({player: loss}, {f"{name}_{stage}": term for name, term in terms.items()}, gates)
 
-    def generated(self, text: Tensor, draws: Draws) -> dict[str, Generated]:
-        """What each stage makes of the vectors of captions."""
+    def generated(self, text: Tensor, draws: Draws, last: str) -> dict[str, Generated]:
+        """What each stage up to `last` makes of the vectors of captions."""
         made = {"1": self.generators["1"](text, draws.within("1"))}
-        if "2" in self.sizes:
+        if last == "2":
             made["2"] = self.generators["2"](made["1"].logits, text, draws.within("2"))
         return made
 
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        made = self.generated(self.encoders.text(batch.conditions["caption"], draws), draws)
+        made = self.generated(self.encoders.text(batch.conditions["caption"], draws), draws, last=max(self.sizes))
         return {f"stage_{stage}": torch.sigmoid(part.logits) for stage, part in made.items()}
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:

@@ -65,7 +65,7 @@ class VAEGAN(Model):
         z = q.sample(draws)
         decoded = self.decode(z).mean
         images = torch.cat([batch.x, decoded, self.sample(len(z), draws)])
-        logit, features = self.discriminator(images, draws, copies=3)
+        logit, features, _ = self.discriminator(images, draws, copies=3)
         features_x, features_decoded, _ = features.chunk(3)
         real, fake = logit[: len(z)], logit[len(z) :]
 

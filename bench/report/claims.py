@@ -230,10 +230,10 @@ def _not_comparable(
         keys = ranking_key(of, c.metric), ranking_key(against, c.against_metric or c.metric)
         differing = differences(*keys)
         if c.against_metric is not None:
-            # Two metrics may have different settings, but must have the same images and, if both use one, classifier.
+            # Two metrics may have different settings, but must have the same images and, if both use them, judges.
             differing = [
                 name
-                for name in ("data sets", "feature classifiers")
+                for name in ("data sets", "feature classifiers", "judges")
                 if name in differing and keys[0][name] and keys[1][name]
             ]
         if differing:

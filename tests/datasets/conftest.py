@@ -129,3 +129,69 @@ def cub(tmp_path):
 def coco(tmp_path):
     _draw_captioned(tmp_path / "coco", has_boxes=False, has_classes=False)
     return tmp_path / "coco"
+
+
+FACE_AGES = (1, 5, 6, 30, 31, 116)
+
+
+def face_name(age: int, gender: int, race: int, number: int) -> str:
+    """The name of a file of UTKFace."""
+    return f"{age}_{gender}_{race}_2017011617452{number:04}.jpg.chip.jpg"
+
+
+@pytest.fixture
+def face_folder(tmp_path):
+    """60 discs in the layout of the published set; the brightness of each is twice the age."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    y, x = np.mgrid[:20, :20] - 9.5
+    for number in range(60):
+        age = FACE_AGES[number % len(FACE_AGES)]
+        disc = np.where(np.hypot(x, y) < 8, 2 * age, number % 3).astype(np.uint8)
+        Image.fromarray(np.stack([disc] * 3, -1)).save(folder / face_name(age, number % 2, number % 5, number), "jpeg")
+    return folder
+
+
+# --- photos of people with label maps
+
+CLOTHES = ["null", "hair", "skin", "t-shirt", "jeans", "bag", "shoes"]
+PHOTO = (96, 64)  # of the pictures: exactly twice those that the tests of ccp.py ask for
+
+
+def dressed_person() -> np.ndarray:
+    """Labels [96, 64]: hair, a face, a t-shirt with bare arms and a bag beside it, jeans, bare ankles, shoes."""
+    labels = np.zeros(PHOTO, np.uint8)
+    bands = {"hair": (8, 12), "skin": (12, 20), "t-shirt": (20, 48), "jeans": (48, 80), "shoes": (84, 88)}
+    for name, (top, bottom) in bands.items():
+        labels[top:bottom, 24:40] = CLOTHES.index(name)
+    labels[24:44, 16:24] = labels[80:84, 24:40] = CLOTHES.index("skin")
+    labels[40:56, 44:56] = CLOTHES.index("bag")
+    return labels
+
+
+def write_photos(folder: Path, picture: str, labels: dict[str, np.ndarray], count: int = 12) -> None:
+    for number in range(count):
+        photo = pixels(1, *PHOTO, 3, seed=number)[0]
+        for name, array in {picture: photo, **labels}.items():
+            file = folder / name.format(number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(file)
+
+
+@pytest.fixture
+def ccp_folder(tmp_path) -> Path:
+    """A folder in the layout of Clothing Co-Parsing."""
+    folder = tmp_path / "ccp"
+    write_photos(folder, "photos/{:04}.jpg", {"labels/{:04}.png": dressed_person()})
+    (folder / "labels.txt").write_text("\n".join(CLOTHES) + "\n")
+    return folder
+
+
+@pytest.fixture
+def chictopia_folder(tmp_path) -> Path:
+    """A flat folder in the layout of classner/generating_people."""
+    labels = np.choose(dressed_person(), [0, 2, 11, 4, 6, 16, 9]).astype(np.uint8)
+    body = np.uint8(dressed_person() > 0) * 3
+    folder = tmp_path / "chictopia"
+    write_photos(folder, "{:04}_image.png", {"{:04}_labels.png": labels, "{:04}_bodysegments.png": body})
+    return folder

@@ -21,7 +21,18 @@ COMMON = {name: p.default for name, p in inspect.signature(prepare).parameters.i
 
 
 @pytest.fixture
-def options(request, idx_folder, picture_folder, npz_file, palette_folder, coco, fake_openml) -> dict:
+def options(
+    request,
+    idx_folder,
+    picture_folder,
+    face_folder,
+    npz_file,
+    palette_folder,
+    coco,
+    fake_openml,
+    ccp_folder,
+    chictopia_folder,
+) -> dict:
     """The options of a YAML, with small data of its type."""
     options = yaml.safe_load(request.param.read_text())
     places = {
@@ -31,12 +42,16 @@ def options(request, idx_folder, picture_folder, npz_file, palette_folder, coco,
         "bench.datasets.arrays.arrays": {"path": str(npz_file)},
         "bench.datasets.openml.openml": {"name": "fake"},
         "bench.datasets.sprites.sprites": {"examples": 60},
+        "bench.datasets.utkface.utkface": {"root": str(face_folder), "bins": [5, 30]},
         "bench.datasets.designs.designs": {"size": 16, "examples": 80},
         "bench.datasets.palettes.palette_pictures": {"root": str(palette_folder), "size": 8, "shifts": 1},
         "bench.datasets.faces.tiny_faces": {"examples": 80},
         "bench.datasets.faces.unaligned_faces": {"size": 32, "examples": 80},
         "bench.datasets.faces.aging_faces": {"examples": 80},
         "bench.datasets.birds.birds": {"examples": 60},
+        "bench.datasets.dolls.dolls": {"examples": 80},
+        "bench.datasets.ccp.ccp": {"root": str(ccp_folder), "size": (24, 16)},
+        "bench.datasets.ccp.chictopia": {"root": str(chictopia_folder), "size": (24, 16)},
         "bench.datasets.captions.captions": {"root": str(coco), "size": 16},
     }
     small = places.get(options["_target_"])

@@ -235,6 +235,20 @@ def test_grey_levels_without_dequantisation_are_refused():
         prepare(source(), grey_levels=17)
 
 
+# --- examples for judges
+
+
+def test_examples_for_judges_have_x_and_truth_and_are_fingerprinted():
+    judging = Split(BYTES[:7], LABELS[:7], conditions={"known": FACTORS[:7]}, truth={"colour": np.arange(7)})
+    kept = prepare(source(BYTES, range=(0, 255), judging=judging))
+    assert torch.equal(kept.judging.x, torch.from_numpy(BYTES[:7])) and kept.judging.label is None
+    assert kept.judging.truth["colour"].dtype == torch.int64 and not kept.judging.conditions
+    none, other = (
+        prepare(source(BYTES, range=(0, 255), judging=part)) for part in (None, judging._replace(x=BYTES[1:8]))
+    )
+    assert none.judging is None and len({data.fingerprint for data in (none, kept, other)}) == 3
+
+
 # --- the fingerprint
 
 

@@ -3,30 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from bench.core import InputError
 from bench.datasets import load, prepare
 from bench.datasets.utkface import GENDERS, RACES, group_names, utkface
-
-AGES = (1, 5, 6, 30, 31, 116)
-
-
-def name_of(age: int, gender: int, race: int, number: int) -> str:
-    return f"{age}_{gender}_{race}_2017011617452{number:04}.jpg.chip.jpg"
-
-
-@pytest.fixture
-def face_folder(tmp_path):
-    """60 discs in the layout of the published set; the brightness of each is twice the age."""
-    folder = tmp_path / "faces"
-    folder.mkdir()
-    y, x = np.mgrid[:20, :20] - 9.5
-    for number in range(60):
-        age = AGES[number % len(AGES)]
-        disc = np.where(np.hypot(x, y) < 8, 2 * age, number % 3).astype(np.uint8)
-        Image.fromarray(np.stack([disc] * 3, -1)).save(folder / name_of(age, number % 2, number % 5, number), "jpeg")
-    return folder
+from tests.datasets.conftest import face_name
 
 
 def read(folder, **options):
@@ -75,10 +56,10 @@ def test_a_cache_gives_the_same_faces(face_folder, tmp_path):
 
 
 def test_files_that_are_not_faces_are_counted(face_folder):
-    face = face_folder / name_of(30, 1, 3, 3)
+    face = face_folder / face_name(30, 1, 3, 3)
     face.rename(face_folder / "61_1_20170109142408075.jpg.chip.jpg")  # no race
     (face_folder / "notes.txt").write_text("")
-    (face_folder / name_of(6, 0, 2, 2)).write_bytes(b"\xff\xd8")
+    (face_folder / face_name(6, 0, 2, 2)).write_bytes(b"\xff\xd8")
     source = read(face_folder)
     assert len(source.train.x) + len(source.test.x) == 58
     (warning,) = source.warnings
@@ -95,7 +76,7 @@ def test_files_that_are_not_faces_are_counted(face_folder):
         (lambda folder: None, {"root": "nowhere"}, r"dataset\.root: nowhere is not a folder"),
         (lambda folder: [file.unlink() for file in folder.iterdir()], {}, "has no faces: expected pictures with names"),
         (
-            lambda folder: (folder / name_of(1, 0, 0, 0)).rename(folder / name_of(117, 0, 0, 0)),
+            lambda folder: (folder / face_name(1, 0, 0, 0)).rename(folder / face_name(117, 0, 0, 0)),
             {},
             r"faces/117_0_0_20170116174520000\.jpg\.chip\.jpg says that the age is 117: expected 0 to 116",
         ),

@@ -140,7 +140,7 @@ def test_the_label_has_a_judge_of_its_own_which_truth_does_not_change(tmp_path, 
     train, test = (part._replace(truth={}) for part in (data.train, data.test))
     bare = replace(data, train=train, validation=test, test=test)
     monkeypatch.setattr(judges, "_trained_once", lambda *_: pytest.fail("trained again"))
-    assert features_of(data, tmp_path) is features_of(bare, tmp_path)
+    assert features_of(data, tmp_path).network is features_of(bare, tmp_path).network
     entry = measure(Answer(), Images(bare, tmp_path), ["judged_accuracy"])["judged_accuracy"]
     assert entry["reason"].startswith("label is read from real images with a score of ")
 
@@ -285,3 +285,22 @@ def test_images_that_are_not_finite_are_not_judged(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "EPOCHS", 1)
     found = measure(Answer(lambda x: x * torch.nan), Images(discs(), tmp_path))
     assert {entry["reason"] for entry in found.values()} == {"not a finite number: some pixels"}
+
+
+def test_judges_learn_from_examples_of_their_own_if_there_are_any():
+    """Models are trained without the third colour here. Only with examples of its own does the judge know it."""
+    data = discs()
+    without = data.train.rows(data.train.truth["colour"] < 2)
+
+    def recall(judging: Split | None) -> float:
+        few = replace(data, train=without, judging=judging, fingerprint=f"without blue {judging is None}")
+        found = judges_of(few, CACHE)[0](data.test.x[data.test.truth["colour"] == 2] / 255)
+        return (found["colour"] == 2).double().mean().item()
+
+    assert recall(None) < 0.2 and recall(data.train) > 0.9
+
+
+def test_examples_for_judges_are_not_for_the_judge_of_labels():
+    data = replace(with_label(discs()), judging=discs().test)
+    assert training.examples_for(training.LABEL, data) is data.train
+    assert training.examples_for(training.IMAGES, data) is training.examples_for(training.PIXELS, data) is data.judging

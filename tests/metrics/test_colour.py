@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bench.core import UnavailableError
-from bench.metrics.colour import ciede2000, lightness_error, palette_distance_gap
+from bench.metrics.colour import chroma_ratio, ciede2000, lightness_error, palette_distance_gap
 from bench.parts import colours
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -32,6 +32,16 @@ def test_ciede2000_is_of_each_image_in_chunks_too():
     torch.testing.assert_close(ciede2000(x, y)[300:], ciede2000(x[300:], y[300:]))
 
 
+def test_the_chroma_ratio_is_that_of_the_distances_from_grey():
+    lab = colours.rgb_to_lab(random_images(3, 3, 5, 5))
+    pale = torch.cat([lab[:, :1], 0.5 * lab[:, 1:].flip(1)], 1)  # another hue; inside the gamut after this
+    x, x_mean = (colours.lab_to_rgb(colours.to_gamut(colour * torch.tensor([1, f, f])[:, None, None]))
+                 for colour, f in ((lab, 0.1), (pale, 0.1)))  # fmt: skip
+    assert chroma_ratio(x, x_mean).item() == pytest.approx(0.5, rel=1e-3)
+    with pytest.raises(UnavailableError, match="the test images are grey"):
+        chroma_ratio(x[:, :1].expand(-1, 3, -1, -1), x)
+
+
 def test_recolouring_at_constant_lightness_has_no_lightness_error():
     lab = colours.rgb_to_lab(random_images(3, 3, 5, 5))
     grey = torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], 1)
@@ -55,6 +65,7 @@ def test_grey_images_have_no_colours():
     grey, given = torch.rand(2, 1, 8, 8), {"palette": PALETTE[:2]}
     for answer in (
         lambda: ciede2000(grey, grey),
+        lambda: chroma_ratio(grey, grey),
         lambda: lightness_error(grey, grey, given),
         lambda: palette_distance_gap(grey, grey, given),
     ):

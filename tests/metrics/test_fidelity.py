@@ -20,6 +20,7 @@ from bench.metrics.fidelity import (
     density,
     fid,
     frechet_distance,
+    frechet_translations,
     kernel_distance,
     nearest_neighbour_ratio,
     precision,
@@ -70,6 +71,12 @@ def test_frechet_of_correlated_gaussians_equals_the_formula_with_scipys_sqrtm():
     expected = m.square().sum() + s.trace() + t.trace() - 2 * np.trace(root)
     value = compute(frechet_distance, with_moments(m, s), with_moments(torch.zeros(6), t, seed=1)).value
     assert value == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_frechet_of_translations_is_that_of_their_features():
+    test, translated, train = randn(40, 6), randn(40, 6, seed=1) + 1, randn(50, 6, seed=2)
+    of_samples = frechet_distance(test_features=test, sample_features=translated, train_features=train)
+    assert of_samples == frechet_translations(test_features=test, translated_features=translated, train_features=train)
 
 
 def test_frechet_of_copies_is_0_and_of_shifted_copies_the_squared_shift():

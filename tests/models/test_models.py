@@ -39,6 +39,7 @@ from tests.conftest import (
 
 TRAINED = [name for name in MODELS if job_of(f"model={name}").config["optimizer"]]
 CONDITIONED = [name for name in MODELS if set(MODELS[name]["requires"]) - {"noise", "label", "source"}]
+ONLY_IN_TRAINING = {("clothnet", "sketch")}  # conditions that a model learns from and must not see in a test
 GOLDEN = Path(__file__).with_name("golden.json")
 
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -67,7 +68,8 @@ def test_a_file_has_exactly_the_options_of_its_model(name):
     options = set(inspect.signature(target).parameters) - {*PARTS, "shapes"}
     assert set(config) - {*NOT_OPTIONS, "defaults"} == options
     for option in options:
-        checked = job_of(f"model={name}", f"model.{option}={config[option]}").config["model"]
+        value = str(config[option]).replace("'", "")  # a ramp is a mapping, whose keys have no quotation marks in Hydra
+        checked = job_of(f"model={name}", f"model.{option}={value}").config["model"]
         assert checked.get(option, config[option]) == config[option]  # one without effect is left out
 
 
@@ -151,8 +153,10 @@ def test_weights_are_found():
 def test_a_ramp_gives_the_losses_of_its_value(name, weight, float64):
     """Half way up from 1 to 4 a loss is that of the weight 2.5, and after it that of 4. These two differ."""
 
+    ramps = [f"model.{other}=1" for other in weights_of(name) if isinstance(MODELS[name][other], dict)]
+
     def losses(value: object, progress: float) -> list[float]:
-        job = small_job(name, "mlp", "none", f"model.{weight}={value}")
+        job = small_job(name, "mlp", "none", *ramps, f"model.{weight}={value}")
         stack = stack_of(job)
         batch = batch_of(job, data_for(name))._replace(progress=torch.tensor([progress]))
         players = [stack.losses(batch, ("k",), turn).players for turn in turns_of(stack.model)]
@@ -295,7 +299,8 @@ def test_a_required_condition_changes_what_a_model_makes(name):
     made = model.translate(batch, Draws(0))
     for condition in set(MODELS[name]["requires"]) & set(data.shapes.conditions):
         other = batch._replace(conditions={**batch.conditions, condition: batch.conditions[condition].roll(1, 0)})
-        assert not torch.allclose(model.translate(other, Draws(0)), made, atol=1e-4), condition
+        is_same = torch.allclose(model.translate(other, Draws(0)), made, atol=1e-4)
+        assert is_same == ((name, condition) in ONLY_IN_TRAINING), condition
 
 
 @every_model

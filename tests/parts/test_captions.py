@@ -71,11 +71,24 @@ def test_contrast_is_the_cross_entropy_in_both_directions():
     torch.manual_seed(0)
     encoders, x = Encoders(WORDS, {"small": (3, 8, 8)}, width=5), torch.rand(6, 3, 8, 8)
     text, target = torch.randn(6, 5), torch.arange(6)
-    logits = encoders.logits("small", x, text)
+    logits, contrast, matching = (
+        part("small", x, text, Draws(0, "k")) for part in (encoders.logits, encoders.contrast, encoders.matching)
+    )
     assert logits.abs().max() <= SHARPNESS + 1e-4
-    expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-    torch.testing.assert_close(encoders.contrast("small", x, text), expected)
-    torch.testing.assert_close(encoders.matching("small", x, text), F.cross_entropy(logits, target))
+    torch.testing.assert_close(contrast, (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2)
+    torch.testing.assert_close(matching, F.cross_entropy(logits, target))
+
+
+def test_images_are_encoded_at_their_size_and_with_noise():
+    encoders = Encoders(WORDS, {"small": (3, 8, 8), "large": (3, 16, 16)}, width=5)
+    x, text = torch.rand(6, 3, 16, 16), torch.randn(6, 5)
+    halved = F.avg_pool2d(x, 2)
+    torch.testing.assert_close(encoders.resized("small", x), halved)
+    one, again, other = (
+        encoders.logits("small", part, text, Draws(seed)) for part, seed in [(x, 0), (halved, 0), (x, 1)]
+    )
+    torch.testing.assert_close(one, again)
+    assert not torch.allclose(one, other)
 
 
 def test_vectors_of_captions_have_a_mean_square_of_one():
@@ -90,11 +103,12 @@ def test_contrast_learns_which_caption_belongs_to_an_image():
     x = torch.linspace(0, 1, WORDS)[:, None, None, None].expand(-1, 1, 8, 8)
     words = captions(*[[i] for i in range(WORDS)])[:, None]
     optimizer = torch.optim.Adam(encoders.parameters(), 3e-3)
-    for _ in range(150):
+    for step in range(150):
         optimizer.zero_grad()
-        encoders.contrast("small", x, encoders.text(words, Draws(0))).backward()
+        encoders.contrast("small", x, encoders.text(words, Draws(0, step)), Draws(0, step)).backward()
         optimizer.step()
-    assert torch.equal(encoders.logits("small", x, encoders.text(words, Draws(0))).argmax(1), torch.arange(WORDS))
+    logits = encoders.logits("small", x, encoders.text(words, Draws(0)), Draws(0))
+    assert torch.equal(logits.argmax(1), torch.arange(WORDS))
 
 
 def test_nearest_other_is_never_the_caption_itself():

@@ -358,6 +358,21 @@ def test_numbers_of_two_classifiers_are_not_ranked_together(results):
     assert [cell.strip() for cell in line.split("|")[3:-1]] == ["not ranked", "not ranked", ""]
 
 
+def judged(value, judges="c0ffee, beef", real=0.9, floor=0.25):
+    details = {"body": value, "body_real": real, "body_floor": floor, "judges": judges}
+    return {"judged_accuracy": {"value": value, "better": "higher", "details": details}}
+
+
+def test_numbers_by_other_judges_are_not_ranked_together_and_what_they_read_is_noted(results):
+    for model, value, judges in (("vae", 0.5, "c0ffee"), ("aae", 0.4, "c0ffee"), ("gan", 0.9, "beef")):
+        results.run(model, metrics=judged(value, judges, real=0.95 if judges == "beef" else 0.9))
+    ((table,), text) = report(results, metrics=["judged_accuracy"])
+    assert [row.labels[0] for row in table.rows if row.cells[0].best] == ["vae"]
+    assert "judged_accuracy was measured with judges c0ffee, but with judges beef in gan: only rows" in text
+    meaning = "Judges on real test images, and in brackets the best answer that looks at no image"
+    assert f"{meaning}: judged_accuracy body 0.9 (0.25) or 0.95 (0.25)." in text
+
+
 def test_ranks_over_data_sets_refuse_two_classifiers(results):
     for i in range(6):
         last = 0.9935 if i == 5 else 0.994

@@ -64,7 +64,9 @@ def others(group: str, line: tuple[str, ...], name: str, value: Any) -> Iterator
     if isinstance(value, list):
         candidates = [[item / 2 for item in value]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        candidates += [value + 1, value * 2, value / 2, value / 5, value / 10, value / 50, 0.25, 2.5]
+        candidates += [value + 1, value - 1, value * 2, value / 2, value / 5, value / 10, value / 50, 0.25, 2.5]
+    elif isinstance(value, dict):  # a ramp
+        candidates += [value | {"from": value["from"] + 1}]
     elif value is None:
         candidates += [3]
     for candidate in candidates:

@@ -68,6 +68,11 @@ class Translations:
         """`x_mean` with other draws: what else a model makes of the same inputs and conditions."""
         return self._answer(self._stages.again)
 
+    @evidence(asks=("mean", "encode", "decode", "translate"), features=True, cached=True)
+    def translated_features(self) -> Tensor:
+        """Features of `x_mean`, [N, F]."""
+        return self._images.features(self._images.as_data(self.x_mean, "translations"))
+
     def _answer(self, made: Facts) -> Tensor:
         answer, (channels, *sides) = made[self._name or list(made)[-1]], self._images.data.shapes.x
         if answer.shape[1] != channels:

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -127,7 +127,8 @@ def judge(recipe: Recipe, targets: Sequence[Target], data: Data, cache: Path) ->
     if found := cached(recipe, targets, data, cache):
         return found
     path = _path(recipe, targets, data, cache)
-    return _loaded_files.setdefault(path, _trained_once(path, recipe, targets, data))
+    _loaded_files[path] = _trained_once(path, recipe, targets, data)
+    return _loaded_files[path]
 
 
 def cached(recipe: Recipe, targets: Sequence[Target], data: Data, cache: Path) -> Judge | None:
@@ -135,7 +136,8 @@ def cached(recipe: Recipe, targets: Sequence[Target], data: Data, cache: Path) -
     path = _path(recipe, targets, data, cache)
     if path not in _loaded_files and (found := _load(path, recipe, targets, data)):
         _loaded_files[path] = found
-    return _loaded_files.get(path)
+    found = _loaded_files.get(path)
+    return found and replace(found, targets=targets)  # the file is about the training images, targets have the test's
 
 
 def _path(recipe: Recipe, targets: Sequence[Target], data: Data, cache: Path) -> Path:

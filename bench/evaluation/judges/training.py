@@ -66,9 +66,24 @@ class Recipe:
 
 
 LABEL = Recipe("1: two convolutions, 64 features, AdamW on one cycle", "features", Classifier, shifted, 300_000)
-IMAGES = Recipe("1: the network of labels, softened images", "judges/images", Classifier, softened, 120_000, batch=64)
+IMAGES = Recipe(
+    text="1: the network of labels, softened images",
+    key="judges/images",
+    network=Classifier,
+    augment=softened,
+    examples=120_000,
+    batch=64,
+    learning_rate=6e-3,
+)
 PIXELS = Recipe(
-    "1: a small LinkNet, softened images", "judges/pixels", Segmenter, softened, 60_000, pixels=40_000_000, batch=16
+    text="1: a small LinkNet, softened images",
+    key="judges/pixels",
+    network=Segmenter,
+    augment=softened,
+    examples=60_000,
+    pixels=40_000_000,
+    batch=16,  # each example has many pixels
+    learning_rate=1e-2,
 )
 
 

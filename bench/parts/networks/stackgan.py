@@ -101,14 +101,17 @@ class SecondStage(nn.Module):
         self.down = nn.Sequential(nn.Conv2d(hidden, wide, 4, stride=2, padding=1), nn.ReLU())
         self.middle = nn.Sequential(nn.Conv2d(wide + condition, wide, 3, padding=1), nn.ReLU())
         self.up = nn.Sequential(nn.ConvTranspose2d(wide, hidden, 4, stride=2, padding=1), nn.ReLU())
+        # Bilinear, because transposed convolutions and shuffled pixels draw a dot pattern.
         self.last = nn.Sequential(
-            nn.Conv2d(wide, wide, 3, padding=1),
+            nn.Conv2d(wide, hidden, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(wide, 4 * channels, 3, padding=1),
-            nn.PixelShuffle(2),
+            nn.Upsample(scale_factor=2.0, mode="bilinear"),
+            nn.Conv2d(hidden, hidden // 2, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(hidden // 2, channels, 3, padding=1),
         )
         if is_residual:
-            for parameter in self.last[2].parameters():
+            for parameter in self.last[-1].parameters():
                 nn.init.zeros_(parameter)
 
     def forward(self, logits: Tensor, text: Tensor, draws: Draws) -> Generated:

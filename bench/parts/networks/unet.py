@@ -108,7 +108,8 @@ class PatchCritic(nn.Module):
 
     def forward(self, x: Tensor, draws: Draws | None = None, copies: int = 1) -> CriticOutput:
         features = self.hidden(x)
-        return CriticOutput(self.last(F.leaky_relu(features, 0.2)).flatten(1), features.flatten(1))
+        logit = self.last(F.leaky_relu(features, 0.2)).flatten(1)
+        return CriticOutput(logit, features.flatten(1), logit[:, :0])
 
 
 class ImageEncoder(nn.Module):

@@ -66,9 +66,9 @@ def dolls(
 
     Conditions: pose, the map of the bare body's parts, [N, 7, *size] bool, one-hot over BODY; sketch, the map of
     clothing, [N, 8, *size] bool, one-hot over CLOTHING. Truth: the same maps as class numbers, [N, *size] int64; of
-    test examples also another_sketch, that of the same person in another outfit; joints, [N, 30] float32: x and y from
-    0 to 1 of head, neck, pelvis and of three joints in each of left arm, right arm, left leg and right leg. Factors:
-    the garments, as in FACTORS, from 0 to 1. Pose and garments are independent, so a pose has many sketches.
+    joints, [N, 30] float32: x and y from 0 to 1 of head, neck, pelvis and of three joints in each of left arm, right
+    arm, left leg and right leg; of test examples also x_again and another_sketch, a second portrait in the same pose.
+    Factors: the garments, as in FACTORS, from 0 to 1. Pose and garments are independent: a pose has many sketches.
     """
     rng = np.random.default_rng(data_seed)
     test = examples // 5
@@ -77,18 +77,20 @@ def dolls(
 
 
 def _split(rng: np.random.Generator, examples: int, size: tuple[int, int], redressed: bool = False) -> Split:
-    """redressed: whether the truth has `another_sketch`, of the same person in another outfit."""
+    """redressed: whether the truth has a second portrait in each pose."""
     drawn = []
     for start in range(0, examples, CHUNK):
         doll = random_dolls(rng, min(CHUNK, examples - start))
         parts = [doll.outfit, joint_positions(doll, size), *draw(doll, size)]
         if redressed:
-            parts.append(draw(doll._replace(outfit=random_outfits(rng, len(doll.outfit))), size)[1])
+            n = len(doll.outfit)
+            parts += draw(doll._replace(outfit=random_outfits(rng, n), looks=rng.random((n, LOOKS))), size)[:2]
         drawn.append(parts)
-    outfit, joints, x, sketch, pose, *another = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    outfit, joints, x, sketch, pose, *again = (np.concatenate(part) for part in zip(*drawn, strict=True))
     factors = (outfit / np.array([len(shares) - 1 for shares in SHARES])).astype(np.float32)
     conditions = {"pose": one_hot_map(pose, len(BODY)), "sketch": one_hot_map(sketch, len(CLOTHING))}
-    truth = {"sketch": sketch, "pose": pose, "joints": joints} | ({"another_sketch": another[0]} if redressed else {})
+    truth = {"sketch": sketch, "pose": pose, "joints": joints}
+    truth |= dict(zip(("x_again", "another_sketch"), again, strict=False))
     return Split(x, factors=factors, conditions=conditions, truth=truth)
 
 

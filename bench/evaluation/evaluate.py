@@ -175,7 +175,8 @@ def evaluate(
         variants[f"@{level:g}"] = type(own)(level=level), output, _OF_NOISE  # type: ignore[call-arg]
     if any(_requests(metric) & _OF_TRANSLATIONS for metric in metrics.values()):
         for stage in stages.on_the_way:
-            variants[f"@{stage}"] = own, Translations(images, stages, stage), _OF_TRANSLATIONS
+            # What a metric of all stages says does not depend on the one that is looked at.
+            variants[f"@{stage}"] = own, Translations(images, stages, stage), _OF_TRANSLATIONS - {"stages"}
         if (others := permuted(model, images)) is not None:
             variants[f"@{PERMUTED}"] = own, Translations(images, Stages(answers, others)), _OF_TRANSLATIONS
 

@@ -44,7 +44,7 @@ class ClothNet(Model):
         sketch: Literal["conditional", "latent", "none"] = "conditional",
         latent_dim: Count = 16,
         beta: Annotated[Weight, UnusedIf(sketch="none")] = 1.0,
-        sketch_share: Annotated[Rate, UnusedIf(sketch="none")] = 0.45,
+        sketch_share: Annotated[Rate, UnusedIf(sketch="none")] = 0.5,
         style_dim: NonNegativeInt = 24,
         style_beta: Annotated[Weight, UnusedIf(style_dim=0)] = 0.1,
         l1_weight: Weight = 100.0,

@@ -32,6 +32,8 @@ from bench.runs.targets import PARTS, checked, checked_options, locate, make, un
 # Checked here, so that the message names the key. The optimizer itself checks its other options.
 HYPERPARAMETERS = {"lr": Level, "betas": list[Rate], "momentum": Rate, "alpha": Rate, "weight_decay": Level}
 
+PLURAL = {"label": "labels", "source": "sources"}  # of what a model requires, as messages name it
+
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 
@@ -171,9 +173,10 @@ def check_combination(job: Job, shapes: Shapes) -> Model:
     of_data = sorted(required - {"noise"})
     if missing := [name for name in of_data if name not in shapes.provides]:
         fitting = ", ".join(data_sets_with(of_data)) or "none of those in conf/dataset"
+        needs = " and ".join(PLURAL.get(name, name) for name in missing)
         raise SkipError(
-            f"{model} needs {' and '.join(missing)}, which {job.choices['dataset']} does not provide: choose another "
-            f"model, or a data set that does: {fitting}"
+            f"{model} needs {needs}, which {job.choices['dataset']} does not provide: choose another model, or a data "
+            f"set that does: {fitting}"
         )
     built = build(job.config, shapes, seed=0, allow=job.settings.allow)
     if ("noise" in required or built.needs_noise) and not job.config["noise"]["level"]:

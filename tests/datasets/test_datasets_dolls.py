@@ -54,6 +54,7 @@ def test_another_outfit_keeps_pose_and_place():
     face = CLOTHING.index("face")
     np.testing.assert_array_equal(true == face, other == face)
     differing = (true != other).mean()
+    assert np.abs(TEST.truth["x_again"].astype(int) - TEST.x).mean() > 20
     assert 0.02 < differing < 0.2 and "another_sketch" not in TRAIN.truth
     assert (true != np.roll(true, 1, 0)).mean() > 2 * differing
 

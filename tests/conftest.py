@@ -81,12 +81,16 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
     return Data(split, split, split, shapes, grey_levels=256, binarize="none", dequantize=False, fingerprint="")
 
 
+# Data of the kind that a model is made for, where others provide what it requires too.
+OWN_DATA = {"tdae": "tiny_faces"}
+
+
 @cache
 def data_set_for(name: str) -> str | None:
     """A data set without files that provides what a model requires; None for a model that needs images and labels."""
     required = set(MODELS[name]["requires"]) - {"noise"}
-    if not required - {"label"}:
-        return None
+    if name in OWN_DATA or not required - {"label"}:
+        return OWN_DATA.get(name)
     files = {path.stem: yaml.safe_load(path.read_text()) for path in Path(CONF, "dataset").glob("*.yaml")}
     return next(name for name in sorted(data_sets_with(sorted(required))) if not {"root", "path"} & files[name].keys())
 

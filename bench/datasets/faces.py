@@ -32,6 +32,7 @@ IDENTITY = (
     *("hair_colour", "hair_length", "fringe", "clothes", "background", "background_light", "lighting"),
 )
 BINS = ("0 to 0.2", "0.2 to 0.4", "0.4 to 0.6", "0.6 to 0.8", "0.8 to 1")  # of the age
+GREYING = 0.8  # of the faces at several ages; entirely grey hair would hide which colour it had
 SMALL = 32  # images below this size are drawn at a multiple of theirs, and averaged
 CHUNK = 8  # images drawn at once, so that intermediate arrays stay in the cache
 
@@ -84,17 +85,19 @@ def aging_faces(size: Size = 32, examples: Examples = 10_000, data_seed: Seed = 
     """x: [N, 3, size, size] uint8, each identity at one random age. Conditions: age, [N, 5] bool, one of BINS.
 
     Truth: age, [N] float32, and identity, [N, 22] float32, both from 0 to 1. The last fifth is the test set. Its truth
-    is also aged, [N, 5, 3, size, size] uint8: the same identity in the middle of each bin.
+    is also aged, [N, 5, 3, size, size] uint8: the same identity in the middle of each bin. Hair loses
+    only GREYING of its colour, so that an old face shows what it was like when it was young.
     """
     identity, age, _ = _random_faces(examples, data_seed)
     bins = np.arange(len(BINS))
     condition = np.floor(age * len(BINS))[:, np.newaxis] == bins
-    whole = Split(draw(identity, age, size), conditions={"age": condition}, truth={"age": age, "identity": identity})
+    x = draw(identity, age, size, greying=GREYING)
+    whole = Split(x, conditions={"age": condition}, truth={"age": age, "identity": identity})
 
     def aged(rows: slice) -> dict[str, np.ndarray]:
         people = identity[rows]
         middles = np.tile((bins + 0.5) / len(BINS), len(people))
-        images = draw(np.repeat(people, len(BINS), 0), middles, size)
+        images = draw(np.repeat(people, len(BINS), 0), middles, size, greying=GREYING)
         return {"aged": images.reshape(len(people), len(BINS), *images.shape[1:])}
 
     return _cut(whole, aged)._replace(vocabulary={"age": BINS})
@@ -113,18 +116,20 @@ def _cut(whole: Split, truth: Callable[[slice], dict[str, np.ndarray]] = lambda 
     return Source(whole.rows(slice(rows.start)), test._replace(truth={**test.truth, **truth(rows)}), range=(0, 255))
 
 
-def draw(identity: np.ndarray, age: np.ndarray, size: int, placement: np.ndarray | None = None) -> np.ndarray:
+def draw(
+    identity: np.ndarray, age: np.ndarray, size: int, placement: np.ndarray | None = None, greying: float = 1.0
+) -> np.ndarray:
     """The images [N, 3, size, size] uint8 of identities [N, 22] and ages [N], each from 0 to 1.
 
     Age moves the eyes up and makes them smaller, lengthens face and nose, thins the lips, raises the hairline, turns
     the hair grey, and adds wrinkles. placement: [N, 4], as in `bench.datasets.drawing.coordinates`; None: upright in
-    the middle.
+    the middle. greying: how much of the colour of its hair the oldest face has lost.
     """
     factor = -(-SMALL // size)
     images = np.empty((len(identity), 3, size, size), np.uint8)
     for start in range(0, len(identity), CHUNK):
         rows = slice(start, start + CHUNK)
-        portrait = _Portrait(identity[rows].astype(np.float64), age[rows].astype(np.float64))
+        portrait = _Portrait(identity[rows].astype(np.float64), age[rows].astype(np.float64), greying)
         painted = portrait.painted(coordinates(size * factor, None if placement is None else placement[rows]))
         images[rows] = as_bytes(reduced(painted, factor))
     return images
@@ -133,7 +138,7 @@ def draw(identity: np.ndarray, age: np.ndarray, size: int, placement: np.ndarray
 class _Portrait:
     """The sizes [N, 1, 1] and colours [N, 3] of N faces, and the layers that they are painted in."""
 
-    def __init__(self, identity: np.ndarray, age: np.ndarray):
+    def __init__(self, identity: np.ndarray, age: np.ndarray, greying: float):
         one = {name: column[:, np.newaxis, np.newaxis] for name, column in zip(IDENTITY, identity.T, strict=True)}
         age = age[:, np.newaxis, np.newaxis]
         grown, old, grey = _step(age / 0.4), _step((age - 0.35) / 0.65), _step((age - 0.4) / 0.55)
@@ -152,7 +157,7 @@ class _Portrait:
         self.skin = skin + old[:, 0] * (0.03 - 0.06 * skin)
         self.shadow, self.wrinkle = 0.72 * self.skin, 0.45 * self.skin
         hair = _between(HAIR, one["hair_colour"])
-        self.hair = hair + grey[:, 0] * (GREY - hair)
+        self.hair = hair + greying * grey[:, 0] * (GREY - hair)
 
     def painted(self, place: Coordinates) -> np.ndarray:
         """[N, 3, size, size], about [0, 1]."""

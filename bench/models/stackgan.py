@@ -24,7 +24,7 @@ class StackGAN(Model):
     A critic tells real images with their captions from generated ones, and from real ones with another caption (Reed et
     al. 2016, algorithm 1): wrong_captions, random ones or, for half of them, the nearest. The generator's loss has also
     kl_weight          the divergence of the conditioning augmentation from a normal distribution
-    matching_weight    the cross-entropy of finding the caption of the image by the encoders
+    matching_weight    one minus the cosine of the image and its caption, by the encoders
     diversity_weight   1 / (|x - x'| / |z - z'| + 0.05) of two images of a caption (Mao et al. 2019), in the first stage
     anchor_weight      the squared error from the first stage's image at its size, in the second stage
     stages=1: the first stage alone, at full size. mismatched: each image has the caption of another one.
@@ -54,10 +54,10 @@ class StackGAN(Model):
         mismatched: bool = False,
         kl_weight: Annotated[Weight, UnusedIf(augmentation=False)] = 0.02,
         adversarial_weight: Weight = 1.0,
-        matching_weight: Weight = 2.0,
+        matching_weight: Weight = 10.0,
         diversity_weight: Level = 0.05,
-        anchor_weight: Annotated[Weight, SECOND] = 2.0,
-        word_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4,
+        anchor_weight: Annotated[Weight, SECOND] = 200.0,
+        word_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3,
         encoder_share: Level = 1.0,
         second_share: Annotated[Level, SECOND] = 1.0,
     ):

@@ -55,10 +55,10 @@ def words_of(caption: np.ndarray) -> list[str]:
 
 
 @pytest.mark.parametrize("body", ["red", "yellow", "blue", "white"])
-@pytest.mark.parametrize("wing", ["green", "purple", "orange"])
+@pytest.mark.parametrize("wing", ["green", "purple", "black"])
 def test_body_and_wing_have_their_colours_and_the_wing_is_inside_the_body(body, wing):
     for seed in range(5):
-        picture = image(seed, body=body, wing=wing, ground="water")
+        picture = image(seed, body=body, wing=wing, beak="short", ground="water")
         on_body, on_wing = near(picture, body), near(picture, wing)
         assert on_body.sum() > on_wing.sum() > 40
         rows, columns = np.nonzero(on_wing)

@@ -43,6 +43,15 @@ def test_a_residual_second_stage_starts_as_bilinear_interpolation():
     assert free(logits, torch.randn(2, 5), Draws(0, "k")).logits.std() < enlarged.std() / 2
 
 
+def test_a_second_stage_cannot_draw_a_checkerboard():
+    """Whatever its last layer gives, the same for every pixel of the small image, the image is even inside its edge."""
+    stage = SecondStage((3, 16, 16), 5, 4, True, True, hidden=4)
+    stage.last[-1].bias.data = torch.randn(12)
+    added = stage(torch.zeros(2, 3, 8, 8), torch.randn(2, 5), Draws(0, "k")).logits[:, :, 1:, 1:]
+    torch.testing.assert_close(added, added[:, :, :1, :1].expand_as(added))
+    assert added.abs().max() > 0.01
+
+
 @pytest.mark.parametrize("reads", ["projection", "concatenation"])
 def test_a_critic_reads_image_and_caption(reads):
     torch.manual_seed(0)

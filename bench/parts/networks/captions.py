@@ -108,8 +108,11 @@ class Encoders(nn.Module):
         return -(logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean()) / 2
 
     def matching(self, name: str, x: Tensor, text: Tensor, draws: Draws) -> Tensor:
-        """The cross-entropy of finding the caption of each image in the batch."""
-        return -self.logits(name, x, text, draws).log_softmax(1).diagonal().mean()
+        """One minus the cosine between each image, at a size and with noise, and its caption, a mean over the batch.
+
+        Not the cross-entropy of `contrast`: that is satisfied by whatever tells the captions of one batch apart.
+        """
+        return 1 - self.logits(name, x, text, draws).diagonal().mean() / SHARPNESS
 
 
 def similarity(one: Tensor, other: Tensor) -> Tensor:

@@ -72,16 +72,13 @@ class RecolouringDecoder(nn.Module):
             _convolution(coarse + width, finer)
             for (finer, coarse), width in zip(pairwise(widths), inputs, strict=False)
         )
-        self.last = nn.Sequential(
-            _convolution(widths[0] + HALF**2 + condition, 2 * widths[0]),
-            nn.ReLU(),
-            nn.Conv2d(2 * widths[0], HALF**2 * outputs, 1),
-        )
+        self.finest = _convolution(widths[0] + condition, HALF**2 * widths[0] // 2)
+        self.last = _convolution(widths[0] // 2 + 1, outputs)
 
     def forward(self, features: list[Tensor], condition: Tensor | None, lightness: Tensor) -> Tensor:
         hidden = self.activation(self.coarsest(concatenate_planes(features[-1], condition)))
         for level, feature in reversed(list(zip(self.levels, features, strict=False))):
             hidden = F.interpolate(hidden, size=feature.shape[2:])
             hidden = self.activation(level(torch.cat([hidden, concatenate_planes(feature, condition)], 1)))
-        hidden = torch.cat([hidden, F.pixel_unshuffle(lightness, HALF)], 1)
-        return F.pixel_shuffle(self.last(concatenate_planes(hidden, condition)), HALF)
+        hidden = F.pixel_shuffle(self.finest(concatenate_planes(hidden, condition)), HALF)
+        return self.last(torch.cat([self.activation(hidden), lightness], 1))

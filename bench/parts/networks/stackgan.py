@@ -100,16 +100,13 @@ class SecondStage(nn.Module):
         self.first = nn.Sequential(nn.Conv2d(channels, hidden, 3, padding=1), nn.ReLU())
         self.down = nn.Sequential(nn.Conv2d(hidden, wide, 4, stride=2, padding=1), nn.ReLU())
         self.middle = nn.Sequential(nn.Conv2d(wide + condition, wide, 3, padding=1), nn.ReLU())
-        self.up = nn.Sequential(nn.ConvTranspose2d(wide, hidden, 4, stride=2, padding=1), nn.ReLU())
-        # Bilinear, because transposed convolutions and shuffled pixels draw a dot pattern.
+        # Not transposed convolutions, which draw a grid here.
+        self.up = nn.Sequential(nn.Upsample(scale_factor=2.0, mode="bilinear"), nn.Conv2d(wide, hidden, 3, padding=1))
         self.last = nn.Sequential(
-            nn.Conv2d(wide, hidden, 3, padding=1),
-            nn.ReLU(),
-            nn.Upsample(scale_factor=2.0, mode="bilinear"),
-            nn.Conv2d(hidden, hidden // 2, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(hidden // 2, channels, 3, padding=1),
+            nn.Conv2d(wide, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, 4 * channels, 3, padding=1)
         )
+        # The mean over 2 x 2 pixels removes the pattern that shuffled pixels may have: one that repeats every 2 pixels.
+        self.enlarge = nn.Sequential(nn.PixelShuffle(2), nn.ReplicationPad2d((1, 0, 1, 0)), nn.AvgPool2d(2, stride=1))
         if is_residual:
             for parameter in self.last[-1].parameters():
                 nn.init.zeros_(parameter)
@@ -118,7 +115,7 @@ class SecondStage(nn.Module):
         condition, divergence = self.augmentation(text, draws)
         first = self.first(torch.sigmoid(logits))
         middle = self.middle(concatenate_planes(self.down(first), condition))
-        image = self.last(torch.cat([self.up(middle), first], 1))
+        image = self.enlarge(self.last(torch.cat([F.relu(self.up(middle)), first], 1)))
         if self.is_residual:
             image = image + F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
         return Generated(image, divergence, condition)

@@ -77,13 +77,10 @@ def doublings(shapes: Shapes) -> int:
 
 def blurred(images: Tensor) -> Tensor:
     """Images [B, C, H, W], blurred by a Gaussian of one pixel; the outermost pixels are repeated."""
-    channels, kernel = (
-        images.shape[1],
-        torch.arange(-2, 3, device=images.device).to(images.dtype).square().mul(-0.5).exp(),
-    )
-    kernel = (kernel / kernel.sum()).expand(channels, 1, 1, 5)
-    images = F.conv2d(F.pad(images, [2] * 4, mode="replicate"), kernel, groups=channels)
-    return F.conv2d(images, kernel.mT, groups=channels)
+    along = torch.arange(-2, 3, device=images.device).to(images.dtype)
+    kernel = (-0.5 * along.square()).softmax(0).expand(images.shape[1], 1, 1, 5)
+    images = F.conv2d(F.pad(images, [2] * 4, mode="replicate"), kernel, groups=len(kernel))
+    return F.conv2d(images, kernel.mT, groups=len(kernel))
 
 
 class Localiser(nn.Module):
@@ -91,8 +88,9 @@ class Localiser(nn.Module):
 
     def __init__(self, shape: ImageShape, width: int = 24, hidden: int = 64):
         super().__init__()
-        self.pool = nn.AvgPool2d(max(1, min(shape[1:]) // LARGEST))
-        sides = [-(-(side // max(1, min(shape[1:]) // LARGEST)) // 4) for side in shape[1:]]
+        factor = max(1, min(shape[1:]) // LARGEST)
+        self.pool = nn.AvgPool2d(factor)
+        sides = [-(-(side // factor) // 4) for side in shape[1:]]
         self.layers = nn.Sequential(
             *(nn.Conv2d(shape[0], width, 5, stride=2, padding=2), nn.ReLU()),
             *(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten()),

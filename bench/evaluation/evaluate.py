@@ -177,7 +177,7 @@ def evaluate(
         for stage in stages.on_the_way:
             # What a metric of all stages says does not depend on the one that is looked at.
             variants[f"@{stage}"] = own, Translations(images, stages, stage), _OF_TRANSLATIONS - {"stages"}
-        if (others := permuted(model, images)) is not None:
+        if (others := permuted(answers)) is not None:
             variants[f"@{PERMUTED}"] = own, Translations(images, Stages(answers, others)), _OF_TRANSLATIONS
 
     entries: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in metrics}

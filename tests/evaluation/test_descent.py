@@ -17,7 +17,7 @@ from bench.draws import Draws
 from bench.evaluation.evidence import Answers
 from bench.evaluation.evidence.descent import BATCH, LARGE, SMALL, batches, steps
 from bench.metrics.learning import first_order_ratio, first_order_ratio_large
-from tests.conftest import CACHE, MODELS, small_data, small_job, stack_of
+from tests.conftest import CACHE, MODELS, data_for, small_job, stack_of
 from tests.evaluation.known_models import Untrained, digits
 
 
@@ -75,7 +75,7 @@ def test_batches_are_weighted_by_their_size():
     rows = torch.cat([part.example for part in parts])
     assert rows.equal(images_of(data).order("test")[:1000])
     for part in parts:
-        assert part.x.dtype == torch.float64 and part.input is part.x
+        assert part.x.dtype == torch.float64 and part.input.equal(part.x)
         assert part.x.float().equal(images_of(data).x[part.example]) and part.label.equal(part.example % 10)
 
 
@@ -177,7 +177,7 @@ def test_all_models_give_a_ratio_or_a_reason_and_stay_unchanged(name):
     model = stack_of(small_job(name, "mlp", "batch")).model.train()
     modes = {path: module.training for path, module in model.named_modules()}
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    answers = Answers(model, images_of(small_data()), samples=10, seed=0)
+    answers = Answers(model, images_of(data_for(name)), samples=10, seed=0)
     if len(model.players) != 1:
         with pytest.raises(UnavailableError, match="several players|nothing is trained"):
             _ = answers.small_step

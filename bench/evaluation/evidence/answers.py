@@ -54,6 +54,12 @@ class Answers:
     def code(self, batch: Batch, draws: Draws) -> Tensor:
         return self.model.encode(batch).mean
 
+    def _changed_codes(self, x: Tensor) -> Tensor:
+        """Posterior means of changed images in place of `subset_x`, [S, D]."""
+        if self.images.data.shapes.source is not None:
+            raise UnavailableError("models read sources, and the images that are changed are targets")
+        return self.each(self.code, "codes", self._subset._replace(input=x))
+
     @cached_property
     def _subset(self) -> Batch:
         """The test examples that are compared in all pairs."""
@@ -93,12 +99,12 @@ class Answers:
     @evidence(asks=("mean", "encode"))
     def subset_shifted_codes(self) -> Tensor:
         """Posterior means of `subset_shifted`, [S, D]."""
-        return self.each(self.code, "codes", self._subset._replace(input=self.images.subset_shifted))
+        return self._changed_codes(self.images.subset_shifted)
 
     @evidence(asks=("mean", "encode"))
     def subset_damaged_codes(self) -> Tensor:
         """Posterior means of `subset_damaged`, [S, D]."""
-        return self.each(self.code, "codes", self._subset._replace(input=self.images.subset_damaged))
+        return self._changed_codes(self.images.subset_damaged)
 
     @evidence()
     def directions(self) -> Tensor:

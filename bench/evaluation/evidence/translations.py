@@ -10,10 +10,13 @@ from torch.nn import functional as F
 
 from bench.core import Model, UnavailableError
 from bench.data import Batch
+from bench.draws import Draws
 from bench.evaluation.evidence.answers import Answers
 from bench.evaluation.evidence.decorator import evidence
 from bench.evaluation.evidence.images import Facts, Images
 from bench.metrics.judged import Judgement
+
+PROBED = 50  # examples
 
 
 class Stages:
@@ -87,12 +90,19 @@ class Translations:
         return self._images.judge(self.x_mean)
 
 
-def permuted(model: Model, images: Images) -> Batch | None:
-    """The test examples, each with the conditions of another one; None if the model reads none of these."""
+def permuted(answers: Answers) -> Batch | None:
+    """The test examples, each with the conditions of another one; None if this does not change what the model makes.
+
+    Whether it does is tried on the first PROBED examples.
+    """
+    model, images = answers.model, answers.images
     conditions = images.test.conditions
     if not conditions or not (model.conditional or type(model).translate is not Model.translate):
         return None
     rows = images.order("test")
     other = torch.empty_like(rows)
     other[rows] = rows.roll(1)
-    return images.test._replace(conditions={name: condition[other] for name, condition in conditions.items()})
+    changed = images.test._replace(conditions={name: condition[other] for name, condition in conditions.items()})
+    few = (batch.rows(slice(PROBED)).to(answers.device) for batch in (images.test, changed))
+    made = [model.translate(batch, Draws(answers.seed, "evaluate", "permuted", device=answers.device)) for batch in few]
+    return None if torch.equal(*made) else changed

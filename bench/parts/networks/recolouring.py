@@ -72,8 +72,9 @@ class RecolouringDecoder(nn.Module):
             _convolution(coarse + width, finer)
             for (finer, coarse), width in zip(pairwise(widths), inputs, strict=False)
         )
-        self.finest = _convolution(widths[0] + condition, HALF**2 * widths[0] // 2)
-        self.last = _convolution(widths[0] // 2 + 1, outputs)
+        shuffled = max(1, widths[0] // 2)
+        self.finest = _convolution(widths[0] + condition, HALF**2 * shuffled)
+        self.last = _convolution(shuffled + 1, outputs)
 
     def forward(self, features: list[Tensor], condition: Tensor | None, lightness: Tensor) -> Tensor:
         hidden = self.activation(self.coarsest(concatenate_planes(features[-1], condition)))

@@ -1,4 +1,4 @@
-"""Weights of losses: numbers, and ramps over the progress of a phase."""
+"""Models without losses; weights of losses: numbers, and ramps over the progress of a phase."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.func import vmap
 
-from bench.core import InputError, Weight, weight_at
+from bench.core import InputError, Model, Weight, weight_at
 from bench.data import Batch
+from bench.draws import Draws
 from bench.runs.targets import checked
 
 RAMP = {"from": 0.5, "to": 4.0, "over": 0.25}
@@ -16,6 +17,11 @@ X = torch.zeros(2, 1, 2, 2)
 
 def at(progress: float) -> Batch:
     return Batch(X, X, progress=torch.tensor(progress))
+
+
+def test_a_model_with_players_and_without_losses_says_so():
+    with pytest.raises(NotImplementedError, match="Forgetful has players, but does not implement losses"):
+        type("Forgetful", (Model,), {})().losses(Batch(X, X), Draws(0), ("model",))
 
 
 def test_a_number_is_its_own_value():

@@ -185,14 +185,16 @@ def _unread_folders(root: str, folders: list[str], kind: str) -> list[str]:
     return [f"{folder} is not {kind} and was not read: {count} files" for folder, count in counts.items() if count]
 
 
+def _check_alike(root: str, has: dict[str, bool], what: str, advice: str) -> None:
+    """Raises InputError if only some split folders have something. has: by folder; what, advice: for the message."""
+    having, without = ([folder for folder in has if has[folder] == wanted] for wanted in (True, False))
+    if having and without:
+        raise InputError(f"{root}: {what} are in {_join(having)} but not in {_join(without)}: {advice}")
+
+
 def _check_pairs(root: str, pictures: dict[str, SplitPictures]) -> None:
-    without = [folder for folder, split in pictures.items() if split.sources is None]
-    others = [folder for folder in pictures if folder not in without]
-    if without and others:
-        raise InputError(
-            f"{root}: source/ and target/ are in {_join(others)} but not in {_join(without)}: put pairs into all "
-            "splits or into none"
-        )
+    has = {folder: split.sources is not None for folder, split in pictures.items()}
+    _check_alike(root, has, "source/ and target/", "put pairs into all splits or into none")
 
 
 def _check_no_splits(root: str, folder: str) -> None:
@@ -205,13 +207,8 @@ def _check_no_splits(root: str, folder: str) -> None:
 
 
 def _check_classes(root: str, pictures: dict[str, SplitPictures]) -> None:
-    without = [folder for folder, split in pictures.items() if split.classes is None]
-    others = [folder for folder in pictures if folder not in without]
-    if without and others:
-        raise InputError(
-            f"{root}: class folders are in {_join(others)} but not in {_join(without)}: give class folders to "
-            "all splits or to none"
-        )
+    has = {folder: split.classes is not None for folder, split in pictures.items()}
+    _check_alike(root, has, "class folders", "give class folders to all splits or to none")
     classes = {name for split in pictures.values() for name in split.classes or ()}
     missing = {folder: sorted(classes - set(split.classes or ())) for folder, split in pictures.items()}
     if any(missing.values()):

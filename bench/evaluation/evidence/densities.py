@@ -222,11 +222,8 @@ class Densities:
     def _validation_sigma(self) -> float:
         """The maximum likelihood sigma on validation images, by SIGMA_ROUNDS of expectation maximisation."""
         draws = Draws(self._answers.seed, "evaluate", "validation_sigma", device=self._answers.device)
-        batch, chains, sigma = (
-            self._first(SIGMA_IMAGES, "validation").to(self._answers.device),
-            SIGMA_CHAINS,
-            SIGMA_START,
-        )
+        batch = self._first(SIGMA_IMAGES, "validation").to(self._answers.device)
+        chains, sigma = SIGMA_CHAINS, SIGMA_START
         z = self._prior_codes(len(batch.x), chains, draws)
         joint = self._joint(self._gaussian(sigma), batch, chains)
         steps, z = tune(joint, z, pilot_temperatures(0), draws.within("pilot"))

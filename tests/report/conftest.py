@@ -15,7 +15,9 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from bench.report import write
 from bench.report.command import command
 
 BETTER = {
@@ -202,3 +204,18 @@ def run_command(*arguments: str) -> Done:
             code = exit.code if isinstance(exit.code, int) else 1
             err.write("" if isinstance(exit.code, int) else f"{exit.code}\n")
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def report(results, *sweeps, **options):
+    console = Console(file=io.StringIO(), width=200)
+    made = write(results.path, list(sweeps or ("first",)), console, figures=False, **options)
+    return made.tables, (made.folder / "table.md").read_text()
+
+
+def labels(table):
+    return [row.labels for row in table.rows]
+
+
+def measured(value, classifier="c0ffee", accuracy=0.994, **settings):
+    """A number in the features of a classifier."""
+    return {"value": value, "details": {"features": classifier, "features_accuracy": accuracy}, "settings": settings}

@@ -90,17 +90,11 @@ class ClothNet(Model):
         log = {"l1": l1, "style_kl": style_kl}
         if not self.adversarial_weight:
             return Losses({"generator": generator}, log)
-        adversarial, weight = self.adversarial, weight_at(self.adversarial_weight, batch)
         real, fake = torch.cat([given, batch.x], 1), torch.cat([given, portrait], 1)
-        logit_real, logit_fake = self.critic(torch.cat([real, fake])).logit.chunk(2)
-        discriminator = adversarial.discriminator(logit_real, logit_fake)
-        players = {
-            "generator": generator + weight * adversarial.generator(logit_fake),
-            "discriminator": discriminator + adversarial.penalty(self.critic, real, fake, draws),
-        }
-        log["discriminator_accuracy"] = adversarial.critic_accuracy(logit_real, logit_fake)
-        gates = adversarial.gates(logit_real, logit_fake, batch.step)
-        return Losses(players, log, dict(zip(("discriminator", "generator"), gates, strict=True)))
+        game = self.adversarial.game(self.critic, real, fake, draws, batch.step)
+        generator = generator + weight_at(self.adversarial_weight, batch) * game.generator
+        log["discriminator_accuracy"], gates = game.accuracy, dict(zip(("discriminator", "generator"), game.gates))
+        return Losses({"generator": generator, "discriminator": game.critic}, log, gates)
 
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """sketch: one-hot; another_sketch: of another z; true_sketch: the portrait of the true sketch in the style of

@@ -91,17 +91,15 @@ class TDAE(Model):
             if turn == ("encoder",):
                 return Losses({"encoder": (code - tiny).square().mean()})
             made = self.second_decoder(code)[0]
-        real, fake = self.discriminator(torch.cat([batch.x, made]), draws, copies=2).logit.chunk(2)
+        policy = self.default_balance(self.adversarial_weight)
+        game = self.adversarial.game(self.discriminator, batch.x, made, draws, batch.step, policy)
         error = (made - batch.x).square().mean()
-        loss = error + weight_at(self.adversarial_weight, batch) * self.adversarial.generator(fake)
-        gates = self.adversarial.gates(real, fake, batch.step, self.default_balance(self.adversarial_weight))
+        loss = error + weight_at(self.adversarial_weight, batch) * game.generator
         if player == "decoder" and self.kind == "input":
             loss = loss + self.direct_weight * direct
-        discriminator = self.adversarial.discriminator(real, fake)
-        discriminator = discriminator + self.adversarial.penalty(self.discriminator, batch.x, made, draws)
-        log = {"squared_error": error, "discriminator_accuracy": self.adversarial.critic_accuracy(real, fake)}
-        sides = ("discriminator", player)
-        return Losses(dict(zip(sides, (discriminator, loss), strict=True)), log, dict(zip(sides, gates, strict=True)))
+        log, sides = {"squared_error": error, "discriminator_accuracy": game.accuracy}, ("discriminator", player)
+        losses, gates = (dict(zip(sides, values, strict=True)) for values in ((game.critic, loss), game.gates))
+        return Losses(losses, log, gates)
 
     def _placements(self, batch: Batch) -> list[Tensor]:
         """Where the object lies in the source, [B, 4] each: what the localiser has found after each iteration."""

@@ -68,7 +68,6 @@ def test_what_each_loss_reaches():
 def test_the_losses_are_those_of_the_paper():
     """Of the second decoder: its squared error and the generator's loss, whatever the mirrors."""
     model, given = made(adversarial_weight=0.25), batch()
-    x = torch.cat([given.x, given.x.flip(3)])
     losses = model.losses(given, Draws(0), ("second_decoder", "discriminator"))
     which = Draws(0).uniform("mirror", (6,)) < 0.5
     x, source = (torch.where(which[:, None, None, None], part.flip(3), part) for part in (given.x, given.input))

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -141,12 +142,15 @@ def test_a_small_step_against_the_gradient_lowers_the_loss_of_its_player(name, n
 
 
 def weights_of(name: str) -> list[str]:
-    """The options of a model that multiply a loss."""
-    return [option for option, hint in _hints(locate("model", MODELS[name])).items() if hint == Weight]
+    """The options of a model that multiply a loss and have an effect."""
+    # Annotations nest: those of a weight come first, and UnusedIf may follow.
+    hints, used = _hints(locate("model", MODELS[name])), job_of(f"model={name}").config["model"]
+    return [option for option, hint in hints.items() if option in used and get_args(hint)[:2] == get_args(Weight)]
 
 
 def test_weights_are_found():
     assert weights_of("manifold_gan") == ["beta", "adversarial_weight", "l1_weight"]
+    assert weights_of("palettenet") == ["error_weight", "adversarial_weight"] and not weights_of("palettenet_roles")
 
 
 @pytest.mark.parametrize(("name", "weight"), [(name, weight) for name in TRAINED for weight in weights_of(name)])

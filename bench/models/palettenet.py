@@ -23,10 +23,11 @@ NO_ADVERSARY = UnusedIf(adversarial_share=0.0)
 class PaletteNet(Model):
     """Two phases: encoder and decoder minimise the error of a* and b*; then the encoder is frozen and a critic added.
 
-    head="colours", as published: the palette is constant channels at every level of the decoder, which returns a* and
-    b*. head="roles": the decoder reads no palette; it returns a softmax over the colours of the palette for each pixel,
-    and a* and b* are their mean. The critic tells pictures with their palettes from recoloured ones and from pictures
-    with the palette of another (Reed et al. 2016).
+    head="colours", the published form: the palette is constant channels at every level of the decoder, which returns a*
+    and b*. head="roles": the decoder reads no palette; it returns a softmax over the colours of the palette for each
+    pixel, and a* and b* are their mean. The critic tells pictures with their palettes from recoloured ones and from
+    pictures with the palette of another (Reed et al. 2016). The networks are smaller than the paper's, and other than
+    there the encoder also reads the position of each pixel.
     """
 
     players = (

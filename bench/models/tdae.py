@@ -30,6 +30,8 @@ class TDAE(Model):
     a phase of its own trains first. features: in decoder and encoder, after each change of size, as in the paper.
     given: at the condition `placement`, an upper bound. none: nowhere. direct_weight: of the localiser's direct loss,
     the blurred squared error of the upright source. warm_up and the shares: lengths of phases, the decoder's being 1.
+    Other than in the authors' code, half of the examples are mirrored in training, adversarial_weight is constant
+    (theirs falls from 0.01 to 0.005), and the networks are smaller and have no normalisation.
     """
 
     players: tuple[Player, ...] = (
@@ -48,7 +50,7 @@ class TDAE(Model):
         adversarial: Adversarial,
         transformer: Literal["input", "features", "given", "none"] = "input",
         iterations: Annotated[Count, NO_LOCALISER] = 3,
-        direct_weight: Annotated[Level, NO_LOCALISER] = 0.6,
+        direct_weight: Annotated[Weight, NO_LOCALISER] = 0.6,
         adversarial_weight: Weight = 0.001,
         width: Count = 16,
         warm_up: Annotated[Level, NO_LOCALISER] = 0.3,
@@ -96,10 +98,10 @@ class TDAE(Model):
         error = (made - batch.x).square().mean()
         loss = error + weight_at(self.adversarial_weight, batch) * game.generator
         if player == "decoder" and self.kind == "input":
-            loss = loss + self.direct_weight * direct
-        log, sides = {"squared_error": error, "discriminator_accuracy": game.accuracy}, ("discriminator", player)
-        losses, gates = (dict(zip(sides, values, strict=True)) for values in ((game.critic, loss), game.gates))
-        return Losses(losses, log, gates)
+            loss = loss + weight_at(self.direct_weight, batch) * direct
+        log = {"squared_error": error, "discriminator_accuracy": game.accuracy}
+        gates = {"discriminator": game.gates[0], player: game.gates[1]}
+        return Losses({"discriminator": game.critic, player: loss}, log, gates)
 
     def _placements(self, batch: Batch) -> list[Tensor]:
         """Where the object lies in the source, [B, 4] each: what the localiser has found after each iteration."""

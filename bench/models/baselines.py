@@ -30,7 +30,7 @@ class Identity(Model):
 
 
 class Bicubic(Model):
-    """The source, resized by bicubic interpolation and clipped to [0, 1]."""
+    """The source, resized by bicubic interpolation (Keys 1981, a = -1/2) and clipped to [0, 1]."""
 
     players = ()
 

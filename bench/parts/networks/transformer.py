@@ -155,7 +155,8 @@ class TransformativeDecoder(nn.Module):
     """Images [B, C, *sides] in [0, 1] -> larger images, without bounds, by `doublings` factors of two.
 
     They are set upright at a placement first; None: they are upright. in_features: whether a transformer follows each
-    doubling, as in Yu & Porikli 2017. width: channels of the features next to the images; others have twice as many.
+    doubling. In Yu & Porikli 2017 one follows the first two of three. width: channels of the features next to the
+    images; others have twice as many.
     """
 
     def __init__(self, image: ImageShape, doublings: int, width: int, in_features: bool):

@@ -1,4 +1,4 @@
-"""Reads pickles of lists, strings, numbers and arrays, and nothing else: a pickle may name any function, and call it."""
+"""Reads pickles of lists, strings, numbers and arrays only. Any other pickle could call any function."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def _truth(name: str, values: Any) -> np.ndarray:
 def _float32(name: str, array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         floats = array.astype(np.float32)
-    good = np.isfinite(floats).reshape(len(floats), -1).all(axis=1)
+    good = np.isfinite(floats).all(axis=tuple(range(1, floats.ndim)))
     if not good.all():
         raise InputError(
             f"{name} has {np.sum(~good)} rows with values that are not finite numbers, the first of them row "

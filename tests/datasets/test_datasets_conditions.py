@@ -264,8 +264,8 @@ def one_value(array: np.ndarray, value: object) -> np.ndarray:
         (changed("truth", arrays=TRUTH, person=np.arange(300) - 1),
          "truth_train/person has values from -1 to 298: expected class numbers from 0; store other numbers as floats"),
         ({f"{field}_{name}": part[:0] for name in ("train", "test") for field, part in (("x", BYTES), ("source", SMALL),
-          ("y", LABELS))} | {"conditions": {"age": AGE[:0].astype(np.uint8)}, "truth": {"person": TRUTH["person"][:0]},
-          "vocabulary": {}}, "x_train has 0 images"),
+          ("y", LABELS))} | {"conditions": {"age": AGE[:0].astype(np.uint8), "size": AGE[:0]},
+          "truth": {"person": TRUTH["person"][:0]}, "vocabulary": {}}, "x_train has 0 images"),
         ({"vocabulary": {"person": list("abcdef")}}, "truth_train/person has values from 0 to 6: expected 0 to 5"),
     ],
 )  # fmt: skip

@@ -66,6 +66,11 @@ def test_metrics_of_the_output_of_a_stage_and_with_the_conditions_of_others():
     assert entries["reconstruction_mse@permuted"]["value"] == pytest.approx(error(data.test.x, others), rel=1e-4)
 
 
+def test_a_stage_that_a_model_lacks_is_named():
+    entries = measure(Painter(), shades(), ["sketch_accuracy"])
+    assert entries["sketch_accuracy"]["reason"] == "the model has no sketch among its stages"
+
+
 def test_metrics_of_each_example_are_repeated_for_the_subsets_that_the_data_name():
     data = shades()
     entries = measure(Painter(), data, ["reconstruction_mse", "sharpness_samples"])

@@ -32,12 +32,12 @@ DAMAGE = 0.25  # share of an image's area
 class Facts(dict[str, Tensor]):
     """Arrays by name, one row for each test example. Raises UnavailableError for a name that is not there."""
 
-    def __init__(self, kind: str, known: Mapping[str, Tensor]):
+    def __init__(self, kind: str, known: Mapping[str, Tensor], owner: str = "the data set"):
         super().__init__(known)
-        self._kind = kind
+        self._kind, self._owner = kind, owner
 
     def __missing__(self, name: str) -> Tensor:
-        raise UnavailableError(f"the data set has no {name} among its {self._kind}")
+        raise UnavailableError(f"{self._owner} has no {name} among its {self._kind}")
 
 
 class Images:

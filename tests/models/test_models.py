@@ -344,6 +344,22 @@ def test_an_encoder_uses_only_the_noisy_image(name):
     assert torch.equal(both, noisy) and not torch.equal(both, clean)
 
 
+@every_model
+def test_a_translation_does_not_read_its_target(name):
+    """Evaluation hands whole test examples to a model, the target among them."""
+    job, data = small_job(name), data_for(name)
+    model = build(job.config, shapes_for(job), seed=0).eval()
+    model.fit(data, Draws(0))
+    batch = data.read(data.train.rows(slice(4)), Draws(0))
+    blank = batch._replace(x=torch.zeros_like(batch.x))
+    try:
+        seen, blind = (model.stages(given, Draws(0)) for given in (batch, blank))
+    except UnavailableError:
+        pytest.skip(f"{name} makes nothing of an image")
+    for stage in seen:
+        assert torch.equal(seen[stage], blind[stage]), stage
+
+
 if __name__ == "__main__":
     torch.set_default_dtype(torch.float64)
     GOLDEN.write_text(json.dumps({name: golden_losses(name) for name in TRAINED}, indent=2) + "\n")

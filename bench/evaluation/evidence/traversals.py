@@ -17,7 +17,7 @@ class Traversals:
     def __init__(self, answers: Answers):
         self._answers, self._images = answers, answers.images
 
-    @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
+    @evidence(asks=("mean", "encode", "decode", "translate"), subset=True, cached=True)
     def traversals(self) -> Facts:
         """[S, V, C, H, W] for each condition that is one-hot over V values, by its name."""
         stored = self._images.data.test.conditions
@@ -32,7 +32,7 @@ class Traversals:
             made.append(self._answers.each(self._answers.model.translate, "reconstruct", example))
         return torch.stack(made, 1)
 
-    @evidence(asks=("mean", "encode", "decode", "translate"), judged=True, cached=True)
+    @evidence(asks=("mean", "encode", "decode", "translate"), judged=True, subset=True, cached=True)
     def judged_traversals(self) -> dict[str, dict[str, Judgement]]:
         """What judges read from `traversals`, [S, V, ...], by the names of the condition and of what is known."""
         return {name: self._judged(images) for name, images in self.traversals.items()}

@@ -41,7 +41,7 @@ class TDAE(Model):
         Player("second_decoder", ("second_decoder",)),
         Player("discriminator", ("discriminator",)),
     )
-    unused_settings = ("network.norm",)
+    unused_settings = ("network.norm", "network.activation")  # of the critic
 
     def __init__(
         self,

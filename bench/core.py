@@ -155,6 +155,14 @@ class Model(nn.Module):
         """The losses of the players in this turn, from one forward pass. A model without players has none."""
         raise NotImplementedError(f"{type(self).__name__} has players, but does not implement losses")
 
+    @property
+    def samples_by_translation(self) -> bool:
+        """Whether samples are translations of examples, each with the conditions of another one.
+
+        Default: for a model that has neither `sample` nor `encode`. A model that decodes a code and conditions sets it.
+        """
+        return type(self).sample is Model.sample and type(self).encode is Model.encode
+
     @classmethod
     def default_balance(cls, **options: Any) -> str:
         """The policy for adversarial.balance=own. options: those of the constructor."""

@@ -28,6 +28,10 @@ class CAAE(Model):
     age_head_weight: the image critic, no longer given the age, classifies it too. Its loss has the cross-entropy of
     faces; that of the autoencoder has the one of codes decoded at the age of another example (Odena et al. 2017; not in
     the paper). A player whose weight is 0 only watches.
+
+    The error is absolute, as in the authors' code (squared in the paper), and there is no total variation term. Other
+    than in that code, ages are one-hot, 0 or 1 (theirs -1 or 1, repeated), and the image critic reads them with its
+    input, not after its first convolution.
     """
 
     players = (
@@ -36,6 +40,7 @@ class CAAE(Model):
         Player("code_critic", ("code_critic",)),
         Player("age_adversary", ("age_adversary",)),
     )
+    samples_by_translation = True
 
     def __init__(
         self,
@@ -112,6 +117,3 @@ class CAAE(Model):
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         assert batch is not None, "the decoder reads the age"
         return PointObservation(torch.sigmoid(self.decoder(z, self.condition(batch))))
-
-    def translate(self, batch: Batch, draws: Draws) -> Tensor:
-        return self.decode(self.encode(batch).mean, batch).mean

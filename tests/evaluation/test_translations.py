@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from bench.core import UnavailableError
 from bench.data import Batch, Data, Shapes, Split
 from bench.evaluation.evidence import Answers, Stages, Translations, permuted
 from bench.evaluation.pictures import pictures, shown
 from bench.parts.corruptions import Gaussian, Identity
-from tests.evaluation.known_models import IdentityAutoencoder, LinearGaussian, Untrained, digits
+from tests.evaluation.known_models import Conditional, Generator, IdentityAutoencoder, LinearGaussian, Untrained, digits
 from tests.evaluation.test_evaluate import images_of, measure
 
 GREY = torch.arange(40) / 100  # each image's shade
@@ -44,6 +45,22 @@ class Copier(Untrained):
 
     def translate(self, batch, draws):
         return F.interpolate(batch.input, (8, 8))
+
+
+class Decorator(IdentityAutoencoder):
+    """Decodes a code and the shade; `translate` is the default one."""
+
+    samples_by_translation = True
+
+    def decode(self, z, batch=None):
+        return super().decode(z + batch.conditions["shade"])
+
+
+def shaded_digits() -> Data:
+    """Digits without sources, each with a shade as its condition."""
+    data = digits()
+    shade = torch.arange(len(data.test.x))[:, None] / 1000
+    return replace(data, test=data.test._replace(conditions={"shade": shade}))
 
 
 def answers_of(model, data) -> Answers:
@@ -102,10 +119,21 @@ def test_subsets_without_names_have_numbers():
 
 
 def test_a_model_that_reads_no_conditions_is_not_measured_with_others():
-    assert permuted(answers_of(IdentityAutoencoder(), shades())) is None
+    for model in (IdentityAutoencoder(), LinearGaussian(), Conditional(), Generator()):  # the last cannot translate
+        assert permuted(answers_of(model, shaded_digits())) is None
     assert permuted(answers_of(Painter(), digits())) is None
     assert permuted(answers_of(Copier(), shades())) is None
     assert not [name for name in measure(IdentityAutoencoder(), digits(), ["psnr"]) if "@" in name]
+
+
+def test_a_model_that_decodes_a_code_and_conditions_needs_no_translate_of_its_own():
+    answers = Answers(Decorator(), images_of(shaded_digits()), samples=40, seed=0)
+    assert permuted(answers).conditions["shade"].shape == (397, 1)
+    given = answers.images.test.rows(answers.images.order("test")[:40])
+    expected = given.x + given.conditions["shade"].roll(1, 0)[:, :, None, None]
+    torch.testing.assert_close(answers.samples, expected)
+    with pytest.raises(UnavailableError, match="no prior"):
+        _ = Answers(IdentityAutoencoder(), images_of(shaded_digits()), samples=4, seed=0).samples
 
 
 def test_samples_of_a_translator_have_the_conditions_of_test_examples_in_another_order():

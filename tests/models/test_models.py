@@ -301,6 +301,7 @@ def test_a_required_condition_changes_what_a_model_makes(name):
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     batch = data.read(data.train.rows(slice(16)), Draws(0))
     made = model.translate(batch, Draws(0))
+    assert model.samples_by_translation
     for condition in set(MODELS[name]["requires"]) & set(data.shapes.conditions):
         other = batch._replace(conditions={**batch.conditions, condition: batch.conditions[condition].roll(1, 0)})
         is_same = torch.allclose(model.translate(other, Draws(0)), made, atol=1e-4)

@@ -277,9 +277,9 @@ class Answers:
     def samples(self) -> Tensor:
         """Mean images of draws from the prior, [count, C, H, W].
 
-        Without a prior, a translator translates test examples, each with the conditions of another one.
+        For a model that samples by translation: translations of test examples, each with the conditions of another one.
         """
-        if type(self.model).sample is Model.sample and type(self.model).translate is not Model.translate:
+        if self.model.samples_by_translation:
             given = self._requested
             changed = {name: condition.roll(1, 0) for name, condition in given.conditions.items()}
             return self.each(self.model.translate, "samples", given._replace(conditions=changed))

@@ -93,16 +93,20 @@ class Translations:
 def permuted(answers: Answers) -> Batch | None:
     """The test examples, each with the conditions of another one; None if this does not change what the model makes.
 
-    Whether it does is tried on the first PROBED examples.
+    Whether it does is tried on the first PROBED examples. Also None for a model that cannot translate.
     """
     model, images = answers.model, answers.images
     conditions = images.test.conditions
-    if not conditions or not (model.conditional or type(model).translate is not Model.translate):
+    if not conditions:
         return None
     rows = images.order("test")
     other = torch.empty_like(rows)
     other[rows] = rows.roll(1)
     changed = images.test._replace(conditions={name: condition[other] for name, condition in conditions.items()})
     few = (batch.rows(slice(PROBED)).to(answers.device) for batch in (images.test, changed))
-    made = [model.translate(batch, Draws(answers.seed, "evaluate", "permuted", device=answers.device)) for batch in few]
+    draws = (Draws(answers.seed, "evaluate", "permuted", device=answers.device) for _ in range(2))
+    try:
+        made = [model.translate(batch, same) for batch, same in zip(few, draws, strict=True)]
+    except UnavailableError:
+        return None
     return None if torch.equal(*made) else changed

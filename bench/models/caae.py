@@ -21,13 +21,13 @@ class CAAE(Model):
     """The encoder does not get the age, the decoder does. All players are updated from one forward pass:
 
     autoencoder    the mean absolute error of pixels in [-1, 1], and the generator losses against both critics
-    image_critic   distinguishes faces from reconstructions, given the age
+    image_critic   distinguishes faces from reconstructions, given the age and, if the data have it, the gender
     code_critic    distinguishes samples of the prior, uniform on a cube, from codes
     age_adversary  predicts the age from the code; the autoencoder's loss has minus its cross-entropy (not in the paper)
 
     age_head_weight: the image critic, no longer given the age, classifies it too. Its loss has the cross-entropy of
-    faces; that of the autoencoder has the one of codes decoded at the age of another example (Odena et al. 2017; not in
-    the paper). A player whose weight is 0 only watches.
+    faces; that of the autoencoder has the one of codes decoded at the age of another example, and the gender of their
+    own (Odena et al. 2017; not in the paper). A player whose weight is 0 only watches.
 
     The error is absolute, as in the authors' code (squared in the paper), and there is no total variation term. Other
     than in that code, ages are one-hot, 0 or 1 (theirs -1 or 1, repeated), and the image critic reads them with its
@@ -64,19 +64,20 @@ class CAAE(Model):
         self.image_weight, self.code_weight = image_weight, code_weight
         self.age_adversary_weight, self.age_head_weight = age_adversary_weight, age_head_weight
         self.conditions = [name for name in ("age", "gender") if name in shapes.conditions]
-        width = sum(shapes.conditions[name][0] for name in self.conditions)
+        self.seen = [name for name in self.conditions if name != "age" or not age_head_weight]  # by the image critic
+        width, seen = (sum(shapes.conditions[name][0] for name in names) for names in (self.conditions, self.seen))
         (ages,) = shapes.conditions["age"]
         self.encoder = network.encoder(shapes.x, latent_dim)
         self.decoder = network.decoder(latent_dim, shapes.x, width)
-        self.image_critic = network.critic(shapes.x, *((0, ages) if age_head_weight else (width, 0)))
+        self.image_critic = network.critic(shapes.x, seen, ages if age_head_weight else 0)
         self.code_critic = network.critic((latent_dim,))
         self.age_adversary = network.critic((latent_dim,), classes=ages)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         z, age = self.encode(batch).mean, batch.conditions["age"]
         x, decoded = batch.x, self.decode(z, batch).mean
-        condition = None if self.age_head_weight else self.condition(batch)
-        image_critic = partial(self.image_critic, condition=condition)
+        seen = torch.cat([batch.conditions[name] for name in self.seen], 1) if self.seen else None
+        image_critic = partial(self.image_critic, condition=seen)
         images = self.adversarial.game(image_critic, x, decoded, draws.within("image"), batch.step)
         prior_codes = self.prior_codes(len(z), draws)
         codes = self.adversarial.game(self.code_critic, prior_codes, z, draws.within("code"), batch.step)
@@ -100,8 +101,8 @@ class CAAE(Model):
             - weight_at(self.age_adversary_weight, batch) * losses["age_adversary"]
         )
         if self.age_head_weight:
-            other = batch._replace(conditions={name: given.roll(1, 0) for name, given in batch.conditions.items()})
-            aged = self.image_critic(self.decode(z, other).mean, draws.within("aged")).class_logits
+            other = batch._replace(conditions={**batch.conditions, "age": age.roll(1, 0)})
+            aged = image_critic(self.decode(z, other).mean, draws.within("aged")).class_logits
             missed = cross_entropy(aged, other.conditions["age"])
             losses["autoencoder"] = losses["autoencoder"] + weight_at(self.age_head_weight, batch) * missed
             losses["image_critic"] = losses["image_critic"] + cross_entropy(images.class_logits, age)

@@ -75,6 +75,26 @@ def test_the_age_head_reads_faces_and_is_read_at_another_age(float64):
     torch.testing.assert_close(losses["image_critic"][0], critic)
 
 
+def test_the_age_head_is_given_the_gender_and_only_the_age_is_that_of_another_example(float64):
+    job = job_with(age_head_weight=0.4, code_weight=0.0, age_adversary_weight=0.0)
+    model = build(job.config, Shapes((3, 8, 8), conditions={"age": (5,), "gender": (2,)}), seed=0)
+    x, age, gender = torch.rand(4, 3, 8, 8), torch.eye(5)[[0, 3, 1, 4]], torch.eye(2)[[0, 0, 1, 1]]
+    batch = Batch(x, x, conditions={"age": age, "gender": gender}, step=torch.tensor(0))
+    z = model.encode(batch).mean
+    decoded, aged = (
+        torch.sigmoid(forward(model.decoder, torch.cat([z, given, gender], 1))).view_as(x)
+        for given in (age, age.roll(1, 0))
+    )
+    real, fake, of_aged = (
+        logits(model.image_critic, torch.cat([images.flatten(1), gender], 1)) for images in (x, decoded, aged)
+    )
+    losses = model.losses(batch, Draws(0, "k"), PLAYERS).players
+    generator = 0.3 * gan_loss(fake[:, :1], 1.0) + 0.4 * entropy(of_aged[:, 1:], age.roll(1, 0))
+    torch.testing.assert_close(losses["autoencoder"], 2 * (x - decoded).abs().mean() + generator)
+    critic = (gan_loss(real[:, :1], 1.0) + gan_loss(fake[:, :1], 0.0)) / 2 + entropy(real[:, 1:], age)
+    torch.testing.assert_close(losses["image_critic"], critic)
+
+
 @pytest.mark.parametrize("player", PLAYERS[1:])
 def test_a_weight_of_0_leaves_a_player_watching(player, float64):
     """Changing its logits does not change the autoencoder's loss. It still learns."""

@@ -82,7 +82,7 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
 
 
 # Data of the kind that a model is made for, where others provide what it requires too.
-OWN_DATA = {"tdae": "tiny_faces"}
+OWN_DATA = dict.fromkeys(("bicubic", "enlarged", "tdae"), "tiny_faces")
 
 
 @cache

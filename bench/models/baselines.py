@@ -6,11 +6,11 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bench.core import Count, Model, SkipError
 from bench.data import Batch, Data, Shapes, as_floats
 from bench.draws import Draws
+from bench.parts.resizing import bicubic, check_resizable
 
 CHUNK = 1000  # training images that are read at once
 
@@ -36,13 +36,11 @@ class Bicubic(Model):
 
     def __init__(self, shapes: Shapes):
         super().__init__()
-        if shapes.input[0] != shapes.x[0]:
-            raise SkipError(f"sources {shapes.input} and images {shapes.x} differ in channels: resizing makes no sense")
+        check_resizable(shapes)
         self.sides = shapes.x[1:]
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:
-        resized = F.interpolate(batch.input, self.sides, mode="bicubic", align_corners=False, antialias=True)
-        return resized.clamp(0, 1)
+        return bicubic(batch.input, self.sides)
 
 
 class Mean(Model):

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from bench.core import Count, Losses, Model, SkipError
+from bench.core import Count, Losses, Model
 from bench.data import Batch, Shapes
 from bench.draws import Draws
+from bench.parts.resizing import bicubic, check_resizable
 
 
 class Enlarged(Model):
     """min |x - (bicubic(source) + network(bicubic(source)))|^2, summed over an image.
 
     width: channels of the convolutions; depth: their number. The last one starts at zero, so that training starts at
-    bicubic interpolation, with a slightly sharper kernel (a = -3/4) than that of the baseline `Bicubic`.
+    the baseline `Bicubic`. Translations are clipped to [0, 1], but not in the loss, which would lose their gradients.
     """
 
     def __init__(self, shapes: Shapes, width: Count = 32, depth: Count = 5):
         super().__init__()
-        if shapes.input[0] != shapes.x[0]:
-            raise SkipError(f"sources have {shapes.input[0]} channels and images {shapes.x[0]}: expected as many")
+        check_resizable(shapes)
         self.sides = shapes.x[1:]
         widths = [shapes.x[0], *[width] * (depth - 1)]
         layers: list[nn.Module] = []
@@ -32,8 +31,11 @@ class Enlarged(Model):
         self.network = nn.Sequential(*layers, last)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
-        return Losses({"model": (batch.x - self.translate(batch, draws)).square().flatten(1).sum(1).mean()})
+        return Losses({"model": (batch.x - self._enlarged(batch)).square().flatten(1).sum(1).mean()})
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:
-        enlarged = F.interpolate(batch.input, self.sides, mode="bicubic", align_corners=False)
-        return enlarged + self.network(enlarged)
+        return self._enlarged(batch).clamp(0, 1)
+
+    def _enlarged(self, batch: Batch) -> Tensor:
+        resized = bicubic(batch.input, self.sides)
+        return resized + self.network(resized)

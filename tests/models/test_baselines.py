@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from bench.core import SkipError
 from bench.data import Data, Shapes, Split
@@ -79,10 +78,26 @@ def test_without_sources_neighbours_are_nearest_in_conditions():
 def test_super_resolution_starts_at_bicubic_interpolation_and_learns():
     data = data_for("enlarged", 80)
     given, job = batch(data), small_job("enlarged")
-    model = Enlarged(data.shapes)
-    bicubic = F.interpolate(given.input, given.x.shape[2:], mode="bicubic")
-    torch.testing.assert_close(model.translate(given, Draws(0)), bicubic)
+    bicubic = Bicubic(data.shapes).translate(given, Draws(0))
+    assert torch.equal(Enlarged(data.shapes).translate(given, Draws(0)), bicubic)
     stack = stack_of(job, shapes=data.shapes)
     rows = trained(job, stack, data, Budget(steps=60, batch_size=16))
     last = rows[-1][0]["loss/model"]
     assert last < 0.98 * (given.x - bicubic).square().flatten(1).sum(1).mean()
+
+
+@pytest.mark.parametrize("added", [-2.0, 0.25, 2.0])
+def test_super_resolution_is_clipped_in_translations_but_not_in_the_loss(added):
+    data = pairs()
+    given, model = batch(data), Enlarged(data.shapes)
+    with torch.no_grad():
+        model.network[-1].bias.fill_(added)
+    unclipped = Bicubic(data.shapes).translate(given, Draws(0)) + added
+    torch.testing.assert_close(model.translate(given, Draws(0)), unclipped.clamp(0, 1))
+    loss = model.losses(given, Draws(0), ("model",)).players["model"]
+    torch.testing.assert_close(loss, (given.x - unclipped).square().flatten(1).sum(1).mean())
+
+
+def test_super_resolution_needs_sources_with_the_channels_of_the_images():
+    with pytest.raises(SkipError, match="differ in channels"):
+        Enlarged(Shapes((3, 8, 8), 0, (1, 4, 4)))

@@ -55,7 +55,7 @@ class StackGAN(Model):
         kl_weight: Annotated[Weight, UnusedIf(augmentation=False)] = 0.02,
         adversarial_weight: Weight = 1.0,
         matching_weight: Weight = 10.0,
-        diversity_weight: Level = 0.05,
+        diversity_weight: Weight = 0.05,
         anchor_weight: Annotated[Weight, SECOND] = 200.0,
         word_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3,
         encoder_share: Level = 1.0,
@@ -84,7 +84,7 @@ class StackGAN(Model):
             costs = [self.encoders.contrast(size, batch.x, text, draws) for size in self.sizes]
             return Losses({player: torch.stack(costs).sum()})
         text, x = text.roll(1, 0) if self.mismatched else text, self.encoders.resized(stage, batch.x)
-        in_pairs = self.diversity_weight > 0 and player == "generator_1"
+        in_pairs = bool(self.diversity_weight) and player == "generator_1"
         if in_pairs:  # two images of each caption
             text, x = (part[torch.arange(len(x), device=x.device) // 2] for part in (text, x))
         made = self.generated(text, draws, stage)
@@ -102,7 +102,7 @@ class StackGAN(Model):
         loss = loss + sum(weight_at(self.weights[name], batch) * term for name, term in terms.items())
         if in_pairs:
             terms["diversity"] = separation(fake, made["1"].noise)
-            loss = loss + self.diversity_weight / (terms["diversity"] + 0.05)
+            loss = loss + weight_at(self.diversity_weight, batch) / (terms["diversity"] + 0.05)
         return Losses({player: loss}, {f"{name}_{stage}": term for name, term in terms.items()}, gates)
 
     def generated(self, text: Tensor, draws: Draws, last: str) -> dict[str, Generated]:

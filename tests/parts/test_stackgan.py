@@ -43,6 +43,13 @@ def test_a_residual_second_stage_starts_as_bilinear_interpolation():
     assert free(logits, torch.randn(2, 5), Draws(0, "k")).logits.std() < enlarged.std() / 2
 
 
+def test_what_a_stage_draws_besides_the_augmentation():
+    text, logits = torch.randn(4, 5), torch.randn(4, 3, 8, 8)
+    first, second = FirstStage((3, 8, 8), 5, 4, True, 6, hidden=4), SecondStage((3, 16, 16), 5, 4, True, True, hidden=4)
+    assert torch.equal(first(text, Draws(0, "k")).noise, Draws(0, "k").normal("noise", (4, 6)))
+    assert second(logits, text, Draws(0, "k")).noise.shape == (4, 0)
+
+
 def test_a_second_stage_cannot_draw_a_checkerboard():
     """Whatever its last layer gives, the same for every pixel of the small image, the image is even inside its edge."""
     stage = SecondStage((3, 16, 16), 5, 4, True, True, hidden=4)

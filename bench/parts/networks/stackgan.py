@@ -50,7 +50,10 @@ class Augmentation(nn.Module):
 
 
 class Generated(NamedTuple):
-    """logits: [B, C, H, W] of an image; divergence: 0-dim, of the augmentation; noise: [B, noise], what it drew."""
+    """logits: [B, C, H, W] of an image; divergence: 0-dim, of the augmentation.
+
+    noise: [B, noise], what was drawn besides the augmentation; [B, 0] in the second stage.
+    """
 
     logits: Tensor
     divergence: Tensor
@@ -118,7 +121,7 @@ class SecondStage(nn.Module):
         image = self.enlarge(self.last(torch.cat([F.relu(self.up(middle)), first], 1)))
         if self.is_residual:
             image = image + F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return Generated(image, divergence, condition)
+        return Generated(image, divergence, noise=condition[:, :0])
 
 
 class CaptionCritic(nn.Module):

@@ -12,7 +12,7 @@ from bench.core import Count, Level, Losses, Model, Phase, Player, UnusedIf, Wei
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
-from bench.parts.networks.captions import Encoders, nearest_other
+from bench.parts.networks.captions import Encoders, other_captions
 from bench.parts.networks.stackgan import CaptionCritic, FirstStage, Generated, SecondStage, separation, sizes_of_stages
 
 AVERAGE, SECOND = 0.995, UnusedIf(stages=1)  # the decay of the generators' moving averages; of the second stage only
@@ -89,9 +89,9 @@ class StackGAN(Model):
             text, x = (part[torch.arange(len(x), device=x.device) // 2] for part in (text, x))
         made = self.generated(text, draws, stage)
         fake = torch.sigmoid(made[stage].logits)
-        wrong = {"none": [], "random": [text.roll(1, 0)], "nearest": [nearest_other(text)]}[self.wrong_captions]
-        critic = self.critics[stage].reading(torch.cat([text, text, *wrong]))  # with x, fake, and x once more
-        fakes, weight = torch.cat([fake, x][: 1 + len(wrong)]), weight_at(self.adversarial_weight, batch)
+        wrong = other_captions(text, self.wrong_captions, self.mismatched)
+        critic = self.critics[stage].reading(torch.cat([text, text, wrong]))  # with x, fake, and x once more
+        fakes, weight = torch.cat([fake, x[: len(wrong)]]), weight_at(self.adversarial_weight, batch)
         game = self.adversarial.losses((role,), critic, x, fakes, draws, batch.step, weight)
         loss, gates = game.players[role], {player: game.gates[role]} if game.gates else {}
         if role == "discriminator":

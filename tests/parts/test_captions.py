@@ -13,7 +13,7 @@ from bench.parts.networks.captions import (
     Encoders,
     drawn_caption,
     drop_words,
-    nearest_other,
+    other_captions,
     similarity,
 )
 
@@ -111,9 +111,17 @@ def test_contrast_learns_which_caption_belongs_to_an_image():
     assert torch.equal(logits.argmax(1), torch.arange(WORDS))
 
 
-def test_nearest_other_is_never_the_caption_itself():
+def test_another_caption_is_never_the_caption_itself():
     text = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.1, 0.9]])
-    other = nearest_other(text)
-    torch.testing.assert_close(other[:2], text[[3, 0]])  # the one before
-    torch.testing.assert_close(other[2:], text[[0, 1]])  # the nearest
+    assert torch.equal(other_captions(text, "nearest"), text[[3, 0, 0, 1]])  # the one before, twice, and the nearest
+    assert torch.equal(other_captions(text, "random"), text[[3, 0, 1, 2]])
+    assert other_captions(text, "none").shape == (0, 2)
     torch.testing.assert_close(similarity(text[:1], text[1:2]), torch.zeros(1, 1))
+
+
+def test_another_caption_for_an_image_with_that_of_the_one_before_is_not_its_own():
+    """Of captions on an arc, that of the image itself is the nearest to the one before."""
+    angle = torch.tensor([0.0, 1.0, 1.9, 2.7, 3.4, 4.0])
+    text = torch.stack([angle.cos(), angle.sin()], 1).roll(1, 0)  # of images 5, 0, 1, 2, 3 and 4
+    assert torch.equal(other_captions(text, "nearest")[3:], text[[4, 5, 0]])
+    assert torch.equal(other_captions(text, "nearest", is_rolled=True)[3:], text[[2, 3, 4]])

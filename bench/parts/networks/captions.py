@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -120,12 +121,20 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
     return F.normalize(one, dim=1) @ F.normalize(other, dim=1).T
 
 
-def nearest_other(text: Tensor) -> Tensor:
-    """For each caption [B, D] another one of the batch: the one before in the first half, the nearest in the second.
+def other_captions(text: Tensor, kind: Literal["none", "random", "nearest"], is_rolled: bool = False) -> Tensor:
+    """Another caption of the batch for each of the captions [B, D] of images: [B, D], or [0, D] for none.
 
-    Nothing here knows what captions say, so another one may be a paraphrase and fit the image too. The nearest one does
-    so most often.
+    random: that of the image before; nearest: that in the first half, and in the second half the nearest one. Nothing
+    here knows what captions say, so another one may be a paraphrase and fit the image too, the nearest more often than
+    others. is_rolled: `text` is that of the image before; then the nearest is not that of the image itself either.
     """
-    others = similarity(text, text) - 2 * torch.eye(len(text), dtype=text.dtype, device=text.device)
-    half = len(text) // 2
-    return torch.cat([text.roll(1, 0)[:half], text[others.argmax(1)][half:]])
+    if kind == "none":
+        return text[:0]
+    before, half = text.roll(1, 0), len(text) // 2
+    if kind == "random":
+        return before
+    excluded = torch.eye(len(text), dtype=text.dtype, device=text.device)
+    if is_rolled:
+        excluded = excluded + excluded.roll(1, 1)  # the next row is that of the image itself
+    nearest = text[(similarity(text, text) - 2 * excluded).argmax(1)]
+    return torch.cat([before[:half], nearest[half:]])

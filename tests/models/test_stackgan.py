@@ -1,3 +1,5 @@
+"""The losses of StackGAN from their equations, and its contracts with the captions."""
+
 from __future__ import annotations
 
 from functools import partial
@@ -5,8 +7,9 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from bench.core import SkipError
+from bench.core import SkipError, weight_at
 from bench.data import Batch, Data, Shapes, Split
 from bench.draws import Draws
 from bench.engine.seeds import Stack
@@ -14,6 +17,9 @@ from bench.engine.train import Budget, check_ownership, train
 from bench.models.stackgan import StackGAN
 from bench.parts.adversaries import Adversarial
 from bench.parts.corruptions import Identity
+from bench.parts.networks.captions import NOISE
+from bench.runs.targets import NOT_OPTIONS
+from tests.conftest import MODELS
 
 SHAPES = Shapes((3, 8, 8), conditions={"caption": (2, 4, 7)})
 SMALL = {"caption_dim": 6, "condition_dim": 4, "noise_dim": 3}
@@ -47,6 +53,102 @@ def batch_of(n: int = 8) -> Batch:
     split = data().train
     x, captions = split.x[:n], split.conditions["caption"][:n].to(split.x.dtype)
     return Batch(x, x, None, {"caption": captions}, torch.arange(n), torch.tensor(0), torch.tensor(0.0))
+
+
+def options_of(name: str) -> dict:
+    """The options of a file in conf/model."""
+    return {option: value for option, value in MODELS[name].items() if option not in NOT_OPTIONS}
+
+
+# --- the losses from their equations
+
+FORMS = {
+    "stackgan": options_of("stackgan"),
+    "stackgan_published": options_of("stackgan_published"),
+    "stackgan, mismatched": options_of("stackgan") | {"mismatched": True},
+    "stackgan, without wrong captions": options_of("stackgan") | {"wrong_captions": "none"},
+    "stackgan, one stage": options_of("stackgan") | {"stages": 1},
+}
+every_form = pytest.mark.parametrize("form", FORMS)
+
+
+def cosine(one: Tensor, other: Tensor) -> Tensor:
+    return F.cosine_similarity(one, other, dim=1)
+
+
+def wrong_captions(model: StackGAN, text: Tensor) -> Tensor:
+    """A caption of another image for each: none, the one before, or the nearest for images of the second half."""
+    n, wrong = len(text), [text[i - 1] for i in range(len(text))]
+    if model.wrong_captions == "none":
+        return text[:0]
+    for i in range(n // 2, n) if model.wrong_captions == "nearest" else ():
+        own = (i + 1) % n if model.mismatched else i  # `text` is that of the image before
+        others = [j for j in range(n) if j not in (i, own)]
+        wrong[i] = text[max(others, key=lambda j: cosine(text[[i]], text[[j]]).item())]
+    return torch.stack(wrong)
+
+
+def discriminator_loss(model: StackGAN, stage: str, batch: Batch) -> Tensor:
+    """Real images with their captions against generated ones and, each as often, real ones with wrong captions."""
+    text = model.encoders.text(batch.conditions["caption"], Draws(0, "k"))
+    text = text[[i - 1 for i in range(len(text))]] if model.mismatched else text
+    x = batch.x if stage == max(model.sizes) else F.avg_pool2d(batch.x, 2)
+    fake, wrong = model.generated(text, Draws(0, "k"), stage)[stage].logits.sigmoid(), wrong_captions(model, text)
+    critic = model.critics[stage]
+    rejected = torch.cat([critic(fake, text).logit, critic(x[: len(wrong)], wrong).logit])
+    return (F.softplus(-critic(x, text).logit).mean() + F.softplus(rejected).mean()) / 2
+
+
+def generator_loss(model: StackGAN, stage: str, batch: Batch) -> Tensor:
+    """The sum of its terms. With the diversity term, the first stage makes two images of half the captions."""
+    text = model.encoders.text(batch.conditions["caption"], Draws(0, "k"))
+    text = text[[i - 1 for i in range(len(text))]] if model.mismatched else text
+    in_pairs = stage == "1" and bool(model.diversity_weight)
+    weight = {name: weight_at(value, batch) for name, value in model.weights.items()}
+    if in_pairs:
+        text = text[[0, 0, 1, 1, 2, 2, 3, 3]]
+    made = model.generated(text, Draws(0, "k"), stage)
+    fake = made[stage].logits.sigmoid()
+    noisy = fake + NOISE * Draws(0, "k").normal(f"noise_{stage}", fake.shape)
+    loss = weight_at(model.adversarial_weight, batch) * F.softplus(-model.critics[stage](fake, text).logit).mean()
+    loss = loss + weight["kl"] * made[stage].divergence
+    loss = loss + weight["matching"] * (1 - cosine(model.encoders.images[stage](2 * noisy - 1), text).mean())
+    if in_pairs:
+        noise = Draws(0, "k").within("1").normal("noise", made["1"].noise.shape)
+        apart = (fake[0::2] - fake[1::2]).abs().mean() / (noise[0::2] - noise[1::2]).abs().mean()
+        loss = loss + weight_at(model.diversity_weight, batch) / (apart + 0.05)
+    if stage == "2":
+        loss = loss + weight["anchor"] * F.mse_loss(F.avg_pool2d(fake, 2), made["1"].logits.sigmoid())
+    return loss
+
+
+def encoders_loss(model: StackGAN, batch: Batch) -> Tensor:
+    text, draws = model.encoders.text(batch.conditions["caption"], Draws(0, "k"), model.word_dropout), Draws(0, "k")
+    return sum((model.encoders.contrast(size, batch.x, text, draws) for size in model.sizes), torch.zeros(()))
+
+
+@every_form
+def test_the_loss_of_every_player_and_its_gradient(form, float64):
+    """Two images have the same caption, so that the nearest caption of one of them is that of the other."""
+    whole, batch = model(**FORMS[form]), batch_of()
+    batch.conditions["caption"][4:6] = batch.conditions["caption"][4, 0]
+    for parameter in whole.generators.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)  # also of the last layer, which may start at zero
+    expected = {"encoders": encoders_loss(whole, batch)}
+    for stage in whole.sizes:
+        expected[f"discriminator_{stage}"] = discriminator_loss(whole, stage, batch)
+        expected[f"generator_{stage}"] = generator_loss(whole, stage, batch)
+    assert {turn for phase in whole.phases for turn in phase.turns} == {(player,) for player in expected}
+    for player in whole.players:
+        loss = whole.losses(batch, Draws(0, "k"), (player.name,)).players[player.name]
+        torch.testing.assert_close(loss, expected[player.name])
+        parameters = [value for name, value in whole.named_parameters() if name.startswith(f"{player.owns[0]}.")]
+        for found, right in zip(
+            torch.autograd.grad(loss, parameters),
+            torch.autograd.grad(expected[player.name], parameters),
+            strict=True,
+        ):
+            torch.testing.assert_close(found, right)
 
 
 def trained(seeds: list[int], **options) -> Stack:

@@ -9,6 +9,7 @@ import inspect
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -82,6 +83,19 @@ def test_each_player_has_a_separate_optimizer(name):
         by_player = optimizers(job_of(f"model={name}", f"model.optimizers.{player}.lr=0.0625"))
         assert list(by_player) == list(job.config["model"]["optimizers"]) and set(by_player) == set(players)
         assert by_player[player]([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 0.0625
+
+
+@networks(name for name in TRAINED if TAKES_NETWORK[name])
+@pytest.mark.parametrize("setting", [("activation", "elu"), ("norm", "batch"), ("dropout", 0.5)], ids=lambda s: s[0])
+def test_a_setting_of_the_network_changes_the_losses_or_is_refused(name, network, setting):
+    """It is refused if `unused_settings` lists it; then it changes nothing."""
+    job, data, (option, value) = small_job(name, network), data_for(name), setting
+    jobs = [job, replace(job, config=job.config | {"network": job.config["network"] | {option: value}})]
+    found = []
+    for stack in map(stack_of, jobs):
+        turns = (stack.losses(batch_of(job, data), ("k",), turn).players for turn in turns_of(stack.model))
+        found.append([loss.item() for players in turns for loss in players.values()])
+    assert (found[0] == found[1]) == (option not in job.config["network"])
 
 
 # --- gradients and turns

@@ -60,7 +60,7 @@ def test_metrics_of_the_output_of_a_stage_and_with_the_conditions_of_others():
     assert entries["reconstruction_mse"]["value"] == pytest.approx(error(data.test.x, GREY), rel=1e-4)
     assert entries["reconstruction_mse@small"]["value"] == pytest.approx(error(data.test.x, GREY), rel=1e-4)
     assert entries["reconstruction_mse@map"]["value"] is None
-    assert entries["reconstruction_mse@map"]["reason"] == "the stage makes maps of 6 channels, and images have 3"
+    assert entries["reconstruction_mse@map"]["reason"] == "this stage has 6 channels, and images have 3"
     others = permuted(answers_of(Painter(), data)).conditions["shade"][:, 0]
     assert sorted(others.tolist()) == sorted(GREY.tolist()) and not (others == GREY).any()
     assert entries["reconstruction_mse@permuted"]["value"] == pytest.approx(error(data.test.x, others), rel=1e-4)

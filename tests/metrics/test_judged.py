@@ -112,7 +112,7 @@ def test_a_judge_is_used_from_halfway_between_blind_and_perfect(right, used):
         assert judged_accuracy(judged=both).note is None
         return
     found = judged_accuracy(judged=both)
-    reason = "beak is read from real images with a score of 0.62, and guessed blindly with 0.25"
+    reason = "beak has a score of 0.62 on real images, too close to the 0.25 of a blind prediction"
     assert (found.value, found.note) == (0, f"left out: {reason}")
     assert found.details.keys() == {"body", "body_real", "body_floor"}
     with pytest.raises(UnavailableError, match=f"^{reason}$"):

@@ -75,7 +75,7 @@ def test_a_portrait_is_compared_with_the_sketch_that_it_was_made_from():
 
 
 def test_a_judge_that_reads_nothing_is_not_asked():
-    with pytest.raises(UnavailableError, match="guessed blindly"):
+    with pytest.raises(UnavailableError, match="a blind prediction"):
         resegmented_miou(judged(TRUE, real=TRUE * 0), torch.rand(2, 3, 1, 4), stages(), TRUTH)
     with pytest.raises(UnavailableError):
         pose_miou(judged(TRUE))

@@ -1,4 +1,4 @@
-"""Single-image super-resolution: a source is enlarged, and a residual network adds detail (Kim et al. 2016)."""
+"""Single-image super-resolution: a residual network adds detail to the enlarged source (Kim et al. 2016)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.draws import Draws
 class Enlarged(Model):
     """min |x - (bicubic(source) + network(bicubic(source)))|^2, summed over an image.
 
-    width: channels of the convolutions; depth: their number. The last one starts at zero, so that training starts at
-    bicubic interpolation.
+    width: channels of the convolutions; depth: their number. The last one is initialised to zero, so training
+    starts from bicubic interpolation.
     """
 
     def __init__(self, shapes: Shapes, width: Count = 32, depth: Count = 5):
         super().__init__()
         if shapes.input[0] != shapes.x[0]:
-            raise SkipError(f"sources have {shapes.input[0]} channels and images {shapes.x[0]}: expected as many")
+            raise SkipError(f"sources have {shapes.input[0]} channels and images {shapes.x[0]}: they must agree")
         self.sides = shapes.x[1:]
         widths = [shapes.x[0], *[width] * (depth - 1)]
         layers: list[nn.Module] = []

@@ -222,7 +222,7 @@ def one_value(array: np.ndarray, value: object) -> np.ndarray:
          r"conditions_train/age has rows of type float32 and shape \(1,\), but conditions_test/age has rows of type"),
         (changed("conditions", "test", hair=HAIR[300:].astype(float)), "conditions_test/hair has rows of type float32"),
         ({"conditions": CONDITIONS | {"hair": HAIR.astype(np.uint8)}, "vocabulary": {}},
-         "conditions_train/hair holds only 0 and 1 as uint8, of which a model sees 255 as 1: store booleans"),
+         "conditions_train/hair holds only 0 and 1 as uint8, but models see uint8 divided by 255: store booleans"),
         ({"conditions": {"label": AGE}}, "conditions_train/label: that name has another meaning; .*given_label"),
         ({"conditions": {"input": AGE}}, "conditions_train/input: that name has another meaning"),
         ({"conditions": {"eye colour": AGE}}, "conditions_train/eye colour: use letters, digits and _; .* eye_colour"),

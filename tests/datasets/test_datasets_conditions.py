@@ -38,7 +38,7 @@ def changed(field: str, split: str = "train", arrays=CONDITIONS, **replaced) -> 
     return {f"{field}_{split}": {name: value for name, value in parts.items() if value is not None}}
 
 
-def test_everything_stays_with_its_example_in_every_split():
+def test_all_fields_stay_with_their_example_in_every_split():
     data = prepare(paired(), split_seed=5)
     number = {row: i for i, row in enumerate(rows(BYTES))}
     for split in (data.train, data.validation, data.test):
@@ -133,7 +133,7 @@ def test_sources_on_disk_are_read_like_those_in_memory():
 # --- the fingerprint
 
 
-def test_without_sources_conditions_and_truth_the_fingerprint_is_that_of_before():
+def test_the_fingerprint_of_data_without_sources_conditions_and_truth_is_fixed():
     assert prepare(source(BYTES)).fingerprint == "7f105ce9289d7ef8"
     assert prepare(source(GREY, y=None)).fingerprint == "3a5703fff20067d5"
 

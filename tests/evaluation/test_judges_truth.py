@@ -112,7 +112,7 @@ def test_metrics_of_the_images_themselves_are_those_of_the_judges_and_repeat_by_
     assert "judged_correlation@even" not in found
 
 
-def test_a_judge_reads_what_an_image_shows_and_not_what_it_should_show():
+def test_a_judge_predicts_what_an_image_shows_and_not_its_truth():
     images = Images(discs(), CACHE)
     good = measure(Answer(), images)
     rotated = measure(Answer(lambda x: x.roll(1, 1)), images)  # each colour becomes the next one
@@ -201,7 +201,7 @@ def test_a_record_never_mixes_judges(tmp_path, monkeypatch):
     assert set(missing(record, settings, Images(discs(), tmp_path / "two"))) == set(JUDGED[:2])
 
 
-def test_only_what_training_knows_and_varies_is_for_judges():
+def test_judges_learn_only_truth_that_training_has_and_that_varies():
     known = {
         **{"kind": torch.arange(6) % 3, "age": torch.arange(6.0), "pose": torch.rand(6, 2)},
         **{"parts": torch.arange(6 * 4).view(6, 2, 2) % 5, "one": torch.ones(6).long(), "still": torch.ones(6, 2)},

@@ -54,7 +54,7 @@ def error(x, shade) -> float:
     return (x - shade.view(-1, 1, 1, 1)).square().mean().item()
 
 
-def test_metrics_of_the_output_of_a_stage_and_with_the_conditions_of_others():
+def test_metrics_of_the_output_of_each_stage_and_with_permuted_conditions():
     data = shades()
     entries = measure(Painter(), data, ["reconstruction_mse"])
     assert entries["reconstruction_mse"]["value"] == pytest.approx(error(data.test.x, GREY), rel=1e-4)
@@ -78,14 +78,14 @@ def test_metrics_of_each_example_are_repeated_for_the_subsets_that_the_data_name
     assert "sharpness_samples@dark" not in entries, "samples are no test examples"
 
 
-def test_a_model_that_reads_no_conditions_is_not_measured_with_others():
+def test_a_model_that_reads_no_conditions_is_not_measured_with_permuted_ones():
     assert permuted(answers_of(IdentityAutoencoder(), shades())) is None
     assert permuted(answers_of(Painter(), digits())) is None
     assert permuted(answers_of(Copier(), shades())) is None
     assert not [name for name in measure(IdentityAutoencoder(), digits(), ["psnr"]) if "@" in name]
 
 
-def test_samples_of_a_translator_have_the_conditions_of_test_examples_in_another_order():
+def test_samples_of_a_translator_have_permuted_conditions_of_test_examples():
     samples = Answers(Painter(), images_of(shades()), samples=40, seed=0).samples
     assert samples.shape == (40, 3, 8, 8)
     assert sorted(samples[:, 0, 0, 0].tolist()) == pytest.approx(GREY.tolist())
@@ -97,7 +97,7 @@ def test_noise_is_on_the_source():
     assert "sources" in entries["denoising_gain_db"]["reason"]
 
 
-def test_chunks_do_not_change_what_is_made(monkeypatch):
+def test_chunks_do_not_change_the_outputs(monkeypatch):
     data = shades()
 
     def made():
@@ -109,7 +109,7 @@ def test_chunks_do_not_change_what_is_made(monkeypatch):
     assert torch.equal(made(), whole)
 
 
-def test_pictures_name_what_is_given_what_is_made_on_the_way_and_the_target():
+def test_pictures_name_inputs_conditions_stages_and_targets():
     data = shades()
     arrays = pictures(Painter(), images_of(data), corruption=Gaussian(0.1), seed=0, count=5)
     assert {"input", "conditions/shade", "stage/small", "stage/map", "reconstruction", "target"} <= arrays.keys()

@@ -35,7 +35,7 @@ def judged(ages: Tensor, **others: Judgement) -> dict[str, dict[str, Judgement]]
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.5, 0.0), (0.5, 2.0), (-1.0, 0.0)])
-def test_ages_that_are_a_linear_function_of_those_asked_for(scale, shift):
+def test_ages_that_are_a_linear_function_of_the_requested_ages(scale, shift):
     ages = judged((scale * WANTED + shift).expand(FACES, 3))
     correlation, error = age_correlation(ages, **TRAIN), age_error(ages, **TRAIN)
     assert correlation.value == pytest.approx(1.0 if scale > 0 else -1.0) and correlation.floor == pytest.approx(1.0)
@@ -82,7 +82,7 @@ def test_aged_psnr_is_over_other_ages_and_its_floor_copies():
     assert value.floor == pytest.approx((near + 3 * (near + far) / 2) / 4, rel=1e-5)
 
 
-def test_the_leak_is_what_the_reconstruction_is_better():
+def test_the_leak_is_the_advantage_of_the_reconstruction_in_psnr():
     x, truth = faces()
     made = {"age": (truth["aged"].float() + 10) / 255}
     torch.testing.assert_close(age_leak_db(made, truth, CONDITIONS, SUBSET, x), torch.zeros(FACES), atol=1e-4, rtol=0)

@@ -119,7 +119,7 @@ def test_a_judge_is_used_from_halfway_between_blind_and_perfect(right, used):
         judged_accuracy(judged=weak)
 
 
-def test_what_is_not_known_or_does_not_vary_is_not_available():
+def test_metrics_of_unknown_or_constant_truth_are_not_available():
     with pytest.raises(UnavailableError, match="^the data set has no truth that is a map and varies over its images$"):
         usable({"body": judgement(LABEL, LABEL)}, "map")
     for truth, form in ((torch.ones(5).long(), "class"), (torch.ones(5, 2), "number"), (LABEL[:1], "class")):

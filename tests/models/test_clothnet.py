@@ -54,7 +54,7 @@ def test_phases_and_players_follow_the_options(options, phases):
     assert [player.name for player in made.players] == [name for (turn,) in phases for name in turn]
 
 
-def test_losses_of_networks_that_answer_nothing():
+def test_losses_of_networks_whose_outputs_are_all_zero():
     """Equal probabilities of all classes, grey portraits, a posterior equal to the prior, a critic without opinion."""
     made = model(zero=True, l1_weight=10.0, adversarial_weight=2.0)
     losses, log, _ = made.losses(BATCH, Draws(0), ("sketch",))

@@ -107,7 +107,7 @@ def test_the_style_of_one_stage_also_decides_the_clothing():
 
 
 def test_what_makes_no_sense_is_skipped():
-    with pytest.raises(SkipError, match=r"cannot read images of 20 x 8 pixels: .* multiples of 8: set dataset\.size"):
+    with pytest.raises(SkipError, match=r"cannot read images of 20 x 8 pixels: .* multiples of 8; set dataset\.size"):
         model(shapes=Shapes((3, 20, 8), conditions=SHAPES.conditions))
     with pytest.raises(SkipError, match=r"adversarial\.critic_steps=1"):
         ClothNet(SHAPES, Adversarial(critic_steps=2))

@@ -62,7 +62,7 @@ CHUNK = 500  # images drawn at once, so that intermediate arrays stay small
 
 def birds(
     size: Annotated[int, Field(ge=16, le=128, strict=True)] = 32,
-    examples: Annotated[int, Field(ge=1, le=20_000, strict=True)] = 20_000,
+    examples: Annotated[int, Field(ge=12, le=20_000, strict=True)] = 20_000,
     data_seed: Seed = 0,
 ) -> Source:
     """x: [N, 3, size, size] uint8; condition: "caption", see `captions_of`; truth: each of ATTRIBUTES, [N] int64.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import pickle
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
@@ -20,22 +22,15 @@ from bench.core import Count, InputError
 from bench.data import Split
 from bench.datasets import Source
 from bench.datasets.cache import get_or_build, memory_map, write_rows
+from bench.datasets.unpickling import unpickle
 
-VERSION = 1  # of the converted arrays: increase it whenever reading changes
+VERSION = 2  # of the converted arrays: increase it whenever reading changes
 EMBEDDINGS = "char-CNN-RNN-embeddings.pickle"
 CUB = "CUB_200_2011"  # the folder of CUB's pictures and bounding boxes; other data sets have their pictures in images/
 SPLITS = ("train", "test")
 REACH = 0.75  # from the centre of a bounding box to the edges of the crop, in units of the box's longer side
 BLOCK = 256  # pictures decoded at once
 LAYOUT = f"expected train/ and test/ with filenames.pickle and {EMBEDDINGS}, and text/, beside {CUB}/ or images/"
-# What a pickle of lists, strings, numbers and arrays names. The modules are those of numpy 1 and 2.
-NAMES = {
-    "numpy": {"dtype", "ndarray"},
-    "numpy.core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.numeric": {"_frombuffer"},
-    "_codecs": {"encode"},
-}
 
 
 def captions(
@@ -60,8 +55,12 @@ def captions(
     for part in SPLITS:
         if not (folder / part).is_dir():
             raise InputError(f"{folder / part} is not a folder: {LAYOUT}; set dataset.root")
-    keys = {part: _keys(folder, part, limit) for part in SPLITS}
-    pictures = {part: [_picture(folder, key) for key in keys[part]] for part in SPLITS}
+    keys = {part: _keys(folder, part) for part in SPLITS}
+    if twice := [key for key, count in Counter(keys["train"] + keys["test"]).items() if count > 1]:
+        raise InputError(
+            f"filenames.pickle in {folder} names {twice[0]} twice: expected each picture once, in one split"
+        )
+    pictures = {part: [_picture(folder, key) for key in keys[part][:limit]] for part in SPLITS}
 
     def read(place: Path) -> Source:
         get_or_build(place, lambda new: _convert(folder, keys, pictures, size, new))
@@ -82,36 +81,25 @@ def captions(
     return read(cache / "captions" / _cache_key(folder, keys, pictures, size))
 
 
-def unpickle(file: Path) -> Any:
-    """The lists, strings, numbers and arrays in a pickle of Python 2 or 3. Raises InputError for anything else."""
+def _stored(file: Path) -> Any:
+    """The lists and arrays in a pickle. Raises InputError for anything else."""
     try:
-        with file.open("rb") as opened:
-            return _Unpickler(opened, encoding="latin1").load()
+        return unpickle(file)
     except FileNotFoundError as error:
         raise InputError(f"{file} is missing: {LAYOUT}") from error
-    except Exception as error:  # damage raises errors of almost any type
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{file} is not a pickle of lists and arrays: {reason}; get it again") from error
+    except UnpicklingError as error:
+        raise InputError(f"{file} is not a pickle of lists and arrays: {error}; get it again") from error
 
 
-class _Unpickler(pickle.Unpickler):
-    """Finds the functions in NAMES only: a pickle may name any function, and call it."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in NAMES.get(module, ()):
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which was not run")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _keys(folder: Path, part: str, limit: int | None) -> list[str]:
+def _keys(folder: Path, part: str) -> list[str]:
     """The names of a split's examples: paths of pictures without suffix."""
     file = folder / part / "filenames.pickle"
-    keys = unpickle(file)
+    keys = _stored(file)
     if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
         raise InputError(f"{file} does not hold a list of file names: {LAYOUT}")
     if outside := [key for key in keys if os.path.isabs(key) or ".." in Path(key).parts]:
         raise InputError(f"{file} names {outside[0]}, which is outside the folder")
-    return keys[:limit]
+    return keys
 
 
 def _picture(folder: Path, key: str) -> Path:
@@ -125,35 +113,59 @@ def _picture(folder: Path, key: str) -> Path:
     return picture
 
 
-def _embeddings(folder: Path, part: str, count: int) -> np.ndarray:
-    """[count, captions, 1, features] float32 of the first examples of a split."""
-    file = folder / part / EMBEDDINGS
+def _first(file: Path, count: int, total: int) -> Any:
+    """The first `count` values of a pickle that has one for each of the `total` names in filenames.pickle beside it."""
+    values = _stored(file)
+    if not isinstance(values, list | np.ndarray) or len(values) != total:
+        held = f"{len(values)} values" if isinstance(values, list | np.ndarray) else f"a {type(values).__name__}"
+        raise InputError(f"{file} holds {held}: expected a list for the {total} names in filenames.pickle beside it")
+    return values[:count]
+
+
+def _embeddings(file: Path, count: int, total: int) -> np.ndarray:
+    """[count, captions, 1, features] float32."""
     try:
-        values = np.asarray(unpickle(file)[:count], dtype=np.float32)
+        values = np.asarray(_first(file, count, total), dtype=np.float32)
     except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{file} does not hold numbers [images, captions, features]: {error}") from error
-    if values.ndim != 3 or len(values) != count or not np.isfinite(values).all():
+    if values.ndim != 3 or not np.isfinite(values).all():
         raise InputError(
             f"{file} has shape {values.shape}: expected finite numbers [images, captions, features] of {count} images"
         )
     return values[:, :, np.newaxis]
 
 
-def _boxes(folder: Path) -> dict[str, tuple[float, ...]]:
+def _groups(file: Path, count: int, total: int) -> np.ndarray:
+    """[count] int64."""
+    values = _first(file, count, total)
+    if not all(isinstance(value, int | np.integer) for value in values):
+        raise InputError(f"{file} does not hold the class number of each of {total} images")
+    return np.array(values, np.int64)
+
+
+def _boxes(folder: Path, keys: list[str]) -> dict[str, tuple[float, ...]]:
     """The bounding box (left, top, width, height) of each picture of CUB in pixels, by key; empty for other data."""
     if not (folder / CUB).is_dir():
         return {}
-    names, boxes = (_rows(folder / CUB / name) for name in ("images.txt", "bounding_boxes.txt"))
-    keys = {number: name.removesuffix(".jpg") for number, name in names}
+    file = folder / CUB / "bounding_boxes.txt"
+    names, boxes = _rows(folder / CUB / "images.txt"), _rows(file)
     try:
-        return {keys[number]: tuple(map(float, box)) for number, *box in boxes}
+        key_of = {number: name.removesuffix(".jpg") for number, name in names}
+        box_of = {key_of[number]: tuple(map(float, box)) for number, *box in boxes}
     except (KeyError, ValueError) as error:
-        raise InputError(f"{folder / CUB / 'bounding_boxes.txt'} does not fit images.txt beside it: {error}") from error
+        raise InputError(f"{file} does not fit images.txt beside it: {error}") from error
+    for key in keys:
+        box = box_of.get(key, ())
+        if len(box) != 4 or not all(map(math.isfinite, box)):
+            raise InputError(f"{file} has the box {box} for {key}.jpg: expected left, top, width and height in pixels")
+    return box_of
 
 
 def _rows(file: Path) -> list[list[str]]:
     try:
-        return [line.split() for line in file.read_text().splitlines() if line.strip()]
+        return [line.split() for line in file.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
 
@@ -162,24 +174,22 @@ def _convert(
     folder: Path, keys: dict[str, list[str]], pictures: dict[str, list[Path]], size: int, new: Path
 ) -> dict[str, int]:
     """Writes the arrays of both splits into the folder `new`. Returns the number of examples of each."""
-    boxes = _boxes(folder)
+    used = {part: keys[part][: len(pictures[part])] for part in SPLITS}
+    boxes = _boxes(folder, used["train"] + used["test"])
     for part in SPLITS:
-        write_rows(new / f"{part}_caption.npy", [_embeddings(folder, part, len(keys[part]))])
-        if (folder / part / "class_info.pickle").exists():
-            file = folder / part / "class_info.pickle"
-            group = np.asarray(unpickle(file)[: len(keys[part])])
-            if group.shape != (len(keys[part]),) or group.dtype.kind not in "iu":
-                raise InputError(f"{file} does not hold the class number of each of {len(keys[part])} images")
-            write_rows(new / f"{part}_group.npy", [group.astype(np.int64)])
+        count, total = len(used[part]), len(keys[part])
+        write_rows(new / f"{part}_caption.npy", [_embeddings(folder / part / EMBEDDINGS, count, total)])
+        if (file := folder / part / "class_info.pickle").exists():
+            write_rows(new / f"{part}_group.npy", [_groups(file, count, total)])
 
         def blocks(part: str = part) -> Iterator[np.ndarray]:
-            for start in range(0, len(keys[part]), BLOCK):
+            for start in range(0, len(used[part]), BLOCK):
                 rows = slice(start, start + BLOCK)
-                examples = zip(pictures[part][rows], keys[part][rows], strict=True)
+                examples = zip(pictures[part][rows], used[part][rows], strict=True)
                 yield np.stack([_pixels(picture, boxes.get(key), size) for picture, key in examples])
 
         write_rows(new / f"{part}_x.npy", blocks())
-    return {part: len(keys[part]) for part in SPLITS}
+    return {part: len(used[part]) for part in SPLITS}
 
 
 def _pixels(file: Path, box: tuple[float, ...] | None, size: int) -> np.ndarray:

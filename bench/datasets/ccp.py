@@ -51,14 +51,20 @@ def ccp(root: str | None = None, size: Size = SIZE) -> Source:
     The folder holds photos/NNNN.jpg, labels/NNNN.png (each pixel a line number of labels.txt, from 0) and labels.txt.
     Condition and truth `sketch`: the labels in the classes of CLOTHING. The data have no poses. Condition and truth
     `pose`: the sketch without the difference between clothing and skin, in the classes of CCP_PARTS. Raises
-    InputError that names the file for a picture without labels, pairs of unequal size, and unknown labels.
+    InputError, which names the file, for a picture without labels, labels without a picture, pairs of unequal size, and
+    unknown labels.
     """
     folder = _folder(root, "ccp", "photos/, labels/ and labels.txt")
     table = folder / "labels.txt"
     if not table.is_file():
         raise InputError(f"{table} is missing: expected the names of the labels, one a line")
-    names = table.read_text().split()
+    try:
+        names = [line.strip() for line in table.read_text("utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{table} cannot be read as UTF-8: {error}; save it so") from error
     classes = {label: CLOTHING.index(name) for name, labels in CCP_LABELS.items() for label in labels.split()}
+    if classes.keys().isdisjoint(names):
+        raise InputError(f"{table} names no clothing: expected one label a line, such as hair, t-shirt and jeans")
     numbers = np.array([classes.get(name, 0) for name in names])
     skin = names.index(CCP_SKIN) if CCP_SKIN in names else -1
 
@@ -67,7 +73,10 @@ def ccp(root: str | None = None, size: Size = SIZE) -> Source:
 
     part_of = [CCP_PARTS.index(part) for part in ("background", "head", "head", *["body"] * 4, "feet")]
     photos = _pictures(folder / "photos", ".jpg")
-    x, maps = _read([(photo, folder / "labels" / f"{photo.stem}.png") for photo in photos], size, len(names), sketch)
+    pairs = [(photo, folder / "labels" / f"{photo.stem}.png") for photo in photos]
+    if alone := sorted({*(folder / "labels").glob("*.png")} - {labels for _, labels in pairs}):
+        raise InputError(f"{alone[0]} has no photo: expected {folder / 'photos' / f'{alone[0].stem}.jpg'}")
+    x, maps = _read(pairs, size, len(names), sketch)
     return _source(x, maps, np.array(part_of)[maps], CCP_PARTS)
 
 
@@ -129,13 +138,13 @@ def _read(
         if not label_file.is_file():
             raise InputError(f"{photo} has no labels: expected {label_file}")
         picture, labels = _opened(photo).convert("RGB"), np.asarray(_opened(label_file))
-        if labels.ndim != 2 or labels.shape[::-1] != picture.size:
+        if labels.ndim != 2 or labels.shape[::-1] != picture.size or labels.dtype.kind not in "iu":
             raise InputError(
-                f"{label_file} has the shape {labels.shape} and {photo} {picture.size[::-1]} (height, width): they "
-                "must agree, with one label a pixel"
+                f"{label_file} has the shape {labels.shape} of type {labels.dtype} and {photo} {picture.size[::-1]} "
+                "(height, width): they must agree, with one whole number a pixel"
             )
-        if labels.max() >= count:
-            raise InputError(f"{label_file} has the label {labels.max()}: expected at most {count - 1}")
+        if wrong := [label for label in (labels.min(), labels.max()) if not 0 <= label < count]:
+            raise InputError(f"{label_file} has the label {wrong[0]}: expected numbers from 0 to {count - 1}")
         box = _crop(picture.size, size)
         pictures.append(np.asarray(picture.resize(size[::-1], Image.Resampling.BOX, box)).transpose(2, 0, 1))
         wanted = classes(labels)
@@ -150,8 +159,9 @@ def _opened(file: Path) -> Image.Image:
         with Image.open(file) as picture:
             picture.load()
             return picture
-    except OSError as error:
-        raise InputError(f"{file} cannot be read as a picture: {error}; get it again, or remove it") from error
+    except Exception as error:  # the type depends on the kind of damage
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file} cannot be read as a picture: {reason}; get it again, or remove it") from error
 
 
 def _crop(given: tuple[int, int], size: Size) -> tuple[float, float, float, float]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.core import InputError
 from bench.data import Batch, Split
+from bench.datasets.labels import listed
 
 Arrays = dict[str, np.ndarray]
 Vocabulary = Mapping[str, Sequence[str]]
@@ -41,7 +42,7 @@ def convert_conditions(splits: dict[str, Split], vocabulary: Vocabulary) -> dict
     for name in names:
         _check_alike("conditions", name, found)
         train = found["train"][name]
-        if train.dtype == np.uint8 and train.max() <= 1:
+        if train.dtype == np.uint8 and len(train) and train.max() <= 1:
             raise InputError(
                 f"conditions_train/{name} holds only 0 and 1 as uint8, but models see uint8 divided by 255: store "
                 "booleans, or floats"
@@ -55,8 +56,8 @@ def convert_conditions(splits: dict[str, Split], vocabulary: Vocabulary) -> dict
 def convert_truth(splits: dict[str, Split], vocabulary: Vocabulary) -> dict[str, Arrays]:
     """The truth of each split, [N, ...] bool, uint8, int64 or float32. A split may lack truth that others have.
 
-    Raises InputError for values that are not numbers, for shapes that differ between splits, and for classes that are
-    not in the vocabulary.
+    Raises InputError for values that are not numbers, for shapes that differ between splits, for classes that are not
+    in the vocabulary, and for negative ones.
     """
     found = {
         split: {name: _truth(f"truth_{split}/{name}", value) for name, value in part.truth.items()}
@@ -69,12 +70,33 @@ def convert_truth(splits: dict[str, Split], vocabulary: Vocabulary) -> dict[str,
         words = len(vocabulary.get(name, ()))
         for split, arrays in having.items():
             value = arrays[name]
-            if words and value.dtype == np.int64 and not (value.min() >= 0 and value.max() < words):
+            if value.dtype != np.int64 or not len(value):
+                continue
+            low, high = value.min(), value.max()
+            if words and not 0 <= low <= high < words:
                 raise InputError(
-                    f"truth_{split}/{name} has values from {value.min()} to {value.max()}: expected 0 to {words - 1}, "
-                    f"the numbers of its {words} words in the vocabulary"
+                    f"truth_{split}/{name} has values from {low} to {high}: expected 0 to {words - 1}, the numbers of "
+                    f"its {words} words in the vocabulary"
+                )
+            if low < 0 and value.ndim in (1, 3):  # judges take these for classes
+                raise InputError(
+                    f"truth_{split}/{name} has values from {low} to {high}: expected class numbers from 0; store other "
+                    "numbers as floats"
                 )
     return found
+
+
+def unseen_words(splits: dict[str, Split], vocabulary: Vocabulary) -> list[str]:
+    """A warning for each condition with words that test examples have and no training example has."""
+    lines = []
+    for name in vocabulary.keys() & splits["train"].conditions.keys():
+        parts = {split: splits[split].conditions[name] for split in ("train", "test")}
+        axis = one_hot_axis(parts["train"].shape, len(vocabulary[name]))
+        train, test = (np.moveaxis(part, axis, -1).reshape(-1, part.shape[axis]).any(0) for part in parts.values())
+        if len(unseen := np.flatnonzero(test & ~train)):
+            words = listed(np.array([str(word) for word in vocabulary[name]])[unseen])
+            lines.append(f"no training example has the {name} of some test examples: {words}")
+    return sorted(lines)
 
 
 def encode_words(splits: dict[str, Split]) -> tuple[dict[str, Split], dict[str, list[str]]]:
@@ -172,7 +194,7 @@ def _truth(name: str, values: Any) -> np.ndarray:
 def _float32(name: str, array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         floats = array.astype(np.float32)
-    good = np.isfinite(floats).reshape(len(floats), -1).all(axis=1)
+    good = np.isfinite(floats).all(axis=tuple(range(1, floats.ndim)))
     if not good.all():
         raise InputError(
             f"{name} has {np.sum(~good)} rows with values that are not finite numbers, the first of them row "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,8 @@ from bench.parts.colours import rgb_to_lab, with_lightness_of
 
 COLOURS = 6  # of a palette
 TABLES = ("palettes.csv", "palettes.tsv")
-NAMES = ("file", "filename", "media_path", "url")  # of the column that says which picture, the first one counts
-PALETTES = ("palette", "color_palette", "colour_palette")
+# The names of the column that says which picture, and of the column of palettes. The first name that is there counts.
+COLUMNS = (("file", "filename", "media_path", "url"), ("palette", "color_palette", "colour_palette"))
 
 
 def palette_pictures(
@@ -79,31 +80,44 @@ def _read(folder: Path, table: Path, pixel_format: PixelFormat) -> tuple[np.ndar
     names = Counter(Path(file).name for file in files)
     path_of = {Path(file).name: folder / file for file in files}
     pictures, colours = [], []
-    with table.open(newline="", encoding="utf-8-sig") as opened:
-        rows = csv.DictReader(opened, delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
-        columns = [
-            next((name for name in names if name in (rows.fieldnames or ())), None) for names in (NAMES, PALETTES)
-        ]
-        if None in columns:
-            raise InputError(f"{table} has the columns {rows.fieldnames}: expected file and palette")
-        for row in rows:
-            line = f"{table}, line {rows.line_num}"
-            name = Path(row[columns[0]].partition("?")[0]).name
-            if names[name] != 1:
-                raise InputError(f"{line}: there are {names[name]} pictures {name!r} below {folder}: expected one")
-            decoded = decode(str(path_of[name]), pixel_format)
-            if isinstance(decoded, str):
-                raise InputError(f"{path_of[name]} cannot be decoded: {decoded}; get it again, or remove its palette")
-            pictures.append(decoded.pixels)
-            colours.append(_palette(line, row[columns[1]]))
-    if not pictures:
-        raise InputError(f"{table} has no rows: expected a picture and its palette in each")
+    line_of: dict[str, str] = {}
+    for line, file, palette in _rows(table):
+        name = Path(file.partition("?")[0]).name
+        if names[name] != 1:
+            raise InputError(f"{line}: there are {names[name]} pictures {name!r} below {folder}: expected one")
+        if (other := line_of.setdefault(name, line)) != line:  # the copies could be in two splits
+            raise InputError(f"{line}: {other} names the picture {name} too: keep one of the two rows")
+        decoded = decode(str(path_of[name]), pixel_format)
+        if isinstance(decoded, str):
+            raise InputError(f"{path_of[name]} cannot be decoded: {decoded}; get it again, or remove its palette")
+        pictures.append(decoded.pixels)
+        colours.append(_palette(line, palette))
+    if len(pictures) < 3:
+        raise InputError(
+            f"{table} has {len(pictures)} pictures with palettes: expected at least three, for training, validation "
+            "and testing"
+        )
     return np.stack(pictures), np.stack(colours)
 
 
-def _palette(line: str, text: str | None) -> np.ndarray:
+def _rows(table: Path) -> Iterator[tuple[str, str, str]]:
+    """The place for messages, the file name and the palette of each row."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as opened:
+            rows = csv.DictReader(opened, delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
+            found = [next((name for name in known if name in (rows.fieldnames or ())), "") for known in COLUMNS]
+            if "" in found:
+                raise InputError(f"{table} has the columns {rows.fieldnames}: expected file and palette")
+            for row in rows:
+                file, palette = (row[name] or "" for name in found)  # None in a row that is too short
+                yield f"{table}, line {rows.line_num}", file, palette
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} cannot be read as UTF-8 with one row a line: {error}; save it so") from error
+
+
+def _palette(line: str, text: str) -> np.ndarray:
     """[3, COLOURS] uint8 from "{#E1E8ED,#AEB0C8,...}". Raises InputError for another text."""
-    parts = [part for part in re.split(r"[{}\[\],;\s\"']+", text or "") if part]
+    parts = [part for part in re.split(r"[{}\[\],;\s\"']+", text) if part]
     if len(parts) != COLOURS:
         raise InputError(f"{line}: the palette {text} has {len(parts)} colours: expected {COLOURS}, such as #E1E8ED")
     for part in parts:

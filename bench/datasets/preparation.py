@@ -13,7 +13,14 @@ from torch import Tensor
 from bench.core import Count, InputError
 from bench.data import Data, OnDisk, Shapes, Split
 from bench.datasets import labels
-from bench.datasets.conditions import Vocabulary, check_rows, check_vocabulary, convert_conditions, convert_truth
+from bench.datasets.conditions import (
+    Vocabulary,
+    check_rows,
+    check_vocabulary,
+    convert_conditions,
+    convert_truth,
+    unseen_words,
+)
 from bench.datasets.content import content_warnings, fingerprint, row_hashes
 from bench.datasets.ranges import (
     BYTES,
@@ -99,7 +106,7 @@ def prepare(
     splits["test"] = splits["test"].rows(np.arange(len(splits["test"].x)))
     splits = {name: splits[name] for name in sources}
     hashes = {field: {name: row_hashes(getattr(splits[name], field)) for name in splits} for field in fields}
-    notes += content_warnings(splits, hashes, classes)
+    notes += content_warnings(splits, hashes, classes) + unseen_words(splits, source.vocabulary)
     judging = _judging(source)
 
     tensors: Splits = {name: split.map(_tensor) for name, split in splits.items()}

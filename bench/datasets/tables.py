@@ -97,13 +97,16 @@ def _read_table(path: str) -> dict[str, Row]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
+            stripped = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
+            lines = [(number, cells) for number, cells in stripped if any(cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as comma-separated UTF-8: {error}") from error
     header = lines[0][1] if lines else []
     names = header[1:]
     if not names or len(lines) < 2:
         raise InputError(f"{path} has {max(len(lines) - 1, 0)} rows and {len(names)} columns of conditions: {EXPECTED}")
+    if "" in names:
+        raise InputError(f"{path}: column {2 + names.index('')} has no name: name it in the first line, or remove it")
     for name in names:
         check_name(f"{path}: the column {name}", name)
     if twice := [name for name in names if names.count(name) > 1]:

@@ -121,10 +121,15 @@ def _covers(recorded: dict[str, Any], needed: dict[str, Any]) -> bool:
     )
 
 
+def _is_of_test_examples(metric: Metric) -> bool:
+    """Whether numbers for each example are those of all test examples in order, not of some of them or of samples."""
+    return not any(evidence.subset or evidence.sized_by for evidence in _declared(metric))
+
+
 def _answers(metric: Metric, evidence: dict[str, Callable[[], Any]], subsets: Mapping[str, Tensor]) -> dict[str, Value]:
     """The metric's value under "", and under "@<subset>" its value for each subset of the test examples."""
     values = {"": summarise(metric(**{name: evidence[name]() for name in _requests(metric)}))}
-    if (examples := values[""].examples) is not None:
+    if (examples := values[""].examples) is not None and _is_of_test_examples(metric):
         of_test = {name: rows for name, rows in subsets.items() if len(rows) == len(examples)}
         values |= {f"@{name}": summarise(examples[rows]) for name, rows in of_test.items()}
     return values

@@ -30,7 +30,7 @@ class Identity(Model):
 
 
 class Bicubic(Model):
-    """The source, resized by bicubic interpolation and clipped to [0, 1]."""
+    """The source, resized by bicubic interpolation (Keys 1981, a = -1/2) and clipped to [0, 1]."""
 
     players = ()
 
@@ -90,7 +90,7 @@ class NearestNeighbour(Model):
     def fit(self, data: Data, draws: Draws) -> None:
         order = draws.uniform("examples", (len(data.train.x),)).argsort()
         rows = order[torch.arange(len(self.x)) % len(order)]
-        batch = data.read(data.train.map(lambda stored: stored[rows]), draws)
+        batch = data.read(data.train.rows(rows), draws)
         self.x.copy_((batch.x * 255).round())
         for key, values in zip(self.keys, self._given(batch), strict=True):
             low, high = values.min(), values.max().clamp(min=values.min() + 1e-6)

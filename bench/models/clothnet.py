@@ -28,6 +28,10 @@ class ClothNet(Model):
     afterwards (the cVAE-GAN of Zhu et al. 2017). style_dim=0 is the published form. sketch=none is the one-stage
     baseline: the translator reads the pose, and its style has latent_dim further dimensions, because it also decides
     the clothing. With adversarial_weight=0 that is a conditional VAE of portraits.
+
+    Unlike in the authors' code, the classes of a sketch are exclusive and have equal weights (the code has sigmoids,
+    and ten times the weight for parts of a face), and the networks are smaller, without normalisation and dropout. The
+    authors' weights are beta=7, l1_weight=100 and adversarial_weight=1.
     """
 
     players: tuple[Player, ...] = (
@@ -90,17 +94,12 @@ class ClothNet(Model):
         log = {"l1": l1, "style_kl": style_kl}
         if not self.adversarial_weight:
             return Losses({"generator": generator}, log)
-        adversarial, weight = self.adversarial, weight_at(self.adversarial_weight, batch)
         real, fake = torch.cat([given, batch.x], 1), torch.cat([given, portrait], 1)
-        logit_real, logit_fake = self.critic(torch.cat([real, fake])).logit.chunk(2)
-        discriminator = adversarial.discriminator(logit_real, logit_fake)
-        players = {
-            "generator": generator + weight * adversarial.generator(logit_fake),
-            "discriminator": discriminator + adversarial.penalty(self.critic, real, fake, draws),
-        }
-        log["discriminator_accuracy"] = adversarial.critic_accuracy(logit_real, logit_fake)
-        gates = adversarial.gates(logit_real, logit_fake, batch.step)
-        return Losses(players, log, dict(zip(("discriminator", "generator"), gates, strict=True)))
+        game = self.adversarial.game(self.critic, real, fake, draws, batch.step)
+        generator = generator + weight_at(self.adversarial_weight, batch) * game.generator
+        log["discriminator_accuracy"] = game.accuracy
+        gates = {"discriminator": game.gates[0], "generator": game.gates[1]}
+        return Losses({"generator": generator, "discriminator": game.critic}, log, gates)
 
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """sketch: one-hot; another_sketch: the same with another z; true_sketch: the portrait of the true sketch;

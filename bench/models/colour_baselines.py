@@ -21,7 +21,7 @@ def palette_ab(batch: Batch) -> Tensor:
 
 
 class ColourTransfer(Model):
-    """a* and b* get the mean and the standard deviation of the palette's colours (Reinhard et al. 2001)."""
+    """a* and b* get the mean and the standard deviation of the palette's colours (after Reinhard et al. 2001)."""
 
     players = ()
 
@@ -97,7 +97,7 @@ class BlindRecolouring(Model):
         square = torch.zeros(colours, colours, dtype=torch.float64)
         product = torch.zeros(colours, self.weight[0].numel(), dtype=torch.float64)
         for start in range(0, len(data.train.x), CHUNK):
-            batch = data.read(data.train.rows(slice(start, start + CHUNK)), draws.within(str(start)))
+            batch = data.read(data.train.rows(slice(start, start + CHUNK)), draws.within(str(start))).to("cpu")
             palette = palette_ab(batch).mT.flatten(0, 1).double()  # [2 B, colours]
             square += palette.T @ palette
             product += palette.T @ rgb_to_lab(batch.x)[:, 1:].flatten(2).flatten(0, 1).double()

@@ -24,10 +24,11 @@ class PaletteNet(Model):
     """Two phases: the encoder and the decoder minimise the error of a* and b*; then the encoder is frozen, and a critic
     is added.
 
-    head="colours", as published: the decoder reads the palette as constant channels at every level, and returns a* and
-    b*. head="roles": the decoder does not read the palette. It returns a softmax over the colours of the palette for
-    each pixel, and a* and b* are the weighted mean of these colours. The critic distinguishes target pictures with
+    head="colours", the published form: the decoder reads the palette as constant channels at every level, and returns
+    a* and b*. head="roles": the decoder does not read the palette. It returns a softmax over the colours of the palette
+    for each pixel, and a* and b* are the weighted mean of these colours. The critic distinguishes target pictures with
     their palettes from recoloured pictures, and from target pictures with the palette of another (Reed et al. 2016).
+    The networks are smaller than the paper's, and unlike there the encoder also reads the position of each pixel.
     """
 
     players = (

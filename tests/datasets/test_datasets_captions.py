@@ -8,7 +8,8 @@ from PIL import Image
 
 from bench.core import InputError
 from bench.datasets import load, prepare
-from bench.datasets.captions import captions, unpickle
+from bench.datasets.captions import captions
+from bench.datasets.unpickling import unpickle
 
 FEATURES = 8
 
@@ -82,28 +83,6 @@ def test_a_hostile_pickle_runs_nothing(cub, protocol):
     assert victim.exists()
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-def test_lists_and_arrays_of_every_protocol_are_read(tmp_path, protocol):
-    value = [np.arange(6, dtype=np.float32).reshape(2, 3), np.float64(0.5), "name", ["nested", 3]]
-    (tmp_path / "one.pickle").write_bytes(pickle.dumps(value, protocol=protocol))
-    array, number, name, nested = unpickle(tmp_path / "one.pickle")
-    np.testing.assert_array_equal(array, value[0])
-    assert (number, name, nested) == (0.5, "name", ["nested", 3])
-
-
-def test_a_pickle_of_python_2_is_read(tmp_path):
-    """Its strings are bytes, and its modules have the names of numpy 1."""
-    text = b"".join((
-        b"(lp0\ncnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntp3\nS'b'\np4\ntp5\nRp6\n",
-        b"(I1\n(I2\ntp7\ncnumpy\ndtype\np8\n(S'f4'\np9\nI0\nI1\ntp10\nRp11\n(I3\nS'<'\np12\nNNNI-1\nI-1\nI0\ntp13\nb",
-        b"I00\nS'\\x00\\x00\\x80?\\x00\\x00\\x00@'\np14\ntp15\nbaS'002.Laysan/Albatross_1'\np16\na.",
-    ))  # fmt: skip
-    (tmp_path / "old.pickle").write_bytes(text)
-    array, name = unpickle(tmp_path / "old.pickle")
-    np.testing.assert_array_equal(array, np.array([1, 2], np.float32))
-    assert name == "002.Laysan/Albatross_1"
-
-
 def _drop_picture(cub):
     next((cub / "CUB_200_2011" / "images").rglob("Bird_train_3.jpg")).unlink()
 
@@ -119,6 +98,51 @@ def _cut_embeddings(cub):
 
 def _too_few_embeddings(cub):
     (cub / "test" / "char-CNN-RNN-embeddings.pickle").write_bytes(pickle.dumps([np.zeros((2, FEATURES))] * 2))
+
+
+def _too_many_embeddings(cub):
+    (cub / "test" / "char-CNN-RNN-embeddings.pickle").write_bytes(pickle.dumps([np.zeros((2, FEATURES))] * 4))
+
+
+def _other_captions(cub):
+    values = [np.zeros((2, FEATURES)), np.zeros((1, FEATURES)), np.zeros((2, FEATURES))]
+    (cub / "test" / "char-CNN-RNN-embeddings.pickle").write_bytes(pickle.dumps(values))
+
+
+def _text_for_embeddings(cub):
+    (cub / "test" / "char-CNN-RNN-embeddings.pickle").write_bytes(pickle.dumps("embeddings"))
+
+
+def _not_finite(cub):
+    (cub / "test" / "char-CNN-RNN-embeddings.pickle").write_bytes(pickle.dumps([np.full((2, FEATURES), np.nan)] * 3))
+
+
+def _too_many_classes(cub):
+    (cub / "test" / "class_info.pickle").write_bytes(pickle.dumps([1, 2, 3, 4]))
+
+
+def _names_for_classes(cub):
+    (cub / "test" / "class_info.pickle").write_bytes(pickle.dumps(["1", "2", "3"]))
+
+
+def _share_a_picture(cub):
+    keys = unpickle(cub / "train" / "filenames.pickle")
+    (cub / "test" / "filenames.pickle").write_bytes(pickle.dumps(keys[:3]))
+
+
+def _drop_a_box(cub):
+    file = cub / "CUB_200_2011" / "bounding_boxes.txt"
+    file.write_text("\n".join(file.read_text().splitlines()[1:]))
+
+
+def _shorten_a_box(cub):
+    file = cub / "CUB_200_2011" / "bounding_boxes.txt"
+    file.write_text(file.read_text().replace(" 20.0 20.0", " 20.0", 1))
+
+
+def _name_with_a_space(cub):
+    file = cub / "CUB_200_2011" / "images.txt"
+    file.write_text(file.read_text().replace("/", "/ ", 1))
 
 
 def _break_picture(cub):
@@ -139,7 +163,17 @@ def _leave(cub):
         (_drop_picture, r"text/.*Bird_train_3\.txt has captions, but its picture is missing: .*Bird_train_3\.jpg"),
         (_drop_text, r"text/.*Bird_test_1\.txt is missing: expected the captions of .*Bird_test_1\.jpg"),
         (_cut_embeddings, r"train/char-CNN-RNN-embeddings\.pickle is not a pickle of lists and arrays: "),
-        (_too_few_embeddings, r"test/char-CNN-RNN-embeddings\.pickle has shape \(2, 2, 8\): .* of 3 images"),
+        (_too_few_embeddings, r"test/char-CNN-RNN-embeddings\.pickle holds 2 values: expected a list for the 3 names"),
+        (_too_many_embeddings, r"test/char-CNN-RNN-embeddings\.pickle holds 4 values: .* the 3 names in filenames"),
+        (_other_captions, r"test/char-CNN-RNN-embeddings\.pickle does not hold numbers \[images, captions, features\]"),
+        (_text_for_embeddings, r"test/char-CNN-RNN-embeddings\.pickle holds a str: expected a list"),
+        (_not_finite, r"test/char-CNN-RNN-embeddings\.pickle has shape \(3, 2, 8\): expected finite numbers"),
+        (_too_many_classes, r"test/class_info\.pickle holds 4 values: .* the 3 names in filenames"),
+        (_names_for_classes, r"test/class_info\.pickle does not hold the class number of each of 3 images"),
+        (_share_a_picture, r"filenames\.pickle in .*cub names .*Bird_train_0 twice"),
+        (_drop_a_box, r"bounding_boxes\.txt has the box \(\) for .*Bird_train_0\.jpg: expected left, top"),
+        (_shorten_a_box, r"bounding_boxes\.txt has the box \([\d., ]+\) for .*Bird_train_0\.jpg: expected left, top"),
+        (_name_with_a_space, r"bounding_boxes\.txt does not fit images\.txt beside it"),
         (_break_picture, r"Bird_train_3\.jpg cannot be decoded"),
         (_drop_boxes, r"bounding_boxes\.txt cannot be read"),
         (_leave, r"filenames\.pickle names \.\./secret, which is outside the folder"),

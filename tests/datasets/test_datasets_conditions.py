@@ -192,6 +192,31 @@ def test_sources_that_make_metrics_doubtful_are_warned_about(changes, line):
     assert list(prepare(own_validation(**changes)).warnings) == ([line] if line else [])
 
 
+def without(word: int, arrays: np.ndarray) -> np.ndarray:
+    """One-hot arrays [..., V] with the next word in place of this one."""
+    arrays = arrays.copy()
+    arrays[..., (word + 1) % arrays.shape[-1]] |= arrays[..., word]
+    arrays[..., word] = False
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("seen", "lines"),
+    [
+        ({"hair": without(2, HAIR[:300])}, ["no training example has the hair of some test examples: red"]),
+        ({"caption": without(5, without(4, WORDS[:300]))},
+         ["no training example has the caption of some test examples: y, z"]),
+        ({"pose": without(0, POSE[:300].swapaxes(1, 3)).swapaxes(1, 3)},
+         ["no training example has the pose of some test examples: a"]),
+        ({}, []),
+    ],
+    ids=["class", "words", "map", "none"],
+)  # fmt: skip
+def test_words_that_only_test_examples_have_are_warned_about(seen, lines):
+    found = prepare(paired(**changed("conditions", **seen))).warnings
+    assert [line for line in found if "no training example" in line] == lines
+
+
 # --- what is refused
 
 
@@ -236,6 +261,11 @@ def one_value(array: np.ndarray, value: object) -> np.ndarray:
         (changed("truth", "test", TRUTH, grey=AGE[300:].astype(str)), "truth_test/grey has type <U"),
         (changed("truth", "test", TRUTH, person=np.arange(200).reshape(100, 2)),
          r"truth_train/person has rows of type int64 and shape \(\), but truth_test/person has"),
+        (changed("truth", arrays=TRUTH, person=np.arange(300) - 1),
+         "truth_train/person has values from -1 to 298: expected class numbers from 0; store other numbers as floats"),
+        ({f"{field}_{name}": part[:0] for name in ("train", "test") for field, part in (("x", BYTES), ("source", SMALL),
+          ("y", LABELS))} | {"conditions": {"age": AGE[:0].astype(np.uint8), "size": AGE[:0]},
+          "truth": {"person": TRUTH["person"][:0]}, "vocabulary": {}}, "x_train has 0 images"),
         ({"vocabulary": {"person": list("abcdef")}}, "truth_train/person has values from 0 to 6: expected 0 to 5"),
     ],
 )  # fmt: skip

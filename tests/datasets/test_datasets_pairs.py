@@ -159,6 +159,8 @@ def test_pairs_are_decoded_once_and_may_stay_on_disk(pairs, tmp_path, monkeypatc
 
 
 def test_columns_are_numbers_or_classes(pairs):
+    with (pairs / "train" / "conditions.csv").open("a") as table:
+        table.write("\n  \n , ,\n")  # lines without content
     data = prepare(read(pairs))
     assert data.vocabulary == {"hair": ["black", "blond", "red"]}
     for split in (data.train, data.validation, data.test):
@@ -264,6 +266,7 @@ def write(text: str):
         (change_table("004.png,4.5,", "005.png,4.5,"), r"line 17 \(005\.png\) repeats the picture of .*line 16 \(005"),
         (change_table("file,age,", "file,label,"), r"conditions\.csv: the column label: that name has another meaning"),
         (change_table("file,age,", "file,eye colour,"), r"the column eye colour: use letters, digits and _"),
+        (change_table("file,age,", "file,,"), r"train/conditions\.csv: column 2 has no name: name it in"),
         (change_table("file,age,", "file,hair,"), r"conditions\.csv has two columns hair"),
         (change_table("file,age,", "file,years,"), r"must have the same columns: only one has age"),
         (remove("test/conditions.csv"), r"test/ has no conditions\.csv, but there is train/conditions\.csv"),

@@ -57,6 +57,8 @@ def test_a_comma_separated_table_elsewhere_is_read_too(palette_folder, tmp_path_
         (PALETTE, "", r"palettes\.tsv, line 2: the palette .* has 0 colours: expected 6"),
         ("#C03028", "#C0302", r"palettes\.tsv, line 2: #C0302 is not a colour"),
         ("media/0.png", "media/none.png", r"palettes\.tsv, line 2: there are 0 pictures 'none.png' below .*"),
+        ("media/0.png", "other/1.png", r"palettes\.tsv, line 3: .*palettes\.tsv, line 2 names the picture 1\.png too"),
+        ("\tmedia/0.png?size=big\t" + PALETTE, "", r"palettes\.tsv, line 2: there are 0 pictures '' below"),
         ("color_palette", "colours", r"palettes\.tsv has the columns .*: expected file and palette"),
     ],
 )
@@ -66,6 +68,22 @@ def test_a_wrong_table_is_one_line_that_names_it(palette_folder, old, new, messa
     with pytest.raises(InputError, match=message) as caught:
         palette_pictures(str(palette_folder))
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_other_bytes_is_one_line_that_names_it(palette_folder):
+    table = palette_folder / "palettes.tsv"
+    table.write_bytes(table.read_bytes().replace(b"media/0", "m\u00e9dia/0".encode("latin1")))
+    with pytest.raises(InputError, match=r"palettes\.tsv cannot be read as UTF-8") as caught:
+        palette_pictures(str(palette_folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pictures", [0, 2])
+def test_pictures_for_three_splits_are_needed(palette_folder, pictures):
+    table = palette_folder / "palettes.tsv"
+    table.write_text("\n".join(table.read_text().splitlines()[: 1 + pictures]))
+    with pytest.raises(InputError, match=rf"palettes\.tsv has {pictures} pictures with palettes: .* at least three"):
+        palette_pictures(str(palette_folder))
 
 
 def test_a_damaged_picture_is_named(palette_folder):

@@ -13,7 +13,7 @@ from bench.data import Batch, Data, Shapes, Split
 from bench.evaluation.evidence import Answers, Stages, Translations, permuted
 from bench.evaluation.pictures import pictures, shown
 from bench.parts.corruptions import Gaussian, Identity
-from tests.evaluation.known_models import IdentityAutoencoder, Untrained, digits
+from tests.evaluation.known_models import IdentityAutoencoder, LinearGaussian, Untrained, digits
 from tests.evaluation.test_evaluate import images_of, measure
 
 GREY = torch.arange(40) / 100  # each image's shade
@@ -66,6 +66,11 @@ def test_metrics_of_the_output_of_each_stage_and_with_permuted_conditions():
     assert entries["reconstruction_mse@permuted"]["value"] == pytest.approx(error(data.test.x, others), rel=1e-4)
 
 
+def test_a_stage_that_a_model_lacks_is_named():
+    entries = measure(Painter(), shades(), ["sketch_accuracy"])
+    assert entries["sketch_accuracy"]["reason"] == "there is no sketch in the stages of the model"
+
+
 def test_metrics_of_each_example_are_repeated_for_the_subsets_that_the_data_name():
     data = shades()
     entries = measure(Painter(), data, ["reconstruction_mse", "sharpness_samples"])
@@ -76,6 +81,24 @@ def test_metrics_of_each_example_are_repeated_for_the_subsets_that_the_data_name
         assert entry["n"] == rows.indices(40)[1] - rows.indices(40)[0]
         assert entries[f"reconstruction_mse@small@{name}"]["value"] == pytest.approx(entry["value"], rel=1e-4)
     assert "sharpness_samples@dark" not in entries, "samples are no test examples"
+
+
+def test_numbers_of_some_examples_in_another_order_and_of_samples_are_not_taken_for_those_of_subsets():
+    """Even if there are as many of them as test examples."""
+    known = digits()
+    number = torch.arange(len(known.test.x)) % 2
+    data = replace(known, test=known.test._replace(truth={"subset": number}), vocabulary={"subset": ("even", "odd")})
+    entries = measure(
+        LinearGaussian(), data, ["jacobian_norm", "reencoding_error", "reconstruction_mse"], samples=len(number)
+    )
+    assert {entry["n"] for entry in entries.values() if entry["n"]} == {397, 199, 198}
+    assert [name for name in entries if "@" in name] == ["reconstruction_mse@even", "reconstruction_mse@odd"]
+
+
+def test_subsets_without_names_have_numbers():
+    data = replace(shades(), vocabulary={})
+    entries = measure(Painter(), data, ["reconstruction_mse"])
+    assert entries["reconstruction_mse@1"]["n"] == 10 and entries["reconstruction_mse@0"]["n"] == 30
 
 
 def test_a_model_that_reads_no_conditions_is_not_measured_with_permuted_ones():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bench.core import SkipError
 from bench.data import Batch, Shapes
@@ -64,6 +65,27 @@ def test_losses_of_networks_whose_outputs_are_all_zero():
     assert losses["generator"].item() == pytest.approx(10 * l1 + 2 * math.log(2), rel=1e-5)
     assert losses["discriminator"].item() == pytest.approx(math.log(2), rel=1e-5)
     assert log["style_kl"] == 0 and set(gates) == {"generator", "discriminator"}
+
+
+def test_the_critic_tells_maps_with_their_portraits_from_maps_with_generated_ones():
+    for options, name in (({}, "sketch"), ({"sketch": "none"}, "pose")):
+        made, given = model(style_dim=0, adversarial_weight=2.0, **options), BATCH.conditions[name]
+        for parameter in made.critic.parameters():  # so that it matters which portrait a map comes with
+            parameter.data *= 4
+        portrait = made.translator(given)
+        real, fake = (made.critic(torch.cat([given, images], 1)).logit for images in (X, portrait))
+        losses = made.losses(BATCH, Draws(0), ("generator", "discriminator")).players
+        expected = (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+        torch.testing.assert_close(losses["discriminator"], expected)
+        generator = 100 * (portrait - X).abs().mean() + 2 * F.softplus(-fake).mean()
+        torch.testing.assert_close(losses["generator"], generator)
+
+
+def test_a_sketch_has_the_cross_entropy_of_its_classes_given_the_pose():
+    made, pose, sketch = model(beta=0.0), *BATCH.conditions.values()
+    logits = made.sketcher.decode(made.sketcher.encode(sketch, pose).sample(Draws(0)), pose)
+    expected = F.cross_entropy(logits, sketch.argmax(1), reduction="sum") / len(sketch)
+    torch.testing.assert_close(made.losses(BATCH, Draws(0), ("sketch",)).players["sketch"], expected)
 
 
 def test_kl_divergences_are_weighted():

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -141,12 +142,15 @@ def test_a_small_step_against_the_gradient_lowers_the_loss_of_its_player(name, n
 
 
 def weights_of(name: str) -> list[str]:
-    """The options of a model that multiply a loss."""
-    return [option for option, hint in _hints(locate("model", MODELS[name])).items() if hint == Weight]
+    """The options of a model that multiply a loss and have an effect."""
+    # Annotations nest: those of a weight come first, and UnusedIf may follow.
+    hints, used = _hints(locate("model", MODELS[name])), job_of(f"model={name}").config["model"]
+    return [option for option, hint in hints.items() if option in used and get_args(hint)[:2] == get_args(Weight)]
 
 
 def test_weights_are_found():
     assert weights_of("manifold_gan") == ["beta", "adversarial_weight", "l1_weight"]
+    assert weights_of("palettenet") == ["error_weight", "adversarial_weight"] and not weights_of("palettenet_roles")
 
 
 @pytest.mark.parametrize(("name", "weight"), [(name, weight) for name in TRAINED for weight in weights_of(name)])
@@ -338,6 +342,22 @@ def test_an_encoder_uses_only_the_noisy_image(name):
     except UnavailableError:
         pytest.skip(f"{name} has no encoder to test")
     assert torch.equal(both, noisy) and not torch.equal(both, clean)
+
+
+@every_model
+def test_a_translation_does_not_read_its_target(name):
+    """Evaluation hands whole test examples to a model, the target among them."""
+    job, data = small_job(name), data_for(name)
+    model = build(job.config, shapes_for(job), seed=0).eval()
+    model.fit(data, Draws(0))
+    batch = data.read(data.train.rows(slice(4)), Draws(0))
+    blank = batch._replace(x=torch.zeros_like(batch.x))
+    try:
+        seen, blind = (model.stages(given, Draws(0)) for given in (batch, blank))
+    except UnavailableError:
+        pytest.skip(f"{name} makes nothing of an image")
+    for stage in seen:
+        assert torch.equal(seen[stage], blind[stage]), stage
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from bench.draws import Draws
 from bench.models.tdae import TDAE
 from bench.parts.adversaries import Adversarial
 from bench.parts.networks import Conv
-from bench.parts.networks.transformer import warp
+from bench.parts.networks.transformer import blurred, warp
 
 SHAPES = Shapes((3, 16, 16), source=(3, 8, 8), conditions={"placement": (4,)})
 NETWORK = Conv(hidden=4, depth=2, norm="none", dropout=0.0)
@@ -65,13 +65,31 @@ def test_each_loss_has_gradients_for_its_modules():
     assert reached(model, ("encoder",), "encoder") == {"transformer", "decoder", "encoder"}
 
 
+def mirrored(given: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """x and source, of which the draws of seed 0 mirror some."""
+    which = Draws(0).uniform("mirror", (6,)) < 0.5
+    return tuple(torch.where(which[:, None, None, None], part.flip(3), part) for part in (given.x, given.input))
+
+
+@pytest.mark.parametrize(("kind", "direct_weight"), [("input", 0.6), ("features", 0)])
+def test_the_first_decoder_also_has_the_direct_loss_of_the_localiser_at_the_input(kind, direct_weight):
+    model, given = made(kind, adversarial_weight=0.25), batch()
+    losses = model.losses(given, Draws(0), ("decoder", "discriminator")).players
+    x, source = mirrored(given)
+    found = model.transformer(source - 0.5) if kind == "input" else [torch.zeros(6, 4)]
+    output, tiny = model.decoder(source, found[-1])[0], F.avg_pool2d(x, 2)
+    real, fake = (model.discriminator(images, Draws(0)).logit for images in (x, output))
+    direct = sum(blurred(warp(source, placement) - tiny).square().mean() for placement in found)
+    expected = (output - x).square().mean() + 0.25 * F.softplus(-fake).mean() + direct_weight * direct
+    torch.testing.assert_close(losses["decoder"], expected)
+    torch.testing.assert_close(losses["discriminator"], (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2)
+
+
 def test_the_losses_are_those_of_the_paper():
     """Of the second decoder: its squared error and the generator's loss, whatever the mirrors."""
     model, given = made(adversarial_weight=0.25), batch()
-    x = torch.cat([given.x, given.x.flip(3)])
     losses = model.losses(given, Draws(0), ("second_decoder", "discriminator"))
-    which = Draws(0).uniform("mirror", (6,)) < 0.5
-    x, source = (torch.where(which[:, None, None, None], part.flip(3), part) for part in (given.x, given.input))
+    x, source = mirrored(given)
     large = model.decoder(source, model.transformer(source - 0.5)[-1])[0]
     output = model.second_decoder(model.encoder(large))[0]
     logit = model.discriminator(output, Draws(0), copies=1).logit

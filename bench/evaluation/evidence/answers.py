@@ -75,33 +75,33 @@ class Answers:
         """One z ~ q(z|x) for each test image, [N, D]."""
         return self._at_one_code(lambda batch, q, z: z)
 
-    @evidence(asks=("mean", "encode"))
+    @evidence(asks=("mean", "encode"), subset=True)
     def subset_codes(self) -> Tensor:
         """Posterior means of `subset_x`, [S, D]."""
         return self.test_codes[self.images.subset]
 
-    @evidence(asks=("encode",))
+    @evidence(asks=("encode",), subset=True)
     def subset_posterior_codes(self) -> Tensor:
         """One z ~ q(z|x) for each of `subset_x`, [S, D]."""
         return self.posterior_codes[self.images.subset]
 
-    @evidence(asks=("prior",))
+    @evidence(asks=("prior",), subset=True)
     def subset_prior_codes(self) -> Tensor:
         """Two draws of the prior for each of `subset_x`, [2, S, D]."""
         return self.prior_codes.unflatten(0, (2, -1))[:, self.images.subset]
 
-    @evidence()
+    @evidence(subset=True)
     def subset_normal_codes(self) -> Tensor:
         """Two draws of N(0, I) for each of `subset_x`, [2, S, D]: the same for all models with as many latents."""
         shape = (2, len(self.images.subset), self.posterior_codes.shape[1])
         return Draws(0, "evaluate").normal("normal_codes", shape)
 
-    @evidence(asks=("mean", "encode"))
+    @evidence(asks=("mean", "encode"), subset=True)
     def subset_shifted_codes(self) -> Tensor:
         """Posterior means of `subset_shifted`, [S, D]."""
         return self._changed_codes(self.images.subset_shifted)
 
-    @evidence(asks=("mean", "encode"))
+    @evidence(asks=("mean", "encode"), subset=True)
     def subset_damaged_codes(self) -> Tensor:
         """Posterior means of `subset_damaged`, [S, D]."""
         return self._changed_codes(self.images.subset_damaged)
@@ -118,7 +118,7 @@ class Answers:
         check_varies(self.train_codes, "codes of training images")
         return nearest(self.train_codes, self.test_codes, NEIGHBOURS)
 
-    @evidence(asks=("mean", "encode", "decode"), features=True, cached=True)
+    @evidence(asks=("mean", "encode", "decode"), features=True, subset=True, cached=True)
     def latent_midpoint_to_train(self) -> Tensor:
         """In features, the distance of images decoded halfway between two codes to the nearest training image, [P].
 
@@ -143,7 +143,7 @@ class Answers:
             raise UnavailableError("the model does not assign a component of the prior to each class")
         return prior.component(self.test_codes.to(self.device)).cpu() == self.images.test_label
 
-    @evidence(asks=("mean", "encode"), cached=True)
+    @evidence(asks=("mean", "encode"), subset=True, cached=True)
     def jacobian(self) -> Tensor:
         """The squared Frobenius norm of the posterior mean's Jacobian at some test images, [<= JACOBIANS]."""
 
@@ -187,7 +187,7 @@ class Answers:
 
         return self.each(at_output, "reconstruct", self._subset)
 
-    @evidence(asks=("mean", "encode", "decode", "likelihood"))
+    @evidence(asks=("mean", "encode", "decode", "likelihood"), subset=True)
     def output_gradient(self) -> Tensor:
         """The sum over an image of |d(-log p(x|z)) / d raw|, [S], for `subset_x`, z the posterior mean.
 
@@ -195,7 +195,7 @@ class Answers:
         """
         return self._at_output[:, 0]
 
-    @evidence(asks=("mean", "encode", "decode", "likelihood"))
+    @evidence(asks=("mean", "encode", "decode", "likelihood"), subset=True)
     def output_error(self) -> Tensor:
         """The sum over an image's pixels of |x - x_mean|, [S], for `subset_x`."""
         return self._at_output[:, 1]

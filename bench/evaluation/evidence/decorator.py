@@ -15,8 +15,8 @@ class Evidence(Generic[T]):
     """A property that says what it depends on.
 
     asks: the parts of a model that it uses; sized_by: the fields of `EvaluationSettings` that its number depends on;
-    features: whether it uses the classifier's features; judged: whether it uses predictions of judges; cached: whether
-    its value is kept.
+    features: whether it uses the classifier's features; judged: whether it uses predictions of judges; subset: whether
+    its rows are the test examples at `Images.subset`, in that order; cached: whether its value is kept.
     """
 
     def __init__(
@@ -26,10 +26,11 @@ class Evidence(Generic[T]):
         sized_by: tuple[str, ...],
         features: bool,
         judged: bool,
+        subset: bool,
         cached: bool,
     ):
         self._method, self._cached = method, cached
-        self.asks, self.sized_by, self.features, self.judged = asks, sized_by, features, judged
+        self.asks, self.sized_by, self.features, self.judged, self.subset = asks, sized_by, features, judged, subset
         self.__name__, self.__doc__ = method.__name__, method.__doc__
 
     @overload
@@ -51,10 +52,11 @@ def evidence(
     sized_by: tuple[str, ...] = (),
     features: bool = False,
     judged: bool = False,
+    subset: bool = False,
     cached: bool = False,
 ) -> Callable[[Callable[[Any], T]], Evidence[T]]:
     """Make a method a piece of evidence that metrics can request by its name; see `Evidence` for the arguments."""
-    return lambda method: Evidence(method, asks, sized_by, features, judged, cached)
+    return lambda method: Evidence(method, asks, sized_by, features, judged, subset, cached)
 
 
 def evidence_in(kind: type) -> dict[str, Evidence[Any]]:

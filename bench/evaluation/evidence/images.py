@@ -32,12 +32,12 @@ DAMAGE = 0.25  # share of an image's area
 class Facts(dict[str, Tensor]):
     """Arrays by name, one row for each test example. Raises UnavailableError for a name that is not there."""
 
-    def __init__(self, kind: str, known: Mapping[str, Tensor]):
+    def __init__(self, kind: str, known: Mapping[str, Tensor], owner: str = "the data set"):
         super().__init__(known)
-        self._kind = kind
+        self._kind, self._owner = kind, owner
 
     def __missing__(self, name: str) -> Tensor:
-        raise UnavailableError(f"there is no {name} in the {self._kind}")
+        raise UnavailableError(f"there is no {name} in the {self._kind} of {self._owner}")
 
 
 class Images:
@@ -77,12 +77,13 @@ class Images:
 
     @cached_property
     def subsets(self) -> dict[str, Tensor]:
-        """The subsets of the test split that the data name, [N] bool each."""
+        """The subsets of the test split that the data name or number, [N] bool each."""
         subset = self.data.test.truth.get(SUBSET_TRUTH)
-        if subset is None:
+        if subset is None or subset.ndim != 1:
             return {}
-        names = self.data.vocabulary[SUBSET_TRUTH]
-        return {name: subset.cpu() == number for number, name in enumerate(names)}
+        names = self.data.vocabulary.get(SUBSET_TRUTH)
+        numbers = subset.unique().tolist() if names is None else range(len(names))
+        return {str(names[number] if names else number): subset.cpu() == number for number in numbers}
 
     def as_data(self, images: Tensor, name: str) -> Tensor:
         """Mean images [n, C, H, W], binarised if the data are: a grey mean image is not an example of binary data."""
@@ -112,12 +113,12 @@ class Images:
     @evidence()
     def conditions(self) -> Facts:
         """The conditions of the test examples, by name."""
-        return Facts("conditions of the data set", self.test.conditions)
+        return Facts("conditions", self.test.conditions)
 
     @evidence()
     def truth(self) -> Facts:
         """Facts about the test examples that no model sees, by name."""
-        return Facts("truth of the data set", {name: known.cpu() for name, known in self.data.test.truth.items()})
+        return Facts("truth", {name: known.cpu() for name, known in self.data.test.truth.items()})
 
     @evidence()
     def x_again(self) -> Tensor:
@@ -127,12 +128,12 @@ class Images:
     @evidence()
     def train_conditions(self) -> Facts:
         """The conditions of the training examples as they are stored, by name."""
-        return Facts("conditions of the data set", {name: x.cpu() for name, x in self.data.train.conditions.items()})
+        return Facts("conditions", {name: known.cpu() for name, known in self.data.train.conditions.items()})
 
     @evidence()
     def train_truth(self) -> Facts:
         """Facts about the training examples that no model sees, by name."""
-        return Facts("truth of the data set", {name: known.cpu() for name, known in self.data.train.truth.items()})
+        return Facts("truth", {name: known.cpu() for name, known in self.data.train.truth.items()})
 
     @evidence()
     def train_label(self) -> Tensor:
@@ -150,16 +151,16 @@ class Images:
     def test_factors(self) -> Tensor:
         return self._known("test", "factors")
 
-    @evidence()
+    @evidence(subset=True)
     def subset(self) -> Tensor:
         """The rows of the test images that are compared in all pairs, [<= SUBSET]."""
         return self.order("test")[:SUBSET]
 
-    @evidence()
+    @evidence(subset=True)
     def subset_x(self) -> Tensor:
         return self.x[self.subset]
 
-    @evidence(cached=True)
+    @evidence(subset=True, cached=True)
     def subset_shifted(self) -> Tensor:
         """`subset_x`, each image shifted by SHIFT pixels up, down, left or right at random; new pixels are 0."""
         x, way = self.subset_x, (4 * Draws(0, "test", "shift").uniform("way", (len(self.subset),))).long()
@@ -171,7 +172,7 @@ class Images:
         shifted = torch.stack([padded[:, :, top : top + height, left : left + width] for top, left in corners])
         return shifted[way, torch.arange(len(x))]
 
-    @evidence(cached=True)
+    @evidence(subset=True, cached=True)
     def subset_damaged(self) -> Tensor:
         """`subset_x`, each image with a random rectangle of DAMAGE of its area set to 0."""
         return Blocks(DAMAGE)(self.subset_x, Draws(0, "test", "damage"))
@@ -242,14 +243,14 @@ class Images:
     def test_to_train(self) -> Tensor:
         return self.to_train(self.test_features)
 
-    @evidence()
+    @evidence(subset=True)
     def pairs(self) -> tuple[Tensor, Tensor]:
         """The rows of the test images whose midpoints are measured, [P] and [P]."""
         if not (half := len(self.subset) // 2):
             raise UnavailableError("a midpoint needs two test images, and there is one")
         return self.subset[:half], self.subset[half : 2 * half]
 
-    @evidence(features=True, cached=True)
+    @evidence(features=True, subset=True, cached=True)
     def pixel_midpoint_to_train(self) -> Tensor:
         """In features, the distance of the mean of two test images to the nearest training image, [P]."""
         left, right = self.pairs

@@ -39,7 +39,7 @@ class Stages:
         for rows, draws in self._answers.chunks(key, len(self._given.x)):
             made = self._answers.model.stages(self._given.rows(rows).to(self._answers.device), draws)
             parts.append({name: part.cpu() for name, part in made.items()})
-        return Facts("stages of the model", {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        return Facts("stages", {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, "the model")
 
     @property
     def on_the_way(self) -> list[str]:

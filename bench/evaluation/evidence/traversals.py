@@ -17,12 +17,12 @@ class Traversals:
     def __init__(self, answers: Answers):
         self._answers, self._images = answers, answers.images
 
-    @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
+    @evidence(asks=("mean", "encode", "decode", "translate"), subset=True, cached=True)
     def traversals(self) -> Facts:
         """[S, V, C, H, W] for each condition that is one-hot over V values, by its name."""
         stored = self._images.data.test.conditions
         names = [name for name, given in stored.items() if given.dtype == torch.bool and given.ndim == 2]
-        return Facts("one-hot conditions of the data set", {name: self._traversed(name) for name in names})
+        return Facts("one-hot conditions", {name: self._traversed(name) for name in names})
 
     def _traversed(self, name: str) -> Tensor:
         given, made = self._images.test.rows(self._images.subset), []
@@ -32,7 +32,7 @@ class Traversals:
             made.append(self._answers.each(self._answers.model.translate, "reconstruct", example))
         return torch.stack(made, 1)
 
-    @evidence(asks=("mean", "encode", "decode", "translate"), judged=True, cached=True)
+    @evidence(asks=("mean", "encode", "decode", "translate"), judged=True, subset=True, cached=True)
     def judged_traversals(self) -> dict[str, dict[str, Judgement]]:
         """The judgements of `traversals`, [S, V, ...], by the name of the condition, then of the property."""
         return {name: self._judged(images) for name, images in self.traversals.items()}

@@ -121,7 +121,7 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
 
 
 def nearest_other(text: Tensor) -> Tensor:
-    """For each caption [B, D] another one of the batch: the next in the first half, the nearest in the second half."""
+    """For each caption [B, D] another one of the batch: the one before in the first half, the nearest in the second."""
     others = similarity(text, text) - 2 * torch.eye(len(text), dtype=text.dtype, device=text.device)
     half = len(text) // 2
     return torch.cat([text.roll(1, 0)[:half], text[others.argmax(1)][half:]])

@@ -258,11 +258,16 @@ class MLP(Network):
         return Critic([nn.Linear(a, b) for a, b in pairwise(widths)], widths[-1], self, classes)
 
 
+def code_critic(shape: tuple[int], condition: int, classes: int, options: Network) -> Critic:
+    """A critic of codes [B, *shape] for convolutional networks: fully connected, as codes have no spatial structure."""
+    mlp = MLP(8 * options.hidden, options.depth, options.activation, options.norm, options.dropout)
+    return mlp.critic(shape, condition, classes)
+
+
 def conv_critic(shape: tuple[int, ...], condition: int, classes: int, options: Network, blocks: int = 0) -> Critic:
-    """A critic of images [B, *shape] with the convolutions of an encoder. A critic of codes is fully connected."""
-    if len(shape) == 1:  # codes have no spatial structure
-        mlp = MLP(8 * options.hidden, options.depth, options.activation, options.norm, options.dropout)
-        return mlp.critic(shape, condition, classes)
+    """A critic of images [B, *shape] with the convolutions of an encoder; or of codes."""
+    if len(shape) == 1:
+        return code_critic(shape, condition, classes, options)
     image = (shape[0] + condition, shape[1], shape[2])
     widths, sides = levels(image, options)
     stages = [downsampling(a, b, blocks, critic_activation) for a, b in pairwise([image[0], *widths])]

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from bench.core import Count
 from bench.parts.networks.shared import (
-    MLP,
     Critic,
     ImageShape,
     Network,
+    code_critic,
     concatenate,
     concatenate_planes,
     levels,
@@ -101,9 +101,8 @@ class Strided(Network):
         return initialised(StridedDecoder(inputs + condition, image, self))
 
     def critic(self, shape: tuple[int, ...], condition: int = 0, classes: int = 0) -> Critic:
-        if len(shape) == 1:  # codes have no spatial structure
-            mlp = MLP(8 * self.hidden, self.depth, self.activation, self.norm, self.dropout)
-            return mlp.critic(shape, condition, classes)
+        if len(shape) == 1:
+            return code_critic(shape, condition, classes, self)
         widths, sides = levels(shape, self)
         channels = pairwise([shape[0] + condition, *widths])
         layers = [halving(*pair, before) for pair, before in zip(channels, [shape[1:], *sides], strict=False)]

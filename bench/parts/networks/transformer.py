@@ -155,8 +155,8 @@ class TransformativeDecoder(nn.Module):
     """Images [B, C, *sides] in [0, 1] -> unbounded images, larger by `doublings` factors of two.
 
     The images are first aligned by a placement; None: they are already aligned. in_features: whether a transformer
-    follows each doubling, as in Yu & Porikli 2017. width: channels of the features next to the images; the others have
-    twice as many.
+    follows each doubling (in Yu & Porikli 2017, one follows the first two of three). width: channels of the features
+    next to the images; the others have twice as many.
     """
 
     def __init__(self, image: ImageShape, doublings: int, width: int, in_features: bool):

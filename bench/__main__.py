@@ -41,7 +41,7 @@ def folder_name(sweep: object) -> str:
 
 
 def requirements() -> str:
-    """What data sets provide and models require, for the help: a line for each option that names something."""
+    """The help's list of what data sets provide and models require, one line for each option that has any."""
     lines = []
     for group, key in (("dataset", "provides"), ("model", "requires")):
         for path in sorted(Path(CONF, group).glob("*.yaml")):

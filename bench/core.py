@@ -26,7 +26,7 @@ Ramp = TypedDict(  # `from` is a keyword of Python, so this cannot be a class
 )
 with_config(ConfigDict(extra="forbid"))(Ramp)
 
-# The type of an option that a loss is multiplied by: a number, or a `Ramp` as {from: 0, to: 1, over: 0.2}.
+# The type of an option that multiplies a loss: a number, or a `Ramp` such as {from: 0, to: 1, over: 0.2}.
 Weight = Annotated[
     Annotated[Level, Tag("number")] | Annotated[Ramp, Tag("ramp")],
     Discriminator(lambda value: "ramp" if isinstance(value, Mapping) else "number"),
@@ -34,9 +34,10 @@ Weight = Annotated[
 
 
 def weight_at(weight: Weight, batch: Batch) -> float | Tensor:
-    """The value of a weight at this point of the phase, 0-dim if it is a ramp; a ramp's last value outside training.
+    """The value of a weight at this point of the phase; 0-dim if it is a ramp.
 
-    A ramp rises or falls linearly over the first `over` of the phase and then stays at `to`.
+    A ramp changes linearly from `from` to `to` over the share `over` of the phase, and then stays at `to`. Outside
+    training its value is `to`.
     """
     if not isinstance(weight, Mapping):
         return weight
@@ -134,7 +135,7 @@ class Corruption(Protocol):
 class Model(nn.Module):
     """An objective: its players, the order in which they are updated, and the loss of each.
 
-    A subclass with players implements `losses`, and each subclass those of the other methods that make sense for it.
+    A subclass with players implements `losses`. Each subclass implements the other methods that make sense for it.
     Its constructor takes by name the parts it uses (shapes, network, likelihood, prior, adversarial) and its own
     options, with type annotations.
     """
@@ -183,11 +184,11 @@ class Model(nn.Module):
         raise UnavailableError(f"{type(self).__name__} has no decoder")
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:
-        """Makes x [B, *shapes.x] from batch.input and batch.conditions. Default: the mean reconstruction."""
+        """The output [B, *shapes.x] for batch.input and batch.conditions. Default: the mean reconstruction."""
         return self.decode(self.encode(batch).mean, batch).mean
 
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        """Images [B, C, H, W] that `translate` makes on the way, by name; the last one is its result."""
+        """The images [B, C, H, W] of each stage of `translate`, by name; the last one is its output."""
         return {"output": self.translate(batch, draws)}
 
     def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:

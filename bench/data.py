@@ -18,9 +18,9 @@ B = TypeVar("B")
 
 
 class Shapes(NamedTuple):
-    """The shapes of an example. x: (channels, *sides) of what is made; classes: the number of labels, 0 without any.
+    """The shapes of an example. x: (channels, *sides) of the target; classes: the number of labels, 0 without labels.
 
-    source: what x is made from, None if that is x itself; conditions: what each example comes with, by name.
+    source: of the image that a model translates into x; None: a model reads x itself. conditions: by name.
     """
 
     x: tuple[int, ...]
@@ -35,7 +35,7 @@ class Shapes(NamedTuple):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        """What examples come with, by name: label, source and the names of conditions."""
+        """The names of what examples have besides x: label, source and the conditions."""
         given = {"label": self.classes, "source": self.source}
         return (*(name for name, value in given.items() if value), *self.conditions)
 
@@ -43,13 +43,13 @@ class Shapes(NamedTuple):
 class Split(NamedTuple, Generic[A]):
     """The examples of a split: numpy arrays in a `Source`, tensors in `Data`.
 
-    x: [N, C, H, W], what is made, in `Data` uint8 (0 to 255) or float32 in [0, 1]. The other fields are None or empty
-    if they are unknown.
+    x: [N, C, H, W], the target, in `Data` uint8 (0 to 255) or float32 in [0, 1]. The other fields are None or empty if
+    they are unknown.
     label: [N], in `Data` int64 class numbers from 0; factors: [N, F] float32, which each image was generated from;
     group: [N], in `Data` int64, the speaker, object or person that an example belongs to;
-    source: [N, C, H, W] of any size, stored like x: what x is made from, if that is not x itself;
-    conditions: [N, ...] each, by name: what a model may read besides, of the types that `as_floats` takes;
-    truth: [N, ...] each, by name: facts about the examples that metrics use and no model sees, of any type.
+    source: [N, C, H, W] of any size, stored like x: the image that a model translates into x; None: x itself;
+    conditions: [N, ...] each, by name: further inputs that a model may read, of the types that `as_floats` takes;
+    truth: [N, ...] each, by name: facts about the examples that only metrics and judges see, of any type.
     """
 
     x: A
@@ -74,7 +74,7 @@ class Split(NamedTuple, Generic[A]):
 
 
 def _map(function: Callable[[Any], Any], field: Any) -> Any:
-    """The function applied to an array or to each array of a mapping; None stays None."""
+    """Applies the function to an array, or to each array of a mapping. None stays None."""
     if isinstance(field, Mapping):
         return {name: function(part) for name, part in field.items()}
     return None if field is None else function(field)
@@ -165,10 +165,10 @@ class Data:
     fingerprint: str  # a hash of everything in the splits, and of their modes and vocabulary
     modes: Tensor | None = None  # [M, C, H, W] float32 on the CPU: the centres of the true density's modes, if known
     mode_sigma: float | None = None  # their standard deviation, the same in each dimension
-    vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what values of conditions and truth mean
+    vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)  # words for values of conditions and truth
     range: tuple[float, float] = (0, 255)  # the stored values of black and white, which a model sees as 0 and 1
     warnings: tuple[str, ...] = ()  # a line each: what was not read, and properties that make metrics doubtful
-    judging: Split | None = None  # x and truth of examples that judges learn from; None: the training images
+    judging: Split | None = None  # x and truth of the examples that judges learn from; None: the training images
 
     def observe(self, x: Tensor | OnDisk, draws: Draws) -> Tensor:
         """Stored images [B, C, H, W] as a model sees them: float in [0, 1]."""
@@ -188,10 +188,11 @@ class Data:
 
 
 class Batch(NamedTuple):
-    """x: [B, C, H, W] in [0, 1], the target; input: what a model reads, the source or x, corrupted.
+    """x: [B, C, H, W] in [0, 1], the target; input: the corrupted source or, without a source, the corrupted x.
 
-    label: [B] int64; conditions: [B, ...] each, by name. In training also example: [B] int64, indices of training
-    examples; step: 0-dim int64, the number of steps before; progress: 0-dim, the share of the phase that is over.
+    label: [B] int64; conditions: [B, ...] each, by name. Only in training: example: [B] int64, the indices of the
+    training examples; step: 0-dim int64, the number of steps before; progress: 0-dim, the share of the phase that is
+    over.
     """
 
     x: Tensor

@@ -29,10 +29,10 @@ def load(options: dict[str, Any], device: torch.device | str = "cpu", cache: Pat
     """The data set of a resolved `conf/dataset` file. The same options and files give the same object.
 
     `_target_` is the dotted path of a source function. An option is passed to it if it has a parameter of that name,
-    else to `prepare`. `name`, which tables show, may be passed to neither, and `provides`, which says what the examples
-    come with, is not an option. cache: a folder for sources that have such a
-    parameter and keep results that are slow to compute. Raises InputError for a target that cannot be imported, and
-    for unknown options or options of a wrong type.
+    else to `prepare`. `name`, which tables show, may be passed to neither, and `provides`, which lists what examples
+    have besides x, is not an option. cache: a folder for sources that have such a parameter and keep results that are
+    slow to compute. Raises InputError for a target that cannot be imported, and for unknown options or options of a
+    wrong type.
     """
     options = {key: value for key, value in options.items() if key != "provides"}
     return _load(json.dumps(options, sort_keys=True), str(device), cache, _files(options))

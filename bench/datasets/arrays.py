@@ -1,4 +1,4 @@
-"""Your own arrays: an .npz file, or a folder of .npy files, with images and what belongs to them."""
+"""Your own arrays: an .npz file, or a folder of .npy files, with images, labels, sources and conditions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IMAGES = ("x", "images", "imgs", "data")
 LABELS = ("y", "labels", "label", "targets", "target")
 FACTORS = ("factors",)
 SOURCES = ("source", "sources")
-FOLDERS = ("conditions", "truth")  # of arrays with names of their own: conditions_train/age, truth_test/age
+FOLDERS = ("conditions", "truth")  # of arrays with their own names: conditions_train/age, truth_test/age
 PARTS = {part: tuple(word for word in SPLITS if SPLITS[word] == part) for part in ("train", "validation", "test")}
 EXPECTED = (
     "x_train and x_test (or train_images, ...), with labels y_train and y_test if there are any; or x and y alone"
@@ -68,7 +68,7 @@ class Arrays:
         return found[0] if found else None
 
     def inside(self, folder: str, parts: Iterable[str] = ()) -> dict[str, str]:
-        """The names of the arrays in a folder, such as conditions_train, by what follows the slash."""
+        """The names of the arrays in a folder, such as conditions_train, by the part after the slash."""
         wanted = _joined([folder], parts)
         found: dict[str, str] = {}
         for name in self.names:
@@ -80,7 +80,7 @@ class Arrays:
         return found
 
     def first_inside(self, folder: str, parts: Iterable[str]) -> str | None:
-        """The name of the first array in a folder; None if there is none."""
+        """The name of the first array in a folder; None if the folder has none."""
         return next(iter(self.inside(folder, parts).values()), None)
 
     def read(self, name: str | None) -> np.ndarray | None:
@@ -111,7 +111,7 @@ class Arrays:
 
 
 def _joined(words: Iterable[str], parts: Iterable[str]) -> set[str]:
-    """Each of the words, joined with one of the parts in either order; without parts, the words."""
+    """Each of the words joined with each of the parts, in either order. Without parts, the words themselves."""
     return {f"{one}_{other}" for w in words for p in parts for one, other in ((w, p), (p, w))} or {*words}
 
 
@@ -122,11 +122,11 @@ def arrays(
     image: Shape = None,
     channels: Channels = None,
 ) -> Source:
-    """Images from an .npz file or a folder of .npy files, with all that `Split` has, if the file has it.
+    """Images from an .npz file or a folder of .npy files, and the other fields of `Split` that it contains.
 
     The arrays have names such as x_train, train_images or X_test; val, valid, validation and dev name the validation
     split. If x and y are not split, a fixed fifth is held out for testing. x is [N, H, W], [N, C, H, W], [N, H, W, C]
-    or [N, side * side], with C 1 or 3; source_train, ... have the same layouts, without the last one. The arrays
+    or [N, side * side], with C 1 or 3; source_train, ... have the same layouts except the last one. The arrays
     conditions_train/<name> and truth_test/<name> hold numbers, or text for `encode_words`. groups: the name of the
     array with the group of each example, to which train, val and test are added if the images are split. labels:
     whether to read the labels. image: the shape (C, H, W) of an image, needed if x is ambiguous or has rows
@@ -172,9 +172,9 @@ def arrays(
 def _check_split_alike(
     stored: Arrays, whole: str | None, parts: dict[str, str], find: Callable[[Iterable[str]], str | None], way_out: str
 ) -> None:
-    """Raises InputError if only the images are split, or only what belongs to them.
+    """Raises InputError if only the images are split, or only the arrays that belong to them.
 
-    find: the name of the array for the words of a part, and without words that of the array that is not split.
+    find: returns the name of the array for the words of a part or, without words, of the array that is not split.
     """
     found = {part: name for part, words in PARTS.items() if (name := find(words))}
     if whole and found and not find(()):
@@ -229,7 +229,7 @@ def _split(
 
 
 def _source(stored: Arrays, name: str | None, x: np.ndarray, image: Shape, channels: Channels) -> np.ndarray | None:
-    """The sources as [N, C, H, W], None for None. dataset.image is their shape, too, if they are stored like x."""
+    """The sources as [N, C, H, W]; None for None. dataset.image is also their shape if they are stored like x."""
     source = stored.read(name)
     if source is None:
         return None

@@ -1,4 +1,4 @@
-"""Birds drawn from known attributes, each with captions in words that name the attributes."""
+"""Synthetic birds with known attributes, and captions that name these attributes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ATTRIBUTES = {
     "body": tuple(COLOURS), "wing": tuple(COLOURS), "beak": tuple(BEAKS), "size": tuple(SCALES),
     "facing": tuple(DIRECTIONS), "ground": tuple(GROUNDS),
 }  # fmt: skip
-# The pairs (body, wing) of colours that only the test set has: one or two of each colour on either part.
+# The pairs (body, wing) of colours that only the test set has. Each colour is in one or two of them on either part.
 HELD_OUT = tuple((i, (i + 3) % 8) for i in range(8)) + tuple((i, (i + 6) % 8) for i in range(0, 8, 2))
 SUBSETS = ("seen", "held_out")
 
@@ -36,7 +36,7 @@ SYNONYMS = {
     "long": "lengthy", "sky": "clouds", "grass": "meadow", "water": "lake", "sand": "beach", "beak": "bill",
     "facing": "looking",
 }  # fmt: skip
-# One caption of each for an image. A word in capitals is the value of an attribute.
+# Each image has one caption of each template. A word in capitals stands for the value of an attribute.
 TEMPLATES = tuple(
     template.split()
     for template in (
@@ -68,9 +68,9 @@ def birds(
     """x: [N, 3, size, size] uint8; condition: "caption", see `captions_of`; truth: each of ATTRIBUTES, [N] int64.
 
     Attributes are uniform and independent, except that training images have no pair of HELD_OUT. A fifth of the images
-    is the test set. Half of it are such pairs: the truth "subset" of the test images is an index into SUBSETS. Their
-    truth "x_again" is another image for the same captions, [N, 3, size, size] uint8. Judges learn from further images
-    of all pairs, half as many as there are in all.
+    is the test set, and half of that has pairs of HELD_OUT: the truth "subset" of test images is an index into SUBSETS.
+    Their truth "x_again" is a second image for the same captions, [N, 3, size, size] uint8. Judges learn from
+    examples / 2 further images, which have all pairs.
     """
     rng = np.random.default_rng(data_seed)
     pairs = np.array([(body, wing) for body in range(len(COLOURS)) for wing in range(len(COLOURS))])
@@ -101,7 +101,7 @@ def birds(
 
 
 def captions_of(attributes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[N, captions, words, V] bool: one-hot words of VOCABULARY; rows that are all false come after the last word.
+    """[N, captions, words, V] bool: one-hot words of VOCABULARY, padded with rows that are all false.
 
     attributes: [N, 6]. Each image has one caption for each of TEMPLATES, with random synonyms.
     """
@@ -138,7 +138,7 @@ def _draw(attributes: np.ndarray, size: int, rng: np.random.Generator) -> np.nda
     length = (_of(BEAKS, beak) * rng.uniform(0.9, 1.1, n))[:, np.newaxis, np.newaxis]
     side, tilt = _of(DIRECTIONS, facing), rng.uniform(-0.15, 0.15, n)
     # The middle of the body. A margin of 0.02 of the image stays around beak and tail, head and belly.
-    ahead = 0.02 + 0.34 * scale + (0.96 - 0.86 * scale) * rng.random(n)  # from the edge behind the bird
+    ahead = 0.02 + 0.34 * scale + (0.96 - 0.86 * scale) * rng.random(n)  # the distance from the edge behind the bird
     down = 0.02 + 0.25 * scale + (0.96 - 0.47 * scale) * rng.random(n)
     image = _ground(ground, size, rng)
 
@@ -167,17 +167,17 @@ def _of(values: Mapping[str, float], index: np.ndarray) -> np.ndarray:
 
 
 def _shades(colours: dict[str, tuple[int, int, int]], index: np.ndarray) -> np.ndarray:
-    """[n, 3, 1, 1], from 0 to 1."""
+    """RGB [n, 3, 1, 1] from 0 to 1."""
     return np.array(list(colours.values()))[index, :, np.newaxis, np.newaxis] / 255
 
 
 def _varied(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Small differences of colour, [n, 3, 1, 1]."""
+    """Small random changes of colour, [n, 3, 1, 1]."""
     return rng.uniform(-0.12, 0.12, (n, 3, 1, 1))
 
 
 def _ground(ground: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """The background [n, 3, size, size]: its colour, with noise that is blotchy, upright, level or fine by ground."""
+    """The background [n, 3, size, size]: the colour of each ground, with its own kind of noise."""
     n, fine = len(ground), 16
     colour = _shades(GROUNDS, ground) + rng.uniform(-0.05, 0.05, (n, 3, 1, 1))
     noise = rng.uniform(-1, 1, (n, fine, fine))

@@ -24,7 +24,7 @@ from bench.datasets import Source
 from bench.datasets.cache import get_or_build, memory_map, write_rows
 from bench.datasets.unpickling import unpickle
 
-VERSION = 2  # of the converted arrays: raise it whenever reading changes
+VERSION = 2  # of the converted arrays: increase it whenever reading changes
 EMBEDDINGS = "char-CNN-RNN-embeddings.pickle"
 CUB = "CUB_200_2011"  # the folder of CUB's pictures and bounding boxes; other data sets have their pictures in images/
 SPLITS = ("train", "test")
@@ -43,10 +43,10 @@ def captions(
     """x: [N, 3, size, size] uint8; condition: "caption", [N, captions, 1, 1024] float32, embeddings instead of words.
 
     root: a folder in the layout of StackGAN (Zhang et al. 2017); None: $BENCH_DATA/<name>. No code in its pickles is
-    run. With bounding boxes, as for CUB, a picture is cropped around the middle of its box. The group of an image is
-    its class, if class_info.pickle is there: no class of CUB is in both splits. limit: images of each split, the first
-    ones. cache: where the converted arrays are kept. Raises InputError that names the file if one is missing, damaged,
-    hostile or does not fit the others.
+    run. If there are bounding boxes, as for CUB, a picture is cropped around the centre of its box. If there is a
+    class_info.pickle, the group of an image is its class, so no class of CUB is in both splits. limit: only the first
+    images of each split. cache: the folder for the converted arrays. Raises InputError, which names the file, if one is
+    missing, damaged or hostile, or does not fit the others.
     """
     shared = os.environ.get("BENCH_DATA")
     if root is None and not (shared and name):
@@ -92,7 +92,7 @@ def _stored(file: Path) -> Any:
 
 
 def _keys(folder: Path, part: str) -> list[str]:
-    """The names of a split's examples: paths of pictures without ending."""
+    """The names of a split's examples: paths of pictures without suffix."""
     file = folder / part / "filenames.pickle"
     keys = _stored(file)
     if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):

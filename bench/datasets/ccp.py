@@ -14,8 +14,8 @@ from bench.data import Split
 from bench.datasets import Source, hold_out
 from bench.datasets.dolls import CLOTHING, one_hot_map
 
-# The labels of Clothing Co-Parsing (Yang et al. 2014) in each class of CLOTHING. Bare skin is divided by its height:
-# see `_skin`. A label that lists leave out, such as a bag, is background.
+# The labels of Clothing Co-Parsing (Yang et al. 2014) in each class of CLOTHING. `_skin` divides bare skin by height.
+# Other labels, such as bag, are background.
 CCP_LABELS = {
     "hair": "hair hat",
     "face": "glasses sunglasses earrings",
@@ -28,7 +28,7 @@ CCP_LABELS = {
 }
 CCP_SKIN = "skin"
 CCP_PARTS = ("background", "head", "body", "feet")
-FACE_TO, LEGS_FROM = 0.2, 0.55  # of a person's height: skin above is the face, skin below the legs, the rest arms
+FACE_TO, LEGS_FROM = 0.2, 0.55  # of a person's height, from the top: skin above is face, below legs, between arms
 
 # The classes of Lassner et al. 2017, numbers as in their files.
 CHICTOPIA_LABELS = {
@@ -46,12 +46,12 @@ SIZE = (48, 32)
 
 
 def ccp(root: str | None = None, size: Size = SIZE) -> Source:
-    """x: [N, 3, *size] uint8, photos of people, from `root`, or else $BENCH_DATA/ccp; a fixed fifth is the test set.
+    """x: [N, 3, *size] uint8, photos of people, from `root` or $BENCH_DATA/ccp; a fixed fifth is the test set.
 
     The folder holds photos/NNNN.jpg, labels/NNNN.png (each pixel a line number of labels.txt, from 0) and labels.txt.
-    Condition and truth `sketch`: the labels in the classes of CLOTHING. The set has no poses. Condition and truth
-    `pose`: what remains of the sketch if clothing and skin are not told apart, in the classes of CCP_PARTS. Raises
-    InputError that names the file for a picture without labels, labels without a picture, pairs of unequal size, and
+    Condition and truth `sketch`: the labels in the classes of CLOTHING. The data have no poses. Condition and truth
+    `pose`: the sketch without the difference between clothing and skin, in the classes of CCP_PARTS. Raises
+    InputError, which names the file, for a picture without labels, labels without a picture, pairs of unequal size, and
     unknown labels.
     """
     folder = _folder(root, "ccp", "photos/, labels/ and labels.txt")
@@ -83,7 +83,7 @@ def ccp(root: str | None = None, size: Size = SIZE) -> Source:
 def chictopia(root: str | None = None, size: Size = SIZE) -> Source:
     """x: [N, 3, *size] uint8, photos in the layout of classner/generating_people (Lassner et al. 2017).
 
-    root, or else $BENCH_DATA/chictopia: a folder with NNNN_image.png, NNNN_labels.png (22 classes) and
+    root or $BENCH_DATA/chictopia: a folder with NNNN_image.png, NNNN_labels.png (22 classes) and
     NNNN_bodysegments.png (parts of the body, from 0 for none). Condition and truth `sketch`: the labels in the classes
     of CLOTHING; `pose`: the parts of the body. A fixed fifth is the test set. Raises InputError like `ccp`.
     """
@@ -131,7 +131,7 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pictures [N, 3, *size] uint8 and maps [N, *size] int64, cropped around the centre and resized.
 
-    count: of labels; classes: maps labels [H, W] to classes. A pixel of a map is the class that most of its area has.
+    count: of labels; classes: maps labels [H, W] to classes. Each pixel of a map gets the class of most of its area.
     """
     pictures, maps = [], []
     for photo, label_file in pairs:
@@ -165,7 +165,7 @@ def _opened(file: Path) -> Image.Image:
 
 
 def _crop(given: tuple[int, int], size: Size) -> tuple[float, float, float, float]:
-    """The largest box (left, top, right, bottom) around the centre of given (width, height) with the shape of size."""
+    """The largest centred box (left, top, right, bottom) in `given` (width, height) with the aspect ratio of size."""
     width, height = given
     scale = min(width / size[1], height / size[0])
     left, top = (width - scale * size[1]) / 2, (height - scale * size[0]) / 2
@@ -173,7 +173,7 @@ def _crop(given: tuple[int, int], size: Size) -> tuple[float, float, float, floa
 
 
 def _skin(person: np.ndarray) -> np.ndarray:
-    """The class of skin in each row [H, 1] of a person [H, W] bool: the face above, the legs below, arms between."""
+    """The class of skin in each row [H, 1] of a person [H, W] bool: face at the top, then arms, legs at the bottom."""
     rows = np.flatnonzero(person.any(1))
     top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (0, 1)
     share = (np.arange(len(person)) - top) / (bottom - top)

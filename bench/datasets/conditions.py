@@ -1,4 +1,4 @@
-"""Checks and converts what examples have besides images and labels: conditions, and truth that only metrics see."""
+"""Checks and converts conditions and truth. Models may read conditions; only metrics and judges see truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.datasets.labels import listed
 Arrays = dict[str, np.ndarray]
 Vocabulary = Mapping[str, Sequence[str]]
 
-# A condition has a name of its own: these mean something else where models and metrics ask for it.
+# Names that conditions and truth may not have, because models and metrics use them for something else.
 RESERVED = {*Split._fields, *Batch._fields, "noise"}
 NUMBERS = "biuf"  # kinds of numpy types
 
@@ -44,8 +44,8 @@ def convert_conditions(splits: dict[str, Split], vocabulary: Vocabulary) -> dict
         train = found["train"][name]
         if train.dtype == np.uint8 and len(train) and train.max() <= 1:
             raise InputError(
-                f"conditions_train/{name} holds only 0 and 1 as uint8, of which a model sees 255 as 1: store booleans, "
-                "or floats"
+                f"conditions_train/{name} holds only 0 and 1 as uint8, but models see uint8 divided by 255: store "
+                "booleans, or floats"
             )
         if name in vocabulary:
             for split, arrays in found.items():
@@ -54,7 +54,7 @@ def convert_conditions(splits: dict[str, Split], vocabulary: Vocabulary) -> dict
 
 
 def convert_truth(splits: dict[str, Split], vocabulary: Vocabulary) -> dict[str, Arrays]:
-    """The truth of each split, [N, ...] bool, uint8, int64 or float32. A split may lack what others have.
+    """The truth of each split, [N, ...] bool, uint8, int64 or float32. A split may lack truth that others have.
 
     Raises InputError for values that are not numbers, for shapes that differ between splits, for classes that are not
     in the vocabulary, and for negative ones.
@@ -102,7 +102,7 @@ def unseen_words(splits: dict[str, Split], vocabulary: Vocabulary) -> list[str]:
 def encode_words(splits: dict[str, Split]) -> tuple[dict[str, Split], dict[str, list[str]]]:
     """The splits with text as numbers (in conditions one-hot bool [N, ..., V], in truth int64), and the words by name.
 
-    The words are those of all splits, sorted. "" is no word: an all-false row, as after a short caption, or -1.
+    The words are those of all splits, sorted. "" is padding: a row that is all false, or -1 in truth.
     """
     texts: dict[str, list[np.ndarray]] = {}
     for split in splits.values():
@@ -134,7 +134,7 @@ def check_vocabulary(splits: dict[str, Split], vocabulary: Vocabulary) -> None:
     if unknown := [name for name in vocabulary if name not in names]:
         raise InputError(
             f"the vocabulary has words for {unknown[0]}: expected the name of a condition or of a truth"
-            + (f", one of {', '.join(sorted(names))}" if names else ", and there are none")
+            + (f", one of {', '.join(sorted(names))}" if names else ", but the data have neither")
         )
 
 
@@ -151,14 +151,14 @@ def check_rows(split: Split, name: str = "") -> None:
 
 
 def check_name(where: str, name: str) -> None:
-    """Raises InputError for the name of a condition or truth that is not an identifier or that is taken."""
+    """Raises InputError for a name of a condition or truth that is not an identifier or is reserved."""
     if not name.isidentifier() or name in RESERVED:
         why = "that name has another meaning" if name in RESERVED else "use letters, digits and _"
         raise InputError(f"{where}: {why}; give it another name, such as {_suggestion(name)}")
 
 
 def one_hot_axis(shape: Sequence[int], words: int) -> int:
-    """The axis of a condition [N, ...] that its words number: 1 of a map [N, V, H, W], the last one of any other."""
+    """The one-hot axis of a condition [N, ...]: 1 for a map [N, V, H, W], otherwise the last one."""
     return 1 if len(shape) == 4 and shape[1] == words else len(shape) - 1
 
 
@@ -171,7 +171,7 @@ def _numbers(name: str, values: Any) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind not in NUMBERS:
         raise InputError(
-            f"{name} has type {array.dtype}: expected numbers, and one-hot booleans [..., V] for V classes or words"
+            f"{name} has type {array.dtype}: expected numbers, or one-hot booleans [..., V] for V classes or words"
         )
     if 0 in array.shape[1:]:
         raise InputError(f"{name} has shape {array.shape}: it holds no values")

@@ -11,7 +11,7 @@ from bench.core import InputError
 from bench.data import OnDisk, Split
 from bench.datasets.ranges import Images, chunks
 
-Hashes = dict[str, dict[str, np.ndarray]]  # [N] `row_hashes`, by field (x and, if there are any, source) and split
+Hashes = dict[str, dict[str, np.ndarray]]  # [N] `row_hashes`, by field (x and, if there is one, source) and split
 
 NEIGHBOURS = 5  # of each test image, in precision, coverage and similar metrics
 
@@ -29,10 +29,10 @@ def row_hashes(x: Images) -> np.ndarray:
 
 
 def fingerprint(splits: dict[str, Split], hashes: Hashes, facts: Mapping[str, object]) -> str:
-    """16 hexadecimal digits: a hash of everything in every split, in order, and of the facts.
+    """16 hexadecimal digits: a hash of all arrays of all splits, in order, and of the facts.
 
-    splits: as `prepare` converts them, so that the fingerprint does not depend on how they were stored; facts: what
-    else decides how a model is built, trained and evaluated, and follows neither from the splits nor from the options.
+    splits: as converted by `prepare`, so the fingerprint does not depend on how they were stored; facts: anything else
+    that affects how a model is built, trained or evaluated and that neither the splits nor the options contain.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, split in splits.items():

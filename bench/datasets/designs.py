@@ -1,4 +1,4 @@
-"""Designs to recolour: pictures of six roles, each with one colour of a palette, and the same picture under another."""
+"""Synthetic designs to recolour: pictures of six roles, each in one colour of a palette, under two palettes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.data import Split
 from bench.datasets.source import Seed, Source
 from bench.parts.colours import rgb_to_lab, with_lightness_of
 
-# The roles in the order of a palette, and what tells each of them whatever its colour is.
+# The roles in the order of a palette, with the features that identify them independently of their colours.
 ROLES = (
     "background",  # one end of a gradient in any direction, grainy
     "far background",  # its other end, smooth
@@ -24,7 +24,7 @@ ROLES = (
 )
 PALETTES = ("training palettes", "uniform RGB", "one hue")
 CHUNK = 50  # pictures drawn at once, so that intermediate arrays stay in the cache
-SHARED = 0.6  # of the sources have several roles in one colour
+SHARED = 0.6  # the share of sources with several roles in one colour
 DOTS = 6  # at most
 EDGE = 3  # pixels, the width of a soft edge
 
@@ -37,10 +37,10 @@ def designs(
 ) -> Source:
     """source: [N, 3, size, size] uint8, a design; palette: [N, 6, 3], colours in sRGB from 0 to 1, one for each role.
 
-    x is the design in the colours of the palette with the lightness of the source: a* and b* of the design under the
-    palette, L* of the source, and less chroma where sRGB has no such colour. Source and target palettes are
-    independent. examples: pairs in all, a fifth of them is the test set; palettes: targets of each training source. A
-    third each of the test pairs, in turn, has palettes like those of training, of uniform RGB colours and of one hue.
+    x is the design in the colours of the palette, but with the lightness of the source: it has a* and b* of the design
+    under the palette and L* of the source, with less chroma where sRGB has no such colour. Source and target palettes
+    are independent. examples: pairs in total, a fifth of which is the test set; palettes: targets per training source.
+    A third each of the test pairs, in turn, has palettes like those of training, of uniform RGB colours and of one hue.
     """
     rng = np.random.default_rng(data_seed)
     kinds, of_kind = len(PALETTES), examples // (5 * len(PALETTES))
@@ -60,7 +60,7 @@ def designs(
 
 
 def _pairs(rng: np.random.Generator, size: int, sources: int, kind: str, palettes: int) -> Split:
-    """`palettes` examples of each of the sources, one after the other."""
+    """`palettes` successive examples of each source."""
     own = source_palettes(rng, sources)
     draw_palettes = {"training palettes": _harmonies, "uniform RGB": _uniform, "one hue": _one_hue}[kind]
     target = draw_palettes(rng, sources * palettes).reshape(sources, palettes, len(ROLES), 3)
@@ -80,7 +80,7 @@ def _pairs(rng: np.random.Generator, size: int, sources: int, kind: str, palette
 
 
 def source_palettes(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Palettes [n, 6, 3] like those of training; in SHARED of them two to four roles have the same colour."""
+    """Palettes [n, 6, 3] like those of training. In a share SHARED of them, two to four roles have the same colour."""
     palettes = _harmonies(rng, n)
     roles = rng.permuted(np.tile(np.arange(len(ROLES)), (n, 1)), axis=1)
     count = np.where(rng.random(n) < SHARED, rng.integers(2, 5, n), 1)
@@ -92,26 +92,26 @@ def source_palettes(rng: np.random.Generator, n: int) -> np.ndarray:
 def recoloured(source: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """The lightness of source [N, 3, H, W] uint8 with a* and b* of colours [N, 3, H, W] in [0, 1], as uint8.
 
-    Where sRGB has no such colour, the chroma is smaller, so that the lightness is exact up to rounding.
+    Where sRGB has no such colour, the chroma is reduced, so the lightness is exact up to rounding.
     """
     ab = rgb_to_lab(torch.from_numpy(colours))[:, 1:]
     return np.rint(255 * with_lightness_of(torch.from_numpy(source / 255), ab).numpy()).astype(np.uint8)
 
 
 def _picture(share: np.ndarray, light: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The light times the mixture of a palette's colours, [N, 3, H, W] in [0, 1]; see `draw`."""
+    """The light times the mixture of the palette's colours, [N, 3, H, W] in [0, 1]; see `draw`."""
     return np.minimum(light[:, np.newaxis] * np.einsum("nrhw,nrc->nchw", share, palette), 1)
 
 
 def _painted(rng: np.random.Generator, hue: np.ndarray, least_saturation: float) -> np.ndarray:
-    """sRGB [..., 3] of hues in turns, dark to light, with a saturation of at least this."""
+    """sRGB [..., 3] of hues (in turns), with random brightness and a random saturation of at least least_saturation."""
     return hsv_to_rgb(
         np.stack([hue % 1, rng.uniform(least_saturation, 1, hue.shape), rng.uniform(0.3, 1, hue.shape)], -1)
     )
 
 
 def _harmonies(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Palettes [n, 6, 3] of up to three hues, a third and half a turn apart, and their neighbours."""
+    """Palettes [n, 6, 3] of up to three hues and their neighbours; the hues are a third and half a turn apart."""
     hues = rng.random((n, 1)) + np.array([0, 1 / 3, 1 / 2]) * rng.choice([-1, 1], (n, 1))
     hue = np.take_along_axis(hues, rng.integers(0, 3, (n, len(ROLES))), 1)
     return _painted(rng, hue + rng.normal(0, 0.04, hue.shape), least_saturation=0.2)
@@ -122,18 +122,18 @@ def _uniform(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _one_hue(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Palettes [n, 6, 3] of one hue and its neighbours, grey to saturated."""
+    """Palettes [n, 6, 3] of one hue and its neighbours, from grey to saturated."""
     return _painted(rng, rng.random((n, 1)) + rng.normal(0, 0.1, (n, len(ROLES))), least_saturation=0)
 
 
 def _ramp(x: np.ndarray) -> np.ndarray:
-    """0 below 0, 1 above 1, smooth between."""
+    """0 below 0, 1 above 1, and smooth in between."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
 
 
 def draw(rng: np.random.Generator, n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The share of each role in each pixel, [n, 6, size, size], whose sum is 1, and the light, [n, size, size]."""
+    """The share of each role in each pixel, [n, 6, size, size], with a sum of 1, and the light, [n, size, size]."""
 
     def uniform(low: float, high: float) -> np.ndarray:
         return rng.uniform(low, high, (n, 1, 1))
@@ -172,7 +172,7 @@ def draw(rng: np.random.Generator, n: int, size: int) -> tuple[np.ndarray, np.nd
 
     for _ in range(DOTS):
         right, down, radius = x - uniform(0.05, 0.95), y - uniform(0.05, 0.95), uniform(0.035, 0.08)
-        right = right + 9 * (rng.random((n, 1, 1)) < 0.2)  # outside: some pictures have fewer
+        right = right + 9 * (rng.random((n, 1, 1)) < 0.2)  # some lie outside the picture, so the number of dots varies
         spot = ((right + 0.3 * radius) ** 2 + (down + 0.3 * radius) ** 2) / (0.5 * radius) ** 2
         lay("dots", inside(np.hypot(right, down) - radius), 0.85 + 0.3 * np.exp(-spot))
 

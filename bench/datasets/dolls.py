@@ -1,4 +1,4 @@
-"""Paper dolls: people drawn from a random pose, with garments, textures and colours that do not depend on it."""
+"""Paper dolls: synthetic people in random poses, with garments, textures and colours independent of the pose."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ CLOTHING = ("background", "hair", "face", "top", "bottom", "arms", "legs", "shoe
 BODY = ("background", "head", "torso", "left arm", "right arm", "left leg", "right leg")  # sides as in the picture
 FACTORS = ("sleeves", "bottom", "boots", "hair")
 
-# Lengths are in heights of a person who stands upright.
+# Lengths in units of the height of a standing person.
 HEAD = 0.092  # the radius
-NECK, SPINE = 0.11, 0.29  # from the shoulders to the centre of the head, and to the pelvis
+NECK, SPINE = 0.11, 0.29  # from the shoulders up to the centre of the head, and down to the pelvis
 SHOULDER, HIP = 0.105, 0.062  # from the spine
-ARM, LEG = (0.16, 0.15), (0.21, 0.2)  # the upper and the lower half
+ARM, LEG = (0.16, 0.15), (0.21, 0.2)  # of the upper and the lower half
 ARM_RADIUS, LEG_RADIUS = (0.045, 0.04, 0.034), (0.062, 0.052, 0.04)  # at the ends and at the joint between
 SLEEVES = np.array([0, 0.3, 0.92])  # of an arm
 BOTTOMS = np.array([0.95, 0.36, 0.3, 0.7])  # of a leg: trousers, shorts, a short and a long skirt
@@ -38,7 +38,7 @@ Share = np.ndarray | float  # of the length of a limb, [N] or a number
 
 
 class Joints(NamedTuple):
-    """Points in heights of a person."""
+    """Points, in units of a person's height."""
 
     head: Point
     neck: Point
@@ -65,10 +65,10 @@ def dolls(
     """x: [N, 3, *size] uint8, portraits; a fixed fifth of them is the test set.
 
     Conditions: pose, the map of the bare body's parts, [N, 7, *size] bool, one-hot over BODY; sketch, the map of
-    clothing, [N, 8, *size] bool, one-hot over CLOTHING. Truth: the same maps as class numbers, [N, *size] int64; of
-    joints, [N, 30] float32: x and y from 0 to 1 of head, neck, pelvis and of three joints in each of left arm, right
-    arm, left leg and right leg; of test examples also x_again and another_sketch, a second portrait in the same pose.
-    Factors: the garments, as in FACTORS, from 0 to 1. Pose and garments are independent: a pose has many sketches.
+    clothing, [N, 8, *size] bool, one-hot over CLOTHING. Truth: the same maps as class numbers, [N, *size] int64;
+    joints, [N, 30] float32: x and y, from 0 to 1, of head, neck, pelvis and three joints each of left arm, right arm,
+    left leg and right leg; for test examples also x_again and another_sketch, a second portrait in the same pose.
+    Factors: the garments, as in FACTORS, from 0 to 1. Pose and garments are independent, so a pose has many sketches.
     """
     rng = np.random.default_rng(data_seed)
     test = examples // 5
@@ -77,7 +77,7 @@ def dolls(
 
 
 def _split(rng: np.random.Generator, examples: int, size: tuple[int, int], redressed: bool = False) -> Split:
-    """redressed: whether the truth has a second portrait in each pose."""
+    """redressed: whether the truth has a second portrait in the same pose."""
     drawn = []
     for start in range(0, examples, CHUNK):
         doll = random_dolls(rng, min(CHUNK, examples - start))
@@ -116,7 +116,7 @@ def random_outfits(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def random_pose(rng: np.random.Generator, build: np.ndarray) -> Joints:
-    """The pelvis is at 0. An angle of a limb is 0 downwards and grows outwards."""
+    """The pelvis is at 0. The angle of a limb is 0 if it points down, and increases outwards."""
     n = len(build)
 
     def degrees(low: float, high: float) -> np.ndarray:
@@ -157,7 +157,7 @@ def joint_positions(doll: Doll, size: tuple[int, int]) -> np.ndarray:
 
 
 class Canvas:
-    """N pictures that layers are painted on, each over those before.
+    """N pictures on which layers are painted, each over the previous ones.
 
     size: (height, width). Coordinates are in picture heights, from the centre. A layer is the signed distance [N, H, W]
     of each pixel's centre to an outline, negative inside; its edge is one pixel wide.
@@ -173,14 +173,14 @@ class Canvas:
         self.classes = np.zeros((n, height, width), np.int64)
 
     def offset(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
-        """Of each pixel from a point, in heights of a person: to the right [N, 1, W] and downwards [N, H, 1]."""
+        """The offset of each pixel from a point, in units of a person's height: right [N, 1, W] and down [N, H, 1]."""
         x, y = (self.place + self.scale[:, np.newaxis] * point).T
         return (self.x - single(x)) / single(self.scale), (self.y - single(y)) / single(self.scale)
 
     def bone(
         self, start: Point, end: Point, radius: tuple[float, float], width: np.ndarray | None = None
     ) -> np.ndarray:
-        """The signed distance to a capsule, whose radius changes along it; radius: at its ends, times width [N]."""
+        """The signed distance to a capsule with a varying radius. radius: at its ends, multiplied by width [N]."""
         right, down = self.offset(start)
         along, across = (single(axis) for axis in (end - start).T)
         share = (right * along + down * across) / (along**2 + across**2 + single(1e-9))
@@ -202,12 +202,12 @@ class Canvas:
     def paint(
         self, number: int, distance: np.ndarray, colour: np.ndarray | None = None, shown: np.ndarray | None = None
     ) -> None:
-        """Paints a layer. colour: [N, 3] or [N, 3, H, W], None for maps alone; shown: [N] bool, whether it is there."""
+        """Paints a layer. colour: [N, 3] or [N, 3, H, W]; None: in the maps only. shown: [N] bool, whether to do so."""
         edge = distance * self.pixels  # in pixels
         if shown is not None:
             edge = np.where(shown[:, np.newaxis, np.newaxis], edge, single(1))
         np.copyto(self.classes, number, where=edge <= 0)
-        rows = np.flatnonzero((edge < 0.5).any(axis=(0, 2)))  # the rest of the picture need not be touched
+        rows = np.flatnonzero((edge < 0.5).any(axis=(0, 2)))  # the rest of the picture does not change
         if colour is None or len(rows) == 0:
             return
         band = slice(rows[0], rows[-1] + 1)
@@ -220,15 +220,15 @@ class Canvas:
 
 
 def single(values: np.ndarray | float) -> np.ndarray:
-    """In single precision, with two more axes: [...] -> [..., 1, 1].
+    """In single precision and with two more axes: [...] -> [..., 1, 1].
 
-    Twice as fast as double, and on all machines the same for the operations that are used here.
+    Single precision is twice as fast as double, and the operations used here give the same result on all machines.
     """
     return np.asarray(values, np.float32)[..., np.newaxis, np.newaxis]
 
 
 def _along(limb: Limb, share: np.ndarray) -> Point:
-    """The points at a share [N] of the length of a limb, whose halves count as equally long."""
+    """The points at a share [N] of the length of a limb. Its two halves count as equally long."""
     near, far = (np.clip(2 * share - half, 0, 1)[:, np.newaxis] for half in (0, 1))
     return limb[0] + near * (limb[1] - limb[0]) + far * (limb[2] - limb[1])
 
@@ -243,7 +243,7 @@ def draw(doll: Doll, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def _torso(canvas: Canvas, doll: Doll, hem: np.ndarray | float = 0.0) -> np.ndarray:
-    """hem: how far below the hips it ends, [N]."""
+    """hem: the distance from the hips down to the hem, [N]."""
     neck, pelvis = doll.joints.neck, doll.joints.pelvis
     down = (pelvis - neck) / SPINE
     chest = neck + 0.1 * down
@@ -315,7 +315,7 @@ def _paint_head(canvas: Canvas, head: Point, skin: np.ndarray, hair_colour: np.n
 
 
 def _skirt(canvas: Canvas, doll: Doll) -> np.ndarray:
-    """A quadrilateral from the waist to the hem. The distance is exact but at its corners."""
+    """A quadrilateral from the waist to the hem. The distance is exact except at the corners."""
     joints, length = doll.joints, BOTTOMS[doll.outfit[:, 1]]
     flare = (0.05 + 0.06 * length)[:, np.newaxis] * [1, 0]
     hems = [_along(leg, length) for leg in joints.limbs[2:]]
@@ -346,6 +346,6 @@ def _texture(canvas: Canvas, origin: Point, looks: np.ndarray) -> np.ndarray:
 
 
 def _ramp(colours: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Colours [N, 3] at a share [N] of the way from the first to the last."""
+    """Colours [N, 3] interpolated at a share [N] of the way from the first to the last."""
     steps = np.arange(len(colours))
     return np.column_stack([np.interp(share * steps[-1], steps, channel) for channel in colours.T])

@@ -1,4 +1,4 @@
-"""Faces drawn from known parameters: an identity, an age, and where the face lies in the image."""
+"""Synthetic faces with known parameters: an identity, an age, and a placement in the image."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from bench.datasets.drawing import (
 )
 from bench.datasets.misalignment import Rotation, Scale, random_placements, truth_of
 
-# What an identity says, each from 0 to 1.
+# The parameters of an identity, each from 0 to 1.
 IDENTITY = (
     *("skin_tone", "skin_warmth", "face_width", "jaw", "eye_spacing", "eye_size", "eye_colour", "eye_height"),
     *("brow_thickness", "brow_tilt", "nose_length", "nose_width", "mouth_width", "lips", "smile"),
     *("hair_colour", "hair_length", "fringe", "clothes", "background", "background_light", "lighting"),
 )
 BINS = ("0 to 0.2", "0.2 to 0.4", "0.4 to 0.6", "0.6 to 0.8", "0.8 to 1")  # of the age
-GREYING = 0.8  # of the faces at several ages; entirely grey hair would hide which colour it had
-SMALL = 32  # images below this size are drawn at a multiple of theirs, and averaged
+GREYING = 0.8  # of faces at several ages: entirely grey hair would hide its original colour
+SMALL = 32  # smaller images are drawn at a multiple of their size, and averaged down
 CHUNK = 8  # images drawn at once, so that intermediate arrays stay in the cache
 
-MIDDLE = 0.06  # of the face, below that of the image
-FEATURES = 0.65  # eyes, nose, mouth and wrinkles lie so far from the middle at most
+MIDDLE = 0.06  # how far the centre of the face is below that of the image
+FEATURES = 0.65  # the largest distance of eyes, nose, mouth and wrinkles from the middle
 
 SKIN = np.array([[0.99, 0.86, 0.76], [0.92, 0.70, 0.54], [0.66, 0.44, 0.30], [0.34, 0.21, 0.15]])
 HAIR = np.array([[0.09, 0.07, 0.07], [0.33, 0.19, 0.10], [0.62, 0.28, 0.12], [0.88, 0.70, 0.36]])
@@ -50,7 +50,7 @@ Examples = Annotated[int, Field(ge=15, le=50_000, strict=True)]
 
 
 def tiny_faces(size: Size = 32, source_size: Size = 16, examples: Examples = 10_000, data_seed: Seed = 0) -> Source:
-    """x: [N, 3, size, size] uint8, faces of random identity and age; source: the same, drawn at source_size.
+    """x: [N, 3, size, size] uint8, faces of random identity and age; source: the same faces at source_size.
 
     The last fifth of them is the test set.
     """
@@ -69,10 +69,10 @@ def unaligned_faces(
 ) -> Source:
     """x: [N, 3, size, size] uint8, upright faces; source: the same at source_size, rotated, scaled and shifted.
 
-    rotation, scale and shift: as in `random_placements`. Conditions: placement, which a model may read only as an upper
-    bound. The last fifth of them is the test set, with the truth of `truth_of`.
+    rotation, scale and shift: as in `random_placements`. Conditions: placement, for models that are upper bounds. The
+    last fifth of the faces is the test set, with the truth of `truth_of`.
 
-    Source: the task of Yu & Porikli 2017, with 45 degrees and a shift of 0.05.
+    This is the task of Yu & Porikli 2017, who have 45 degrees and a shift of 0.05.
     """
     identity, age, rng = _random_faces(examples, data_seed)
     placement = random_placements(examples, rng, rotation, scale, shift)
@@ -85,8 +85,8 @@ def aging_faces(size: Size = 32, examples: Examples = 10_000, data_seed: Seed = 
     """x: [N, 3, size, size] uint8, each identity at one random age. Conditions: age, [N, 5] bool, one of BINS.
 
     Truth: age, [N] float32, and identity, [N, 22] float32, both from 0 to 1. The last fifth is the test set. Its truth
-    is also aged, [N, 5, 3, size, size] uint8: the same identity in the middle of each bin. Hair loses
-    only GREYING of its colour, so that an old face shows what it was like when it was young.
+    also has aged, [N, 5, 3, size, size] uint8: the same identity at the middle of each bin. Hair loses only GREYING of
+    its colour, so that the colour of its youth is visible at any age.
     """
     identity, age, _ = _random_faces(examples, data_seed)
     bins = np.arange(len(BINS))
@@ -104,13 +104,13 @@ def aging_faces(size: Size = 32, examples: Examples = 10_000, data_seed: Seed = 
 
 
 def _random_faces(count: int, data_seed: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
-    """Identities [count, 22] and ages [count], float32, uniform and independent; and the generator for what follows."""
+    """Identities [count, 22] and ages [count], float32, uniform and independent; and the generator for later draws."""
     rng = np.random.default_rng(data_seed)
     return rng.random((count, len(IDENTITY)), np.float32), rng.random(count, np.float32), rng
 
 
 def _cut(whole: Split, truth: Callable[[slice], dict[str, np.ndarray]] = lambda rows: {}) -> Source:
-    """The last fifth is for testing. truth: what is known besides of the examples in these rows."""
+    """The last fifth becomes the test set. truth: returns further truth of the examples in these rows."""
     rows = slice(len(whole.x) - len(whole.x) // 5, None)
     test = whole.rows(rows)
     return Source(whole.rows(slice(rows.start)), test._replace(truth={**test.truth, **truth(rows)}), range=(0, 255))
@@ -123,7 +123,7 @@ def draw(
 
     Age moves the eyes up and makes them smaller, lengthens face and nose, thins the lips, raises the hairline, turns
     the hair grey, and adds wrinkles. placement: [N, 4], as in `bench.datasets.drawing.coordinates`; None: upright in
-    the middle. greying: how much of the colour of its hair the oldest face has lost.
+    the middle. greying: the share of its hair colour that the oldest face has lost.
     """
     factor = -(-SMALL // size)
     images = np.empty((len(identity), 3, size, size), np.uint8)
@@ -136,7 +136,7 @@ def draw(
 
 
 class _Portrait:
-    """The sizes [N, 1, 1] and colours [N, 3] of N faces, and the layers that they are painted in."""
+    """The sizes [N, 1, 1] and colours [N, 3] of N faces, and their layers."""
 
     def __init__(self, identity: np.ndarray, age: np.ndarray, greying: float):
         one = {name: column[:, np.newaxis, np.newaxis] for name, column in zip(IDENTITY, identity.T, strict=True)}
@@ -160,7 +160,7 @@ class _Portrait:
         self.hair = hair + greying * grey[:, 0] * (GREY - hair)
 
     def painted(self, place: Coordinates) -> np.ndarray:
-        """[N, 3, size, size], about [0, 1]."""
+        """The images [N, 3, size, size], approximately in [0, 1]."""
         shape = np.broadcast_shapes(place.u.shape, place.v.shape)[1:]
         images = np.empty((len(self.skin), 3, *shape))
         for layer in (self._background, self._body, self._face):
@@ -211,7 +211,7 @@ class _Portrait:
         blend(images, 0.9 * brow, 0.7 * self.hair)
 
     def _nose(self, images: np.ndarray, u: np.ndarray, v: np.ndarray, pixel: float | np.ndarray) -> None:
-        """The shadow of its bridge, away from the light, and that of its tip."""
+        """The shadow of the nose's bridge, away from the light, and that of its tip."""
         side = np.where(self.light > 0, -1.0, 1.0)
         bridge = segment(u, v, (0.03 * side, self.eyes + 0.05), (0.05 * side, self.nose))
         blend(images, 0.7 * coverage(bridge - 0.02, pixel, softness=0.04), self.shadow)
@@ -228,7 +228,7 @@ class _Portrait:
         blend(images, 0.8 * between, 0.4 * RED)
 
     def _wrinkles(self, images: np.ndarray, u: np.ndarray, v: np.ndarray, pixel: float | np.ndarray) -> None:
-        """On the forehead, beside the eyes, from the nose to the mouth, and below the eyes."""
+        """Wrinkles on the forehead, beside and below the eyes, and from the nose to the mouth."""
         mirrored = np.abs(u)
         forehead = coverage(mirrored - 0.30, pixel, softness=0.05)
         for height in (0.10, 0.17, 0.24):
@@ -245,7 +245,7 @@ class _Portrait:
         blend(images, 0.8 * self.old * (down > 0.02) * stroke(bag, 0.022, pixel), self.shadow)
 
     def _hair(self, images: np.ndarray, u: np.ndarray, v: np.ndarray, pixel: float | np.ndarray) -> None:
-        """The hair on the head, down to the hairline, which the fringe bends."""
+        """The hair on the head, down to the hairline, which is bent by the fringe."""
         head = ellipse(u, v - MIDDLE + 0.03, self.width + 0.05, self.height + 0.04)
         fringe = (0.10 - 0.9 * (u - 0.5 * (self.one["fringe"] - 0.5)) ** 2) * (0.3 + self.one["fringe"])
         below = v + 0.40 + 0.16 * self.old - fringe * (1 - 0.7 * self.old)
@@ -253,7 +253,7 @@ class _Portrait:
 
 
 def _middle(images: np.ndarray, place: Coordinates) -> tuple[np.ndarray, Coordinates]:
-    """The part of upright images that holds the features of a face, a view; rotated ones as a whole."""
+    """A view of the part of upright images with the features of a face; rotated images as a whole."""
     u, v, pixel = place
     if np.ndim(pixel):
         return images, place
@@ -262,13 +262,13 @@ def _middle(images: np.ndarray, place: Coordinates) -> tuple[np.ndarray, Coordin
 
 
 def _step(x: np.ndarray) -> np.ndarray:
-    """0 below 0, 1 above 1, smooth between."""
+    """0 below 0, 1 above 1, and smooth in between."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
 
 
 def _between(colours: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """[N, 3], interpolated in a scale of colours [K, 3]. place: [N, 1, 1] from 0 to 1."""
+    """Colours [N, 3], interpolated in a colour scale [K, 3]. place: [N, 1, 1] from 0 to 1."""
     at = place[:, 0, 0] * (len(colours) - 1)
     return np.stack([np.interp(at, np.arange(len(colours)), channel) for channel in colours.T], 1)
 
@@ -280,5 +280,5 @@ def _hue(hue: np.ndarray, saturation: float) -> np.ndarray:
 
 
 def _shaded(colour: np.ndarray, brightness: np.ndarray) -> np.ndarray:
-    """[N, 3, size, size]: a colour [N, 3] times a brightness [N, size, size]."""
+    """Images [N, 3, size, size]: a colour [N, 3] times a brightness [N, size, size]."""
     return colour[:, :, np.newaxis, np.newaxis] * brightness[:, np.newaxis]

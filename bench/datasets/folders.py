@@ -1,4 +1,4 @@
-"""Finds the pictures in a folder, the split and class of each, and the source of each, if there are pairs."""
+"""Finds the pictures in a folder, with the split and class of each and, if there are pairs, its source."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ MAX_SUFFIXES = 5  # that are counted separately
 class SplitPictures(NamedTuple):
     """The pictures of a split: their paths below the root, with slashes, and the class of each, if it has classes.
 
-    folder: that of the split, below the root and with a slash at its end, or "". sources: the path of each picture's
-    source, if there are pairs; files are their targets, and their common folder is `targets`.
+    folder: that of the split, below the root and with a slash at its end, or "". If there are pairs, files are the
+    targets, `targets` is their folder, and sources are the paths of their sources.
     """
 
     folder: str
@@ -125,8 +125,8 @@ def _list_split(root: str, folder: str, unread: Counter[str], warnings: list[str
     if len(halves) == 1 and len(folders) == 1:
         missing = PAIR[1] if PAIR[0] in halves else PAIR[0]
         raise InputError(
-            f"{root}{folder} holds {folders[0]}/ but no {missing}/: pairs of pictures need both, and a class another "
-            "name"
+            f"{root}{folder} holds {folders[0]}/ but no {missing}/: pairs of pictures need both; if {folders[0]} is a "
+            "class, rename it"
         )
     loose = separate(files)[0] if folders else []
     if loose:
@@ -156,7 +156,7 @@ def _list_split(root: str, folder: str, unread: Counter[str], warnings: list[str
 
 
 def _list_pairs(root: str, folder: str, source: str, target: str, unread: Counter[str]) -> SplitPictures:
-    """The targets and sources with the same path in their folders `target` and `source`, but for the suffix."""
+    """The targets and sources whose paths in the folders `target` and `source` differ only in the suffix."""
     found: dict[str, dict[str, str]] = {}
     for half in (source, target):
         pictures, others = separate(walk(root, half))

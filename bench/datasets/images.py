@@ -26,7 +26,7 @@ from bench.datasets.ranges import BYTES, UNIT, Range, range_warnings
 from bench.datasets.source import limited
 from bench.datasets.tables import columns_of, read_rows
 
-VERSION = 2  # of the cached pixels: raise it whenever decoding changes
+VERSION = 2  # of the cached pixels: increase it whenever decoding changes
 IN_MEMORY = 2**28  # bytes of decoded pictures that are read into memory; larger sets stay on disk
 MAX_DAMAGED = 0.1  # a fraction of the pictures; if more are damaged, the folder itself is broken
 MIN_ANNOUNCED = 2000  # pictures; decoding so many takes long enough to announce it
@@ -45,8 +45,8 @@ def images(
 ) -> Source:
     """x: [N, channels, height, width] uint8, each picture cropped around its centre and resized (bicubic).
 
-    If there are folders source/ and target/, x are the targets, and the sources are read in the same way, with the size
-    source_size (None: size). A conditions.csv gives the conditions; see `read_rows` and `columns_of`.
+    If there are folders source/ and target/, x are the targets, and the sources are read in the same way at the size
+    source_size (None: size). conditions.csv has the conditions; see `read_rows` and `columns_of`.
 
     size: height and width, or one number for both; background: the colour behind transparent pixels; range: the stored
     values of black and white, by default 0 and the largest value that such a file can hold; limit: the maximum number
@@ -189,7 +189,7 @@ def _cache_key(root: str, files: list[str], pixel_format: PixelFormat) -> str:
 class Pictures(NamedTuple):
     """Decoded files: x [N, C, H, W] and their sizes [N, 2] (height, width), without those that are damaged.
 
-    rows: [files], the row of each file, -1 if it is damaged; summary: that of `_decode`.
+    rows: [files], the row of each file, -1 if it is damaged; summary: the one of `_decode`.
     """
 
     files: list[str]
@@ -227,7 +227,7 @@ def _load_or_decode(
 def _check_aspects(root: str, source: Pictures, target: Pictures, *formats: PixelFormat) -> None:
     """Raises InputError if the pictures of a pair are cropped differently, because their aspect ratios differ.
 
-    A difference of less than a pixel of the smaller picture is rounding. formats: of sources and targets.
+    A difference of less than a pixel of the smaller picture counts as rounding. formats: of sources and targets.
     """
     (height, width), (other_height, other_width) = ((part.height, part.width) for part in formats)
     if height * other_width != width * other_height:

@@ -1,4 +1,4 @@
-"""Pictures rotated, scaled and shifted at random, by known amounts: the misalignment that an alignment has to undo."""
+"""Random misalignment of pictures by known amounts: rotation, scale and shift."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ def random_placements(
 ) -> np.ndarray:
     """Placements [count, 4] float32 as in `bench.datasets.drawing.coordinates`, uniform and independent.
 
-    rotation: at most, in degrees, to either side; scale: the smallest, the largest is 1; shift: at most, as a part of
-    the image's side, in each direction.
-
-    Source: Yu & Porikli 2017, with 45 degrees, 0.8 and 0.05.
+    rotation: at most, in degrees, in either direction; scale: the smallest, the largest is 1; shift: at most, as a
+    share of the image's side, in each direction. Yu & Porikli 2017 have 45 degrees, 0.8 and 0.05.
     """
     low = np.array([-rotation, scale, -shift, -shift])
     high = np.array([rotation, 1, shift, shift])
@@ -31,7 +29,7 @@ def random_placements(
 
 
 def truth_of(placement: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """What metrics of alignment need to know of placements [N, 4]; all float32.
+    """The truth of placements [N, 4] that metrics of alignment need; all float32.
 
     rotation: [N] degrees, clockwise; scale: [N]; shift: [N, 2], to the right and downwards, in pixels of an image of
     `size` pixels a side.
@@ -46,9 +44,9 @@ def truth_of(placement: np.ndarray, size: int) -> dict[str, np.ndarray]:
 def misaligned(pictures: np.ndarray, placement: np.ndarray, size: int, crop: float = 1.0) -> np.ndarray:
     """Pictures [N, C, H, H] uint8 at placements [N, 4], in [N, C, size, size] uint8; all zero: upright.
 
-    crop: the part of a picture's side, around its centre, that fills the image when upright: what lies outside shows
-    when it is rotated. The mean over the samples in each pixel, one for each pixel of the picture; beyond its border
-    the outermost pixels are repeated.
+    crop: the share of a picture's side, around its centre, that fills an upright image; what lies outside is visible
+    when the picture is rotated. Each pixel is the mean over samples, about one for each pixel of the picture. Beyond
+    the border, the outermost pixels are repeated.
     """
     height = pictures.shape[2]
     factor = max(1, round(height * crop / size))

@@ -1,4 +1,4 @@
-"""Pictures with palettes: a folder and a table of six colours for each picture, as design sites publish them."""
+"""Pictures with palettes: a folder, and a table with six colours per picture, as design sites publish them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def palette_pictures(
 ) -> Source:
     """Pairs of one picture in two hues. source, x: [N, 3, height, width] uint8; palette: [N, 6, 3], that of x.
 
-    Both hues are shifted at random, that of the palette like that of x, and lightness is kept (Cho et al. 2017). root:
-    the folder of the pictures, with subfolders; palettes: a table with the columns file and palette, such as
-    "{#E1E8ED,#AEB0C8,...}", separated by tabs (.tsv) or commas (.csv); None: palettes.csv or palettes.tsv in root.
-    A file may be given by its address: only its name counts. size, background: see `images`; shifts: pairs of each
-    picture. All pairs of a picture are in one split, and a fifth of the pictures is the test set. Raises InputError
-    for a missing or damaged file and for a palette of another length; the message names file and line.
+    The hues of source and x are shifted at random, and the palette is shifted like x. The lightness is unchanged (Cho
+    et al. 2017). root: the folder of the pictures, with subfolders; palettes: a table with the columns file and
+    palette, such as "{#E1E8ED,#AEB0C8,...}", separated by tabs (.tsv) or commas (.csv); None: palettes.csv or
+    palettes.tsv in root. A file may be given by its URL; only its name counts. size, background: see `images`; shifts:
+    pairs per picture. All pairs of a picture are in one split, and a fifth of the pictures is the test set. Raises
+    InputError for a missing or damaged file and for a palette of another length; the message names file and line.
     """
     if root is None or not Path(root).expanduser().is_dir():
         raise InputError(f"dataset.root={root}: expected a folder of pictures with palettes.csv or palettes.tsv")
@@ -122,12 +122,12 @@ def _palette(line: str, text: str) -> np.ndarray:
         raise InputError(f"{line}: the palette {text} has {len(parts)} colours: expected {COLOURS}, such as #E1E8ED")
     for part in parts:
         if not re.fullmatch("#[0-9a-fA-F]{6}", part):
-            raise InputError(f"{line}: {part} is not a colour: expected a number of six digits, such as #E1E8ED")
+            raise InputError(f"{line}: {part} is not a colour: expected six hexadecimal digits, such as #E1E8ED")
     return np.rint(255 * np.array([to_rgb(part) for part in parts]).T).astype(np.uint8)
 
 
 def _shifted(picture: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """A picture [3, H, W] uint8 with its hue shifted by each of these parts of a turn, and its own lightness: uint8."""
+    """A picture [3, H, W] uint8 with its hue shifted by each of these turns, and its lightness unchanged: uint8."""
     hsv = np.repeat(rgb_to_hsv(np.moveaxis(picture, 0, -1) / 255)[np.newaxis], len(turns), 0)
     hsv[..., 0] = (hsv[..., 0] + turns[:, np.newaxis, np.newaxis]) % 1
     ab = rgb_to_lab(torch.from_numpy(np.moveaxis(hsv_to_rgb(hsv), -1, 1)))[:, 1:]

@@ -131,7 +131,7 @@ def prepare(
 
 
 def _judging(source: Source) -> Split | None:
-    """The examples that judges learn from, with nothing but x and truth."""
+    """The examples that judges learn from, with only x and truth."""
     if source.judging is None:
         return None
     assert source.judging.x.dtype == np.uint8 and source.range == BYTES
@@ -266,7 +266,7 @@ def _check_modes(source: Source, image: tuple[int, ...]) -> None:
 def _range(
     splits: Splits, fields: tuple[str, ...], known: Range | None, option: Literal["auto"] | Range
 ) -> tuple[Range, list[str]]:
-    """The range of the stored values of all splits, and warnings if it is doubtful. fields: x and, if any, source."""
+    """The range of the stored values of all splits, and warnings if it is doubtful. fields: x and, if given, source."""
     stored = {f"{field}_{name}": getattr(split, field) for field in fields for name, split in splits.items()}
     found = {name: extremes(part) for name, part in stored.items() if not isinstance(part, OnDisk)}
     if not found:

@@ -48,7 +48,7 @@ def common_range(is_float: bool, low: float, high: float) -> Range | None:
     """The usual range of images with values from low to high; is_float: whether their type is.
 
     It is [0, 1] if all values lie in it, or [0, 255] if all lie in it and one exceeds 127, or [-1, 1] for floats if all
-    lie in it and one is below -0.5. It is None otherwise, because the meaning of the values is unknown.
+    lie in it and one is below -0.5. Otherwise the meaning of the values is unknown, and it is None.
     """
     if low >= 0 and high <= 1:
         return UNIT

@@ -25,8 +25,8 @@ class Source(NamedTuple):
 
     x: [N, C, H, W] numbers of any type, or `OnDisk` (uint8, 0 to 255); label: one for each image, of any type, or None;
     source: images like x, of any size and with the range of x; the other fields as in `Split`. Conditions are numbers,
-    bool for one-hot rows; vocabulary: their V words, which number the last axis of a condition [N, ..., V], or axis 1
-    of a map of classes [N, V, H, W]. If validation is None, `prepare` takes validation images from train.
+    bool for one-hot rows; vocabulary: the V words for the last axis of a condition [N, ..., V], or for axis 1 of a map
+    of classes [N, V, H, W]. If validation is None, `prepare` takes validation images from train.
     """
 
     train: Split
@@ -37,10 +37,10 @@ class Source(NamedTuple):
     stored_range: tuple[float, float] | None = None  # of the files, where the source has scaled x to 0 to 255 itself
     modes: np.ndarray | None = None  # [M, C, H, W] float32: the centres of the true density's modes, if known
     mode_sigma: float | None = None  # their standard deviation, the same in each dimension
-    vocabulary: Mapping[str, Sequence[str]] = {}  # what the values of conditions and truth mean, by name
+    vocabulary: Mapping[str, Sequence[str]] = {}  # words for the values of conditions and truth, by name
     warnings: tuple[str, ...] = ()  # a line each: what was not read
-    # x (uint8, 0 to 255) and truth of examples for judges to learn from, where models must do without: a judge that has
-    # never seen a combination reads it badly. None: judges learn from the training images.
+    # x (uint8, 0 to 255) and truth of examples that only judges learn from, because a judge predicts combinations badly
+    # that it has never seen. None: judges learn from the training images.
     judging: Split | None = None
 
 

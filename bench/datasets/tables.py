@@ -1,4 +1,4 @@
-"""Conditions of pictures from conditions.csv: a row for each picture, a column for each number or class."""
+"""Conditions of pictures from conditions.csv: one row per picture, one column per number or class."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ EXPECTED = "expected the file name of a picture in the first column, and a numbe
 
 
 class Row(NamedTuple):
-    """place: the file and the line, for messages; values: text by column."""
+    """place: the file and the line, for messages; values: texts by column."""
 
     place: str
     values: dict[str, str]
 
 
 def read_rows(root: str, splits: Mapping[str, SplitPictures]) -> tuple[dict[str, Row], list[str]]:
-    """The row of each picture, by its path below root, and the tables that were read. Without tables both are empty.
+    """The row of each picture, by its path below root, and the tables that were read. Both are empty without tables.
 
     A table is in root, or in the folder of each split. It names pictures by their paths from there, without the folder
-    of the targets, and with or without a suffix. Raises InputError for a picture without a row, a row without a picture
-    and for tables that are ambiguous or incomplete; the message names the file.
+    of the targets, with or without a suffix. Raises InputError for a picture without a row, a row without a picture,
+    and tables that are ambiguous or incomplete; the message names the file.
     """
     folders = [pictures.folder for pictures in splits.values()]
     tables = [f"{folder}{FILE}" for folder in dict.fromkeys(["", *folders]) if os.path.isfile(f"{root}{folder}{FILE}")]
@@ -53,7 +53,7 @@ def read_rows(root: str, splits: Mapping[str, SplitPictures]) -> tuple[dict[str,
 
 
 def columns_of(rows: list[Row]) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """A column of numbers as float32 [N, 1], one of words as one-hot bool [N, V], and the V words, sorted.
+    """A column of numbers as float32 [N, 1], or one of words as one-hot bool [N, V] and the V words, sorted.
 
     Raises InputError for numbers that are not finite, a column of both kinds, and words that are all different.
     """

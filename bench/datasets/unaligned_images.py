@@ -30,8 +30,8 @@ def unaligned_images(
 ) -> Source:
     """x: [N, 3, size, size] uint8, the middle of each picture; the rest as in `bench.datasets.faces.unaligned_faces`.
 
-    crop: the part of a picture's side that x shows; what lies around it comes into view in misaligned sources.
-    data_seed: of the misalignment. Splits, cache and errors are those of `images`.
+    crop: the share of a picture's side that x shows; misaligned sources also show what lies around it. data_seed: of
+    the misalignment. Splits, cache and errors are those of `images`.
     """
     pictures = images(root, round(size / crop), cache=cache)
     rng = np.random.default_rng(data_seed)

@@ -75,7 +75,7 @@ def _bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-# What such a pickle names, and what is called instead. The modules are those of numpy 1 and 2.
+# The functions that such pickles name, and what is called in their place. The modules are those of numpy 1 and 2.
 KNOWN = {
     ("numpy", "dtype"): _Type,
     ("numpy", "ndarray"): object,

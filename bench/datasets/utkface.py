@@ -1,4 +1,4 @@
-"""UTKFace: photographs of faces, whose file names tell age, gender and race."""
+"""UTKFace: photographs of faces with age, gender and race in their file names."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "other")
 NAME = re.compile(r"(\d+)_([01])_([0-4])_\d+")  # age, gender, race, and when the picture was collected
 LAYOUT = "expected pictures with names such as 25_0_2_20170116174525125.jpg.chip.jpg: age, gender, race, time"
-# The last years of the age groups of Zhang et al. 2017; the last group is open.
+# The highest ages of the groups of Zhang et al. 2017; the last group has none.
 BINS = (5, 10, 15, 20, 30, 40, 50, 60, 70)
 
 LastYear = Annotated[int, Field(ge=0, lt=OLDEST, strict=True)]
 
 
 class Face(NamedTuple):
-    """A picture and what its name tells. age: years; gender, race: indices of GENDERS and RACES."""
+    """A picture and the contents of its name. age: years; gender, race: indices of GENDERS and RACES."""
 
     file: str
     age: int
@@ -50,17 +50,17 @@ def utkface(
     gender: bool = False,
     cache: Path | None = None,
 ) -> Source:
-    """x: [N, 3, size, size] uint8, the faces in the folder `root`, or else in $BENCH_DATA/<name>.
+    """x: [N, 3, size, size] uint8, the faces in the folder `root` or in $BENCH_DATA/<name>.
 
-    Conditions, one-hot: age [N, len(bins) + 1], where bins are the last years of the age groups, except the last group,
-    which is open; with gender=true also gender [N, 2]. Truth: age [N] float32, years; gender and race [N] int64. A
-    fixed fifth of the faces is for testing. The set does not tell which faces are of one person, so a person may be in
-    several splits. Pictures whose names lack a field are not read, with a warning. cache: a folder for decoded
-    pictures. Raises InputError for a folder without faces, an age above OLDEST, too many damaged pictures, and for bins
-    that do not increase or have no faces.
+    Conditions, one-hot: age [N, len(bins) + 1]; with gender=true also gender [N, 2]. bins are the highest ages of the
+    groups; the last group has none. Truth: age [N] float32, years; gender and race [N] int64. A fixed fifth of the
+    faces is the test set. The data do not say which faces are of the same person, so a person may be in several splits.
+    Pictures whose names lack a field are not read, and a warning counts them. cache: a folder for decoded pictures.
+    Raises InputError for a folder without faces, an age above OLDEST, too many damaged pictures, and bins that do not
+    increase or have no faces.
     """
     if not bins or any(one >= other for one, other in pairwise(bins)):
-        raise InputError(f"dataset.bins={list(bins)}: expected the last years of age groups, in increasing order")
+        raise InputError(f"dataset.bins={list(bins)}: expected the highest ages of the age groups, in increasing order")
     folder = _folder(name, root)
     faces, unread = find_faces(folder)
     files = [face.file for face in faces]
@@ -83,7 +83,7 @@ def utkface(
 
 
 def group_names(bins: Sequence[int]) -> list[str]:
-    """The age groups that end with these years, and the open one: "0 to 5", "6 to 10" and "over 10" for 5 and 10."""
+    """The names of the age groups with these highest ages: "0 to 5", "6 to 10" and "over 10" for 5 and 10."""
     first_years = [0, *(last + 1 for last in bins)]
     return [*(f"{first} to {last}" for first, last in zip(first_years, bins, strict=False)), f"over {bins[-1]}"]
 
@@ -117,7 +117,7 @@ def _folder(name: str, root: str | None) -> str:
     """The folder of the faces, with a slash at the end."""
     shared = os.environ.get("BENCH_DATA")
     if root is None and not shared:
-        raise InputError(f"dataset.root is not set, nor BENCH_DATA: {LAYOUT}")
+        raise InputError(f"neither dataset.root nor BENCH_DATA is set: {LAYOUT}")
     folder = Path(root).expanduser() if root is not None else Path(str(shared), name)
     if not folder.is_dir():
         key = "dataset.root" if root is not None else f"$BENCH_DATA/{name}"

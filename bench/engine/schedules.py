@@ -1,4 +1,4 @@
-"""Schedules of learning rates: a factor of every player's rate, as a function of the progress of a phase."""
+"""Learning-rate schedules: a factor of every player's learning rate, as a function of the progress of a phase."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.core import InputError, Rate, SkipError, UnusedIf
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
-# The factor during a decay from 1 to `end`, of which the share `done` is over.
+# The factor during a decay from 1 to `end`, when the share `done` of the decay is over.
 DECAYS: dict[str, Callable[[float, float], float]] = {
     "linear": lambda done, end: 1 - (1 - end) * done,
     "cosine": lambda done, end: 1 - (1 - end) * (1 - math.cos(math.pi * done)) / 2,  # Loshchilov & Hutter 2017, eq. 5
@@ -32,8 +32,8 @@ class Schedule:
     linear, cosine, exponential    1 until progress `start`, then down to end_factor at the end of the phase
     steps                          multiplied by gamma at each of the milestones, which are values of the progress
 
-    In the first `warmup` of the phase, this is multiplied by a line from warmup_factor to 1. Raises InputError for
-    milestones that do not increase, SkipError for an exponential decay to 0.
+    During the share `warmup` of the phase, this is multiplied by a factor that rises linearly from warmup_factor to 1.
+    Raises InputError for milestones that do not increase, and SkipError for an exponential decay to 0.
     """
 
     decay: Literal["none", "linear", "cosine", "exponential", "steps"] = "none"
@@ -57,7 +57,7 @@ class Schedule:
         return warmup * self.without_warmup(progress)
 
     def without_warmup(self, progress: float) -> float:
-        """The factor without that of the warm-up."""
+        """The factor without the warm-up."""
         if self.decay == "none":
             return 1.0
         if self.decay == "steps":

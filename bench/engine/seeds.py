@@ -68,8 +68,8 @@ class Stack:
     def map(self, function: Callable, key: tuple[object, ...], *args: Argument) -> Any:
         """function(model, draws, *args) for every seed; arguments and results have a leading dimension of K.
 
-        key: of the draws. An argument is a tensor, a mapping of tensors, or None. The function returns a tensor, or
-        tuples and dictionaries of tensors.
+        key: the key of the draws. An argument is a tensor, a mapping of tensors, or None. The function returns tensors,
+        or tuples and dictionaries of them.
         """
         if self.is_single:
             draws = Draws(self.seeds[0], *key, device=self.device)

@@ -65,7 +65,7 @@ class PlayerOptimizer:
         return self.optimizer.param_groups[0]["lr"]
 
     def scale_rate(self, factor: float) -> None:
-        """Makes the learning rate `factor` times that of the configuration."""
+        """Sets the learning rate to `factor` times the configured one."""
         self.optimizer.param_groups[0]["lr"] = factor * self.base_rate
 
     def step(self, gradients: list[Tensor], gate: Tensor | None) -> None:
@@ -83,17 +83,17 @@ class PlayerOptimizer:
 class Average:
     """An exponential moving average of the parameters of a player, [K, ...] each.
 
-    The decay grows up to its value, from 0 in the first step, so that the initial weights are soon forgotten.
+    The decay starts at 0 and grows to its value, so that the initial weights are soon forgotten.
     """
 
     def __init__(self, stack: Stack, names: list[str], decay: float):
-        self.parameters = [stack.parameters[name].detach() for name in names]  # they share memory with the leaves
+        self.parameters = [stack.parameters[name].detach() for name in names]  # views of the leaves
         self.averages = [parameter.clone() for parameter in self.parameters]
         self.decay, self.steps = decay, 0
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes in the parameters after a step."""
+        """Adds the parameters after a step to the averages."""
         decay = min(self.decay, self.steps / (self.steps + 10))
         torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
         self.steps += 1
@@ -192,8 +192,8 @@ def train(
 ) -> Iterator[Progress]:
     """Trains in place and yields progress reports. Stops early once the losses of all seeds are non-finite.
 
-    optimizers: for each player a function from its parameters to their optimizer; schedule: from the progress of a
-    phase to a factor of all learning rates.
+    optimizers: for each player, a function from its parameters to their optimizer; schedule: a function from the
+    progress of a phase to a factor of all learning rates.
     """
     model, seeds = stack.model, len(stack.seeds)
     examples = len(data.train.x)

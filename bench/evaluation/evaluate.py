@@ -32,7 +32,7 @@ from bench.evaluation.progress import Progress, no_progress
 from bench.evaluation.settings import EvaluationSettings
 from bench.metrics import Metric, Value, discover, summarise
 
-PERMUTED = "permuted"  # the suffix of metrics for which each example has the conditions of another one
+PERMUTED = "permuted"  # the suffix of metrics of outputs with the conditions of another example
 FAILED = "failed: "  # the start of the reason of a metric that raised
 
 _NO_VALUE = Value(math.nan)
@@ -127,7 +127,7 @@ def _is_of_test_examples(metric: Metric) -> bool:
 
 
 def _answers(metric: Metric, evidence: dict[str, Callable[[], Any]], subsets: Mapping[str, Tensor]) -> dict[str, Value]:
-    """The metric's value under "", and under "@" and its name that of each subset of the test examples."""
+    """The metric's value under "", and under "@<subset>" its value for each subset of the test examples."""
     values = {"": summarise(metric(**{name: evidence[name]() for name in _requests(metric)}))}
     if (examples := values[""].examples) is not None and _is_of_test_examples(metric):
         of_test = {name: rows for name, rows in subsets.items() if len(rows) == len(examples)}
@@ -159,10 +159,10 @@ def evaluate(
     """The metrics of a model on the test split, by name, as `bench.runs.record.Metric` describes them.
 
     Metrics of corrupted inputs use `corruption` (Gaussian noise of 0.5 in place of Identity). They are repeated as
-    `name@level` with the same kind of noise at each of `settings.noise_levels`. Metrics of what a model makes of the
+    `name@level` with the same kind of noise at each of `settings.noise_levels`. Metrics of a model's outputs for the
     test examples are repeated as `name@stage` for each stage before the last, and as `name@permuted` with the
-    conditions of other examples. Metrics with a number for each test example are repeated for each subset of the test
-    split that the data name, as `name@subset`. facts: parameters, seconds, samples_per_second, gradient_norm_first and
+    conditions of other examples. Metrics with a number for each test example are repeated as `name@subset` for each
+    subset of the test split that the data name. facts: parameters, seconds, samples_per_second, gradient_norm_first and
     gradient_norm_last. Leaves the model in evaluation mode. Raises InputError for an unknown metric.
     """
     metrics, settings = requested(settings), settings.on(images.data.train.x.device)
@@ -179,7 +179,7 @@ def evaluate(
         variants[f"@{level:g}"] = type(own)(level=level), output, _OF_NOISE  # type: ignore[call-arg]
     if any(_requests(metric) & _OF_TRANSLATIONS for metric in metrics.values()):
         for stage in stages.on_the_way:
-            # What a metric of all stages says does not depend on the one that is looked at.
+            # A metric that requests all stages is the same for each of them.
             variants[f"@{stage}"] = own, Translations(images, stages, stage), _OF_TRANSLATIONS - {"stages"}
         if (others := permuted(answers)) is not None:
             variants[f"@{PERMUTED}"] = own, Translations(images, Stages(answers, others)), _OF_TRANSLATIONS

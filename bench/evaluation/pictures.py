@@ -25,9 +25,9 @@ def _bytes(images: Tensor) -> np.ndarray:
 def shown(group: str, values: Mapping[str, Tensor], vocabulary: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
     """Values of examples, as images uint8 [n, C, H, W] or as texts [n], by `group/name`.
 
-    Words [n, (captions,) words, V] and a class [n, V], one-hot with V names in the vocabulary, become a text, that of
-    the first caption. Images [n, 1 or 3, H, W] stay images. Maps [n, V, H, W] have a colour for each of V classes.
-    Colours [n, k, 3] become images of one row, numbers [n, 1] texts. Other values are absent.
+    Classes [n, V] and captions [n, (captions,) words, V], one-hot with V names in the vocabulary, become texts. Only
+    the first caption is shown. Images [n, 1 or 3, H, W] stay images. Maps [n, V, H, W] get a colour for each of V
+    classes. Colours [n, k, 3] become images of one row, and numbers [n, 1] become texts. Other values are left out.
     """
     found = {}
     for name, value in values.items():
@@ -47,12 +47,12 @@ def shown(group: str, values: Mapping[str, Tensor], vocabulary: Mapping[str, Seq
 
 
 def _text(words: Tensor, names: Sequence[str]) -> str:
-    """The names of one-hot rows [words, V]; a row of zeros is no word."""
+    """The words of one-hot rows [words, V]; rows of zeros are skipped."""
     return " ".join(names[int(word.argmax())] for word in words if word.any())
 
 
 def _class_colours(classes: int) -> Tensor:
-    """[classes, 3] in [0, 1]: black for the first class, then hues that differ."""
+    """[classes, 3] in [0, 1]: black for the first class, and different hues for the others."""
     hues = [colorsys.hsv_to_rgb(0.618 * i % 1, 0.65, 0.95) for i in range(classes - 1)]
     return torch.tensor([(0.0, 0.0, 0.0), *hues])
 
@@ -64,15 +64,15 @@ def pictures(
     """Small arrays that let a report show models side by side. What a model cannot answer is absent.
 
     Images are uint8, clipped to [0, 1] first. input, corrupted, reconstruction, denoised (made from the corrupted):
-    [count, C, H, W], the first test inputs, corrupted as in `evaluate`, and what the model makes of them; stage/<name>:
-    the same for what it makes on the way. target, conditions/<name>: what is to be made of them and under which
-    conditions, for data with sources or conditions; see `shown`. samples: [samples, C, H, W]. codes: float32 [<= 2000,
-    D], posterior means of the first test images; labels [<= 2000], their labels. manifold: [20, 20, C, H, W], for two
-    latents and a prior, decoded at its quantiles (with the first test label, if the model is conditional), z_1 to the
-    right and z_2 downwards. interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to the next
-    (a conditional model reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of the first
-    test images with every label, for a model that reads labels. For points, which are images of [1, 1, D <= 3]: points,
-    float32 [<= 2000, D], the first test points, and points_sampled, float32 [2000, D].
+    [count, C, H, W], the first test inputs, corrupted as in `evaluate`, and the model's outputs for them; stage/<name>:
+    the images of earlier stages. target, conditions/<name>: the targets and conditions of these inputs, for data with
+    sources or conditions; see `shown`. samples: [samples, C, H, W]. codes: float32 [<= 2000, D], posterior means of the
+    first test images; labels [<= 2000], their labels. manifold: [20, 20, C, H, W], for two latents and a prior, decoded
+    at its quantiles (with the first test label, if the model is conditional), z_1 to the right and z_2 downwards.
+    interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to the next (a conditional model
+    reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of the first test images with
+    every label, for a model that reads labels. For points, which are images of [1, 1, D <= 3]: points, float32 [<=
+    2000, D], the first test points, and points_sampled, float32 [2000, D].
     """
     model.eval()
     answers = Answers(model, images, samples, seed)

@@ -1,8 +1,8 @@
-"""Does a face get the age that it is asked for, and stay the same face? For data with age groups as a condition.
+"""Does a face get the requested age, and does it stay the same face? For data with age groups as a condition.
 
 conditions["age"]: [N, V], one-hot over V groups; truth["age"]: [N], the age in years or another unit; truth["aged"]:
 [N, V, C, H, W] uint8, the true face in each group. traversals["age"]: [S, V, C, H, W], translations of the test
-examples `subset` [S] to each group; judged_traversals["age"]: what judges read from these, [S, V, ...], by name.
+examples `subset` [S] to each group; judged_traversals["age"]: what judges predict from these, [S, V, ...], by name.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Judged = Mapping[str, Mapping[str, Judgement]]
 
 
 def _ages(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> tuple[Tensor, Tensor]:
-    """The ages [S, V] that a judge reads from translations, and those that were asked for.
+    """The ages [S, V] that a judge predicts from translations, and the requested ages.
 
-    A group stands for the mean age of its training examples.
+    The requested age is the mean age of the group's training examples.
     """
     group, age = train_conditions["age"].double(), train_truth["age"].double()
     judged = usable({"age": _judged(judged_traversals)["age"]}, "number")[0]["age"].answer.double().flatten(1)
@@ -40,9 +40,9 @@ def _judged(judged_traversals: Judged) -> Mapping[str, Judgement]:
 
 @metric(better="higher", ideal=1.0)
 def age_correlation(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Value:
-    """Pearson's correlation of the ages that a judge reads from translations with those that were asked for.
+    """Pearson's correlation of the judged ages of translations with the requested ages.
 
-    It is 0 for a model that ignores the age. floor: of the true ages of the test images.
+    It is 0 for a model that ignores the age. floor: that of judged and true ages of the test images.
     """
     judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
     real = judged_traversals["age"]["age"]
@@ -52,7 +52,7 @@ def age_correlation(judged_traversals: Judged, train_conditions: Facts, train_tr
 
 @metric(better="closest", ideal=1.0)
 def age_slope(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Tensor:
-    """The slope of a line fitted to the judged against the wanted ages of each test example's translations, [S]."""
+    """The slope of a line fitted to the judged against the requested ages of a test example's translations, [S]."""
     judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
     wanted = wanted - wanted.mean(1, keepdim=True)
     return (judged * wanted).sum(1) / wanted.square().sum(1)
@@ -60,9 +60,9 @@ def age_slope(judged_traversals: Judged, train_conditions: Facts, train_truth: F
 
 @metric(better="lower", ideal=0.0)
 def age_error(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Value:
-    """The absolute difference of judged and wanted age, in the unit of the data, [S]: the mean over groups.
+    """The absolute difference of judged and requested age, in the unit of the data, averaged over groups: [S].
 
-    floor: of judged and true ages of the test images.
+    floor: that of judged and true ages of the test images.
     """
     judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
     real = judged_traversals["age"]["age"]
@@ -70,7 +70,7 @@ def age_error(judged_traversals: Judged, train_conditions: Facts, train_truth: F
 
 
 def _psnr_at_other_ages(made: Tensor, truth: Facts, conditions: Facts, subset: Tensor) -> Tensor:
-    """PSNR between images and the true faces, [S]: the mean over the groups [S, V] in which the test example is not.
+    """PSNR between images and the true faces, averaged over all groups but the test example's own: [S].
 
     made: [S, V, C, H, W], or [S, 1, C, H, W] for all groups.
     """
@@ -83,7 +83,7 @@ def _psnr_at_other_ages(made: Tensor, truth: Facts, conditions: Facts, subset: T
 
 @metric(better="higher", unit="dB")
 def aged_psnr(traversals: Facts, truth: Facts, conditions: Facts, subset: Tensor, x: Tensor) -> Value:
-    """PSNR between translations and the true face at these ages, [S], the mean over all groups but that of x.
+    """PSNR between translations and the true face at these ages, averaged over all groups but that of x: [S].
 
     floor: that of x itself, a copy of the input.
     """
@@ -96,7 +96,7 @@ def aged_psnr(traversals: Facts, truth: Facts, conditions: Facts, subset: Tensor
 def age_leak_db(traversals: Facts, truth: Facts, conditions: Facts, subset: Tensor, x: Tensor) -> Tensor:
     """PSNR of the translation to the example's own age group, its reconstruction, minus `aged_psnr`, [S].
 
-    What the code knows of the age helps only the reconstruction.
+    Age information that leaks into the code helps only the reconstruction.
     """
     reconstruction = traversals["age"][conditions["age"][subset] == 1]
     error = (reconstruction - x[subset]).square().flatten(1).mean(1)
@@ -107,8 +107,8 @@ def age_leak_db(traversals: Facts, truth: Facts, conditions: Facts, subset: Tens
 def age_probe_accuracy(train_codes: Tensor, train_conditions: Facts, test_codes: Tensor, conditions: Facts) -> Value:
     """Whether logistic regression on codes predicts the age group of a test example, [N].
 
-    Fitted as for `linear_probe_accuracy`; floor: always the most frequent group. A code without the age stays at the
-    floor, but a decoder may also ignore what a code above it says of the age.
+    Fitted as for `linear_probe_accuracy`; floor: the accuracy of always predicting the most frequent group. A code
+    without age information is at the floor. Above it, the decoder may still ignore that information.
     """
     given, group = conditions["age"].argmax(1), train_conditions["age"].int().argmax(1)
     found = linear_probe(train_codes, group, test_codes, given)
@@ -118,15 +118,15 @@ def age_probe_accuracy(train_codes: Tensor, train_conditions: Facts, test_codes:
 
 @metric(better="higher", ideal=1.0)
 def identity_kept(judged_traversals: Judged, conditions: Facts, subset: Tensor) -> Value:
-    """How well judges read what else is known of a face, such as its gender, from translations to other ages, [S].
+    """How well judges predict other properties of a face, such as its gender, from translations to other ages: [S].
 
-    The `agreement` of their answers with the truth, accuracy of classes and R^2 of numbers: the mean over all that is
-    known. floor: that of the real test images.
+    The `agreement` of their answers with the truth (accuracy of classes, R^2 of numbers), averaged over the properties.
+    floor: that of the real test images.
     """
     others = {name: part for name, part in _judged(judged_traversals).items() if name != "age"}
     known = {name: part for name, part in others.items() if part.weakness is None}
     if not known:
-        raise UnavailableError("nothing but the age is known of a face that a judge can read")
+        raise UnavailableError("judges can predict only the age of a face, and no other property")
     other = (conditions["age"][subset] == 0).double()
     found = [_agreement_at_other_ages(part, other) for part in known.values()]
     real = [agreement(part.real, part.truth) for part in known.values()]
@@ -134,6 +134,6 @@ def identity_kept(judged_traversals: Judged, conditions: Facts, subset: Tensor) 
 
 
 def _agreement_at_other_ages(part: Judgement, other: Tensor) -> Tensor:
-    """[S], the mean over the groups [S, V] in which the test example is not."""
+    """The mean over all groups [S, V] but the test example's own: [S]."""
     by_group = [agreement(part.answer[:, k], part.truth) for k in range(other.shape[1])]
     return (torch.stack(by_group, 1) * other).sum(1) / other.sum(1)

@@ -1,4 +1,4 @@
-"""Is the object upright and in its place in what a model makes? Each image is registered with its aligned original.
+"""Is the object in the output aligned? Each output is registered to its aligned original.
 
 x, x_mean: [N, C, H, W] in [0, 1]. truth: rotation, [N] degrees, and shift, [N, 2] pixels of x, of the sources.
 """
@@ -16,8 +16,8 @@ from bench.metrics import Value, metric
 from bench.metrics.checks import check_count, check_varies
 from bench.parts.networks.transformer import blurred, compose, warp
 
-EXAMPLES = 500  # test images that are registered
-AT_ONCE = 100  # of them
+EXAMPLES = 500  # outputs that are registered
+AT_ONCE = 100  # outputs; only memory depends on it
 COARSE, FINE = 16, 32  # pixels a side at which images are registered
 STARTS = torch.arange(-60, 61, 15).deg2rad()  # the rotations from which the search starts
 STEPS = 12  # of Gauss-Newton at each size
@@ -28,11 +28,11 @@ CORRELATED = 60  # values of a blurred image that count as one independent measu
 def placements(images: Tensor, x: Tensor) -> Tensor:
     """Where the objects of x [N, C, H, W] lie in images [N, C, H, W]: placements [N, 4], as `warp` takes them.
 
-    The most probable ones, if x and the images set upright differ by Gaussian noise, whose level is estimated from
-    what is left; PRIOR keeps objects that the images do not show near upright. Both are blurred, normalised in
-    brightness and contrast, and compared in a disc around the centre. Gauss-Newton steps (Baker & Matthews 2004,
-    compositional) at 16 pixels a side from several rotations, then from the best at 32 pixels. The object must be
-    within about 60 degrees of upright.
+    These are the most probable placements, if x and the aligned images differ by Gaussian noise. The noise level is
+    estimated from the residual; PRIOR keeps placements near upright if an image does not show its object. Both images
+    are blurred, normalised in brightness and contrast, and compared in a disc around the centre. Compositional
+    Gauss-Newton steps (Baker & Matthews 2004) start from several rotations at 16 pixels a side, and continue from the
+    best one at 32 pixels. The object must be within about 60 degrees of upright.
     """
     parts = zip(images.split(AT_ONCE), x.split(AT_ONCE), strict=True)
     return torch.cat([_registered(*part) for part in parts])
@@ -49,12 +49,12 @@ def _registered(images: Tensor, x: Tensor) -> Tensor:
 
 
 def _scaled(images: Tensor, size: int) -> Tensor:
-    """At size x size pixels, and blurred by a pixel."""
+    """The images at size x size pixels, blurred by one pixel."""
     return blurred(F.interpolate(images, size=(size, size), mode="bilinear", antialias=True))
 
 
 def _descend(images: Tensor, x: Tensor, placement: Tensor) -> tuple[Tensor, Tensor]:
-    """The placements [N, 4] after STEPS steps, and how improbable they are, [N]."""
+    """The placements [N, 4] after STEPS steps, and their cost [N]; the most probable one has the lowest."""
     size, prior = x.shape[2], 1 / x.new_tensor(PRIOR).square()
     along = (torch.arange(size) + 0.5).to(x) * 2 / size - 1
     u, v = along[None, :], along[:, None]
@@ -63,7 +63,7 @@ def _descend(images: Tensor, x: Tensor, placement: Tensor) -> tuple[Tensor, Tens
     slopes = _slopes(x)
 
     def compared(placement: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The images set upright, their difference from x, and its mean square, the variance of the noise, [N]."""
+        """The aligned images, their difference from x, and its mean square, the variance of the noise, [N]."""
         upright = _normalised(warp(images, placement), window)
         difference = (x - upright) * window
         return upright, difference, difference.square().flatten(1).sum(1) / window.sum()
@@ -73,7 +73,7 @@ def _descend(images: Tensor, x: Tensor, placement: Tensor) -> tuple[Tensor, Tens
         # With the mean of both images' slopes, a step is exact to second order (Malis 2004).
         right, down = ((one + other) / 2 for one, other in zip(slopes, _slopes(upright), strict=True))
         by = torch.stack([u * down - v * right, u * right + v * down, right, down], 1)  # rotation, log scale, shift
-        by = (by * window).flatten(2)  # the derivatives of the upright image, [N, 4, pixels]
+        by = (by * window).flatten(2)  # the derivatives of the aligned image, [N, 4, pixels]
         weight = CORRELATED * variance[:, None] * prior
         target = by @ difference.flatten(1)[:, :, None] - (weight * placement)[:, :, None]
         change = torch.linalg.solve(by @ by.mT + torch.diag_embed(weight + 1e-6), target)[:, :, 0]
@@ -83,27 +83,27 @@ def _descend(images: Tensor, x: Tensor, placement: Tensor) -> tuple[Tensor, Tens
 
 
 def _slopes(images: Tensor) -> tuple[Tensor, Tensor]:
-    """To the right and downwards, where a side has length 2."""
+    """The derivatives of images to the right and downwards; a side has length 2."""
     padded = F.pad(images, [1] * 4, mode="replicate") * images.shape[2] / 4
     return padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2], padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
 
 
 def _normalised(images: Tensor, window: Tensor) -> Tensor:
-    """Each channel without its mean, and each image with a mean square of 1, in the window."""
+    """Images with a mean of 0 in each channel and a mean square of 1, both in the window."""
     weight = window / window.sum()
     images = images - (weight * images).sum((2, 3), keepdim=True)
     return images / (weight * images.square()).sum((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6)
 
 
-@lru_cache(maxsize=1)  # three metrics ask for the same
+@lru_cache(maxsize=1)  # three metrics use it
 def _left(x_mean: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The rotation [N] in degrees and the shift [N, 2] in pixels that are left in the first EXAMPLES images."""
+    """The remaining rotation [N] in degrees and shift [N, 2] in pixels of the first EXAMPLES outputs."""
     found = placements(x_mean[:EXAMPLES], x[:EXAMPLES])
     return found[:, 0].rad2deg(), found[:, 2:] * x.shape[3] / 2
 
 
 def _root_mean_square(left: Tensor, before: Tensor) -> Value:
-    """Of the lengths of vectors [N, D]; floor: of those before."""
+    """The root mean square length of vectors [N, D]; floor: that of the vectors `before`."""
     squared = left.double().square().sum(1)
     root = squared.mean().sqrt().item()
     # By the delta method, the standard error of a root is that of the mean square over twice the root.
@@ -113,19 +113,19 @@ def _root_mean_square(left: Tensor, before: Tensor) -> Value:
 
 @metric(better="lower", ideal=0.0, unit="°")
 def rotation_error(x: Tensor, x_mean: Tensor, truth: Mapping[str, Tensor]) -> Value:
-    """The rotation that is left, root mean square; floor: that of the sources."""
+    """The root mean square of the remaining rotation; floor: that of the sources."""
     return _root_mean_square(_left(x_mean, x)[0][:, None], truth["rotation"][:EXAMPLES, None])
 
 
 @metric(better="lower", ideal=0.0, unit="px")
 def shift_error(x: Tensor, x_mean: Tensor, truth: Mapping[str, Tensor]) -> Value:
-    """The shift that is left, root mean square; floor: that of the sources, in pixels of x."""
+    """The root mean square of the remaining shift, in pixels of x; floor: that of the sources."""
     return _root_mean_square(_left(x_mean, x)[1], truth["shift"][:EXAMPLES])
 
 
 @metric(better="higher", ideal=1.0)
 def rotation_correlation(x: Tensor, x_mean: Tensor, truth: Mapping[str, Tensor]) -> Tensor:
-    """Pearson's correlation of the rotation of the sources and of how much of it is undone; 0-dim."""
+    """Pearson's correlation of the rotation of the sources and the part of it that the model undoes; 0-dim."""
     rotation = truth["rotation"][:EXAMPLES]
     check_count(len(rotation), 3, "test images", "a correlation")
     check_varies(rotation[:, None], "sources' rotations")

@@ -16,9 +16,9 @@ CHUNK = 250  # images whose colours are compared at once
 
 
 def _lab(images: Tensor) -> Tensor:
-    """L*, a*, b* in double precision, which differences of hue need."""
+    """L*, a*, b* in double precision, because differences of hue need it."""
     if images.ndim != 4 or images.shape[1] != 3:
-        raise UnavailableError("the images have no three colour channels")
+        raise UnavailableError("the images do not have three channels")
     return colours.rgb_to_lab(images.double().clamp(0, 1))
 
 
@@ -34,7 +34,7 @@ def ciede2000(x: Tensor, x_mean: Tensor) -> Tensor:
 
 @metric(better="closest", ideal=1.0)
 def chroma_ratio(x: Tensor, x_mean: Tensor) -> Tensor:
-    """The mean chroma of the results over that of the truth, 0-dim. Below 1 they are paler: means are greyer."""
+    """The mean chroma of the outputs over that of the targets, 0-dim. Below 1, the outputs are paler."""
 
     def chroma(images: Tensor) -> Tensor:
         return torch.cat([_lab(part)[:, 1:].norm(dim=1) for part in images.split(CHUNK)]).mean()
@@ -47,7 +47,7 @@ def chroma_ratio(x: Tensor, x_mean: Tensor) -> Tensor:
 
 @metric(better="lower", ideal=0.0)
 def lightness_error(input: Tensor, x_mean: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-    """The mean over pixels of |L* of the result - L* of the source|, [N]: recolouring keeps the lightness.
+    """The mean over pixels of |L* of the output - L* of the source|, [N]. Recolouring should keep the lightness.
 
     n/a without a palette.
     """
@@ -60,8 +60,8 @@ def lightness_error(input: Tensor, x_mean: Tensor, conditions: Mapping[str, Tens
 def _to_palette(images: Tensor, palette: Tensor) -> Tensor:
     """The distance of the main colours of images from those of palettes [N, colours, 3], [N].
 
-    The main colours are k-means centres in L*a*b*, each is compared with one of the palette, and the distance is the
-    mean of the best assignment.
+    The main colours are k-means centres in L*a*b*. They are assigned one to one to the colours of the palette, and the
+    distance is the mean CIEDE2000 of the best assignment.
     """
     lab = colours.rgb_to_lab(palette.double(), dim=-1)
     centres, _ = colours.k_means(_lab(images).flatten(2).mT, palette.shape[1])
@@ -71,9 +71,9 @@ def _to_palette(images: Tensor, palette: Tensor) -> Tensor:
 
 @metric(better="closest", ideal=0.0)
 def palette_distance_gap(x: Tensor, x_mean: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-    """How much farther the main colours of the result are from the palette than those of the truth, [N].
+    """How much farther the main colours of the output are from the palette than those of the target, [N].
 
-    The truth has the lightness of the source, so its own distance is not 0.
+    The target has the lightness of the source, so its own distance is not 0.
     """
     chunks = zip(x.split(CHUNK), x_mean.split(CHUNK), conditions["palette"].split(CHUNK), strict=True)
     return torch.cat([_to_palette(made, palette) - _to_palette(truth, palette) for truth, made, palette in chunks])

@@ -57,7 +57,7 @@ def frechet_distance(test_features: Tensor, sample_features: Tensor, train_featu
 
 @metric(better="lower", ideal=0.0)
 def frechet_translations(test_features: Tensor, translated_features: Tensor, train_features: Tensor) -> Value:
-    """`frechet_distance` between the test images and what a model makes of the test examples, by stage."""
+    """`frechet_distance` between the test images and the model's outputs for the test examples, or a stage's."""
     return _frechet_value(test_features, translated_features, train_features)
 
 

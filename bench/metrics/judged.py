@@ -1,8 +1,9 @@
-"""Do a model's images show what they should? Judges, small networks trained on real images, read it from them.
+"""Do a model's images show what they should? Judges, small networks trained on real images, predict it from them.
 
-`judged` has a `Judgement` for each thing that is known about the images, by name: a class, numbers, or a map with the
-class of each pixel. Details have for each name the metric's value, that of the judge on real test images (`_real`), and
-that of the best answer that looks at no image (`_floor`). What a judge cannot read from real images is left out.
+`judged` has a `Judgement` for each known property of the images, by name: a class, numbers, or a map with the class of
+each pixel. `details` has for each name the metric's value, the value of the judge on real test images (`_real`), and
+the value of the best blind prediction, which looks at no image (`_floor`). Properties that a judge cannot predict from
+real images are left out.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from bench.metrics import Value, metric, summarise
 from bench.metrics.checks import ROUNDING
 
 Form = Literal["class", "number", "map"]
-SKILL = 0.5  # a judge is used if its score is at least halfway from a blind answer's to 1: more is read than guessed
+SKILL = 0.5  # a judge is used if its score is at least halfway from that of a blind prediction to 1
 
 
 class Judgement(NamedTuple):
-    """What a judge reads from N images, all of one form: classes int64 [N], numbers [N, k], maps int64 [N, H, W].
+    """A judge's predictions for N images, all of one form: classes int64 [N], numbers [N, k] or maps int64 [N, H, W].
 
-    answer: from the model's images; real: from the test images; blind: the best answer that looks at no image; truth:
-    what the images should show.
+    answer: for the model's images; real: for the test images; blind: the best prediction without looking at an image;
+    truth: what the images should show.
     """
 
     answer: Tensor
@@ -40,18 +41,18 @@ class Judgement(NamedTuple):
 
     @property
     def weakness(self) -> str | None:
-        """Why the judge is not used, if so."""
+        """Why the judge is not used; None if it is."""
         if (self.truth == self.truth[:1]).all():
             return "is the same for all test images"
         score, floor = (agreement(answer, self.truth).mean().item() for answer in (self.real, self.blind))
         if score - floor >= SKILL * (1 - floor):
             return None
         score, floor = (round(number, 2) + 0.0 for number in (score, floor))  # no -0.00
-        return f"is read from real images with a score of {score:.2f}, and guessed blindly with {floor:.2f}"
+        return f"has a score of {score:.2f} on real images, too close to the {floor:.2f} of a blind prediction"
 
 
 def usable(judged: Mapping[str, Judgement], form: Form) -> tuple[dict[str, Judgement], str | None]:
-    """The judgements of a form whose judge can be relied on, and a note on those that cannot.
+    """The judgements of a form whose judges are reliable, and a note on the others.
 
     Raises UnavailableError if there is none.
     """
@@ -66,7 +67,7 @@ def usable(judged: Mapping[str, Judgement], form: Form) -> tuple[dict[str, Judge
 
 
 def _mean(judged: Mapping[str, Judgement], form: Form, measure: Callable[[Tensor, Tensor], Tensor]) -> Value:
-    """The mean of measure(answer, truth), [N], over what is judged."""
+    """The mean of measure(answer, truth), [N], over all judgements of a form."""
     used, note = usable(judged, form)
     found = {name: measure(part.answer, part.truth) for name, part in used.items()}
     real = {f"{name}_real": measure(part.real, part.truth) for name, part in used.items()}
@@ -77,7 +78,7 @@ def _mean(judged: Mapping[str, Judgement], form: Form, measure: Callable[[Tensor
 
 
 def iou(answer: Tensor, truth: Tensor) -> Tensor:
-    """Intersection over union of maps int64 [N, H, W], [N]: the mean over the classes in an image's answer or truth.
+    """Intersection over union of maps int64 [N, H, W], [N]: the mean over the classes in either map of an image.
 
     The mIoU of each image (Wang et al. 2023, "Revisiting Evaluation Metrics for Semantic Segmentation").
     """
@@ -98,9 +99,10 @@ def _varying(answer: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def agreement(answer: Tensor, truth: Tensor) -> Tensor:
-    """How well answers agree with the truth, [N], 1 at best: the mean is the accuracy of classes, and the mIoU of maps.
+    """How well answers agree with the truth, [N], at best 1.
 
-    Of numbers it is R^2, 1 - squared error / variance, the mean over those that vary; 0 if none varies.
+    The mean over images is the accuracy of classes, the mIoU of maps, or the R^2 of numbers (1 - squared error /
+    variance). R^2 is averaged over the numbers that vary, and 0 if none varies.
     """
     if truth.is_floating_point():
         answer, truth, spread = _varying(answer, truth)
@@ -109,13 +111,13 @@ def agreement(answer: Tensor, truth: Tensor) -> Tensor:
 
 
 def _relative_error(answer: Tensor, truth: Tensor) -> Tensor:
-    """The absolute error of numbers [N, k] over their standard deviation, the mean over those that vary, [N]."""
+    """The absolute error of numbers [N, k] over their standard deviation, averaged over those that vary: [N]."""
     answer, truth, spread = _varying(answer, truth)
     return ((answer - truth) / spread).abs().mean(1)
 
 
 def correlation(answer: Tensor, truth: Tensor) -> float:
-    """Pearson's correlation, the mean over the numbers [N, k] that vary; a constant answer has 0."""
+    """Pearson's correlation, averaged over the numbers [N, k] that vary. It is 0 for a constant answer."""
     answer, truth, spread = _varying(answer, truth)
     deviation = answer - answer.mean(0)
     varies = deviation.square().mean(0) > ROUNDING * answer.square().mean(0)
@@ -125,24 +127,24 @@ def correlation(answer: Tensor, truth: Tensor) -> float:
 
 @metric(better="higher", ideal=1.0)
 def judged_accuracy(judged: Mapping[str, Judgement]) -> Value:
-    """Whether a judge reads the true class from the model's image, [N], the mean over all classes that are known."""
+    """Whether a judge predicts the true class from the model's image, [N], averaged over the known classes."""
     return _mean(judged, "class", agreement)
 
 
 @metric(better="lower", ideal=0.0)
 def judged_error(judged: Mapping[str, Judgement]) -> Value:
-    """The absolute error of the numbers that a judge reads from the model's images, over their spread, [N].
+    """The absolute error of the numbers that a judge predicts from the model's images, over their spread: [N].
 
-    The mean over all numbers that are known; the spread is the standard deviation over the test images.
+    Averaged over the known numbers. The spread is the standard deviation over the test images.
     """
     return _mean(judged, "number", _relative_error)
 
 
 @metric(better="higher", ideal=1.0)
 def judged_correlation(judged: Mapping[str, Judgement]) -> Value:
-    """The correlation of the numbers that a judge reads from the model's images with the true ones.
+    """The correlation of the numbers that a judge predicts from the model's images with the true ones.
 
-    The mean over all numbers that are known. A blind answer has 0.
+    Averaged over the known numbers. floor: 0, that of a constant prediction.
     """
     used, note = usable(judged, "number")
     found = {name: correlation(part.answer, part.truth) for name, part in used.items()}
@@ -153,8 +155,8 @@ def judged_correlation(judged: Mapping[str, Judgement]) -> Value:
 
 @metric(better="higher", ideal=1.0)
 def judged_miou(judged: Mapping[str, Judgement]) -> Value:
-    """The mean intersection over union of the map that a judge segments the model's image into with the true one, [N].
+    """The mean intersection over union of a judge's segmentation of the model's image with the true map, [N].
 
-    The mean over the classes in an image's map or answer, then over all maps that are known.
+    Averaged over the classes in either map of an image, then over the known maps.
     """
     return _mean(judged, "map", agreement)

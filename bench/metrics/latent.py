@@ -27,7 +27,7 @@ AT_ONCE = 50  # directions; only memory depends on it
 
 
 def linear_probe(train_codes: Tensor, train_class: Tensor, test_codes: Tensor, test_class: Tensor) -> Tensor:
-    """`linear_probe_accuracy` of any classes, [N]."""
+    """Whether the probe of `linear_probe_accuracy` predicts the class of each test code, for any classes: [N]."""
     check_classes(train_class, "training images")
     if not (train_codes.isfinite().all() and test_codes.isfinite().all()):
         return torch.full((len(test_codes),), torch.nan)

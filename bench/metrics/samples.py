@@ -80,11 +80,12 @@ def class_consistency(sample_class: Tensor, requested_class: Tensor) -> Tensor:
 
 @metric(better="closest", ideal=1.0)
 def conditional_diversity(x: Tensor, x_again: Tensor, x_mean: Tensor, x_mean_again: Tensor) -> Value:
-    """The root mean square difference of two images of one condition, over that of two real ones.
+    """The root mean square difference of two outputs for one condition, over that of two real images of it.
 
-    x and x_again: real images [N, C, H, W] of the same conditions, such as one caption; x_mean and x_mean_again: what a
-    model makes of these, with different noise. 0 if the noise has no effect. Images that are smoother than real ones,
-    or always in the same place, are below 1, and speckle is above. se: by the delta method, see `ratio_of_means`.
+    x and x_again: real images [N, C, H, W] of the same conditions, such as one caption; x_mean and x_mean_again:
+    outputs for these conditions with different noise. 0 if the noise has no effect. Outputs that are smoother than real
+    images or always show the object in the same place are below 1, and speckle is above. se: by the delta method, see
+    `ratio_of_means`.
     """
     made, real = ((one - other).square().flatten(1).mean(1) for one, other in ((x_mean, x_mean_again), (x, x_again)))
     squared = ratio_of_means(made, real, "the real images of each condition are all the same")

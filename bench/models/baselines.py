@@ -1,4 +1,4 @@
-"""Baselines of translation, which nothing is trained for."""
+"""Baselines of translation without training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CHUNK = 1000  # training images that are read at once
 
 
 class Identity(Model):
-    """The source itself."""
+    """The source, unchanged."""
 
     players = ()
 
     def __init__(self, shapes: Shapes):
         super().__init__()
         if shapes.input != shapes.x:
-            raise SkipError(f"sources {shapes.input} and images {shapes.x} differ in shape: copying makes no sense")
+            raise SkipError(f"sources {shapes.input} and images {shapes.x} differ in shape: none can be copied")
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:
         return batch.input
@@ -64,11 +64,11 @@ class Mean(Model):
 
 
 class NearestNeighbour(Model):
-    """The image of the training example whose source and conditions are nearest, in squared distance.
+    """The target of the training example whose source and conditions are nearest, in squared distance.
 
-    Source and conditions count equally: each has variance 1 over training examples. Without a source, only conditions
-    count. examples: how many training examples are kept, at random, with 8 bits for each value, so that the weights do
-    not become as large as the data.
+    The source and each condition are scaled to a total variance of 1 over the training examples, so they count equally.
+    Without a source only the conditions count. examples: how many random training examples are kept, in 8 bits per
+    value, so that the weights do not become as large as the data.
     """
 
     players = ()

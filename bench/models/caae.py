@@ -18,20 +18,20 @@ from bench.parts.priors import Prior, Uniform
 
 
 class CAAE(Model):
-    """The encoder does not get the age, the decoder does. All players are updated from one forward pass:
+    """The decoder reads the age, and the encoder does not. All players are updated from one forward pass:
 
-    autoencoder    the mean absolute error of pixels in [-1, 1], and the generator losses against both critics
+    autoencoder    minimises the mean absolute error of pixels in [-1, 1] and the generator losses of both critics
     image_critic   distinguishes faces from reconstructions, given the age and, if the data have it, the gender
     code_critic    distinguishes samples of the prior, uniform on a cube, from codes
-    age_adversary  predicts the age from the code; the autoencoder's loss has minus its cross-entropy (not in the paper)
+    age_adversary  predicts the age from the code; the autoencoder maximises its cross-entropy (not in the paper)
 
-    age_head_weight: the image critic, no longer given the age, classifies it too. Its loss has the cross-entropy of
-    faces; that of the autoencoder has the one of codes decoded at the age of another example, and the gender of their
-    own (Odena et al. 2017; not in the paper). A player whose weight is 0 only watches.
+    age_head_weight: above 0, the image critic classifies the age instead of reading it. It minimises the cross-entropy
+    of real faces, and the autoencoder that of faces decoded at the ages of other examples (Odena et al. 2017; not in
+    the paper). A player whose weight is 0 is trained, but does not influence the autoencoder.
 
-    The error is absolute, as in the authors' code (squared in the paper), and there is no total variation term. Other
-    than in that code, ages are one-hot, 0 or 1 (theirs -1 or 1, repeated), and the image critic reads them with its
-    input, not after its first convolution.
+    The error is absolute, as in the authors' code (squared in the paper), and there is no total variation term. Unlike
+    in that code, ages are one-hot, 0 or 1 (theirs -1 or 1, repeated), and the image critic reads them with its input,
+    not after its first convolution.
     """
 
     players = (

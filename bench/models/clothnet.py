@@ -1,4 +1,4 @@
-"""ClothNet: a generative model of people in clothing (Lassner et al. 2017), and its baselines of one stage."""
+"""ClothNet, a generative model of people in clothing (Lassner et al. 2017), and its one-stage baselines."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from bench.parts.priors import Normal
 
 
 class ClothNet(Model):
-    """A pose becomes a sketch, a map of clothing, and the sketch a portrait. Two phases train the modules:
+    """A pose becomes a sketch, which is a map of clothing, and the sketch becomes a portrait. There are two phases:
 
     sketch    a VAE of sketches: beta KL - log p(sketch|z). sketch=conditional: it also reads the pose (the conditional
               sketch module of the paper); latent: it does not (the latent sketch module)
-    portrait  a translator of true sketches (the portrait module): l1_weight mean|x - y| + style_beta KL +
-              adversarial_weight * the generator's loss on patches
+    portrait  a translator from true sketches to portraits (the portrait module): l1_weight mean|x - y| +
+              style_beta KL + adversarial_weight * the generator's loss on patches
 
-    A sketch has portraits in any colours, and L1 makes their mean, which is grey. So the translator also reads a style,
-    a latent that is encoded from the portrait in training and drawn from N(0, I) afterwards (the cVAE-GAN of Zhu et al.
-    2017). style_dim=0 is the published form. sketch=none is the baseline of one stage: the translator reads the pose,
-    and its style, which also decides the clothing, has latent_dim dimensions more. With adversarial_weight=0 that is a
-    conditional VAE of portraits.
+    Portraits of one sketch have any colours, and an L1 loss alone yields their median, which is grey. The translator
+    therefore also reads a style, a latent that is encoded from the portrait in training and drawn from N(0, I)
+    afterwards (the cVAE-GAN of Zhu et al. 2017). style_dim=0 is the published form. sketch=none is the one-stage
+    baseline: the translator reads the pose, and its style has latent_dim further dimensions, because it also decides
+    the clothing. With adversarial_weight=0 that is a conditional VAE of portraits.
 
-    Other than in the authors' code, the classes of a sketch exclude each other and weigh the same (theirs are sigmoids,
-    with ten times the weight for parts of a face), and the networks are smaller and have neither normalisation nor
-    dropout. Their weights are beta=7, l1_weight=100 and adversarial_weight=1.
+    Unlike in the authors' code, the classes of a sketch are exclusive and have equal weights (the code has sigmoids,
+    and ten times the weight for parts of a face), and the networks are smaller, without normalisation and dropout. The
+    authors' weights are beta=7, l1_weight=100 and adversarial_weight=1.
     """
 
     players: tuple[Player, ...] = (
@@ -60,7 +60,7 @@ class ClothNet(Model):
             raise SkipError("clothnet updates both players from one forward pass: set adversarial.critic_steps=1")
         (channels, *sides), widths = shapes.x, (width, 3 * width // 2, 2 * width)
         if wrong := check_sides(sides, widths):
-            raise SkipError(f"clothnet cannot read {wrong}: set dataset.size")
+            raise SkipError(f"clothnet cannot read {wrong}; set dataset.size")
         self.adversarial, self.sketch, self.latent_dim, self.beta = adversarial, sketch, latent_dim, beta
         self.style_beta, self.l1_weight, self.adversarial_weight = style_beta, l1_weight, adversarial_weight
         pose, clothing = shapes.conditions["pose"][0], shapes.conditions["sketch"][0]
@@ -102,8 +102,8 @@ class ClothNet(Model):
         return Losses({"generator": generator, "discriminator": game.critic}, log, gates)
 
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        """sketch: one-hot; another_sketch: of another z; true_sketch: the portrait of the true sketch in the style of
-        portrait, the output. What is lost between these two is due to the sketch."""
+        """sketch: one-hot; another_sketch: the same with another z; true_sketch: the portrait of the true sketch;
+        portrait: the output, in the same style. The difference of the two portraits is due to the sketch."""
         style = draws.normal("style", (len(batch.x), self.style_dim)) if self.style_dim else None
         if self.sketch == "none":
             return {"portrait": self.translator(batch.conditions["pose"], style)}

@@ -1,4 +1,4 @@
-"""Baselines of recolouring, which no gradient trains. All of them keep the lightness of the source."""
+"""Baselines of recolouring without gradient descent. All of them keep the lightness of the source."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ColourTransfer(Model):
     def translate(self, batch: Batch, draws: Draws) -> Tensor:
         source, target = rgb_to_lab(batch.input)[:, 1:].flatten(2), palette_ab(batch).mT
         mean, deviation = source.mean(2, keepdim=True), source.std(2, correction=0, keepdim=True)
-        standard = (source - mean) / deviation.clamp(min=1)  # 1: what has a single colour keeps one
+        standard = (source - mean) / deviation.clamp(min=1)  # at least 1, so that a source of a single colour stays one
         ab = standard * target.std(2, correction=0, keepdim=True) + target.mean(2, keepdim=True)
         return with_lightness_of(batch.input, ab.unflatten(2, batch.input.shape[2:]))
 
@@ -40,8 +40,8 @@ class ColourTransfer(Model):
 class KMeansRecolouring(Model):
     """Each k-means cluster of the source's colours gets a colour of the palette (after Chang et al. 2015).
 
-    match: which cluster gets which colour. lightness: both in the order of their lightness; size: the largest cluster
-    the first colour, and so on; oracle: the colour that is nearest to the true image, a bound for all such methods.
+    match: which cluster gets which colour. lightness: both are sorted by lightness; size: the largest cluster gets the
+    first colour, and so on; oracle: each cluster gets the colour nearest to the target, an upper bound.
     """
 
     players = ()
@@ -68,7 +68,7 @@ class KMeansRecolouring(Model):
         return with_lightness_of(batch.input, ab.unflatten(2, batch.input.shape[2:]))
 
     def _nearest(self, batch: Batch, lab: Tensor, palette: Tensor, member: Tensor) -> Tensor:
-        """The number of the colour that makes each cluster most like the true image, [B, clusters]."""
+        """The index of the colour that brings each cluster nearest to the target, [B, clusters]."""
         truth = rgb_to_lab(batch.x).flatten(2).mT
         costs = []
         for colour in palette[:, :, 1:].unbind(1):
@@ -80,7 +80,7 @@ class KMeansRecolouring(Model):
 class BlindRecolouring(Model):
     """a* and b* of each pixel are a linear function of those of the palette, whatever the source shows.
 
-    Fitted to the training images by least squares: the average picture in the colours of the palette.
+    The function is fitted to the training images by least squares. It is the average picture in the palette's colours.
     """
 
     players = ()

@@ -1,4 +1,4 @@
-"""Single-image super-resolution: a source is enlarged, and a residual network adds detail (Kim et al. 2016)."""
+"""Single-image super-resolution: a residual network adds detail to the enlarged source (Kim et al. 2016)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bench.parts.resizing import bicubic, check_resizable
 class Enlarged(Model):
     """min |x - (bicubic(source) + network(bicubic(source)))|^2, summed over an image.
 
-    width: channels of the convolutions; depth: their number. The last one starts at zero, so that training starts at
-    the baseline `Bicubic`. Translations are clipped to [0, 1], but not in the loss, which would lose their gradients.
+    width: channels of the convolutions; depth: their number. The last one is initialised to zero, so training starts
+    from the baseline `Bicubic`. Translations are clipped to [0, 1], but not in the loss: clipping stops gradients.
     """
 
     def __init__(self, shapes: Shapes, width: Count = 32, depth: Count = 5):

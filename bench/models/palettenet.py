@@ -1,4 +1,4 @@
-"""PaletteNet (Cho et al. 2017): recolours a picture by a palette. A network chooses a* and b*, L* stays as it is."""
+"""PaletteNet (Cho et al. 2017): recolours a picture with a palette. A network predicts a* and b*; L* is unchanged."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from bench.parts.colours import check_recolourable, lab_to_rgb, rgb_to_lab, to_g
 from bench.parts.networks import Conv, CriticOutput
 from bench.parts.networks.recolouring import FeatureEncoder, RecolouringDecoder
 
-UNIT = 100  # of L*, a* and b*
+UNIT = 100  # L*, a* and b* are divided by it
 NO_ADVERSARY = UnusedIf(adversarial_share=0.0)
 
 
 class PaletteNet(Model):
-    """Two phases: encoder and decoder minimise the error of a* and b*; then the encoder is frozen and a critic added.
+    """Two phases: the encoder and the decoder minimise the error of a* and b*; then the encoder is frozen, and a critic
+    is added.
 
-    head="colours", the published form: the palette is constant channels at every level of the decoder, which returns a*
-    and b*. head="roles": the decoder reads no palette; it returns a softmax over the colours of the palette for each
-    pixel, and a* and b* are their mean. The critic tells pictures with their palettes from recoloured ones and from
-    pictures with the palette of another (Reed et al. 2016). The networks are smaller than the paper's, and other than
-    there the encoder also reads the position of each pixel.
+    head="colours", the published form: the decoder reads the palette as constant channels at every level, and returns
+    a* and b*. head="roles": the decoder does not read the palette. It returns a softmax over the colours of the palette
+    for each pixel, and a* and b* are the weighted mean of these colours. The critic distinguishes target pictures with
+    their palettes from recoloured pictures, and from target pictures with the palette of another (Reed et al. 2016).
+    The networks are smaller than the paper's, and unlike there the encoder also reads the position of each pixel.
     """
 
     players = (
@@ -74,7 +75,7 @@ class PaletteNet(Model):
         if turn == ("recolourer",):
             return Losses({"recolourer": error})
         palette = self.palette(batch)
-        palettes = torch.cat([palette, palette, palette.roll(1, 0)])  # of true, of recoloured and of mismatched pairs
+        palettes = torch.cat([palette, palette, palette.roll(1, 0)])  # of true, recoloured and mismatched pairs
 
         def critic(x: Tensor, draws: Draws, *, copies: int) -> CriticOutput:
             return self.discriminator(x, draws, palettes[: len(x)], copies)
@@ -91,7 +92,7 @@ class PaletteNet(Model):
         return (rgb_to_lab(batch.conditions["palette"], -1) / UNIT).flatten(1)
 
     def recolour(self, batch: Batch) -> Tensor:
-        """L* of the input and the a* and b* of the network, which sRGB may lack, divided by UNIT: [B, 3, H, W]."""
+        """L* of the input, and a* and b* of the network, which may lie outside sRGB; divided by UNIT: [B, 3, H, W]."""
         source, palette = rgb_to_lab(batch.input) / UNIT, self.palette(batch)
         lightness = source[:, :1]
         if self.head == "colours":

@@ -1,4 +1,4 @@
-"""The transformative discriminative autoencoder (Yu & Porikli 2017): a tiny, noisy, unaligned face made large."""
+"""The transformative discriminative autoencoder (Yu & Porikli 2017): aligns and enlarges tiny, noisy faces."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ NO_LOCALISER = UnusedIf(transformer=("features", "given", "none"))
 class TDAE(Model):
     """Three networks, trained one after the other, each on the outputs of the one before:
 
-    decoder          the source -> a large, upright image; with the discriminator
-    encoder          that -> the clean, upright original at the size of the source
-    second_decoder   that -> the large image again; with the discriminator, which goes on
+    decoder          the source -> a large, aligned image; trained with the discriminator
+    encoder          that image -> the clean, aligned original at the size of the source
+    second_decoder   that image -> the large image again; trained with the same discriminator
 
-    Each minimises its mean squared error, the decoders also adversarial_weight times the generator's loss.
-    transformer: where the source is set upright. input: before the decoder, `iterations` times by one localiser, which
-    a phase of its own trains first. features: in decoder and encoder, after each change of size, as in the paper.
-    given: at the condition `placement`, an upper bound. none: nowhere. direct_weight: of the localiser's direct loss,
-    the blurred squared error of the upright source. warm_up and the shares: lengths of phases, the decoder's being 1.
-    Other than in the authors' code, half of the examples are mirrored in training, adversarial_weight is constant
-    (theirs falls from 0.01 to 0.005), and the networks are smaller and have no normalisation.
+    Each minimises its mean squared error, and the decoders also adversarial_weight times the generator's loss.
+    transformer: where the source is aligned. input: before the decoder, `iterations` times by one localiser, which is
+    first trained in a phase of its own. features: in decoder and encoder, after each change of size, as in the paper.
+    given: by the condition `placement`, an upper bound. none: nowhere. direct_weight: of the localiser's direct loss,
+    the blurred squared error of the aligned source. warm_up and the shares: lengths of phases; the decoder's is 1.
+    Unlike in the authors' code, half of the examples are mirrored in training, adversarial_weight is constant (theirs
+    falls from 0.01 to 0.005), and the networks are smaller and have no normalisation.
     """
 
     players: tuple[Player, ...] = (
@@ -78,7 +78,7 @@ class TDAE(Model):
 
     @classmethod
     def default_balance(cls, adversarial_weight: Weight = 0.001, **options: object) -> str:
-        return "margin" if adversarial_weight else "always"  # without an adversary no player needs to wait
+        return "margin" if adversarial_weight else "always"  # without an adversary, no player has to wait
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         batch = transformers.mirrored(batch, draws.uniform("mirror", (len(batch.x),)) < 0.5)
@@ -104,13 +104,13 @@ class TDAE(Model):
         return Losses({"discriminator": game.critic, player: loss}, log, gates)
 
     def _placements(self, batch: Batch) -> list[Tensor]:
-        """Where the object lies in the source, [B, 4] each: what the localiser has found after each iteration."""
+        """The placements of the object in the source, [B, 4] each: the localiser's after each iteration."""
         if self.kind == "input":
             return self.transformer(batch.input - 0.5)
         return [batch.conditions["placement"] if self.kind == "given" else batch.input.new_zeros(len(batch.input), 4)]
 
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        """aligned: the source, set upright as the decoder does it; then what each network makes."""
+        """aligned: the source as the spatial transformers align it; then the output of each network."""
         made, placement = self.decoder(batch.input, self._placements(batch)[-1])
         stages = {"aligned": transformers.warp(batch.input, placement), "decoder": made, "encoder": self.encoder(made)}
         stages["output"], _ = self.second_decoder(stages["encoder"])

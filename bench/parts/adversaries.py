@@ -27,8 +27,8 @@ class CriticFunction(Protocol):
 class Game(NamedTuple):
     """The losses of a critic and of its generator from one forward pass; scalars.
 
-    gates: bool, whether to update the critic and the generator; accuracy: of the critic; class_logits: [B, classes], of
-    the real examples, if the critic classifies.
+    gates: bool, whether to update the critic and the generator; accuracy: that of the critic; class_logits:
+    [B, classes] of the real examples, if the critic also classifies.
     """
 
     critic: Tensor
@@ -195,8 +195,10 @@ class Adversarial:
         step: Tensor | None,
         default: str = "always",
     ) -> Game:
-        """Both sides from one forward pass, for players that are updated together. real, fake: [B, ...]; the other
-        arguments as in `penalty` and `gates`."""
+        """The losses of critic and generator from one forward pass, for players that are updated together.
+
+        real, fake: [B, ...]; the other arguments as in `penalty` and `gates`.
+        """
         output = critic(torch.cat([real, fake]), draws, copies=2)
         real_logit, fake_logit = output.logit.chunk(2)
         loss = self.discriminator(real_logit, fake_logit) + self.penalty(critic, real, fake, draws)

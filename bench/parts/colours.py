@@ -12,13 +12,13 @@ from torch import Tensor
 from bench.core import SkipError
 from bench.data import Shapes
 
-# IEC 61966-2-1: linear RGB to XYZ with Y = 1 for white. The white point is R = G = B = 1, so greys have a* = b* = 0.
+# IEC 61966-2-1: linear RGB to XYZ with Y = 1 for white. The white point is R = G = B = 1, so a* = b* = 0 for greys.
 XYZ_OF_RGB = (
     (0.4124564, 0.3575761, 0.1804375),
     (0.2126729, 0.7151522, 0.0721750),
     (0.0193339, 0.1191920, 0.9503041),
 )
-DELTA = 6 / 29  # where the cube root of CIE L*a*b* becomes a line
+DELTA = 6 / 29  # below its cube, CIE L*a*b* has a line in place of the cube root
 GAMUT_STEPS = 10  # bisections, so the factor of the chroma is exact to 1/1024
 
 
@@ -35,7 +35,7 @@ def _mix(matrix: Tensor, x: Tensor, dim: int) -> Tensor:
 
 def rgb_to_lab(rgb: Tensor, dim: int = 1) -> Tensor:
     """sRGB in [0, 1] -> (L*, a*, b*), of the same shape."""
-    # Both branches of a `where` get gradients, so the powers see only values with a finite derivative.
+    # Both branches of a `where` get gradients, so powers are taken only of values with a finite derivative.
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0.04) + 0.055) / 1.055) ** 2.4)
     xyz = _mix(_matrix(rgb)[0], linear, dim)
     root = torch.where(xyz > DELTA**3, xyz.clamp(min=DELTA**3) ** (1 / 3), xyz / (3 * DELTA**2) + 4 / 29)
@@ -48,7 +48,7 @@ def _cube(root: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor, dim: int = 1) -> Tensor:
-    """(L*, a*, b*) -> sRGB, of the same shape. Colours that sRGB lacks come out below 0 or above 1."""
+    """(L*, a*, b*) -> sRGB, of the same shape. Colours outside sRGB have values below 0 or above 1."""
     lightness, a, b = lab.unbind(dim)
     y = (lightness + 16) / 116
     linear = _mix(_matrix(lab)[1], _cube(torch.stack([y + a / 500, y, y - b / 200], dim)), dim)
@@ -56,7 +56,7 @@ def lab_to_rgb(lab: Tensor, dim: int = 1) -> Tensor:
 
 
 def to_gamut(lab: Tensor, dim: int = 1) -> Tensor:
-    """The nearest colours of sRGB with the same lightness and hue: a* and b* times the largest factor that fits.
+    """The nearest sRGB colours of the same lightness and hue: a* and b* times the largest factor that fits.
 
     lab: L* in [0, 100]. Clipping RGB would change the lightness.
     """
@@ -81,18 +81,18 @@ def to_gamut(lab: Tensor, dim: int = 1) -> Tensor:
 
 
 def with_lightness_of(source: Tensor, ab: Tensor) -> Tensor:
-    """sRGB [B, 3, H, W] with the lightness of a source [B, 3, H, W] in sRGB and with a* and b* [B, 2, H, W].
+    """sRGB [B, 3, H, W] with the lightness of a source [B, 3, H, W] in sRGB, and with a* and b* [B, 2, H, W].
 
-    Where sRGB has no such colour, both are reduced; see `to_gamut`.
+    If sRGB has no such colour, a* and b* are reduced; see `to_gamut`.
     """
     return lab_to_rgb(to_gamut(torch.cat([rgb_to_lab(source)[:, :1], ab], 1))).clamp(0, 1)
 
 
 def check_recolourable(shapes: Shapes) -> None:
-    """Raises SkipError for data whose images are not their sources in other colours."""
+    """Raises SkipError unless sources and images have the same size and three channels."""
     if shapes.x[0] != 3 or len(shapes.x) != 3 or shapes.input != shapes.x:
         raise SkipError(
-            f"recolouring needs images and sources of one size with three channels, not {shapes.x} and {shapes.input}: "
+            f"recolouring needs images and sources of one size with three channels, not {shapes.x} and {shapes.input}; "
             "choose another data set"
         )
 
@@ -131,10 +131,10 @@ def ciede2000(lab: Tensor, other: Tensor, dim: int = 1) -> Tensor:
 
 
 def k_means(points: Tensor, k: int, steps: int = 10) -> tuple[Tensor, Tensor]:
-    """The k centres [B, k, D] of points [B, N, D], and the number of the nearest one of each point, [B, N].
+    """The k centres [B, k, D] of points [B, N, D], and the index of the nearest centre of each point, [B, N].
 
-    Lloyd's algorithm, without randomness: it starts from the point farthest from the mean, then the point farthest
-    from those found, and so on (Gonzalez 1985). A centre without points stays where it is.
+    Lloyd's algorithm. Its initial centres are not random: the first is the point farthest from the mean, and each next
+    one is the point farthest from those before (Gonzalez 1985). A centre without points stays where it is.
     """
     rows = torch.arange(len(points), device=points.device)
     distance = (points - points.mean(1, keepdim=True)).square().sum(2)

@@ -12,7 +12,7 @@ from bench.data import Shapes
 def check_resizable(shapes: Shapes) -> None:
     """Raises SkipError unless sources have as many channels as images."""
     if shapes.input[0] != shapes.x[0]:
-        raise SkipError(f"sources {shapes.input} and images {shapes.x} differ in channels: resizing makes no sense")
+        raise SkipError(f"sources {shapes.input} and images {shapes.x} differ in channels: resizing is not enough")
 
 
 def bicubic(source: Tensor, sides: tuple[int, ...]) -> Tensor:

@@ -181,7 +181,7 @@ def legend(runs: Sequence[LabelledRun]) -> list[tuple[LabelledRun, str]]:
 
 
 def _level(name: str) -> tuple[str, float | None]:
-    """A metric and its noise level, from its full name; None without one. A stage or a subset is no level."""
+    """The metric and the noise level in a full name; None if its suffix is not a level but a stage or a subset."""
     metric, _, suffix = name.partition("@")
     try:
         return metric, float(suffix)

@@ -14,7 +14,7 @@ SHARED = "_shared"  # ends the names of log-likelihoods under one observation mo
 NOISE_METRICS = ("denoising", "latent_drift")  # beginnings of the names of metrics on corrupted images
 PRIOR_METRICS = ("mmd_to_prior", "mmd_to_prior_normal", "sliced_wasserstein_to_prior")
 
-# How a number was measured: settings such as the number of samples, the feature classifier, the judges; sorted by name.
+# How a number was measured: settings such as the number of samples, the feature classifier and the judges, by name.
 Evaluation = tuple[tuple[str, Any], ...]
 CLASSIFIER = "feature classifier"
 JUDGES = "judges"

@@ -32,9 +32,9 @@ def arrays(run: Run) -> dict[str, np.ndarray]:
 
 
 def given(images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """What models are given and are to make of it, as names with pictures [n, C, H, W] or texts [n].
+    """The inputs, conditions and targets of models, as names with pictures [n, C, H, W] or texts [n].
 
-    Data without sources and conditions, whose models make the images that they are given, have no target.
+    Without sources and conditions, a model's target is its input, so the test images are shown once.
     """
     if "target" not in images:
         return [("test images", images["input"])]
@@ -45,7 +45,7 @@ def given(images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
 
 
 def stages(images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """What a model makes on the way, as names with pictures [n, C, H, W]."""
+    """The images of a model's earlier stages, as names with pictures [n, C, H, W]."""
     return _named(images, "stage/")
 
 

@@ -40,7 +40,7 @@ def dataset_caption(runs: Sequence[Run]) -> str:
     train, validation, test, image, source, conditions = (found[0].get(key) for key in keys)
     counts = f"{train:,} training, {validation:,} validation and {test:,} test images"
     given = [f"sources of {_shape(source)}"] if source else []
-    made = f", each made from {' and '.join([*given, *(conditions or ())])}" if given or conditions else ""
+    made = f", each to be made from {' and '.join([*given, *(conditions or ())])}" if given or conditions else ""
     return f"{counts} of {_shape(image)}{_range(found)}{made}; metrics are measured on the test images."
 
 
@@ -264,7 +264,7 @@ def _floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
 
 
 def _judges(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
-    """One line on how well judges read real images, for each metric and each thing that they read."""
+    """One line on how well judges predict from real images, for each metric and each property."""
     parts = []
     for metric in metrics:
         found: dict[str, dict[str, None]] = {}  # in a dictionary, texts are in order and without duplicates
@@ -275,7 +275,7 @@ def _judges(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
         if found:
             texts = [f"{name} {' or '.join(numbers)}" for name, numbers in found.items()]
             parts.append(f"{metric} {', '.join(texts)}")
-    meaning = "Judges on real test images, and in brackets the best answer that looks at no image"
+    meaning = "Judges on real test images (in brackets: the best prediction without looking at an image)"
     return [f"{meaning}: {'; '.join(parts)}."] if parts else []
 
 

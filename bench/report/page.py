@@ -317,7 +317,7 @@ def _add_images(
 
 
 def _given(album: _Album, name: str, values: np.ndarray, file: str) -> Figure:
-    """A strip of what models are given: pictures or texts."""
+    """A strip of inputs, conditions or targets: pictures or texts."""
     if values.dtype.kind == "U":
         return Figure(name, "", (), names=tuple(values.tolist()), is_input=True)
     return Figure(name, "", (album.png(file, name, figures.strip(values)),), is_input=True)

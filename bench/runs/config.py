@@ -32,7 +32,7 @@ from bench.runs.targets import PARTS, checked, checked_options, locate, make, un
 # Checked here, so that the message names the key. The optimizer itself checks its other options.
 HYPERPARAMETERS = {"lr": Level, "betas": list[Rate], "momentum": Rate, "alpha": Rate, "weight_decay": Level}
 
-PLURAL = {"label": "labels", "source": "sources"}  # of what a model requires, as messages name it
+PLURAL = {"label": "labels", "source": "sources"}  # how messages name what a model requires
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
@@ -168,7 +168,7 @@ def data_name(options: dict[str, Any], choice: str) -> str:
 
 
 def check_combination(job: Job, shapes: Shapes) -> Model:
-    """Builds a model on the CPU. Raises SkipError if it needs what the data do not provide, or noise without any."""
+    """Builds a model on the CPU. Raises SkipError if the data or the noise do not provide what it requires."""
     required, model = set(job.config["model"].get("requires", ())), job.choices["model"]
     of_data = sorted(required - {"noise"})
     if missing := [name for name in of_data if name not in shapes.provides]:
@@ -223,7 +223,7 @@ def optimizers(job: Job) -> dict[str, MakeOptimizer]:
 
 
 def schedule(job: Job) -> Schedule:
-    """The schedule of the learning rates. Raises InputError."""
+    """The learning-rate schedule. Raises InputError, and SkipError for one that makes no sense."""
     options = job.config["schedule"]
     return make("schedule", options, job.settings.allow) if options else CONSTANT
 

@@ -48,7 +48,7 @@ class DataNote(TypedDict):
     test: int
     image: Annotated[list[int], Field(min_length=3, max_length=3)]  # channels, height, width
     classes: int  # 0: no labels
-    source: NotRequired[list[int] | None]  # channels, height, width of what images are made from; from schema 4 on
+    source: NotRequired[list[int] | None]  # channels, height, width of the sources; from schema 4 on
     conditions: NotRequired[dict[str, list[int]]]  # the shape of each condition; from schema 4 on
 
 

@@ -34,10 +34,10 @@ RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safete
 # The groups that identify a run, together with the fingerprint of its data.
 IDENTITY = tuple(Config.__annotations__)
 LOCATION = ("root", "path", "prefix", "name", "openml")  # keys of a data set: where it is, and what it is called
-# Keys of groups that do not decide the weights: what they need or provide is checked on the data themselves.
+# Keys of groups that do not decide the weights: requirements are checked against the data themselves.
 DESCRIPTIONS = {"dataset": (*LOCATION, "provides"), "model": ("requires",)}
 
-# The schedule of constant learning rates, also that of records that name no schedule.
+# The schedule of constant learning rates. Records that name no schedule have this one.
 CONSTANT = {"_target_": "bench.engine.schedules.Schedule", "decay": "none", "warmup": 0.0}
 
 ELSEWHERE = "in another process"  # instead of a status, if another process holds the seed; never in a record
@@ -78,8 +78,8 @@ def identity(config: Mapping[str, Any], fingerprint: str, refused: str | None = 
     """Ten hexadecimal characters of BLAKE2b over the configuration and the fingerprint of the data.
 
     It does not depend on the location of the data, or on the module of this package that defines a class. Constant
-    learning rates add nothing to it, so that a run has the same id as one whose record names no schedule. refused: the
-    reason why a combination makes no sense, which keeps it apart from a model with the same settings and other
+    learning rates do not change it, so a run has the same id as one whose record names no schedule. refused: the reason
+    why a combination makes no sense; it distinguishes the combination from a model with the same settings and other
     requirements.
     """
     content = _canonical(identified(config)) | {"data": fingerprint} | ({"refused": refused} if refused else {})

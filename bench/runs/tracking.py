@@ -37,8 +37,8 @@ MODES = ("online", "offline", "disabled")
 PLAIN_INTERVAL = 10.0  # seconds between two lines of progress if there is no terminal for a bar
 GRID_COLUMNS = 10
 
-# The pictures in W&B, each with the arrays of images.npz, [n, C, H, W] uint8, whose rows alternate in it. Arrays of
-# what models are given and make on the way have pictures of their own, because their sizes may differ.
+# The pictures in W&B, each with the arrays of images.npz, [n, C, H, W] uint8, whose rows alternate in it. Targets,
+# conditions and stages have pictures of their own, because their sizes may differ.
 GRIDS = {"reconstructions": ("input", "reconstruction"), "samples": ("samples",)}
 ALONE = ("target", "conditions/", "stage/")
 

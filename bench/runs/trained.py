@@ -45,7 +45,7 @@ class Trained:
 
     @torch.no_grad()
     def translate(self, input: Tensor, seed: int = 0, label: Tensor | None = None, **conditions: Tensor) -> Tensor:
-        """What the model makes of inputs [N, C, H, W] under conditions [N, ...], by name: images [N, C, H, W]."""
+        """The model's outputs [N, C, H, W] for inputs [N, C, H, W] and conditions [N, ...], by name."""
         if missing := self.record["data"].get("conditions", {}).keys() - conditions.keys():
             raise InputError(f"this model was trained with conditions: pass {', '.join(sorted(missing))}")
         blank = input.new_zeros(len(input), *self.record["data"]["image"])

@@ -38,7 +38,7 @@ def changed(field: str, split: str = "train", arrays=CONDITIONS, **replaced) -> 
     return {f"{field}_{split}": {name: value for name, value in parts.items() if value is not None}}
 
 
-def test_everything_stays_with_its_example_in_every_split():
+def test_all_fields_stay_with_their_example_in_every_split():
     data = prepare(paired(), split_seed=5)
     number = {row: i for i, row in enumerate(rows(BYTES))}
     for split in (data.train, data.validation, data.test):
@@ -133,7 +133,7 @@ def test_sources_on_disk_are_read_like_those_in_memory():
 # --- the fingerprint
 
 
-def test_without_sources_conditions_and_truth_the_fingerprint_is_that_of_before():
+def test_the_fingerprint_of_data_without_sources_conditions_and_truth_is_fixed():
     assert prepare(source(BYTES)).fingerprint == "7f105ce9289d7ef8"
     assert prepare(source(GREY, y=None)).fingerprint == "3a5703fff20067d5"
 
@@ -247,7 +247,7 @@ def one_value(array: np.ndarray, value: object) -> np.ndarray:
          r"conditions_train/age has rows of type float32 and shape \(1,\), but conditions_test/age has rows of type"),
         (changed("conditions", "test", hair=HAIR[300:].astype(float)), "conditions_test/hair has rows of type float32"),
         ({"conditions": CONDITIONS | {"hair": HAIR.astype(np.uint8)}, "vocabulary": {}},
-         "conditions_train/hair holds only 0 and 1 as uint8, of which a model sees 255 as 1: store booleans"),
+         "conditions_train/hair holds only 0 and 1 as uint8, but models see uint8 divided by 255: store booleans"),
         ({"conditions": {"label": AGE}}, "conditions_train/label: that name has another meaning; .*given_label"),
         ({"conditions": {"input": AGE}}, "conditions_train/input: that name has another meaning"),
         ({"conditions": {"eye colour": AGE}}, "conditions_train/eye colour: use letters, digits and _; .* eye_colour"),

@@ -83,7 +83,7 @@ def test_a_yaml_lists_every_option_and_has_the_common_defaults(options):
 
 
 @every_file
-def test_it_provides_what_its_yaml_says(options):
+def test_a_data_set_provides_what_its_yaml_lists(options):
     provides = load(options).shapes.provides
     if options["_target_"] in GENERIC:  # examples come with what the files have
         assert options["provides"] == [] and provides == ("label",)

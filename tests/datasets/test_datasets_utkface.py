@@ -91,5 +91,5 @@ def test_wrong_input_is_one_line(face_folder, change, options, message):
 
 def test_without_a_folder_the_message_says_what_to_set(monkeypatch):
     monkeypatch.delenv("BENCH_DATA", raising=False)
-    with pytest.raises(InputError, match=r"dataset\.root is not set, nor BENCH_DATA"):
+    with pytest.raises(InputError, match=r"neither dataset\.root nor BENCH_DATA is set"):
         utkface()

@@ -99,7 +99,7 @@ def test_the_weights_depend_only_on_the_data(tmp_path):
 def test_a_cached_classifier_is_not_trained_again(tmp_path, monkeypatch, capsys, clear_memory):
     cache, data = tmp_path / "not" / "there", small()
     first = features_of(data, cache)
-    assert capsys.readouterr() == ("", "training the features' classifier of this data set, once (up to a minute)\n")
+    assert capsys.readouterr() == ("", "training the features' classifier, once for this data set (up to a minute)\n")
     assert [path.suffix for path in sorted(cache.iterdir())] in ([".safetensors"], [".lock", ".safetensors"])
 
     monkeypatch.setattr(judges, "_trained_once", lambda *_: pytest.fail("trained again"))

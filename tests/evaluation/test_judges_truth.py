@@ -112,7 +112,7 @@ def test_metrics_of_the_images_themselves_are_those_of_the_judges_and_repeat_by_
     assert "judged_correlation@even" not in found
 
 
-def test_a_judge_reads_what_an_image_shows_and_not_what_it_should_show():
+def test_a_judge_predicts_what_an_image_shows_and_not_its_truth():
     images = Images(discs(), CACHE)
     good = measure(Answer(), images)
     rotated = measure(Answer(lambda x: x.roll(1, 1)), images)  # each colour becomes the next one
@@ -142,7 +142,7 @@ def test_the_label_has_a_judge_of_its_own_which_truth_does_not_change(tmp_path, 
     monkeypatch.setattr(judges, "_trained_once", lambda *_: pytest.fail("trained again"))
     assert features_of(data, tmp_path).network is features_of(bare, tmp_path).network
     entry = measure(Answer(), Images(bare, tmp_path), ["judged_accuracy"])["judged_accuracy"]
-    assert entry["reason"].startswith("label is read from real images with a score of ")
+    assert entry["reason"].startswith("label has a score of ")
 
 
 def test_without_labels_the_features_are_those_of_the_judge_of_classes_and_numbers(tmp_path, monkeypatch):
@@ -180,8 +180,8 @@ def test_judges_are_cached_by_data_and_truth(tmp_path, monkeypatch, capsys):
     assert cached_judges(discs(), tmp_path) is None
     first = judges_of(discs(), tmp_path)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "training the judge of colour, grey, place of this data set, once (up to a minute)"
-    assert lines[1:] == ["training the judge of parts of this data set, once (up to a minute)"]
+    assert lines[0] == "training the judge of colour, grey, place, once for this data set (up to a minute)"
+    assert lines[1:] == ["training the judge of parts, once for this data set (up to a minute)"]
     monkeypatch.setattr(judges, "_loaded_files", {})
     again = cached_judges(discs(), tmp_path)
     assert [judge.hash for judge in again] == [judge.hash for judge in first]
@@ -201,7 +201,7 @@ def test_a_record_never_mixes_judges(tmp_path, monkeypatch):
     assert set(missing(record, settings, Images(discs(), tmp_path / "two"))) == set(JUDGED[:2])
 
 
-def test_only_what_training_knows_and_varies_is_for_judges():
+def test_judges_learn_only_truth_that_training_has_and_that_varies():
     known = {
         **{"kind": torch.arange(6) % 3, "age": torch.arange(6.0), "pose": torch.rand(6, 2)},
         **{"parts": torch.arange(6 * 4).view(6, 2, 2) % 5, "one": torch.ones(6).long(), "still": torch.ones(6, 2)},
@@ -274,7 +274,7 @@ def test_degenerate_data_are_not_available_for_a_reason(case, tmp_path, monkeypa
         "one test image": "is the same for all test images",
         "truth that does not vary in the test images": "is the same for all test images",
         "black training images": "^all training images are the same: the judge of colour, .* has nothing to learn",
-        "two training images": "guessed blindly",
+        "two training images": "a blind prediction",
     }
     for name, entry in measure(Answer(), Images(cases()[case], tmp_path)).items():
         assert entry["value"] is None, name

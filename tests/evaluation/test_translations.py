@@ -71,13 +71,13 @@ def error(x, shade) -> float:
     return (x - shade.view(-1, 1, 1, 1)).square().mean().item()
 
 
-def test_metrics_of_the_output_of_a_stage_and_with_the_conditions_of_others():
+def test_metrics_of_the_output_of_each_stage_and_with_permuted_conditions():
     data = shades()
     entries = measure(Painter(), data, ["reconstruction_mse"])
     assert entries["reconstruction_mse"]["value"] == pytest.approx(error(data.test.x, GREY), rel=1e-4)
     assert entries["reconstruction_mse@small"]["value"] == pytest.approx(error(data.test.x, GREY), rel=1e-4)
     assert entries["reconstruction_mse@map"]["value"] is None
-    assert entries["reconstruction_mse@map"]["reason"] == "the stage makes maps of 6 channels, and images have 3"
+    assert entries["reconstruction_mse@map"]["reason"] == "this stage has 6 channels, and images have 3"
     others = permuted(answers_of(Painter(), data)).conditions["shade"][:, 0]
     assert sorted(others.tolist()) == sorted(GREY.tolist()) and not (others == GREY).any()
     assert entries["reconstruction_mse@permuted"]["value"] == pytest.approx(error(data.test.x, others), rel=1e-4)
@@ -85,7 +85,7 @@ def test_metrics_of_the_output_of_a_stage_and_with_the_conditions_of_others():
 
 def test_a_stage_that_a_model_lacks_is_named():
     entries = measure(Painter(), shades(), ["sketch_accuracy"])
-    assert entries["sketch_accuracy"]["reason"] == "the model has no sketch among its stages"
+    assert entries["sketch_accuracy"]["reason"] == "there is no sketch in the stages of the model"
 
 
 def test_metrics_of_each_example_are_repeated_for_the_subsets_that_the_data_name():
@@ -118,7 +118,7 @@ def test_subsets_without_names_have_numbers():
     assert entries["reconstruction_mse@1"]["n"] == 10 and entries["reconstruction_mse@0"]["n"] == 30
 
 
-def test_a_model_that_reads_no_conditions_is_not_measured_with_others():
+def test_a_model_that_reads_no_conditions_is_not_measured_with_permuted_ones():
     for model in (IdentityAutoencoder(), LinearGaussian(), Conditional(), Generator()):  # the last cannot translate
         assert permuted(answers_of(model, shaded_digits())) is None
     assert permuted(answers_of(Painter(), digits())) is None
@@ -136,7 +136,7 @@ def test_a_model_that_decodes_a_code_and_conditions_needs_no_translate_of_its_ow
         _ = Answers(IdentityAutoencoder(), images_of(shaded_digits()), samples=4, seed=0).samples
 
 
-def test_samples_of_a_translator_have_the_conditions_of_test_examples_in_another_order():
+def test_samples_of_a_translator_have_permuted_conditions_of_test_examples():
     samples = Answers(Painter(), images_of(shades()), samples=40, seed=0).samples
     assert samples.shape == (40, 3, 8, 8)
     assert sorted(samples[:, 0, 0, 0].tolist()) == pytest.approx(GREY.tolist())
@@ -148,7 +148,7 @@ def test_noise_is_on_the_source():
     assert "sources" in entries["denoising_gain_db"]["reason"]
 
 
-def test_chunks_do_not_change_what_is_made(monkeypatch):
+def test_chunks_do_not_change_the_outputs(monkeypatch):
     data = shades()
 
     def made():
@@ -160,7 +160,7 @@ def test_chunks_do_not_change_what_is_made(monkeypatch):
     assert torch.equal(made(), whole)
 
 
-def test_pictures_name_what_is_given_what_is_made_on_the_way_and_the_target():
+def test_pictures_name_inputs_conditions_stages_and_targets():
     data = shades()
     arrays = pictures(Painter(), images_of(data), corruption=Gaussian(0.1), seed=0, count=5)
     assert {"input", "conditions/shade", "stage/small", "stage/map", "reconstruction", "target"} <= arrays.keys()

@@ -72,7 +72,7 @@ def test_chunks_do_not_change_traversals(monkeypatch):
 
 
 def test_a_condition_that_the_data_lack_is_named():
-    with pytest.raises(UnavailableError, match="no pose among its one-hot conditions"):
+    with pytest.raises(UnavailableError, match="no pose in the one-hot conditions of the data set"):
         Traversals(Answers(Ageing(), images_of(portraits()), samples=2, seed=0)).traversals["pose"]
 
 
@@ -90,11 +90,11 @@ def test_a_model_without_the_condition_ignores_it():
     entries = measure(IdentityAutoencoder(), portraits(), ["age_correlation", "age_slope", "aged_psnr"])
     assert entries["age_correlation"]["value"] == pytest.approx(0.0, abs=1e-6)
     assert entries["age_slope"]["value"] == pytest.approx(0.0, abs=1e-6)
-    assert entries["aged_psnr"]["reason"] == "the data set has no aged among its truth"
+    assert entries["aged_psnr"]["reason"] == "there is no aged in the truth of the data set"
 
 
 def test_data_without_the_condition_are_not_judged():
     data = portraits()
     bare = replace(data, **{part: getattr(data, part)._replace(conditions={}) for part in ("train", "test")})
     entries = measure(IdentityAutoencoder(), bare, ["age_correlation", "age_probe_accuracy"])
-    assert {entry["reason"] for entry in entries.values()} == {"the data set has no age among its conditions"}
+    assert {entry["reason"] for entry in entries.values()} == {"there is no age in the conditions of the data set"}

@@ -35,7 +35,7 @@ def judged(ages: Tensor, **others: Judgement) -> dict[str, dict[str, Judgement]]
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.5, 0.0), (0.5, 2.0), (-1.0, 0.0)])
-def test_ages_that_are_a_linear_function_of_those_asked_for(scale, shift):
+def test_ages_that_are_a_linear_function_of_the_requested_ages(scale, shift):
     ages = judged((scale * WANTED + shift).expand(FACES, 3))
     correlation, error = age_correlation(ages, **TRAIN), age_error(ages, **TRAIN)
     assert correlation.value == pytest.approx(1.0 if scale > 0 else -1.0) and correlation.floor == pytest.approx(1.0)
@@ -51,7 +51,7 @@ def test_a_model_that_ignores_the_age_has_no_correlation():
 
 def test_a_judge_that_cannot_read_ages_is_not_used():
     weak = judged(WANTED.expand(FACES, 3))["age"]["age"]._replace(real=TRUE_AGE.flip(0))
-    with pytest.raises(UnavailableError, match="age is read from real images with a score of"):
+    with pytest.raises(UnavailableError, match="age has a score of"):
         age_correlation({"age": {"age": weak}}, **TRAIN)
 
 
@@ -82,7 +82,7 @@ def test_aged_psnr_is_over_other_ages_and_its_floor_copies():
     assert value.floor == pytest.approx((near + 3 * (near + far) / 2) / 4, rel=1e-5)
 
 
-def test_the_leak_is_what_the_reconstruction_is_better():
+def test_the_leak_is_the_advantage_of_the_reconstruction_in_psnr():
     x, truth = faces()
     made = {"age": (truth["aged"].float() + 10) / 255}
     torch.testing.assert_close(age_leak_db(made, truth, CONDITIONS, SUBSET, x), torch.zeros(FACES), atol=1e-4, rtol=0)
@@ -126,5 +126,5 @@ def test_identity_is_read_at_other_ages():
     ages = WANTED.expand(FACES, 3)
     value = identity_kept(judged(ages, gender=kept, race=weak), CONDITIONS, SUBSET)
     assert value.value == pytest.approx((0.5 + 0.5 + 1 + 1) / 4) and value.floor == 1.0
-    with pytest.raises(UnavailableError, match="nothing but the age"):
+    with pytest.raises(UnavailableError, match="only the age"):
         identity_kept(judged(ages, race=weak), CONDITIONS, SUBSET)

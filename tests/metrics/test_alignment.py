@@ -39,14 +39,14 @@ def test_they_are_found_under_noise_blur_and_other_contrast():
     assert root_mean_square(left[:, 0].rad2deg()) < 4 and root_mean_square(left[:, 2:]) < 0.03
 
 
-def test_an_image_without_an_object_is_taken_as_upright():
+def test_an_image_without_an_object_counts_as_upright():
     mean = X.mean(0, keepdim=True).expand_as(X)
     assert root_mean_square(placements(mean, X)[:, 0].rad2deg()) < 8
     assert placements(torch.full_like(X, 0.5), X)[:, 0].rad2deg().abs().max() < 3
 
 
 @pytest.mark.parametrize("share", [0.25, 0.75])
-def test_what_is_left_of_a_known_misalignment_is_measured(share):
+def test_the_rest_of_a_known_misalignment_is_measured(share):
     """The sources, set upright by a share of their rotation and shift."""
     part = PLACEMENT * torch.tensor([share, 1, share, share])
     upright = warp(LARGE, part)
@@ -58,7 +58,7 @@ def test_what_is_left_of_a_known_misalignment_is_measured(share):
     assert rotation_correlation(X, upright, TRUTH) > 0.98
 
 
-def test_a_perfect_alignment_and_none():
+def test_perfect_alignment_and_no_alignment():
     upright = warp(LARGE, PLACEMENT)
     for metric in (rotation_error, shift_error):
         assert metric(X, upright, TRUTH).value < 0.08 * metric(X, LARGE, TRUTH).value

@@ -69,7 +69,7 @@ def test_grey_images_have_no_colours():
         lambda: lightness_error(grey, grey, given),
         lambda: palette_distance_gap(grey, grey, given),
     ):
-        with pytest.raises(UnavailableError, match="three colour channels"):
+        with pytest.raises(UnavailableError, match="three channels"):
             answer()
 
 

@@ -112,14 +112,14 @@ def test_a_judge_is_used_from_halfway_between_blind_and_perfect(right, used):
         assert judged_accuracy(judged=both).note is None
         return
     found = judged_accuracy(judged=both)
-    reason = "beak is read from real images with a score of 0.62, and guessed blindly with 0.25"
+    reason = "beak has a score of 0.62 on real images, too close to the 0.25 of a blind prediction"
     assert (found.value, found.note) == (0, f"left out: {reason}")
     assert found.details.keys() == {"body", "body_real", "body_floor"}
     with pytest.raises(UnavailableError, match=f"^{reason}$"):
         judged_accuracy(judged=weak)
 
 
-def test_what_is_not_known_or_does_not_vary_is_not_available():
+def test_metrics_of_unknown_or_constant_truth_are_not_available():
     with pytest.raises(UnavailableError, match="^the data set has no truth that is a map and varies over its images$"):
         usable({"body": judgement(LABEL, LABEL)}, "map")
     for truth, form in ((torch.ones(5).long(), "class"), (torch.ones(5, 2), "number"), (LABEL[:1], "class")):

@@ -74,8 +74,8 @@ def test_a_portrait_is_compared_with_the_sketch_that_it_was_made_from():
     assert resegmented_miou(judged(TRUE), x_mean, made, TRUTH).value == 1
 
 
-def test_a_judge_that_reads_nothing_is_not_asked():
-    with pytest.raises(UnavailableError, match="guessed blindly"):
+def test_a_metric_whose_judge_is_unreliable_is_not_available():
+    with pytest.raises(UnavailableError, match="a blind prediction"):
         resegmented_miou(judged(TRUE, real=TRUE * 0), torch.rand(2, 3, 1, 4), stages(), TRUTH)
     with pytest.raises(UnavailableError):
         pose_miou(judged(TRUE))

@@ -96,7 +96,7 @@ def test_the_age_head_is_given_the_gender_and_only_the_age_is_that_of_another_ex
 
 
 @pytest.mark.parametrize("player", PLAYERS[1:])
-def test_a_weight_of_0_leaves_a_player_watching(player, float64):
+def test_a_player_with_weight_0_does_not_influence_the_autoencoder(player, float64):
     """Changing its logits does not change the autoencoder's loss. It still learns."""
     name = {"image_critic": "image_weight", "code_critic": "code_weight"}.get(player, "age_adversary_weight")
     for weight in (0.0, 0.5):

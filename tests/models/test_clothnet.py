@@ -55,7 +55,7 @@ def test_phases_and_players_follow_the_options(options, phases):
     assert [player.name for player in made.players] == [name for (turn,) in phases for name in turn]
 
 
-def test_losses_of_networks_that_answer_nothing():
+def test_losses_of_networks_whose_outputs_are_all_zero():
     """Equal probabilities of all classes, grey portraits, a posterior equal to the prior, a critic without opinion."""
     made = model(zero=True, l1_weight=10.0, adversarial_weight=2.0)
     losses, log, _ = made.losses(BATCH, Draws(0), ("sketch",))
@@ -129,7 +129,7 @@ def test_the_style_of_one_stage_also_decides_the_clothing():
 
 
 def test_what_makes_no_sense_is_skipped():
-    with pytest.raises(SkipError, match=r"cannot read images of 20 x 8 pixels: .* multiples of 8: set dataset\.size"):
+    with pytest.raises(SkipError, match=r"cannot read images of 20 x 8 pixels: .* multiples of 8; set dataset\.size"):
         model(shapes=Shapes((3, 20, 8), conditions=SHAPES.conditions))
     with pytest.raises(SkipError, match=r"adversarial\.critic_steps=1"):
         ClothNet(SHAPES, Adversarial(critic_steps=2))

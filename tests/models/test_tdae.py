@@ -57,7 +57,7 @@ def test_without_a_localiser_at_the_input_there_are_three(kind):
     assert [player.name for player in model.players] == ["decoder", "encoder", "second_decoder", "discriminator"]
 
 
-def test_what_each_loss_reaches():
+def test_each_loss_has_gradients_for_its_modules():
     model = made()
     assert reached(model, ("transformer",), "transformer") == {"transformer"}
     decoding = ("decoder", "discriminator")

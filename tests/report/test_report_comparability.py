@@ -37,7 +37,7 @@ def test_numbers_by_other_judges_are_not_ranked_together_and_what_they_read_is_n
     ((table,), text) = report(results, metrics=["judged_accuracy"])
     assert [row.labels[0] for row in table.rows if row.cells[0].best] == ["vae"]
     assert "judged_accuracy was measured with judges c0ffee, but with judges beef in gan: only rows" in text
-    meaning = "Judges on real test images, and in brackets the best answer that looks at no image"
+    meaning = "Judges on real test images (in brackets: the best prediction without looking at an image)"
     assert f"{meaning}: judged_accuracy body 0.9 (0.25) or 0.95 (0.25)." in text
 
 

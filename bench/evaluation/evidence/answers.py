@@ -57,7 +57,7 @@ class Answers:
     def _changed_codes(self, x: Tensor) -> Tensor:
         """Posterior means of changed images in place of `subset_x`, [S, D]."""
         if self.images.data.shapes.source is not None:
-            raise UnavailableError("models read sources, and the images that are changed are targets")
+            raise UnavailableError("this metric changes the images that a model reads, but here models read sources")
         return self.each(self.code, "codes", self._subset._replace(input=x))
 
     @cached_property
@@ -277,7 +277,7 @@ class Answers:
     def samples(self) -> Tensor:
         """Mean images of draws from the prior, [count, C, H, W].
 
-        For a model that samples by translation: translations of test examples, each with the conditions of another one.
+        A model that samples by translation translates test examples instead, each with the conditions of another one.
         """
         if self.model.samples_by_translation:
             given = self._requested
@@ -327,7 +327,7 @@ class Answers:
         parts = []
         for rows, _ in self.chunks("decode", len(codes)):
             z = codes[rows].to(self.device)
-            # A decoder reads what is given, but not the images.
+            # A decoder reads labels and conditions, but no images.
             blank = z.new_zeros(1, *self.images.data.shapes.x).expand(len(z), -1, -1, -1)
             batch = given.rows(rows).to(self.device)._replace(x=blank, input=blank)
             parts.append(self.model.decode(z, batch).mean.cpu())
@@ -342,7 +342,7 @@ class CorruptedAnswers:
 
     @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
     def x_denoised(self) -> Tensor:
-        """What a model makes of corrupted inputs; by default the mean images that their posterior means decode to."""
+        """The outputs for corrupted inputs; by default the mean images that the posterior means decode to."""
         return self._answers.each(self._answers.model.translate, "denoise", self._noisy.test)
 
     @evidence(asks=("mean", "encode"), cached=True)

@@ -15,8 +15,8 @@ class Evidence(Generic[T]):
     """A property that says what it depends on.
 
     asks: the parts of a model that it uses; sized_by: the fields of `EvaluationSettings` that its number depends on;
-    features: whether it uses the classifier's features; judged: whether it uses what judges read; subset: whether its
-    rows are the test examples at `Images.subset`, in that order; cached: whether its value is kept.
+    features: whether it uses the classifier's features; judged: whether it uses predictions of judges; subset: whether
+    its rows are the test examples at `Images.subset`, in that order; cached: whether its value is kept.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from bench.parts.corruptions import Blocks
 
 BLOCK = 1000  # images per call of Data.observe; its draws depend on it, so do not change it
 SUBSET = 2000  # test images for what compares all pairs
-SUBSET_TRUTH = "subset"  # the truth that says of each test example in which subset of the data it is
+SUBSET_TRUTH = "subset"  # the truth that assigns each test example to a subset of the data
 PIXEL_NEIGHBOURS = 5
 SHIFT = 2  # pixels
 DAMAGE = 0.25  # share of an image's area
@@ -37,7 +37,7 @@ class Facts(dict[str, Tensor]):
         self._kind, self._owner = kind, owner
 
     def __missing__(self, name: str) -> Tensor:
-        raise UnavailableError(f"{self._owner} has no {name} among its {self._kind}")
+        raise UnavailableError(f"there is no {name} in the {self._kind} of {self._owner}")
 
 
 class Images:
@@ -103,7 +103,7 @@ class Images:
 
     @evidence()
     def input(self) -> Tensor:
-        """What a model reads: the sources of the test images, or these themselves."""
+        """What a model reads: the sources of the test images or, if there are none, the test images."""
         return self.test.input
 
     @evidence()
@@ -117,12 +117,12 @@ class Images:
 
     @evidence()
     def truth(self) -> Facts:
-        """What is known of the test examples and no model sees, by name."""
+        """Facts about the test examples that no model sees, by name."""
         return Facts("truth", {name: known.cpu() for name, known in self.data.test.truth.items()})
 
     @evidence()
     def x_again(self) -> Tensor:
-        """Another real image for the conditions of each test example, [N, C, H, W]: the truth of this name."""
+        """A second real image for the conditions of each test example, [N, C, H, W]: the truth of this name."""
         return as_floats(self.truth["x_again"])
 
     @evidence()
@@ -132,7 +132,7 @@ class Images:
 
     @evidence()
     def train_truth(self) -> Facts:
-        """What is known of the training examples and no model sees, by name."""
+        """Facts about the training examples that no model sees, by name."""
         return Facts("truth", {name: known.cpu() for name, known in self.data.train.truth.items()})
 
     @evidence()
@@ -197,7 +197,7 @@ class Images:
             raise UnavailableError("all training images are the same: none is nearest")
         return nearest_in_blocks((block.x for block in self.blocks("train")), self.x, PIXEL_NEIGHBOURS)
 
-    # --- in the features of a judge, of labels unless the data have none
+    # --- features, of the judge of labels or, without labels, of the judge of classes and numbers
 
     @cached_property
     def _features(self) -> Judge:
@@ -257,7 +257,7 @@ class Images:
         midpoints = torch.lerp(self.x[left], self.x[right], 0.5)
         return self.to_train(self.features(self.as_data(midpoints, "pixel_midpoints")))
 
-    # --- what judges read from images
+    # --- predictions of judges
 
     @cached_property
     def _judges(self) -> list[Judge]:
@@ -283,10 +283,10 @@ class Images:
         return {"judges": _hashes(self._judges)}
 
     def judge(self, images: Tensor, rows: Tensor | None = None) -> dict[str, Judgement]:
-        """What judges read from images [n, C, H, W] that a model makes in place of the test images at rows [n], or all.
+        """The judgements, by name, of images [n, C, H, W] that a model makes in place of the test images.
 
-        By the name of what is known. Raises UnavailableError if a pixel is not finite, or if all training images are
-        equal.
+        rows: [n], those of the test images; None: all of them. Raises UnavailableError if a pixel is not finite, or if
+        all training images are equal.
         """
         images = self.as_data(_finite(images), "judged")
         answers = {name: answer for judge in self._judges for name, answer in judge(images).items()}
@@ -307,7 +307,7 @@ def _hashes(judges: Sequence[Judge]) -> str:
 
 
 class CorruptedImages:
-    """What a model reads, under a corruption: the same noise for all models and seeds."""
+    """The corrupted inputs of models, with the same noise for all models and seeds."""
 
     def __init__(self, images: Images, corruption: Corruption):
         self._images, self._corruption = images, corruption
@@ -320,7 +320,7 @@ class CorruptedImages:
 
     def _check_no_source(self) -> None:
         if self._images.data.shapes.source is not None:
-            raise UnavailableError("the noise is on the sources, which are no noisy versions of the images")
+            raise UnavailableError("noise corrupts the sources, and these are not noisy versions of the images")
 
     @evidence()
     def x_corrupted(self) -> Tensor:

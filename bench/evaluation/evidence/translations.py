@@ -1,4 +1,4 @@
-"""Evidence on what a model makes of the test examples: at its output, on the way, and with other conditions."""
+"""Evidence from a model's outputs for the test examples: of each stage, and with permuted conditions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROBED = 50  # examples
 
 
 class Stages:
-    """What each stage of a model makes of some examples, [N, C, H, W], by name; the last one is the output."""
+    """The images of each stage of a model for some examples, [N, C, H, W], by name; the last one is the output."""
 
     def __init__(self, answers: Answers, given: Batch):
         self._answers, self._given = answers, given
@@ -31,7 +31,7 @@ class Stages:
 
     @cached_property
     def again(self) -> Facts:
-        """The same with other draws."""
+        """The images of each stage with other draws."""
         return self._made("again")
 
     def _made(self, key: str) -> Facts:
@@ -55,20 +55,20 @@ class Translations:
 
     @evidence(asks=("mean", "encode", "decode", "translate"))
     def stages(self) -> Facts:
-        """What each stage makes, [N, C, H, W], by name. It need not be an image of the size of x."""
+        """The images or maps of each stage, [N, C, H, W], by name. Their size may differ from that of x."""
         return self._stages.made
 
     @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
     def x_mean(self) -> Tensor:
-        """What a model makes of the test examples; by default the mean images that the posterior means decode to.
+        """The outputs for the test examples; by default the mean images that the posterior means decode to.
 
-        The answer of a stage with images of another size is resized (bilinear).
+        Images of another size than x are resized (bilinear).
         """
         return self._answer(self._stages.made)
 
     @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
     def x_mean_again(self) -> Tensor:
-        """`x_mean` with other draws: what else a model makes of the same inputs and conditions."""
+        """`x_mean` with other draws: a second output for the same inputs and conditions."""
         return self._answer(self._stages.again)
 
     @evidence(asks=("mean", "encode", "decode", "translate"), features=True, cached=True)
@@ -79,21 +79,21 @@ class Translations:
     def _answer(self, made: Facts) -> Tensor:
         answer, (channels, *sides) = made[self._name or list(made)[-1]], self._images.data.shapes.x
         if answer.shape[1] != channels:
-            raise UnavailableError(f"the stage makes maps of {answer.shape[1]} channels, and images have {channels}")
+            raise UnavailableError(f"this stage has {answer.shape[1]} channels, and images have {channels}")
         if list(answer.shape[2:]) == sides:
             return answer
         return F.interpolate(answer, sides, mode="bilinear", align_corners=False, antialias=True)
 
     @evidence(asks=("mean", "encode", "decode", "translate"), judged=True, cached=True)
     def judged(self) -> dict[str, Judgement]:
-        """What judges read from `x_mean`, by the name of what is known: the label, and the truth that training has."""
+        """The judgements of `x_mean`, by name: of the label, and of the truth that the training images have."""
         return self._images.judge(self.x_mean)
 
 
 def permuted(answers: Answers) -> Batch | None:
-    """The test examples, each with the conditions of another one; None if this does not change what the model makes.
+    """The test examples, each with the conditions of another one; None if the model's output does not depend on them.
 
-    Whether it does is tried on the first PROBED examples. Also None for a model that cannot translate.
+    The first PROBED examples decide this. Also None for a model that cannot translate.
     """
     model, images = answers.model, answers.images
     conditions = images.test.conditions

@@ -1,4 +1,4 @@
-"""Evidence on what a model makes of test examples at every value of a condition."""
+"""Evidence from a model's outputs for test examples at every value of a condition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.metrics.judged import Judgement
 
 
 class Traversals:
-    """What a model makes of `subset` at each value of a one-hot condition, the other conditions as they are."""
+    """The outputs for `subset` at each value of a one-hot condition; the other conditions are unchanged."""
 
     def __init__(self, answers: Answers):
         self._answers, self._images = answers, answers.images
@@ -34,7 +34,7 @@ class Traversals:
 
     @evidence(asks=("mean", "encode", "decode", "translate"), judged=True, subset=True, cached=True)
     def judged_traversals(self) -> dict[str, dict[str, Judgement]]:
-        """What judges read from `traversals`, [S, V, ...], by the names of the condition and of what is known."""
+        """The judgements of `traversals`, [S, V, ...], by the name of the condition, then of the property."""
         return {name: self._judged(images) for name, images in self.traversals.items()}
 
     def _judged(self, images: Tensor) -> dict[str, Judgement]:

@@ -1,8 +1,8 @@
-"""Judges: small networks that read from an image what is known about it. Each is trained once for each data set.
+"""Judges: small networks that predict what is known about an image. Each is trained once for each data set.
 
-What is known: the label, and the truth of the training images. There are up to three judges: one of the label, one of
-the classes and numbers in the truth, and one of its maps. The features that samples are compared in are those of the
-judge of the label, or without labels those of the judge of classes and numbers.
+The label and the truth of the training images are known. There are up to three judges: one of the label, one of the
+classes and numbers in the truth, and one of its maps. Samples are compared in the features of the judge of the label
+or, if the data have no labels, in those of the judge of classes and numbers.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Judge:
 
 
 def all_equal(x: Tensor) -> bool:
-    """Whether all images are the same. Reads them in chunks, and rarely more than the first."""
+    """Whether all images are the same. Reads them in chunks, and rarely more than the first chunk."""
     return all(bool((part == x[:1]).all()) for part in x.split(training.CHUNK))
 
 
@@ -96,7 +96,7 @@ def cached_features(data: Data, cache: Path) -> Judge | None:
 
 
 def _all_targets(data: Data) -> list[tuple[Recipe, Sequence[Target]]]:
-    """What each judge of a data set is trained by and for. What does not vary is left out."""
+    """The recipe and the targets of each judge of a data set. Targets that do not vary are left out."""
     of_images, of_pixels = truth_of(data)
     found: list[tuple[Recipe, Sequence[Target]]] = [(training.IMAGES, of_images), (training.PIXELS, of_pixels)]
     with suppress(UnavailableError):  # no labels, or all of one class
@@ -116,10 +116,10 @@ def cached_judges(data: Data, cache: Path) -> list[Judge] | None:
 
 
 def judge(recipe: Recipe, targets: Sequence[Target], data: Data, cache: Path) -> Judge:
-    """The judge of these targets, from the folder `cache`; trained and saved there if it is missing.
+    """The judge of these targets, from the folder `cache`. If it is missing, it is trained and saved there.
 
-    The training depends on the data only: not on the device, nor on other random numbers. Jobs that run side by side
-    train once. Raises UnavailableError for training images that are all the same, and InputError if the folder cannot
+    The training depends only on the data, not on the device or on other random numbers. Parallel jobs train it only
+    once. Raises UnavailableError for training images that are all the same, and InputError if the folder cannot
     be written.
     """
     if all_equal(data.train.x):
@@ -137,7 +137,7 @@ def cached(recipe: Recipe, targets: Sequence[Target], data: Data, cache: Path) -
     if path not in _loaded_files and (found := _load(path, recipe, targets, data)):
         _loaded_files[path] = found
     found = _loaded_files.get(path)
-    return found and replace(found, targets=targets)  # the file is about the training images, targets have the test's
+    return found and replace(found, targets=targets)  # these have the truth of the test images; the file has not
 
 
 def _path(recipe: Recipe, targets: Sequence[Target], data: Data, cache: Path) -> Path:
@@ -184,7 +184,7 @@ def _trained_once(path: Path, recipe: Recipe, targets: Sequence[Target], data: D
 
 
 def _train(recipe: Recipe, targets: Sequence[Target], data: Data) -> Judge:
-    print(f"training {_description(targets)} of this data set, once (up to a minute)", file=sys.stderr, flush=True)
+    print(f"training {_description(targets)}, once for this data set (up to a minute)", file=sys.stderr, flush=True)
     with one_thread():
         network = training.train(recipe, data, targets)
         return Judge(hash_of(network), training.score(network, recipe, data, targets), network, targets)

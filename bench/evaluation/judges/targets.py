@@ -34,7 +34,7 @@ class Classes:
         return torch.stack([(self.train == k).sum(0) for k in range(self.outputs)]).argmax(0)
 
     def _resized(self, raw: Tensor) -> Tensor:
-        """Logits in the size of the map, which may differ from that of x."""
+        """Logits at the size of the map, which may differ from that of x."""
         size = self.train.shape[1:]
         return raw if raw.shape[2:] == size else F.interpolate(raw, tuple(size), mode="bilinear")
 
@@ -94,8 +94,8 @@ def label_of(data: Data) -> Target:
 def truth_of(data: Data) -> tuple[list[Target], list[Target]]:
     """The classes and numbers in the truth of training and test images, and the maps.
 
-    Classes are int64 [N], maps int64 [N, H, W], numbers float32 [N] or [N, k]. Other truth is not for judges, nor what
-    is the same for all training images.
+    Classes are int64 [N], maps int64 [N, H, W], numbers float32 [N] or [N, k]. Judges do not learn truth of other types
+    or truth that is the same for all training images.
     """
     of_images: list[Target] = []
     of_pixels: list[Target] = []
@@ -113,10 +113,10 @@ def truth_of(data: Data) -> tuple[list[Target], list[Target]]:
 
 
 def blind(target: Target) -> Tensor:
-    """The better of two answers about the test images that look at none of them, in the form of `target.test`.
+    """The better of two predictions for the test images that look at none of them, in the form of `target.test`.
 
-    One is always the same, the most frequent class or the mean of the training images; the other is the truth of
-    another test image.
+    One is constant: the most frequent class or the mean of the training images. The other is the truth of another test
+    image.
     """
     order = Draws(0, "judges", "blind").uniform(target.name, (len(target.test),)).argsort()
     other = torch.empty_like(target.test)

@@ -35,8 +35,8 @@ def shifted(x: Tensor, generator: torch.Generator) -> Tensor:
 def softened(x: Tensor, generator: torch.Generator) -> Tensor:
     """Images [B, C, H, W], each blurred a little, by at most the binomial filter 1 2 1, with faint noise.
 
-    Models' images are often smoother or rougher than real ones. A judge should read what they show all the same:
-    sharpness has metrics of its own.
+    Models' images are often smoother or rougher than real ones. A judge should recognise what they show all the same,
+    because sharpness has metrics of its own.
     """
     if min(x.shape[2:]) < SMALL:
         return x
@@ -52,7 +52,7 @@ def softened(x: Tensor, generator: torch.Generator) -> Tensor:
 class Recipe:
     """How a judge is trained. Change `text` whenever its network or training changes.
 
-    text: part of the name of the cache file; key: of its random draws; examples, pixels: at most, over all epochs.
+    text: a part of the cache file's name; key: that of its random draws; examples, pixels: the most over all epochs.
     """
 
     text: str
@@ -96,7 +96,7 @@ def untrained(recipe: Recipe, data: Data, targets: Sequence[Target]) -> Classifi
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Rounding depends on the number of threads, and so small a network is not faster with more of them."""
+    """One thread: rounding depends on the number of threads, and such a small network is not faster with more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -106,12 +106,12 @@ def one_thread() -> Iterator[None]:
 
 
 def parts(raw: Tensor, targets: Sequence[Target]) -> tuple[Tensor, ...]:
-    """The outputs [B, outputs, ...] of a network that belong to each target."""
+    """The outputs [B, outputs, ...] of a network, split by target."""
     return raw.split([target.outputs for target in targets], 1)
 
 
 def examples_for(recipe: Recipe, data: Data) -> Split:
-    """What a judge is trained on: its targets belong to these examples."""
+    """The examples that a judge is trained on, and that its targets belong to."""
     return data.judging or data.train if recipe is not LABEL else data.train
 
 

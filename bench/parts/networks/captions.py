@@ -1,4 +1,4 @@
-"""Encoders of captions and of images into one space, in which an image is near its captions."""
+"""Encoders of captions and images into a shared space, in which an image is near its captions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from bench.draws import Draws
 
-# Of the softmax over cosines, the inverse of its temperature. At 10, captions that differ in one of six attributes, and
-# so have a cosine of 5 / 6, could hardly be told apart.
+# The inverse temperature of the softmax over cosines. At 10, captions that differ in one of six attributes (a cosine of
+# about 5 / 6) could hardly be distinguished.
 SHARPNESS = 40.0
-NOISE = 0.15  # sigma, on images: an encoder of clean images is satisfied by changes that nobody sees
+NOISE = 0.15  # sigma, on images: an encoder of clean images can be satisfied by invisible changes
 
 
 def drawn_caption(captions: Tensor, draws: Draws) -> Tensor:
@@ -25,9 +25,9 @@ def drawn_caption(captions: Tensor, draws: Draws) -> Tensor:
 
 
 def drop_words(caption: Tensor, rate: float, draws: Draws) -> Tensor:
-    """Sets words of captions [B, words, V] to 0 at random, but never the only word.
+    """Sets random words of captions [B, words, V] to 0, but never the only word.
 
-    With all its words, a caption is found by the most striking of them, and the others are not learnt.
+    Without this, the encoders match a caption by its most conspicuous words and do not learn the others.
     """
     is_word = (caption != 0).any(2)
     is_kept = (draws.uniform("words", is_word.shape) >= rate) | (is_word.sum(1, keepdim=True) == 1)
@@ -35,7 +35,7 @@ def drop_words(caption: Tensor, rate: float, draws: Draws) -> Tensor:
 
 
 class CaptionEncoder(nn.Module):
-    """Captions [B, words, V] -> [B, width]. A row of zeros is no word; a word may be one-hot or an embedding.
+    """Captions [B, words, V] -> [B, width]. Words are one-hot or embeddings; rows of zeros are padding.
 
     Convolutions over the embedded words, and the maximum of each feature over the words (Kim 2014).
     """
@@ -51,14 +51,14 @@ class CaptionEncoder(nn.Module):
         is_word = (captions != 0).any(2)[:, None].to(captions.dtype)
         hidden = self.embedding(captions).transpose(1, 2)
         hidden = F.relu(self.near(hidden)) * is_word
-        hidden = F.relu(self.far(hidden)) * is_word  # never negative, so that zeros do not change the maximum
+        hidden = F.relu(self.far(hidden)) * is_word  # never negative, so the zeros of padding do not change the maximum
         return self.last(hidden.amax(2))
 
 
 def downsampling(image: tuple[int, ...], hidden: int) -> tuple[nn.Sequential, int]:
     """Convolutions of stride 2 down to 4 pixels a side, [B, C, H, W] in [0, 1] -> [B, features]; and `features`.
 
-    Channels double with each, up to 4 * hidden.
+    Each convolution doubles the channels, up to 4 * hidden.
     """
     layers: list[nn.Module] = []
     channels, height, width = image
@@ -70,7 +70,7 @@ def downsampling(image: tuple[int, ...], hidden: int) -> tuple[nn.Sequential, in
 
 
 class Encoders(nn.Module):
-    """An encoder of captions, and one of images for each of the sizes {name: (C, H, W)}, into vectors [B, width]."""
+    """Encoders into vectors [B, width]: one of captions, and one of images for each of the sizes {name: (C, H, W)}."""
 
     def __init__(self, vocabulary: int, sizes: Mapping[str, tuple[int, ...]], width: int, hidden: int = 32):
         super().__init__()
@@ -84,18 +84,18 @@ class Encoders(nn.Module):
     def text(self, captions: Tensor, draws: Draws, dropout: float = 0.0) -> Tensor:
         """One of the captions [B, captions, words, V] of each image, drawn at random, as a vector [B, width].
 
-        dropout: of its words, see `drop_words`. The mean square of its entries is 1.
+        dropout: the share of its words that `drop_words` drops. The mean square of the vector's entries is 1.
         """
         caption = drawn_caption(captions, draws)
         vectors = self.captions(drop_words(caption, dropout, draws) if dropout else caption)
         return F.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
 
     def resized(self, name: str, x: Tensor) -> Tensor:
-        """Images averaged to a size."""
+        """Images averaged down to a size."""
         return F.adaptive_avg_pool2d(x, self.sizes[name])
 
     def logits(self, name: str, x: Tensor, text: Tensor, draws: Draws) -> Tensor:
-        """[B, B]: the cosine between each image, at a size and with noise, and each caption, times SHARPNESS."""
+        """[B, B]: the cosine of each image (at a size and with noise) and each caption, times SHARPNESS."""
         x = self.resized(name, x)
         noisy = x + NOISE * draws.normal(f"noise_{name}", x.shape)
         return SHARPNESS * similarity(self.images[name](2 * noisy - 1), text)
@@ -109,9 +109,9 @@ class Encoders(nn.Module):
         return -(logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean()) / 2
 
     def matching(self, name: str, x: Tensor, text: Tensor, draws: Draws) -> Tensor:
-        """One minus the cosine between each image, at a size and with noise, and its caption, a mean over the batch.
+        """One minus the cosine of each image (at a size and with noise) and its caption, averaged over the batch.
 
-        Not the cross-entropy of `contrast`: that is satisfied by whatever tells the captions of one batch apart.
+        The cross-entropy of `contrast` would not do: anything that distinguishes the captions of a batch satisfies it.
         """
         return 1 - self.logits(name, x, text, draws).diagonal().mean() / SHARPNESS
 
@@ -122,11 +122,12 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
 
 
 def other_captions(text: Tensor, kind: Literal["none", "random", "nearest"], is_rolled: bool = False) -> Tensor:
-    """Another caption of the batch for each of the captions [B, D] of images: [B, D], or [0, D] for none.
+    """For each of the captions [B, D], another one of the batch: [B, D], or [0, D] for none.
 
-    random: that of the image before; nearest: that in the first half, and in the second half the nearest one. Nothing
-    here knows what captions say, so another one may be a paraphrase and fit the image too, the nearest more often than
-    others. is_rolled: `text` is that of the image before; then the nearest is not that of the image itself either.
+    random: the one before. nearest: the one before in the first half of the batch, and the nearest one in the second.
+    The attributes of captions are unknown here, so the other caption can be a paraphrase that also fits the image. The
+    nearest one is a paraphrase more often. is_rolled: caption i is that of image i - 1; then the nearest one is not
+    that of image i either.
     """
     if kind == "none":
         return text[:0]
@@ -135,6 +136,6 @@ def other_captions(text: Tensor, kind: Literal["none", "random", "nearest"], is_
         return before
     excluded = torch.eye(len(text), dtype=text.dtype, device=text.device)
     if is_rolled:
-        excluded = excluded + excluded.roll(1, 1)  # the next row is that of the image itself
+        excluded = excluded + excluded.roll(1, 1)  # caption i + 1 is that of image i
     nearest = text[(similarity(text, text) - 2 * excluded).argmax(1)]
     return torch.cat([before[:half], nearest[half:]])

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bench.parts.networks.shared import concatenate_planes
 
-HALF = 2  # pixels of a side that the first layer takes together, as further channels
+HALF = 2  # the first layer reads blocks of HALF x HALF pixels as channels
 
 
 def _convolution(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
@@ -18,7 +18,7 @@ def _convolution(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
 
 
 class Block(nn.Module):
-    """x + branch(x), [B, width, H, W], with instance normalisation, which removes the contrast of a picture."""
+    """x + branch(x), [B, width, H, W], with instance normalisation, which removes a picture's contrast."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -32,9 +32,9 @@ class Block(nn.Module):
 
 
 class FeatureEncoder(nn.Module):
-    """Pictures [B, C, H, W], of sides that 2^levels divides -> features of each level, finest first.
+    """Pictures [B, C, H, W] with sides divisible by 2^levels -> the features of each level, finest first.
 
-    Level i has widths[i] channels and sides of H / 2^(i+1). The position of each pixel is two more channels.
+    Level i has widths[i] channels and sides of H / 2^(i+1). Two further input channels give each pixel's position.
     """
 
     def __init__(self, channels: int, widths: list[int]):
@@ -60,7 +60,8 @@ class FeatureEncoder(nn.Module):
 class RecolouringDecoder(nn.Module):
     """Features of a `FeatureEncoder`, a condition [B, K] or None and the lightness [B, 1, H, W] -> [B, outputs, H, W].
 
-    The condition is constant channels of each level. There is no normalisation: instance normalisation would erase it.
+    Each level reads the condition as constant channels. There is no normalisation: instance normalisation would erase
+    the condition.
     """
 
     def __init__(self, widths: list[int], condition: int, outputs: int):

@@ -19,7 +19,7 @@ SIDES = (4, 8, 16, 32, 64, 128)  # pixels of the first stage's images
 
 
 def sizes_of_stages(image: tuple[int, ...], stages: int) -> dict[str, tuple[int, ...]]:
-    """The shape (C, height, width) of the image of each stage, "1" and so on: each is twice as large as the one before.
+    """The image shape (C, height, width) of each stage, "1" and so on. Each is twice as large as the one before.
 
     The last one is `image`.
     """
@@ -52,7 +52,7 @@ class Augmentation(nn.Module):
 class Generated(NamedTuple):
     """logits: [B, C, H, W] of an image; divergence: 0-dim, of the augmentation.
 
-    noise: [B, noise], what was drawn besides the augmentation; [B, 0] in the second stage.
+    noise: [B, noise], the random input besides the augmentation; [B, 0] in the second stage.
     """
 
     logits: Tensor
@@ -69,7 +69,7 @@ class FirstStage(nn.Module):
         super().__init__()
         channels, side, width = image
         if side != width or side not in SIDES:
-            raise SkipError(f"expected square images with a stage of {SIDES} pixels a side, not of {side} x {width}")
+            raise SkipError(f"expected square images and a first stage of {SIDES} pixels a side, not {side} x {width}")
         widths = [3 * hidden]
         while 4 * 2 ** len(widths) <= side:
             widths.append(max(hidden, widths[-1] // 2))
@@ -91,7 +91,7 @@ class FirstStage(nn.Module):
 class SecondStage(nn.Module):
     """The first stage's logits [B, C, side, side] and captions [B, inputs] -> images [B, C, 2 side, 2 side].
 
-    is_residual: the network adds to the enlarged logits, at first nothing. Otherwise its output is the image.
+    is_residual: the output is added to the enlarged logits, and starts at zero. Otherwise the output is the image.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class SecondStage(nn.Module):
         self.first = nn.Sequential(nn.Conv2d(channels, hidden, 3, padding=1), nn.ReLU())
         self.down = nn.Sequential(nn.Conv2d(hidden, wide, 4, stride=2, padding=1), nn.ReLU())
         self.middle = nn.Sequential(nn.Conv2d(wide + condition, wide, 3, padding=1), nn.ReLU())
-        # Not transposed convolutions, which draw a grid here.
+        # Transposed convolutions would leave a checkerboard pattern here.
         self.up = nn.Sequential(nn.Upsample(scale_factor=2.0, mode="bilinear"), nn.Conv2d(wide, hidden, 3, padding=1))
         self.last = nn.Sequential(
             nn.Conv2d(wide, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, 4 * channels, 3, padding=1)
         )
-        # The mean over 2 x 2 pixels removes the pattern that shuffled pixels may have: one that repeats every 2 pixels.
+        # Pixel shuffling may leave a pattern that repeats every 2 pixels. The mean over 2 x 2 pixels removes it.
         self.enlarge = nn.Sequential(nn.PixelShuffle(2), nn.ReplicationPad2d((1, 0, 1, 0)), nn.AvgPool2d(2, stride=1))
         if is_residual:
             for parameter in self.last[-1].parameters():
@@ -128,7 +128,7 @@ class CaptionCritic(nn.Module):
     """Images [B, C, H, W] and captions [B, K] -> logits [B] that they are real and belong together.
 
     reads="projection": u(h) + <V caption, h> / sqrt(width) (Miyato & Koyama 2018, equation 3, scaled); "concatenation":
-    the caption as constant channels beside the features of 4 pixels a side, as in StackGAN.
+    the caption as constant channels beside the features at 4 pixels a side, as in StackGAN.
     """
 
     def __init__(
@@ -165,6 +165,6 @@ class CaptionCritic(nn.Module):
 
 
 def separation(x: Tensor, z: Tensor) -> Tensor:
-    """|x - x'| / |z - z'|, means over pairs of successive rows of images x and of what they were made from, z."""
+    """|x - x'| / |z - z'|, averaged over pairs of successive rows of images x and of their noise z."""
     x_apart, z_apart = ((part[:-1:2] - part[1::2]).abs().mean() for part in (x, z))
     return x_apart / z_apart

@@ -1,4 +1,4 @@
-"""Convolutional networks that halve and double the sides with strides alone (Radford et al. 2016)."""
+"""Convolutional networks that change the resolution only with strided convolutions (Radford et al. 2016)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.parts.networks.shared import (
 
 
 def initialised(network: nn.Module) -> nn.Module:
-    """The network with the weights of He et al. 2015: PyTorch's own shrink the signal in every layer."""
+    """The network with the initial weights of He et al. 2015. PyTorch's default shrinks the signal in every layer."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -32,14 +32,14 @@ def initialised(network: nn.Module) -> nn.Module:
 
 
 def halving(width_in: int, width_out: int, sides: tuple[int, ...]) -> nn.Module:
-    """A convolution of stride 2 for images of these sides. Odd sides are padded, so that halves are rounded up."""
+    """A convolution of stride 2 for images of these sides. Odd sides are padded, so their halves are rounded up."""
     (height, width), kernel = sides, 4
     padding = nn.ZeroPad2d((1, 1 + width % 2, 1, 1 + height % 2))
     return nn.Sequential(padding, nn.Conv2d(width_in, width_out, kernel, stride=2))
 
 
 class Doubling(nn.Module):
-    """A transposed convolution of stride 2, cut to these sides if they are odd."""
+    """A transposed convolution of stride 2 to these sides. Odd sides are cropped."""
 
     def __init__(self, width_in: int, width_out: int, sides: tuple[int, ...]):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Spatial transformers (Jaderberg et al. 2015), which find where an object lies in an image and set it upright.
+"""Spatial transformers (Jaderberg et al. 2015), which locate an object in an image and align it.
 
 A placement [B, 4] is a similarity: rotation (radians, clockwise), log scale, shift to the right and downwards (2 is a
 whole side). The point p of the upright image, in [-1, 1] x [-1, 1], lies at exp(log scale) R(rotation) p + shift.
@@ -18,16 +18,16 @@ from bench.data import Batch, Shapes
 from bench.parts.networks.shared import ImageShape
 
 BOUNDS = (1.0, 0.35, 0.5, 0.5)  # of a placement's four numbers, to either side
-START = 0.01  # not 0: at the centres of pixels, interpolation has a kink, and its gradient sees one side only
-LARGEST = 16  # pixels a side that a localiser reads; larger images and features are averaged
+START = 0.01  # not 0: interpolation has a kink at pixel centres, where its gradient is one-sided
+LARGEST = 16  # pixels a side that a localiser reads; larger images and features are averaged down
 
 
 def similarity_grid(placement: Tensor, sides: tuple[int, ...]) -> Tensor:
-    """Where the pixels of the upright image lie: [B, height, width, 2], the last dimension (right, down).
+    """Where the pixels of the aligned image lie: [B, height, width, 2], the last dimension (right, down).
 
-    Written out, because F.affine_grid does not work under vmap.
+    F.affine_grid does not work under vmap.
     """
-    # The centres of pixels, as F.grid_sample has them with align_corners=False.
+    # The centres of pixels, as F.grid_sample defines them with align_corners=False.
     v, u = ((2 * torch.arange(side, device=placement.device) + 1).to(placement.dtype) / side - 1 for side in sides)
     u, v = u.expand(sides), v[:, None].expand(sides)
     rotation, log_scale, right, down = placement[:, :, None, None].unbind(1)
@@ -36,16 +36,16 @@ def similarity_grid(placement: Tensor, sides: tuple[int, ...]) -> Tensor:
 
 
 def warp(images: Tensor, placement: Tensor, sides: tuple[int, ...] | None = None) -> Tensor:
-    """Sets images [B, C, H, W] upright: [B, C, *sides], by bilinear interpolation; sides: None for those of the images.
+    """Aligns images [B, C, H, W] -> [B, C, *sides], by bilinear interpolation. sides: None for those of the images.
 
-    Beyond the border the outermost pixels are repeated: with zeros there, gradients would vanish.
+    Beyond the border, the outermost pixels are repeated. Zeros would let gradients vanish there.
     """
     grid = similarity_grid(placement, tuple(sides or images.shape[2:]))
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """The placement, in an image, of what lies at `inner` once the image is set upright by `outer`; all [B, 4]."""
+    """The placement in an image of what lies at `inner` after the image is aligned by `outer`; all [B, 4]."""
     rotation, log_scale, right, down = outer.unbind(1)
     cos, sin = log_scale.exp() * rotation.cos(), log_scale.exp() * rotation.sin()
     turn, zoom, across, along = inner.unbind(1)
@@ -54,7 +54,7 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
 
 
 def mirrored(batch: Batch, which: Tensor) -> Batch:
-    """The batch with the examples of which, [B] bool, mirrored: source, image and the condition `placement`."""
+    """The batch with the examples at `which`, [B] bool, mirrored: source, image and the condition `placement`."""
     source, x = (torch.where(which[:, None, None, None], part.flip(3), part) for part in (batch.input, batch.x))
     conditions = dict(batch.conditions)
     if (placement := conditions.get("placement")) is not None:
@@ -64,13 +64,13 @@ def mirrored(batch: Batch, which: Tensor) -> Batch:
 
 
 def doublings(shapes: Shapes) -> int:
-    """How often the sides of a source have to be doubled. Raises SkipError unless that gives those of the image."""
+    """How often the sides of a source must be doubled to give those of the image. Raises SkipError if that fails."""
     (channels, *sides), (x_channels, *x_sides) = shapes.input, shapes.x
     count = max(0, (x_sides[0] // sides[0]).bit_length() - 1)
     if channels != x_channels or [side << count for side in sides] != x_sides:
         raise SkipError(
-            f"sources {shapes.input} and images {shapes.x}: expected as many channels, and the sides of the source "
-            "times a power of two"
+            f"sources {shapes.input} and images {shapes.x} do not fit: expected the same number of channels, and "
+            "image sides that are those of the source times a power of two"
         )
     return count
 
@@ -84,7 +84,7 @@ def blurred(images: Tensor) -> Tensor:
 
 
 class Localiser(nn.Module):
-    """Images or features [B, C, H, W] -> where the object lies, a placement [B, 4] within BOUNDS, at first START."""
+    """Images or features [B, C, H, W] -> the placement of the object, [B, 4], within BOUNDS and initially START."""
 
     def __init__(self, shape: ImageShape, width: int = 24, hidden: int = 64):
         super().__init__()
@@ -106,9 +106,9 @@ class Localiser(nn.Module):
 
 
 class Transformer(nn.Module):
-    """One localiser, applied several times: each time it reads the image, set upright as far as it is found.
+    """One localiser, applied several times. Each time it reads the image as aligned by its previous estimate.
 
-    Every time the image itself is interpolated, so nothing gets blurred (Lin & Lucey 2017).
+    The original image is interpolated every time, so blur does not accumulate (Lin & Lucey 2017).
     """
 
     def __init__(self, shape: ImageShape, iterations: int):
@@ -124,7 +124,7 @@ class Transformer(nn.Module):
 
 
 class FeatureTransformer(nn.Module):
-    """Features [B, C, H, W] and a placement [B, 4] -> features set upright, and the placement with theirs."""
+    """Features [B, C, H, W] and a placement [B, 4] -> aligned features, and the composed placement."""
 
     def __init__(self, shape: ImageShape):
         super().__init__()
@@ -136,7 +136,7 @@ class FeatureTransformer(nn.Module):
 
 
 class Layers(nn.Module):
-    """Layers, some of which are transformers: features [B, C, H, W] and a placement [B, 4] -> both, changed."""
+    """Layers, some of them transformers: features [B, C, H, W] and a placement [B, 4] -> new ones of both."""
 
     def __init__(self, layers: list[nn.Module]):
         super().__init__()
@@ -152,11 +152,11 @@ class Layers(nn.Module):
 
 
 class TransformativeDecoder(nn.Module):
-    """Images [B, C, *sides] in [0, 1] -> larger images, without bounds, by `doublings` factors of two.
+    """Images [B, C, *sides] in [0, 1] -> unbounded images, larger by `doublings` factors of two.
 
-    They are set upright at a placement first; None: they are upright. in_features: whether a transformer follows each
-    doubling. In Yu & Porikli 2017 one follows the first two of three. width: channels of the features next to the
-    images; others have twice as many.
+    The images are first aligned by a placement; None: they are already aligned. in_features: whether a transformer
+    follows each doubling (in Yu & Porikli 2017, one follows the first two of three). width: channels of the features
+    next to the images; the others have twice as many.
     """
 
     def __init__(self, image: ImageShape, doublings: int, width: int, in_features: bool):
@@ -172,15 +172,15 @@ class TransformativeDecoder(nn.Module):
         self.layers = Layers([*layers, nn.Conv2d(width if doublings else 2 * width, image[0], 3, padding=1)])
 
     def forward(self, images: Tensor, placement: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The images, and where the object lay in the originals: the placement, with those of the transformers."""
+        """The images, and the object's placement in the originals, composed with those of the transformers."""
         placement = images.new_zeros(len(images), 4) if placement is None else placement
-        # At twice the size, so that interpolation loses less.
+        # Interpolation loses less detail at twice the size.
         made, placement = self.layers(warp(images - 0.5, placement, self.sides), placement)
         return made + 0.5, placement
 
 
 class TransformativeEncoder(nn.Module):
-    """Images [B, C, *sides] in [0, 1] -> smaller images, without bounds; otherwise as `TransformativeDecoder`."""
+    """Images [B, C, *sides] in [0, 1] -> unbounded, smaller images; the arguments are as in `TransformativeDecoder`."""
 
     def __init__(self, image: ImageShape, halvings: int, width: int, in_features: bool):
         super().__init__()

@@ -1,7 +1,7 @@
 """Networks of image translation: a U-Net, a critic of patches, encoders, and a translator of maps.
 
-Space-to-depth steps (Shi et al. 2016) keep convolutions off the full resolution, which makes them several times faster.
-There is no normalisation.
+Space-to-depth layers (Shi et al. 2016) avoid convolutions at full resolution, which makes the networks several times
+faster. There is no normalisation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Widths = tuple[int, ...]  # channels, from half the resolution down; each furthe
 
 
 def check_sides(sides: Sequence[int], widths: Widths) -> str | None:
-    """Why the networks of these widths cannot read images of these sides; None if they can."""
+    """The reason why networks of these widths cannot read images of these sides; None if they can."""
     multiple = 2 ** len(widths)
     if len(sides) == 2 and not any(side % multiple for side in sides):
         return None
@@ -30,7 +30,7 @@ def check_sides(sides: Sequence[int], widths: Widths) -> str | None:
 
 
 def largest(logits: Tensor) -> Tensor:
-    """[B, classes, H, W] -> one-hot, the class with the largest value at each pixel."""
+    """[B, classes, H, W] -> one-hot [B, classes, H, W]: the class with the largest value at each pixel."""
     classes = torch.arange(logits.shape[1], device=logits.device)[:, None, None]
     return (logits.argmax(1, keepdim=True) == classes).to(logits.dtype)
 
@@ -44,8 +44,8 @@ def innermost(sides: Sequence[int], widths: Widths) -> tuple[int, int, int]:
 class Modulated(nn.Module):
     """x [B, C, H, W] and a code [B, D] -> [B, width, H, W] or, with stride 2, half the sides.
 
-    A convolution whose output the code scales and shifts (Perez et al. 2018). The scale is bounded, so that a rare code
-    cannot multiply through the levels. code: D, 0 for none.
+    A convolution whose output is scaled and shifted by the code (Perez et al. 2018). The scale is bounded, so that the
+    effect of an unusual code cannot grow from level to level. code: D, 0 for none.
     """
 
     def __init__(self, width_in: int, width: int, code: int = 0, stride: int = 1):
@@ -64,7 +64,7 @@ class Modulated(nn.Module):
 class UNet(nn.Module):
     """x [B, inputs, *sides] and a code [B, code] -> [B, outputs, *sides] (Ronneberger et al. 2015).
 
-    The code, if there is one, gives a map at the innermost level and modulates all levels from there on.
+    The code, if there is one, adds a map at the innermost level, and modulates this level and those of the decoder.
     """
 
     def __init__(self, inputs: int, outputs: int, sides: Sequence[int], widths: Widths, code: int = 0):
@@ -94,7 +94,7 @@ class UNet(nn.Module):
 class PatchCritic(nn.Module):
     """Images [B, channels, H, W] -> CriticOutput with a logit [B, patches] for each patch (Isola et al. 2017).
 
-    A patch has 18 x 18 pixels, and their centres are 4 pixels apart.
+    A patch has 18 x 18 pixels, and the centres of patches are 4 pixels apart.
     """
 
     def __init__(self, channels: int, widths: tuple[int, int]):
@@ -131,7 +131,7 @@ class ImageEncoder(nn.Module):
 class RegionEncoder(nn.Module):
     """A one-hot map [B, classes, *sides] and an image [B, channels, *sides] -> [B, outputs].
 
-    Reads the mean features of each region, which do not say where in the image it lies.
+    Reads the mean features of each region, which do not contain its position in the image.
     """
 
     def __init__(self, classes: int, channels: int, outputs: int, sides: Sequence[int], widths: Widths):
@@ -142,15 +142,15 @@ class RegionEncoder(nn.Module):
     def forward(self, regions: Tensor, x: Tensor) -> Tensor:
         features, share = self.second(self.first(F.pixel_unshuffle(x, 2))), F.avg_pool2d(regions, 2)
         total = torch.einsum("bfhw,bkhw->bkf", features, share)
-        return self.last((total / (1 + share.sum((2, 3)))[:, :, None]).flatten(1))  # 1: a region may be empty
+        return self.last((total / (1 + share.sum((2, 3)))[:, :, None]).flatten(1))  # plus 1: a region may be empty
 
 
 class MapTranslator(nn.Module):
     """A one-hot map [B, classes, *sides] and a style [B, style] -> an image [B, channels, *sides] in [0, 1].
 
-    A U-Net. The style, if there is one, modulates it and gives each region a value in each of PLANES planes; the first
-    of these are a base colour, which is added to the output. by_region: whether the style's encoder reads the means
-    of regions, or the whole image.
+    A U-Net. The style, if there is one, modulates it and gives each region a value in each of PLANES planes. The first
+    planes are a base colour, which is added to the output. by_region: whether the style's encoder reads the means of
+    regions or the whole image.
     """
 
     PLANES = 8
@@ -180,7 +180,7 @@ class MapTranslator(nn.Module):
 
 
 class MapVAE(nn.Module):
-    """Encoder and decoder of one-hot maps [B, classes, *sides], given a map [B, condition, *sides] unless that is 0."""
+    """Encoder and decoder of one-hot maps [B, classes, *sides]. condition: classes of a map that both read, or 0."""
 
     def __init__(self, classes: int, condition: int, sides: Sequence[int], widths: Widths, latent_dim: int):
         super().__init__()

@@ -91,6 +91,7 @@ def test_sources_are_laid_out_like_images(tmp_path):
         (in_parts(WHOLE) | {"test_conditions/hair": HAIR[:TEST]}, "conditions_test/hair and test_conditions/hair, wh"),
         (in_parts(WHOLE) | {"truth_test/hair": np.where(HAIR == "red", "", HAIR)[:TEST]},
          "truth_test/hair has values from -1 to 1: expected 0 to 2"),
+        ({"x": WHOLE["x"][:3]}, r"^there are 3 images in .*a\.npz: expected at least 12$"),
         (WHOLE | {"conditions/age": AGE[:80]}, r"conditions/age has shape \(80,\), but there are 84 images"),
         ({"x": WHOLE["x"], **in_parts({"conditions/age": AGE})}, "has conditions_train/age and conditions_test/age, "),
         (in_parts({"x": WHOLE["x"]}) | {"conditions/age": AGE},

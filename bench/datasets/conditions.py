@@ -102,9 +102,11 @@ def unseen_words(splits: dict[str, Split], vocabulary: Vocabulary) -> list[str]:
 def encode_words(splits: dict[str, Split]) -> tuple[dict[str, Split], dict[str, list[str]]]:
     """The splits with text as numbers (in conditions one-hot bool [N, ..., V], in truth int64), and the words by name.
 
-    The words are those of all splits, sorted. "" is no word: an all-false row, as after a short caption, or -1.
+    The words are those of all splits, sorted. "" is no word: an all-false row, as after a short caption, or -1. Raises
+    InputError for a condition whose texts are all different.
     """
     texts: dict[str, list[np.ndarray]] = {}
+    _check_words_shared([split.conditions for split in splits.values()])
     for split in splits.values():
         for name, array in (*split.conditions.items(), *split.truth.items()):
             if array.dtype.kind == "U":
@@ -126,6 +128,18 @@ def encode_words(splits: dict[str, Split]) -> tuple[dict[str, Split], dict[str, 
         name: split._replace(conditions=encoded(split.conditions, False), truth=encoded(split.truth, True))
         for name, split in splits.items()
     }, {name: known.tolist() for name, known in words.items()}
+
+
+def _check_words_shared(parts: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Raises InputError for a condition whose texts are all different, which would have a class for each example."""
+    for name in dict.fromkeys(name for part in parts for name in part):
+        arrays = [part[name].ravel() for part in parts if name in part and part[name].dtype.kind == "U"]
+        found = np.concatenate(arrays) if arrays else np.array([])
+        if len(found) > 1 and len(np.unique(found)) == len(found):
+            raise InputError(
+                f"the condition {name} has {len(found)} texts that are all different, such as {found[0]}: expected "
+                "numbers, or words that several examples share; remove this array"
+            )
 
 
 def check_vocabulary(splits: dict[str, Split], vocabulary: Vocabulary) -> None:

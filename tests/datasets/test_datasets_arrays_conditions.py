@@ -92,6 +92,8 @@ def test_sources_are_laid_out_like_images(tmp_path):
         (in_parts(WHOLE) | {"truth_test/hair": np.where(HAIR == "red", "", HAIR)[:TEST]},
          "truth_test/hair has values from -1 to 1: expected 0 to 2"),
         ({"x": WHOLE["x"][:3]}, r"^there are 3 images in .*a\.npz: expected at least 12$"),
+        (in_parts(WHOLE | {"conditions/name": np.array([f"person {i}" for i in range(TRAIN + TEST)])}),
+         "^the condition name has 84 texts that are all different, such as person 0: expected numbers, or words"),
         (WHOLE | {"conditions/age": AGE[:80]}, r"conditions/age has shape \(80,\), but there are 84 images"),
         ({"x": WHOLE["x"], **in_parts({"conditions/age": AGE})}, "has conditions_train/age and conditions_test/age, "),
         (in_parts({"x": WHOLE["x"]}) | {"conditions/age": AGE},

@@ -14,8 +14,9 @@ from bench.datasets.labels import listed
 Arrays = dict[str, np.ndarray]
 Vocabulary = Mapping[str, Sequence[str]]
 
-# A condition has a name of its own: these mean something else where models and metrics ask for it.
-RESERVED = {*Split._fields, *Batch._fields, "noise"}
+# A condition has a name of its own: these mean something else where models and metrics ask for it, and where a trained
+# model takes conditions as keyword arguments.
+RESERVED = {*Split._fields, *Batch._fields, "noise", "self", "seed", "n", "z"}
 NUMBERS = "biuf"  # kinds of numpy types
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
 from bench.core import InputError, Model
+from bench.datasets.conditions import check_name
 from bench.parts.likelihoods import PointObservation
 from bench.parts.priors import Normal
 from bench.runs.trained import Trained
@@ -75,3 +78,11 @@ def test_a_decoder_that_reads_no_conditions_needs_none():
             return PointObservation(z.view(-1, 1, 1, 2))
 
     assert Trained(Plain(), {"data": AGED}).decode(torch.rand(5, 2)).shape == (5, 1, 1, 2)
+
+
+@pytest.mark.parametrize("method", [Trained.decode, Trained.sample, Trained.translate])
+def test_no_condition_has_the_name_of_another_argument(method):
+    others = inspect.signature(method).parameters.keys() - {"conditions"}
+    for name in others:
+        with pytest.raises(InputError, match="that name has another meaning; give it another name, such as given_"):
+            check_name(f"conditions_train/{name}", name)

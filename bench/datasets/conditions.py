@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.core import InputError
-from bench.data import Batch, Split
+from bench.data import Batch, Split, one_hot_axis
 from bench.datasets.labels import listed
 
 Arrays = dict[str, np.ndarray]
@@ -170,11 +170,6 @@ def check_name(where: str, name: str) -> None:
     if not name.isidentifier() or name in RESERVED:
         why = "that name has another meaning" if name in RESERVED else "use letters, digits and _"
         raise InputError(f"{where}: {why}; give it another name, such as {_suggestion(name)}")
-
-
-def one_hot_axis(shape: Sequence[int], words: int) -> int:
-    """The axis of a condition [N, ...] that its words number: 1 of a map [N, V, H, W], the last one of any other."""
-    return 1 if len(shape) == 4 and shape[1] == words else len(shape) - 1
 
 
 def _suggestion(name: str) -> str:

@@ -2,12 +2,13 @@
 
 conditions["age"]: [N, V], one-hot over V groups; truth["age"]: [N], the age in years or another unit; truth["aged"]:
 [N, V, C, H, W] uint8, the true face in each group. traversals["age"]: [S, V, C, H, W], translations of the test
-examples `subset` [S] to each group; judged_traversals["age"]: what judges read from these, [S, V, ...], by name.
+examples `subset` [S] to each group; judged_traversals["age"]: what judges read from these, [S, V, ...], by name;
+vocabulary["age"]: the names of the groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,16 +21,24 @@ from bench.metrics.latent import linear_probe
 
 Facts = Mapping[str, Tensor]
 Judged = Mapping[str, Mapping[str, Judgement]]
+Vocabulary = Mapping[str, Sequence[str]]
 
 
-def _ages(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> tuple[Tensor, Tensor]:
+def _ages(
+    judged_traversals: Judged, train_conditions: Facts, train_truth: Facts, vocabulary: Vocabulary
+) -> tuple[Tensor, Tensor]:
     """The ages [S, V] that a judge reads from translations, and those that were asked for.
 
-    A group stands for the mean age of its training examples.
+    A group stands for the mean age of its training examples. Raises UnavailableError for a group that has none.
     """
     group, age = train_conditions["age"].double(), train_truth["age"].double()
     judged = usable({"age": _judged(judged_traversals)["age"]}, "number")[0]["age"].answer.double().flatten(1)
-    return judged, (group.T @ age / group.sum(0)).expand_as(judged)
+    count = group.sum(0)
+    if empty := (count == 0).nonzero().flatten().tolist():
+        names = vocabulary.get("age") or range(len(count))
+        missing = ", ".join(str(names[k]) for k in empty)
+        raise UnavailableError(f"no training example is in an age group that is asked for: {missing}")
+    return judged, (group.T @ age / count).expand_as(judged)
 
 
 def _judged(judged_traversals: Judged) -> Mapping[str, Judgement]:
@@ -39,32 +48,34 @@ def _judged(judged_traversals: Judged) -> Mapping[str, Judgement]:
 
 
 @metric(better="higher", ideal=1.0)
-def age_correlation(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Value:
+def age_correlation(
+    judged_traversals: Judged, train_conditions: Facts, train_truth: Facts, vocabulary: Vocabulary
+) -> Value:
     """Pearson's correlation of the ages that a judge reads from translations with those that were asked for.
 
     It is 0 for a model that ignores the age. floor: of the true ages of the test images.
     """
-    judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
+    judged, wanted = _ages(judged_traversals, train_conditions, train_truth, vocabulary)
     real = judged_traversals["age"]["age"]
     value = correlation(judged.reshape(-1, 1), wanted.reshape(-1, 1))
     return Value(value, n=len(judged), floor=correlation(real.real, real.truth))
 
 
 @metric(better="closest", ideal=1.0)
-def age_slope(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Tensor:
+def age_slope(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts, vocabulary: Vocabulary) -> Tensor:
     """The slope of a line fitted to the judged against the wanted ages of each test example's translations, [S]."""
-    judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
+    judged, wanted = _ages(judged_traversals, train_conditions, train_truth, vocabulary)
     wanted = wanted - wanted.mean(1, keepdim=True)
     return (judged * wanted).sum(1) / wanted.square().sum(1)
 
 
 @metric(better="lower", ideal=0.0)
-def age_error(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Value:
+def age_error(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts, vocabulary: Vocabulary) -> Value:
     """The absolute difference of judged and wanted age, in the unit of the data, [S]: the mean over groups.
 
     floor: of judged and true ages of the test images.
     """
-    judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
+    judged, wanted = _ages(judged_traversals, train_conditions, train_truth, vocabulary)
     real = judged_traversals["age"]["age"]
     return replace(summarise((judged - wanted).abs().mean(1)), floor=(real.real - real.truth).abs().mean().item())
 

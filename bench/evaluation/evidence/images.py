@@ -136,6 +136,11 @@ class Images:
         return Facts("truth", {name: known.cpu() for name, known in self.data.train.truth.items()})
 
     @evidence()
+    def vocabulary(self) -> Mapping[str, Sequence[str]]:
+        """The names of the values of conditions and truth, by the name of these."""
+        return self.data.vocabulary
+
+    @evidence()
     def train_label(self) -> Tensor:
         return self._known("train", "label")
 

@@ -26,13 +26,14 @@ class Judgement(NamedTuple):
     """What a judge reads from N images, all of one form: classes int64 [N], numbers [N, k], maps int64 [N, H, W].
 
     answer: from the model's images; real: from the test images; blind: the best answer that looks at no image; truth:
-    what the images should show.
+    what the images should show. unread: why no judge reads it, if so; then there are no answers, and these are -1.
     """
 
     answer: Tensor
     real: Tensor
     blind: Tensor
     truth: Tensor
+    unread: str | None = None
 
     @property
     def form(self) -> Form:
@@ -41,6 +42,8 @@ class Judgement(NamedTuple):
     @property
     def weakness(self) -> str | None:
         """Why the judge is not used, if so."""
+        if self.unread:
+            return self.unread
         if (self.truth == self.truth[:1]).all():
             return "is the same for all test images"
         score, floor = (agreement(answer, self.truth).mean().item() for answer in (self.real, self.blind))
@@ -48,6 +51,11 @@ class Judgement(NamedTuple):
             return None
         score, floor = (round(number, 2) + 0.0 for number in (score, floor))  # no -0.00
         return f"is read from real images with a score of {score:.2f}, and guessed blindly with {floor:.2f}"
+
+    def rows(self, index: Tensor) -> Judgement:
+        """What is read from the images at index."""
+        answer, real, blind, truth = (field[index] for field in (self.answer, self.real, self.blind, self.truth))
+        return Judgement(answer, real, blind, truth, self.unread)
 
 
 def usable(judged: Mapping[str, Judgement], form: Form) -> tuple[dict[str, Judgement], str | None]:

@@ -15,7 +15,7 @@ from bench.data import Batch, Data, Split, as_floats
 from bench.draws import Draws
 from bench.evaluation.evidence.decorator import evidence
 from bench.evaluation.judges import Judge, all_equal, cached_features, cached_judges, features_of, judges_of
-from bench.evaluation.judges.targets import LABEL, blind
+from bench.evaluation.judges.targets import LABEL, blind, unread_truth
 from bench.metrics import Value
 from bench.metrics.judged import Judgement
 from bench.metrics.neighbours import distance_to_nearest, nearest_in_blocks
@@ -276,7 +276,7 @@ class Images:
             for judge in self._judges
             for answers in [judge(self.x)]
             for target in judge.targets
-        }
+        } | unread_truth(self.data)
 
     def cached_judges(self) -> str | None:
         """The hashes of all judges if the cache holds them. Trains nothing."""
@@ -297,8 +297,8 @@ class Images:
         answers = {name: answer for judge in self._judges for name, answer in judge(images).items()}
         parts = self._judgements
         if rows is not None:
-            parts = {name: Judgement(*(field[rows] for field in part)) for name, part in parts.items()}
-        return {name: part._replace(answer=answers[name]) for name, part in parts.items()}
+            parts = {name: part.rows(rows) for name, part in parts.items()}
+        return {name: part._replace(answer=answers.get(name, part.answer)) for name, part in parts.items()}
 
 
 def _finite(images: Tensor) -> Tensor:

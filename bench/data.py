@@ -148,6 +148,11 @@ def as_floats(stored: Tensor | OnDisk) -> Tensor:
     return stored.to(torch.get_default_dtype()) if stored.dtype == torch.bool else stored
 
 
+def one_hot_axis(shape: Sequence[int], words: int) -> int:
+    """The axis of a condition [N, ...] that its words number: 1 of a map [N, V, H, W], the last one of any other."""
+    return 1 if len(shape) == 4 and shape[1] == words else len(shape) - 1
+
+
 @dataclass(frozen=True, eq=False)  # caches compare it by identity
 class Data:
     """A data set for training and testing: checked, split, and binarised if binarize is static.

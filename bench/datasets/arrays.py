@@ -164,7 +164,7 @@ def arrays(
     found = {"": whole} if whole else parts
     splits, vocabulary = encode_words({part: split(name, PARTS.get(part, ())) for part, name in found.items()})
     if whole:
-        return hold_out(splits[""], vocabulary=vocabulary, warnings=stored.unread)
+        return hold_out(splits[""], str(stored.path), vocabulary=vocabulary, warnings=stored.unread)
     own = splits.get("validation")
     return Source(splits["train"], splits["test"], own, vocabulary=vocabulary, warnings=stored.unread)
 

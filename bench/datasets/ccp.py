@@ -77,7 +77,7 @@ def ccp(root: str | None = None, size: Size = SIZE) -> Source:
     if alone := sorted({*(folder / "labels").glob("*.png")} - {labels for _, labels in pairs}):
         raise InputError(f"{alone[0]} has no photo: expected {folder / 'photos' / f'{alone[0].stem}.jpg'}")
     x, maps = _read(pairs, size, len(names), sketch)
-    return _source(x, maps, np.array(part_of)[maps], CCP_PARTS)
+    return _source(folder, x, maps, np.array(part_of)[maps], CCP_PARTS)
 
 
 def chictopia(root: str | None = None, size: Size = SIZE) -> Source:
@@ -100,13 +100,13 @@ def chictopia(root: str | None = None, size: Size = SIZE) -> Source:
     x, maps = _read(paired("labels.png"), size, len(numbers), lambda labels: numbers[labels])
     _, parts = _read(paired("bodysegments.png"), size, 256, lambda labels: labels)
     names = ("background", *(f"part {number}" for number in range(1, int(parts.max()) + 1)))
-    return _source(x, maps, parts, names)
+    return _source(folder, x, maps, parts, names)
 
 
-def _source(x: np.ndarray, sketch: np.ndarray, pose: np.ndarray, parts: Sequence[str]) -> Source:
+def _source(folder: Path, x: np.ndarray, sketch: np.ndarray, pose: np.ndarray, parts: Sequence[str]) -> Source:
     conditions = {"pose": one_hot_map(pose, len(parts)), "sketch": one_hot_map(sketch, len(CLOTHING))}
     whole = Split(x, conditions=conditions, truth={"sketch": sketch, "pose": pose})
-    return hold_out(whole, range=(0, 255), vocabulary={"sketch": CLOTHING, "pose": parts})
+    return hold_out(whole, str(folder), range=(0, 255), vocabulary={"sketch": CLOTHING, "pose": parts})
 
 
 def _folder(root: str | None, name: str, content: str) -> Path:

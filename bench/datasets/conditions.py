@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from bench.core import InputError
-from bench.data import Batch, Split
+from bench.data import Batch, Split, one_hot_axis
 from bench.datasets.labels import listed
 
 Arrays = dict[str, np.ndarray]
 Vocabulary = Mapping[str, Sequence[str]]
 
-# Names that conditions and truth may not have, because models and metrics use them for something else.
-RESERVED = {*Split._fields, *Batch._fields, "noise"}
+# Names that conditions and truth may not have: models and metrics use them for something else, or they are parameters of
+# the methods of a trained model, which takes conditions as keyword arguments.
+RESERVED = {*Split._fields, *Batch._fields, "noise", "self", "seed", "n", "z"}
 NUMBERS = "biuf"  # kinds of numpy types
 
 
@@ -102,9 +103,11 @@ def unseen_words(splits: dict[str, Split], vocabulary: Vocabulary) -> list[str]:
 def encode_words(splits: dict[str, Split]) -> tuple[dict[str, Split], dict[str, list[str]]]:
     """The splits with text as numbers (in conditions one-hot bool [N, ..., V], in truth int64), and the words by name.
 
-    The words are those of all splits, sorted. "" is padding: a row that is all false, or -1 in truth.
+    The words are those of all splits, sorted. "" is padding: a row that is all false, or -1 in truth. Raises InputError
+    for a condition whose texts are all different.
     """
     texts: dict[str, list[np.ndarray]] = {}
+    _check_words_shared([split.conditions for split in splits.values()])
     for split in splits.values():
         for name, array in (*split.conditions.items(), *split.truth.items()):
             if array.dtype.kind == "U":
@@ -126,6 +129,18 @@ def encode_words(splits: dict[str, Split]) -> tuple[dict[str, Split], dict[str, 
         name: split._replace(conditions=encoded(split.conditions, False), truth=encoded(split.truth, True))
         for name, split in splits.items()
     }, {name: known.tolist() for name, known in words.items()}
+
+
+def _check_words_shared(parts: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Raises InputError for a condition whose texts are all different, which would have a class for each example."""
+    for name in dict.fromkeys(name for part in parts for name in part):
+        arrays = [part[name].ravel() for part in parts if name in part and part[name].dtype.kind == "U"]
+        found = np.concatenate(arrays) if arrays else np.array([])
+        if len(found) > 1 and len(np.unique(found)) == len(found):
+            raise InputError(
+                f"the condition {name} has {len(found)} texts that are all different, such as {found[0]}: expected "
+                "numbers, or words that several examples share; remove this array"
+            )
 
 
 def check_vocabulary(splits: dict[str, Split], vocabulary: Vocabulary) -> None:
@@ -155,11 +170,6 @@ def check_name(where: str, name: str) -> None:
     if not name.isidentifier() or name in RESERVED:
         why = "that name has another meaning" if name in RESERVED else "use letters, digits and _"
         raise InputError(f"{where}: {why}; give it another name, such as {_suggestion(name)}")
-
-
-def one_hot_axis(shape: Sequence[int], words: int) -> int:
-    """The one-hot axis of a condition [N, ...]: 1 for a map [N, V, H, W], otherwise the last one."""
-    return 1 if len(shape) == 4 and shape[1] == words else len(shape) - 1
 
 
 def _suggestion(name: str) -> str:

@@ -69,7 +69,7 @@ def images(
 
     listing = find_pictures(root)
     rows, tables = read_rows(root, listing.splits)
-    source, files = _plan_splits(listing, limit, _group_function(groups))
+    source, files = _plan_splits(root, listing, limit, _group_function(groups))
     sources = dict(
         pair
         for split in listing.splits.values()
@@ -119,7 +119,7 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _plan_splits(
-    listing: Listing, limit: int | None, group_of: Callable[[str], str] | None
+    root: str, listing: Listing, limit: int | None, group_of: Callable[[str], str] | None
 ) -> tuple[Source, list[str]]:
     """Returns the splits, with indices into the files as x, and the files."""
     names = sorted({name for split in listing.splits.values() for name in split.classes or ()})
@@ -133,7 +133,7 @@ def _plan_splits(
         files += pictures.files
     warnings = listing.warnings
     if "test" not in splits:
-        held_out = hold_out(splits["train"])
+        held_out = hold_out(splits["train"], root + listing.splits["train"].folder)
         splits |= {"train": held_out.train, "test": held_out.test}
         if listing.has_splits:
             warnings = [*warnings, "there is no test/ folder: a fifth of train/ became the test set"]

@@ -32,7 +32,7 @@ def openml(
     unread = target is not None and whole.label is None
     warnings = (f"the target of {name} is continuous, so it was not read as a label",) if unread else ()
     if test is None:
-        return hold_out(whole, warnings=warnings)
+        return hold_out(whole, name, warnings=warnings)
     if test >= len(whole.x):
         raise InputError(f"dataset.test={test}: {name} has {len(whole.x)} images in all; give fewer")
     return Source(whole.rows(slice(-test)), whole.rows(slice(-test, None)), warnings=warnings)

@@ -60,7 +60,8 @@ def palette_pictures(
     )
     conditions = {"palette": np.float32(palette[..., 0].swapaxes(1, 2)) / 255}
     group = np.repeat(np.arange(len(pictures)), shifts)
-    return hold_out(Split(x, group=group, source=source, conditions=conditions), range=(0, 255))
+    whole = Split(x, group=group, source=source, conditions=conditions)
+    return hold_out(whole, str(folder), range=(0, 255))
 
 
 def _table(folder: Path, palettes: str | None) -> Path:

@@ -65,7 +65,8 @@ def prepare(
     range: the stored values of black and white; "auto": see `decide`. limit: the largest number of examples of each
     class, or of each split without labels. validation: the number of training images, at most a tenth, that become the
     validation split, chosen by split_seed, if the source has none; see `set_apart`. binarize="static" draws every pixel
-    once from Bernoulli(x), by split_seed; the result has no modes, because those of the original density do not apply.
+    once from Bernoulli(x), by split_seed, also in the images that judges learn from; the result has no modes, because
+    those of the original density do not apply.
     grey_levels: the levels of a pixel, used by dequantize; None: those of the range. The fingerprint identifies the
     data, the split, the modes and, with dequantize, an unusual number of levels. It is computed before binarisation and
     does not depend on other options. Raises InputError for a source that differs from what `Source` describes or cannot
@@ -110,6 +111,8 @@ def prepare(
     judging = _judging(source)
 
     tensors: Splits = {name: split.map(_tensor) for name, split in splits.items()}
+    if judging is not None:
+        tensors["judging"] = judging.map(_tensor)
     if binarize == "static":
         draws = Draws(split_seed, "binarize")
         tensors = {name: split._replace(x=_binarized(split.x, draws, name)) for name, split in tensors.items()}
@@ -126,7 +129,6 @@ def prepare(
         range=source.stored_range or ends,
         vocabulary=source.vocabulary,
         warnings=(*source.warnings, *notes),
-        judging=judging and judging.map(_tensor),
     )
 
 

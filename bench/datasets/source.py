@@ -44,16 +44,16 @@ class Source(NamedTuple):
     judging: Split | None = None
 
 
-def hold_out(whole: Split, **known: Any) -> Source:
+def hold_out(whole: Split, place: str = "all", **known: Any) -> Source:
     """Splits a data set without test images. Always the same fifth is for testing: that of `set_apart` with seed 0.
 
-    whole: with labels and groups of any type that `prepare` reads; known: other fields of the `Source`. Raises
-    InputError if there are too few images.
+    whole: with labels and groups of any type that `prepare` reads; place: the folder or file that it was read from, for
+    messages; known: other fields of the `Source`. Raises InputError if there are too few images.
     """
     count = len(whole.x)
     least = MINIMUM["train"] + MINIMUM["test"]
     if count < least:
-        raise InputError(f"there are {count} images in all: expected at least {least}")
+        raise InputError(f"there are {count} images in {place}: expected at least {least}")
     check_rows(whole)
     if whole.label is not None:
         whole = whole._replace(label=labelling.flat("y", whole.label, count))

@@ -86,8 +86,9 @@ def columns_of(rows: list[Row]) -> tuple[dict[str, np.ndarray], dict[str, list[s
 
 
 def _number(text: str) -> float | None:
+    """The number that a text is, None for a word. Python also reads 1_2 as a number, which is rather a name."""
     try:
-        return float(text)
+        return None if "_" in text else float(text)
     except ValueError:
         return None
 

@@ -31,7 +31,8 @@ def unaligned_images(
     """x: [N, 3, size, size] uint8, the middle of each picture; the rest as in `bench.datasets.faces.unaligned_faces`.
 
     crop: the share of a picture's side that x shows; misaligned sources also show what lies around it. data_seed: of
-    the misalignment. Splits, cache and errors are those of `images`.
+    the misalignment. Splits, cache and errors are those of `images`. Sources, class folders and conditions of the
+    pictures are left out, with a warning.
     """
     pictures = images(root, round(size / crop), cache=cache)
     rng = np.random.default_rng(data_seed)
@@ -45,4 +46,18 @@ def unaligned_images(
     train, test = unaligned(pictures.train), unaligned(pictures.test)
     test = test._replace(truth=truth_of(test.conditions["placement"], size))
     validation = pictures.validation and unaligned(pictures.validation)
-    return pictures._replace(train=train, test=test, validation=validation, classes=None, vocabulary={})
+    known = {
+        "source/": pictures.train.source is not None,
+        "class folders": pictures.train.label is not None,
+        "conditions.csv": bool(pictures.train.conditions),
+    }
+    unused = " and ".join(name for name, is_there in known.items() if is_there)
+    warnings = (f"only the pictures of {root} were read, not its {unused}",) if unused else ()
+    return pictures._replace(
+        train=train,
+        test=test,
+        validation=validation,
+        classes=None,
+        vocabulary={},
+        warnings=pictures.warnings + warnings,
+    )

@@ -79,7 +79,7 @@ def utkface(
     truth = {"age": age.astype(np.float32), "gender": gender_of, "race": race}
     vocabulary = {"age": words, "gender": GENDERS, "race": RACES}
     whole = Split(pictures.x, conditions=conditions, truth=truth)
-    return hold_out(whole, range=BYTES, vocabulary=vocabulary, warnings=warnings)
+    return hold_out(whole, folder, range=BYTES, vocabulary=vocabulary, warnings=warnings)
 
 
 def group_names(bins: Sequence[int]) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.core import Corruption, Model, UnavailableError
-from bench.data import Batch
+from bench.data import Batch, one_hot_axis
 from bench.draws import Draws
 from bench.evaluation.evidence import Answers, CorruptedImages, Images, Stages, denoising_corruption
 
@@ -32,7 +32,8 @@ def shown(group: str, values: Mapping[str, Tensor], vocabulary: Mapping[str, Seq
     found = {}
     for name, value in values.items():
         names = vocabulary.get(name, ())
-        if names and value.shape[-1] == len(names):
+        axis = one_hot_axis(value.shape, len(names))
+        if names and axis == value.ndim - 1 and value.shape[axis] == len(names):
             captions = value[:, 0] if value.ndim == 4 else value
             found[name] = np.array([_text(words, names) for words in captions.reshape(len(value), -1, len(names))])
         elif value.ndim == 4 and value.shape[1] in (1, 3):

@@ -2,12 +2,13 @@
 
 conditions["age"]: [N, V], one-hot over V groups; truth["age"]: [N], the age in years or another unit; truth["aged"]:
 [N, V, C, H, W] uint8, the true face in each group. traversals["age"]: [S, V, C, H, W], translations of the test
-examples `subset` [S] to each group; judged_traversals["age"]: what judges predict from these, [S, V, ...], by name.
+examples `subset` [S] to each group; judged_traversals["age"]: what judges predict from these, [S, V, ...], by name;
+vocabulary["age"]: the names of the groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,16 +21,24 @@ from bench.metrics.latent import linear_probe
 
 Facts = Mapping[str, Tensor]
 Judged = Mapping[str, Mapping[str, Judgement]]
+Vocabulary = Mapping[str, Sequence[str]]
 
 
-def _ages(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> tuple[Tensor, Tensor]:
+def _ages(
+    judged_traversals: Judged, train_conditions: Facts, train_truth: Facts, vocabulary: Vocabulary
+) -> tuple[Tensor, Tensor]:
     """The ages [S, V] that a judge predicts from translations, and the requested ages.
 
-    The requested age is the mean age of the group's training examples.
+    The requested age is the mean age of the group's training examples. Raises UnavailableError for a group without any.
     """
     group, age = train_conditions["age"].double(), train_truth["age"].double()
     judged = usable({"age": _judged(judged_traversals)["age"]}, "number")[0]["age"].answer.double().flatten(1)
-    return judged, (group.T @ age / group.sum(0)).expand_as(judged)
+    count = group.sum(0)
+    if empty := (count == 0).nonzero().flatten().tolist():
+        names = vocabulary.get("age") or range(len(count))
+        missing = ", ".join(str(names[k]) for k in empty)
+        raise UnavailableError(f"no training example is in an age group that is asked for: {missing}")
+    return judged, (group.T @ age / count).expand_as(judged)
 
 
 def _judged(judged_traversals: Judged) -> Mapping[str, Judgement]:
@@ -39,32 +48,34 @@ def _judged(judged_traversals: Judged) -> Mapping[str, Judgement]:
 
 
 @metric(better="higher", ideal=1.0)
-def age_correlation(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Value:
+def age_correlation(
+    judged_traversals: Judged, train_conditions: Facts, train_truth: Facts, vocabulary: Vocabulary
+) -> Value:
     """Pearson's correlation of the judged ages of translations with the requested ages.
 
     It is 0 for a model that ignores the age. floor: that of judged and true ages of the test images.
     """
-    judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
+    judged, wanted = _ages(judged_traversals, train_conditions, train_truth, vocabulary)
     real = judged_traversals["age"]["age"]
     value = correlation(judged.reshape(-1, 1), wanted.reshape(-1, 1))
     return Value(value, n=len(judged), floor=correlation(real.real, real.truth))
 
 
 @metric(better="closest", ideal=1.0)
-def age_slope(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Tensor:
+def age_slope(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts, vocabulary: Vocabulary) -> Tensor:
     """The slope of a line fitted to the judged against the requested ages of a test example's translations, [S]."""
-    judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
+    judged, wanted = _ages(judged_traversals, train_conditions, train_truth, vocabulary)
     wanted = wanted - wanted.mean(1, keepdim=True)
     return (judged * wanted).sum(1) / wanted.square().sum(1)
 
 
 @metric(better="lower", ideal=0.0)
-def age_error(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts) -> Value:
+def age_error(judged_traversals: Judged, train_conditions: Facts, train_truth: Facts, vocabulary: Vocabulary) -> Value:
     """The absolute difference of judged and requested age, in the unit of the data, averaged over groups: [S].
 
     floor: that of judged and true ages of the test images.
     """
-    judged, wanted = _ages(judged_traversals, train_conditions, train_truth)
+    judged, wanted = _ages(judged_traversals, train_conditions, train_truth, vocabulary)
     real = judged_traversals["age"]["age"]
     return replace(summarise((judged - wanted).abs().mean(1)), floor=(real.real - real.truth).abs().mean().item())
 

@@ -27,13 +27,14 @@ class Judgement(NamedTuple):
     """A judge's predictions for N images, all of one form: classes int64 [N], numbers [N, k] or maps int64 [N, H, W].
 
     answer: for the model's images; real: for the test images; blind: the best prediction without looking at an image;
-    truth: what the images should show.
+    truth: what the images should show. unread: why there is no judge, if so; then all predictions are -1.
     """
 
     answer: Tensor
     real: Tensor
     blind: Tensor
     truth: Tensor
+    unread: str | None = None
 
     @property
     def form(self) -> Form:
@@ -42,6 +43,8 @@ class Judgement(NamedTuple):
     @property
     def weakness(self) -> str | None:
         """Why the judge is not used; None if it is."""
+        if self.unread:
+            return self.unread
         if (self.truth == self.truth[:1]).all():
             return "is the same for all test images"
         score, floor = (agreement(answer, self.truth).mean().item() for answer in (self.real, self.blind))
@@ -49,6 +52,11 @@ class Judgement(NamedTuple):
             return None
         score, floor = (round(number, 2) + 0.0 for number in (score, floor))  # no -0.00
         return f"has a score of {score:.2f} on real images, too close to the {floor:.2f} of a blind prediction"
+
+    def rows(self, index: Tensor) -> Judgement:
+        """What is read from the images at index."""
+        answer, real, blind, truth = (field[index] for field in (self.answer, self.real, self.blind, self.truth))
+        return Judgement(answer, real, blind, truth, self.unread)
 
 
 def usable(judged: Mapping[str, Judgement], form: Form) -> tuple[dict[str, Judgement], str | None]:

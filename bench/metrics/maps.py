@@ -58,8 +58,9 @@ def silhouette_iou(stages: Mapping[str, Tensor], truth: Mapping[str, Tensor]) ->
 
 
 def _foreground_iou(one: Tensor, other: Tensor) -> Tensor:
+    """Intersection over union of silhouettes [N, H, W], 0 or 1: [N], 1 for two empty ones."""
     union = (one | other).flatten(1).sum(1)
-    return (one & other).flatten(1).sum(1) / union.clamp(min=1)
+    return ((one & other).flatten(1).sum(1) / union).where(union > 0, 1.0)
 
 
 @metric(better="closest", ideal=1.0)

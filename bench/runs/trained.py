@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,22 @@ from bench.runs import store
 from bench.runs.config import build
 
 
+class _Conditions(dict[str, Tensor]):
+    """Conditions by name. To read one that was not passed is an InputError; a decoder may do without them."""
+
+    def __init__(self, passed: Mapping[str, Tensor], expected: Iterable[str]):
+        super().__init__(passed)
+        self._expected = set(expected)
+
+    def check_complete(self) -> None:
+        if missing := self._expected - self.keys():
+            raise InputError(f"this model was trained with conditions: pass {', '.join(sorted(missing))}")
+
+    def __missing__(self, name: str) -> Tensor:
+        self.check_complete()
+        raise KeyError(name)
+
+
 @dataclass(frozen=True)
 class Trained:
     """model: in evaluation mode; record: the content of its record.json."""
@@ -32,25 +48,37 @@ class Trained:
         return self.model.encode(Batch(x, x, self._checked(label))).mean
 
     @torch.no_grad()
-    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """Mean images [N, C, H, W] of codes [N, latent_dim]. label: [N], if conditional."""
+    def decode(self, z: Tensor, label: Tensor | None = None, **conditions: Tensor) -> Tensor:
+        """Mean images [N, C, H, W] of codes [N, latent_dim].
+
+        label: [N], if conditional; conditions: [N, ...] by name, if the decoder reads them.
+        """
         blank = z.new_zeros(len(z), *self.record["data"]["image"])
-        return self.model.decode(z, Batch(blank, blank, self._checked(label))).mean
+        return self.model.decode(z, Batch(blank, blank, self._checked(label), self._given(conditions))).mean
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int = 0, label: Tensor | None = None) -> Tensor:
-        """Mean images [n, C, H, W] of codes drawn from the prior. label: [n], if conditional."""
+    def sample(self, n: int, seed: int = 0, label: Tensor | None = None, **conditions: Tensor) -> Tensor:
+        """Mean images [n, C, H, W] of codes drawn from the prior.
+
+        label: [n], if conditional; conditions: [n, ...] by name, if the decoder reads them.
+        """
         weights = next(iter(self.model.state_dict().values()))
-        return self.model.sample(n, Draws(seed, "sample", device=weights.device), self._checked(label))
+        draws = Draws(seed, "sample", device=weights.device)
+        if type(self.model).sample is not Model.sample:
+            return self.model.sample(n, draws, self._checked(label))
+        return self.decode(self.model.prior_codes(n, draws, self._checked(label)), label, **conditions)
 
     @torch.no_grad()
     def translate(self, input: Tensor, seed: int = 0, label: Tensor | None = None, **conditions: Tensor) -> Tensor:
         """The model's outputs [N, C, H, W] for inputs [N, C, H, W] and conditions [N, ...], by name."""
-        if missing := self.record["data"].get("conditions", {}).keys() - conditions.keys():
-            raise InputError(f"this model was trained with conditions: pass {', '.join(sorted(missing))}")
+        given = self._given(conditions)
+        given.check_complete()
         blank = input.new_zeros(len(input), *self.record["data"]["image"])
-        batch = Batch(blank, input, self._checked(label), conditions)
+        batch = Batch(blank, input, self._checked(label), given)
         return self.model.translate(batch, Draws(seed, "translate", device=input.device))
+
+    def _given(self, conditions: dict[str, Tensor]) -> _Conditions:
+        return _Conditions(conditions, self.record["data"].get("conditions", {}))
 
     def _checked(self, label: Tensor | None) -> Tensor | None:
         if self.model.conditional and self.record["data"]["classes"] and label is None:

@@ -327,3 +327,10 @@ def test_real_pictures():
     data = prepare(images(str(Path(os.environ["BENCH_DATA"], "cifar10")), limit=50))
     assert [len(split.x) for split in (data.train, data.validation, data.test)] == [450, 50, 500]
     assert data.shapes[:2] == ((3, 32, 32), 10)
+
+
+@pytest.mark.parametrize("folder", ["", "train/"])
+def test_too_few_pictures_are_refused_and_the_folder_is_named(tmp_path, folder):
+    save_pictures(tmp_path / folder, 3)
+    with pytest.raises(InputError, match=f"^there are 3 images in {tmp_path}/{folder}: expected at least 12$"):
+        images(str(tmp_path))

@@ -292,6 +292,13 @@ def test_a_column_of_names_is_not_a_class(pairs):
         read(pairs)
 
 
+def test_names_with_an_underscore_are_no_numbers(pairs):
+    for part, numbers in (("train", range(20)), ("test", range(20, 26))):
+        lines = ["file,room", *(f"{i:03},{1 + i % 2}_0" for i in numbers)]
+        (pairs / part / "conditions.csv").write_text("\n".join(lines))
+    assert read(pairs).vocabulary == {"room": ["1_0", "2_0"]}
+
+
 def test_sizes_that_crop_a_pair_differently_are_refused(pairs, picture_folder):
     with pytest.raises(
         InputError, match=r"source_size=\[4,4\] and dataset\.size=\[8,16\] have different aspect ratios"

@@ -249,6 +249,22 @@ def test_examples_for_judges_have_x_and_truth_and_are_fingerprinted():
     assert none.judging is None and len({data.fingerprint for data in (none, kept, other)}) == 3
 
 
+def test_examples_for_judges_are_binarised_like_those_that_judges_are_tested_on():
+    judging = Split(BYTES[:200], truth={"colour": np.arange(200)})
+    plain = prepare(source(BYTES, range=(0, 255)), binarize="static")
+    data, again, other = (
+        prepare(source(BYTES, range=(0, 255), judging=judging), binarize="static", split_seed=seed)
+        for seed in (0, 0, 1)
+    )
+    x, share = data.judging.x, torch.from_numpy(BYTES[:200]) / 255
+    assert set(x.unique().tolist()) == {0, 255} and (x / 255 - share).mean().abs() < 0.02
+    assert x[share == 1].min() == 255 and x[share == 0].max() == 0
+    assert torch.equal(x, again.judging.x) and not torch.equal(x, other.judging.x)
+    assert torch.equal(data.train.x, plain.train.x) and torch.equal(data.test.x, plain.test.x)
+    grey = prepare(source(BYTES, range=(0, 255), judging=judging), binarize="dynamic").judging.x
+    assert torch.equal(grey, torch.from_numpy(BYTES[:200])), "drawn each time that a judge reads them"
+
+
 # --- the fingerprint
 
 

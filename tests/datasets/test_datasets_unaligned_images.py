@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,25 @@ def test_the_misalignment_depends_on_the_data_seed(face_folder):
     np.testing.assert_array_equal(one.train.source, again.train.source)
     assert not np.array_equal(one.train.source, other.train.source)
     np.testing.assert_array_equal(one.train.x, other.train.x)
+
+
+def test_a_warning_names_what_is_not_read(face_folder):
+    assert unaligned_images(str(face_folder), size=16).warnings == ()
+    files = sorted(face_folder.glob("*.png"))
+    (face_folder / "conditions.csv").write_text("\n".join(["file,hair", *(f"{file.name},red" for file in files)]))
+    (warning,) = unaligned_images(str(face_folder), size=16).warnings
+    assert warning == f"only the pictures of {face_folder} were read, not its conditions.csv"
+    (face_folder / "target").mkdir()
+    (face_folder / "source").mkdir()
+    for file in files:
+        shutil.copy(file, face_folder / "source")
+        file.rename(face_folder / "target" / file.name)
+    (warning,) = unaligned_images(str(face_folder), size=16).warnings
+    assert warning.endswith("were read, not its source/ and conditions.csv")
+    (face_folder / "conditions.csv").unlink()
+    for old, new in (("source", "women"), ("target", "men")):
+        (face_folder / old).rename(face_folder / new)
+    assert any(line.endswith("not its class folders") for line in unaligned_images(str(face_folder), size=16).warnings)
 
 
 def test_a_missing_folder_is_one_line():

@@ -80,6 +80,7 @@ CASES = {
     "one class": data(split(X, torch.zeros(400).long())),
     "one class in the test set": data(DIGITS, split(OTHERS.x[:40], torch.full((40,), 3))),
     "a class with one image": data(split(X, ONE_MEMBER), split(OTHERS.x[:50], ONE_MEMBER[:50])),
+    "labels that images do not show": data(split(X, LABEL.roll(1)), split(OTHERS.x, OTHERS.label.roll(1))),
     "an unknown class": data(split(X, LABEL % 3), split(OTHERS.x, torch.full((200,), 9))),
     "factors that do not vary": data(DIGITS._replace(factors=CONSTANT), OTHERS._replace(factors=CONSTANT[:200])),
     **{f"{n} test images": data(DIGITS, OTHERS.rows(slice(n))) for n in (1, 2, 3, 5, 6, 10, 11)},
@@ -157,7 +158,17 @@ FACTORS = {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informa
         ("3 images", KNN - {"knn_accuracy_1"}, "training images, and there are 3$"),
         ("6 test images", FEATURES, None),
         ("11 test images", NEIGHBOURHOODS, None),
-        ("a class with one image", FEATURES | KNN | CLASSES, None),
+        ("a class with one image", FEATURES | KNN | CLASSES - {"class_coverage", "class_entropy"}, None),
+        (
+            "a class with one image",
+            {"class_coverage", "class_entropy"},
+            r"^label is read from real images with a score of 0\.98, and guessed blindly with 0\.98$",
+        ),
+        (
+            "labels that images do not show",
+            {"class_coverage", "class_entropy"},
+            r"^label is read from real images with a score of 0\..*, and guessed blindly with 0\.\d+$",
+        ),
         ("copies of training images", BALLS | {"recall", "frechet_distance"} | NEIGHBOURHOODS | KNN | SHARPNESS, None),
     ],
 )

@@ -216,6 +216,39 @@ def test_judges_learn_only_truth_that_training_has_and_that_varies():
     assert [(target.name, target.outputs) for target in of_pixels] == [("parts", 5)]
 
 
+def test_truth_with_very_many_classes_is_not_judged_for_a_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "EPOCHS", 1)
+    many = {
+        "most": torch.arange(300) % 256,
+        "year": 1950 + torch.arange(300) % 70,
+        "identity": torch.arange(300) * 10**12,
+        "areas": (torch.arange(300 * 4) % 257).view(300, 2, 2),
+    }
+    train, test = (part.rows(slice(300))._replace(truth=many) for part in (discs().train, discs().test))
+    data = replace(discs(), train=train, test=test, fingerprint="many", vocabulary={})
+    assert [[target.name for target in targets] for targets in truth_of(data)] == [["most"], []]
+    found = measure(Answer(), Images(data, tmp_path))
+    tail = "classes, and judges read at most 256: store other numbers as floats"
+    accuracy = found["judged_accuracy"]["reason"].split("; ")
+    assert accuracy[0].startswith("most is read from real images with a score of ")
+    assert accuracy[1:] == [f"year needs 2020 {tail}", f"identity needs {299 * 10**12 + 1} {tail}"]
+    assert found["judged_miou"]["reason"] == f"areas needs 257 {tail}"
+
+
+def test_what_has_very_many_classes_does_not_change_what_is_judged():
+    train, test = (
+        part._replace(truth={"identity": 1000 + torch.arange(len(part.x))} | part.truth)
+        for part in (discs().train, discs().test)
+    )
+    found = measure(Answer(), Images(replace(discs(), train=train, test=test), CACHE))
+    expected = measure(Answer(), Images(discs(), CACHE))
+    remark = found["judged_accuracy"].pop("reason")
+    assert (
+        remark.startswith("left out: identity needs 1600 classes") and expected["judged_accuracy"].pop("reason") is None
+    )
+    assert found == expected
+
+
 def test_a_blind_answer_is_the_best_constant_or_the_truth_of_another_image():
     rare = (torch.arange(100) % 10 == 0).long()
     frequent = Classes("rare", rare, rare, 2)

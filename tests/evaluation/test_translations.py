@@ -178,12 +178,14 @@ def test_conditions_are_shown_as_texts_colours_and_maps():
         "age": torch.eye(3)[:2],
         "palette": torch.tensor([[[1.0, 0, 0], [0, 1, 0]]] * 2),
         "pose": torch.eye(4)[torch.tensor([[[0, 1], [2, 3]]] * 2)].movedim(-1, 1),
+        "sketch": torch.eye(4)[torch.arange(16).view(1, 4, 4).repeat(2, 1, 1) % 4].movedim(-1, 1),  # as wide as classes
         "unknown": torch.zeros(2, 5),
     }
     names = {
         "sentence": ("red", "green", "bird"),
         "caption": ("red", "green", "bird"),
         "age": ("young", "old", "older"),
+        "sketch": ("ground", "hair", "top", "shoes"),
     }
     found = shown("conditions", values, names)
     assert found["conditions/sentence"].tolist() == ["red bird", "green"] == found["conditions/caption"].tolist()
@@ -195,6 +197,7 @@ def test_conditions_are_shown_as_texts_colours_and_maps():
         and not pose[:, :, 0, 0].any()
         and len(np.unique(pose[0].reshape(3, 4), axis=1).T) == 4
     )
+    assert found["conditions/sketch"].shape == (2, 3, 4, 4) and not found["conditions/sketch"][..., 0].any()
     assert "conditions/unknown" not in found
 
 

@@ -24,6 +24,7 @@ GROUP = torch.tensor([0, 1, 2, 2])
 TRAIN = {
     "train_conditions": {"age": torch.eye(3, dtype=torch.bool)[torch.tensor([0, 0, 1, 2])]},
     "train_truth": {"age": torch.tensor([-0.5, 0.5, 1.0, 3.0])},
+    "vocabulary": {"age": ("young", "adult", "old")},
 }
 TRUE_AGE = WANTED[GROUP][:, None]
 CONDITIONS, SUBSET = {"age": torch.eye(3)[GROUP]}, torch.arange(FACES)
@@ -53,6 +54,16 @@ def test_a_judge_that_cannot_read_ages_is_not_used():
     weak = judged(WANTED.expand(FACES, 3))["age"]["age"]._replace(real=TRUE_AGE.flip(0))
     with pytest.raises(UnavailableError, match="age has a score of"):
         age_correlation({"age": {"age": weak}}, **TRAIN)
+
+
+@pytest.mark.parametrize("metric", [age_correlation, age_slope, age_error])
+def test_a_group_without_training_faces_has_no_age(metric):
+    groups = TRAIN["train_conditions"]["age"] & torch.tensor([True, True, False])
+    train = TRAIN | {"train_conditions": {"age": groups}}
+    with pytest.raises(UnavailableError, match="^no training example is in an age group that is asked for: old$"):
+        metric(judged(WANTED.expand(FACES, 3)), **train)
+    with pytest.raises(UnavailableError, match="asked for: 2$"):
+        metric(judged(WANTED.expand(FACES, 3)), **train | {"vocabulary": {}})
 
 
 @pytest.mark.parametrize("traversals", [{}, {"gender": {}}, {"age": {}}])

@@ -169,6 +169,7 @@ def evidence(good: bool) -> dict[str, object]:
         "train_conditions": {"age": group["train"]}, "subset": torch.arange(TEST),
         "truth": {"aged": (255 * aged).byte(), "sketch": map_of, "another_sketch": another, "pose": map_of, **moved},
         "train_truth": {"age": label["train"].float()},
+        "vocabulary": {"age": ("young", "adult", "old")},
         "subset_x": subset_x, "subset_codes": subset_codes, **subset_changed,
         "posterior_codes": normal(TEST, LATENTS) + shift, "prior_codes": prior_codes,
         "subset_posterior_codes": normal(100, LATENTS) + shift, "subset_prior_codes": subset_prior,
@@ -222,7 +223,7 @@ def rows(piece: object, order: Tensor) -> object:
     """The rows of a tensor, or of all tensors in a mapping or a judgement, in this order."""
     if isinstance(piece, dict):
         return {name: rows(part, order) for name, part in piece.items()}
-    return Judgement(*(part[order] for part in piece)) if isinstance(piece, Judgement) else piece[order]
+    return piece.rows(order) if isinstance(piece, Judgement) else piece[order]
 
 
 @pytest.mark.parametrize("name", TESTED)

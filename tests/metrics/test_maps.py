@@ -50,6 +50,12 @@ def test_a_silhouette_is_compared_with_the_pose():
     assert value.floor == pytest.approx((1 / 4 + 2 / 4) / 2)
 
 
+def test_two_empty_silhouettes_agree():
+    empty = torch.zeros(2, 1, 4, dtype=torch.long)
+    value = silhouette_iou(stages(torch.stack([empty[0], TRUE[1]])), TRUTH | {"pose": empty})
+    assert value.value == 0.5, "1 where sketch and pose are empty, 0 where the pose alone is"
+
+
 @pytest.mark.parametrize(("another", "expected"), [(TRUE, 0), (ANOTHER, 1), (1 - ANOTHER.clamp(max=1), 4)])
 def test_diversity_is_relative_to_true_sketches(another, expected):
     assert sketch_diversity(stages(another=another), TRUTH).item() == pytest.approx(expected)

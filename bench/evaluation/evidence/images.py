@@ -15,8 +15,9 @@ from bench.data import Batch, Data, Split, as_floats
 from bench.draws import Draws
 from bench.evaluation.evidence.decorator import evidence
 from bench.evaluation.judges import Judge, all_equal, cached_features, cached_judges, features_of, judges_of
-from bench.evaluation.judges.targets import LABEL, blind
+from bench.evaluation.judges.targets import LABEL, blind, label_of, unread_truth
 from bench.metrics import Value
+from bench.metrics.checks import check_classes
 from bench.metrics.judged import Judgement
 from bench.metrics.neighbours import distance_to_nearest, nearest_in_blocks
 from bench.parts.corruptions import Blocks
@@ -136,6 +137,11 @@ class Images:
         return Facts("truth", {name: known.cpu() for name, known in self.data.train.truth.items()})
 
     @evidence()
+    def vocabulary(self) -> Mapping[str, Sequence[str]]:
+        """The names of the values of conditions and truth, by the name of these."""
+        return self.data.vocabulary
+
+    @evidence()
     def train_label(self) -> Tensor:
         return self._known("train", "label")
 
@@ -220,11 +226,23 @@ class Images:
         return self._features.features(_finite(images))
 
     def classes(self, features: Tensor) -> Tensor:
-        """The class [n] that the classifier predicts for features [n, F]."""
-        predicted = self._features.of_features(features)
+        """The class [n] that the classifier predicts for features [n, F].
+
+        Raises UnavailableError if there are no labels, or if it predicts those of real images little better than a
+        blind answer; see `Judgement.weakness`.
+        """
+        if self._weakness_of_classes:
+            raise UnavailableError(f"label {self._weakness_of_classes}")
+        return self._features.of_features(features)[LABEL]
+
+    @cached_property
+    def _weakness_of_classes(self) -> str | None:
+        predicted = self._features.of_features(self.test_features)
         if LABEL not in predicted:
             raise UnavailableError("the data set has no labels")
-        return predicted[LABEL]
+        target = label_of(self.data)
+        check_classes(target.test, "test images")
+        return Judgement(predicted[LABEL], predicted[LABEL], blind(target), target.test).weakness
 
     @evidence(features=True, cached=True)
     def test_features(self) -> Tensor:
@@ -271,7 +289,7 @@ class Images:
             for judge in self._judges
             for answers in [judge(self.x)]
             for target in judge.targets
-        }
+        } | unread_truth(self.data)
 
     def cached_judges(self) -> str | None:
         """The hashes of all judges if the cache holds them. Trains nothing."""
@@ -292,8 +310,8 @@ class Images:
         answers = {name: answer for judge in self._judges for name, answer in judge(images).items()}
         parts = self._judgements
         if rows is not None:
-            parts = {name: Judgement(*(field[rows] for field in part)) for name, part in parts.items()}
-        return {name: part._replace(answer=answers[name]) for name, part in parts.items()}
+            parts = {name: part.rows(rows) for name, part in parts.items()}
+        return {name: part._replace(answer=answers.get(name, part.answer)) for name, part in parts.items()}
 
 
 def _finite(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,10 @@ from torch.nn import functional as F
 from bench.core import UnavailableError
 from bench.data import Data
 from bench.draws import Draws
-from bench.metrics.judged import agreement
+from bench.metrics.judged import Judgement, agreement
 
 LABEL = "label"  # the name of the data set's own label beside those of truth
+MOST_CLASSES = 256  # of a truth that is judged: more are identities or years rather than what an image shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,22 +96,39 @@ def label_of(data: Data) -> Target:
 def truth_of(data: Data) -> tuple[list[Target], list[Target]]:
     """The classes and numbers in the truth of training and test images, and the maps.
 
-    Classes are int64 [N], maps int64 [N, H, W], numbers float32 [N] or [N, k]. Judges do not learn truth of other types
-    or truth that is the same for all training images.
+    Classes are int64 [N], maps int64 [N, H, W], numbers float32 [N] or [N, k]. Judges do not learn truth of other types,
+    truth that is the same for all training images, or truth with more than MOST_CLASSES classes.
     """
-    of_images: list[Target] = []
-    of_pixels: list[Target] = []
+    judged = [target for target in _known(data) if not _has_too_many_classes(target)]
+    return [target for target in judged if target.train.ndim < 3], [
+        target for target in judged if target.train.ndim == 3
+    ]
+
+
+def unread_truth(data: Data) -> dict[str, Judgement]:
+    """The truth that is not judged because it has more than MOST_CLASSES classes, by name: without answers."""
+    found = {}
+    for target in filter(_has_too_many_classes, _known(data)):
+        why = f"needs {target.outputs} classes, and judges read at most {MOST_CLASSES}: store other numbers as floats"
+        nothing = torch.full_like(target.test, -1)
+        found[target.name] = Judgement(nothing, nothing, nothing, target.test, why)
+    return found
+
+
+def _has_too_many_classes(target: Target) -> bool:
+    return isinstance(target, Classes) and target.outputs > MOST_CLASSES
+
+
+def _known(data: Data) -> Iterator[Target]:
     for name, train in (data.judging or data.train).truth.items():
         if name == LABEL or name not in data.test.truth or (train == train[:1]).all():
             continue
         train, test = train.cpu(), data.test.truth[name].cpu()
         if train.dtype == torch.float32 and train.ndim <= 2:
-            of_images.append(Numbers(name, train.view(len(train), -1), test.view(len(test), -1)))
+            yield Numbers(name, train.view(len(train), -1), test.view(len(test), -1))
         elif train.dtype == torch.int64 and train.ndim in (1, 3):
             known = len(data.vocabulary.get(name, ()))
-            classes = max(known, int(train.max()) + 1, int(test.max()) + 1)
-            (of_images if train.ndim == 1 else of_pixels).append(Classes(name, train, test, classes))
-    return of_images, of_pixels
+            yield Classes(name, train, test, max(known, int(train.max()) + 1, int(test.max()) + 1))
 
 
 def blind(target: Target) -> Tensor:

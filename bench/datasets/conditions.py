@@ -14,8 +14,8 @@ from bench.datasets.labels import listed
 Arrays = dict[str, np.ndarray]
 Vocabulary = Mapping[str, Sequence[str]]
 
-# Names that conditions and truth may not have: models and metrics use them for something else, or they are parameters of
-# the methods of a trained model, which takes conditions as keyword arguments.
+# Names that conditions and truth may not have: models and metrics use them for something else, or they are parameters
+# of the methods of a trained model, which takes conditions as keyword arguments.
 RESERVED = {*Split._fields, *Batch._fields, "noise", "self", "seed", "n", "z"}
 NUMBERS = "biuf"  # kinds of numpy types
 

@@ -96,8 +96,8 @@ def label_of(data: Data) -> Target:
 def truth_of(data: Data) -> tuple[list[Target], list[Target]]:
     """The classes and numbers in the truth of training and test images, and the maps.
 
-    Classes are int64 [N], maps int64 [N, H, W], numbers float32 [N] or [N, k]. Judges do not learn truth of other types,
-    truth that is the same for all training images, or truth with more than MOST_CLASSES classes.
+    Classes are int64 [N], maps int64 [N, H, W], numbers float32 [N] or [N, k]. Judges do not learn other truth, truth
+    that is the same for all training images, or truth with more than MOST_CLASSES classes.
     """
     judged = [target for target in _known(data) if not _has_too_many_classes(target)]
     return [target for target in judged if target.train.ndim < 3], [

@@ -132,7 +132,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     if job.settings.dry_run:
         outcome.seeds = {seed: planned.action for seed, planned in plans.items()}
         untrained = sum(planned.action == Action.TRAIN for planned in plans.values())
-        outcome.seconds = estimated_seconds(job, data.shapes, len(data.train.x)) * untrained if untrained else 0.0
+        outcome.seconds = estimated_seconds(job, data) * untrained if untrained else 0.0
         return outcome
 
     trackers = tracking.trackers(job.tracking, job.results, job.settings.sweep)

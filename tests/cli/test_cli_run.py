@@ -113,16 +113,6 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bench, files, elsewhere):
     assert [path.name for path in (elsewhere / "results/first").glob("[!.]*-*")] == [next(iter(before)).split("/")[-3]]
 
 
-@pytest.mark.parametrize("content", ['{"schema": 0, "status": "ok"}', '{"damaged'])
-def test_a_dry_run_ignores_an_unreadable_record_of_another_sweep(bench, elsewhere, content):
-    folder = elsewhere / "results/old/vae-bernoulli-digits-none-0123456789/seed-0"
-    folder.mkdir(parents=True)
-    (folder / "record.json").write_text(content)
-    result = bench("model=vae", "sweep=first", "dry_run=true")
-    assert result.code == 0, result.err
-    assert "1 job, 1 run: 1 to train" in result.out
-
-
 def test_metrics_are_added_from_the_weights_of_a_finished_run(bench, files, records):
     assert bench("model=vae", "sweep=first").code == 0
     weights, history = files("weights.safetensors"), files("history.csv")

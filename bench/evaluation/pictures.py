@@ -14,6 +14,7 @@ from bench.core import Corruption, Model, UnavailableError
 from bench.data import Batch, one_hot_axis
 from bench.draws import Draws
 from bench.evaluation.evidence import Answers, CorruptedImages, Images, Stages, denoising_corruption
+from bench.parts.corruptions import Identity
 
 SCATTER = 2000  # codes or points of a scatter plot
 
@@ -66,8 +67,9 @@ def pictures(
 
     Images are uint8, clipped to [0, 1] first. input, corrupted, reconstruction, denoised (made from the corrupted):
     [count, C, H, W], the first test inputs, corrupted as in `evaluate`, and the model's outputs for them; stage/<name>:
-    the images of earlier stages. target, conditions/<name>: the targets and conditions of these inputs, for data with
-    sources or conditions; see `shown`. samples: [samples, C, H, W]. codes: float32 [<= 2000, D], posterior means of the
+    the images of earlier stages. A translation that is trained without noise has no corrupted and denoised images.
+    target, conditions/<name>: the targets and conditions of these inputs, for data with sources or conditions; see
+    `shown`. samples: [samples, C, H, W]. codes: float32 [<= 2000, D], posterior means of the
     first test images; labels [<= 2000], their labels. manifold: [20, 20, C, H, W], for two latents and a prior, decoded
     at its quantiles (with the first test label, if the model is conditional), z_1 to the right and z_2 downwards.
     interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to the next (a conditional model
@@ -81,6 +83,7 @@ def pictures(
     shapes, test = images.data.shapes, images.test
     first = test.rows(slice(count))
     are_points = shapes.x[:2] == (1, 1) and shapes.x[2] <= 3
+    is_translation = bool(shapes.source or shapes.conditions)
     noisy = CorruptedImages(images, denoising_corruption(corruption)).test.rows(slice(count))
     stages = Stages(answers, first)
 
@@ -129,6 +132,8 @@ def pictures(
         "interpolation_pixel": lambda: between(images.x[: rows + 1]),
         "class_style": class_style,
     }
+    if is_translation and isinstance(corruption, Identity):  # nothing was to be denoised
+        del arrays_of["corrupted"], arrays_of["denoised"]
     arrays = {}
     if are_points:
         arrays["points"] = images.x[:SCATTER].flatten(1).float().cpu().numpy()
@@ -137,7 +142,7 @@ def pictures(
     for name, draw in arrays_of.items():
         with suppress(UnavailableError):
             arrays[name] = _bytes(draw())
-    if shapes.source or shapes.conditions:
+    if is_translation:
         arrays["target"] = _bytes(first.x)
         arrays |= shown("conditions", first.conditions, images.data.vocabulary)
     with suppress(UnavailableError):

@@ -168,6 +168,8 @@ def test_pictures_name_inputs_conditions_stages_and_targets():
     assert arrays["stage/small"].shape == (5, 3, 4, 4) and arrays["reconstruction"].shape == (5, 3, 8, 8)
     assert arrays["conditions/shade"].tolist() == ["0", "0.01", "0.02", "0.03", "0.04"]
     assert "target" not in pictures(IdentityAutoencoder(), images_of(digits()), corruption=Identity(), seed=0, count=5)
+    without_noise = pictures(Painter(), images_of(data), corruption=Identity(), seed=0, count=5)
+    assert arrays.keys() - without_noise.keys() == {"corrupted", "denoised"}
 
 
 def test_conditions_are_shown_as_texts_colours_and_maps():

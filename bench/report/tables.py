@@ -189,7 +189,12 @@ def labels_along(run: Run, axes: Sequence[str]) -> tuple[str, ...]:
 
 
 def direction(runs: Sequence[Run], metric: str) -> tuple[Better | None, float | None]:
-    """Whether lower, higher or closest is better, and of the last the ideal."""
+    """Whether lower, higher or closest is better, and of the last the ideal.
+
+    None for outputs with permuted conditions, which are not meant to be good.
+    """
+    if "permuted" in metric.split("@"):
+        return None, None
     found = [r["metrics"][metric] for run in runs for r in run.ok if metric in r["metrics"]]
     return next(((m["better"], m["ideal"]) for m in found if m["better"]), (None, None))
 

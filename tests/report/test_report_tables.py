@@ -41,6 +41,15 @@ def test_bold_is_on_the_best_row(results, metric, values, winner):
     assert len(lines) == 1 and winner in lines[0]
 
 
+def test_outputs_with_permuted_conditions_are_not_ranked(results):
+    for model, value in {"identity": 20.0, "palettenet": 27.0}.items():
+        entry = {"value": value, "better": "lower"}
+        results.run(model, metrics={"ciede2000": entry, "ciede2000@permuted": entry})
+    (table,) = report(results, metrics=["ciede2000", "ciede2000@permuted"])[0].tables
+    assert [cell(table, "identity", name).best for name in ("ciede2000", "ciede2000@permuted")] == [True, False]
+    assert [(column.metric, column.better) for column in table.columns][-1] == ("ciede2000@permuted", None)
+
+
 def test_likelihoods_stand_in_blocks_and_the_rest_side_by_side(results):
     for likelihood, key, elbo in (
         ("bernoulli", results.KEY, -100.0),

@@ -113,7 +113,7 @@ class CAAE(Model):
         return torch.cat([batch.conditions[name] for name in self.conditions], 1)
 
     def encode(self, batch: Batch) -> Posterior:
-        return Deterministic(self.half_width * torch.tanh(self.encoder(batch.input)))
+        return Deterministic(self.half_width * torch.tanh(self.encoder(2 * batch.input - 1)))
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:
         assert batch is not None, "the decoder reads the age"

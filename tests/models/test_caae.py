@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.core import SkipError
-from bench.data import Batch, Shapes
+from bench.data import Batch, Shapes, as_floats
+from bench.datasets import load
 from bench.draws import Draws
 from bench.runs.config import build
-from tests.conftest import batch_of, data_for, small_job, stack_of
+from tests.conftest import batch_of, data_for, job_of, small_job, stack_of
 from tests.models.test_objectives import check_losses, forward, gan_loss, logits
 
 PLAYERS = ("autoencoder", "image_critic", "code_critic", "age_adversary")
@@ -31,7 +32,7 @@ def setting(job, step: int = 0) -> tuple:
 
 def parts(model, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """(z, age, decoded)."""
-    z, age = torch.tanh(forward(model.encoder, batch.input)), batch.conditions["age"]
+    z, age = torch.tanh(forward(model.encoder, 2 * batch.input - 1)), batch.conditions["age"]
     return z, age, torch.sigmoid(forward(model.decoder, torch.cat([z, age], 1))).view_as(batch.x)
 
 
@@ -128,6 +129,18 @@ def test_the_encoder_ignores_the_age_and_the_decoder_reads_it():
     assert torch.equal(model.encode(batch).mean, model.encode(turned).mean)
     changed = (model.translate(batch, Draws(0)) - model.translate(turned, Draws(0))).flatten(1).abs().sum(1) > 0
     assert torch.equal(changed, (batch.conditions["age"] != turned.conditions["age"]).any(1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_initial_codes_differ_between_images_and_are_far_from_the_sides_of_the_cube(seed):
+    """A saturated tanh would pass no gradient, and training could not leave a state in which all codes are the same."""
+    network = ("network=strided", "network.hidden=32", "network.depth=3", "network.activation=elu", "network.norm=none")
+    job = job_of("model=caae", "dataset=aging_faces", "dataset.examples=120", *network)
+    data = load(job.config["dataset"])
+    images = as_floats(data.train.x)
+    with torch.no_grad():
+        z = build(job.config, data.shapes, seed).encode(Batch(images, images)).mean
+    assert (z.abs() > 0.95).double().mean() < 0.01 and z.std(0).mean() > 0.5 * z.abs().mean()
 
 
 def test_codes_lie_in_the_cube_of_the_prior():

@@ -59,7 +59,9 @@ class StridedEncoder(nn.Module):
         layers: list[nn.Module] = []
         for pair, before in zip(pairwise([image[0] + condition, *widths]), [image[1:], *sides], strict=False):
             layers += [halving(*pair, before), options.make_activation()]
-        self.hidden, self.last = nn.Sequential(*layers), nn.Linear(widths[-1] * prod(sides[-1]), outputs)
+        self.hidden = initialised(nn.Sequential(*layers))
+        # The last layer is not `initialised`: codes that large could saturate a tanh, which then passes no gradient.
+        self.last = nn.Linear(widths[-1] * prod(sides[-1]), outputs)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.last(self.hidden(concatenate_planes(x, condition)).flatten(1))
@@ -95,7 +97,7 @@ class Strided(Network):
     depth: Count = 2
 
     def encoder(self, image: ImageShape, outputs: int, condition: int = 0) -> nn.Module:
-        return initialised(StridedEncoder(image, outputs, condition, self))
+        return StridedEncoder(image, outputs, condition, self)
 
     def decoder(self, inputs: int, image: ImageShape, condition: int = 0) -> nn.Module:
         return initialised(StridedDecoder(inputs + condition, image, self))

@@ -57,15 +57,16 @@ class StackGAN(Model):
         matching_weight: Weight = 10.0,
         diversity_weight: Weight = 0.05,
         anchor_weight: Annotated[Weight, SECOND] = 200.0,
-        word_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+        captioning_weight: Weight = 0.3,
         encoder_share: Level = 1.0,
         second_share: Annotated[Level, SECOND] = 1.0,
     ):
         super().__init__()
         self.adversarial, self.wrong_captions, self.mismatched = adversarial, wrong_captions, mismatched
         self.adversarial_weight, self.diversity_weight = adversarial_weight, diversity_weight
+        self.captioning_weight = captioning_weight
         self.weights = {"kl": kl_weight, "matching": matching_weight, "anchor": anchor_weight}
-        self.word_dropout, self.sizes = word_dropout, sizes_of_stages(shapes.x, stages)
+        self.sizes = sizes_of_stages(shapes.x, stages)
         reads = (caption_dim, condition_dim, augmentation)
         generators = (FirstStage(self.sizes["1"], *reads, noise_dim), SecondStage(shapes.x, *reads, residual))
         self.encoders = Encoders(shapes.conditions["caption"][-1], self.sizes, caption_dim)
@@ -78,11 +79,10 @@ class StackGAN(Model):
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         (player,), (role, _, stage) = turn, turn[0].partition("_")
-        dropout = self.word_dropout if role == "encoders" else 0.0
-        text = self.encoders.text(batch.conditions["caption"], draws, dropout)
         if role == "encoders":
-            costs = [self.encoders.contrast(size, batch.x, text, draws) for size in self.sizes]
-            return Losses({player: torch.stack(costs).sum()})
+            weight = weight_at(self.captioning_weight, batch)
+            return Losses({player: self.encoders.loss(batch.conditions["caption"], batch.x, draws, weight)})
+        text = self.encoders.text(batch.conditions["caption"], draws)
         text, x = text.roll(1, 0) if self.mismatched else text, self.encoders.resized(stage, batch.x)
         in_pairs = bool(self.diversity_weight) and player == "generator_1"
         if in_pairs:  # two images of each caption

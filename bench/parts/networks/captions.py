@@ -109,7 +109,7 @@ class Encoders(nn.Module):
         return scaled(self.images[name](2 * noisy - 1))
 
     def loss(self, captions: Tensor, x: Tensor, draws: Draws, captioning_weight: Tensor | float) -> Tensor:
-        """The `contrast` of each size of image with captions plus captioning_weight times the errors of `Captioner`; 0-dim.
+        """The sum of `contrast` for each size, plus captioning_weight times the errors of the captioner, 0-dim.
 
         Contrast alone hardly learns what is not needed to distinguish the captions of a batch, such as the direction in
         which a bird faces. Therefore the vectors must also suffice to predict the caption (Desai & Johnson 2021).

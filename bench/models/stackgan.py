@@ -19,10 +19,10 @@ AVERAGE, SECOND = 0.995, UnusedIf(stages=1)  # the decay of the generators' movi
 
 
 class StackGAN(Model):
-    """Three phases: encoders of captions and images by contrast, a GAN of small images, and one of images of full size.
+    """Three phases: encoders of captions and images, a GAN of small images, and a GAN of images of full size.
 
-    A critic tells real images with their captions from generated ones, and from real ones with another caption (Reed et
-    al. 2016, algorithm 1): wrong_captions, random ones or, for half of them, the nearest. The generator's loss has also
+    A critic distinguishes real images with their captions from generated images and from real ones with other captions
+    (Reed et al. 2016, algorithm 1): random ones or, for half of the images, the nearest. A generator also minimises
     kl_weight          the divergence of the conditioning augmentation from a normal distribution
     matching_weight    one minus the cosine of the image and its caption, by the encoders
     diversity_weight   1 / (|x - x'| / |z - z'| + 0.05) of two images of a caption (Mao et al. 2019), in the first stage
@@ -106,7 +106,7 @@ class StackGAN(Model):
         return Losses({player: loss}, {f"{name}_{stage}": term for name, term in terms.items()}, gates)
 
     def generated(self, text: Tensor, draws: Draws, last: str) -> dict[str, Generated]:
-        """What each stage up to `last` makes of the vectors of captions."""
+        """The outputs of all stages up to `last` for embedded captions."""
         made = {"1": self.generators["1"](text, draws.within("1"))}
         if last == "2":
             made["2"] = self.generators["2"](made["1"].logits, text, draws.within("2"))

@@ -19,10 +19,10 @@ AVERAGE, SECOND = 0.995, UnusedIf(stages=1)  # the decay of the generators' movi
 
 
 class StackGAN(Model):
-    """Three phases: encoders of captions and images by contrast, a GAN of small images, and one of images of full size.
+    """Three phases: encoders of captions and images, a GAN of small images, and a GAN of images of full size.
 
-    A critic tells real images with their captions from generated ones, and from real ones with another caption (Reed et
-    al. 2016, algorithm 1): wrong_captions, random ones or, for half of them, the nearest. The generator's loss has also
+    A critic distinguishes real images with their captions from generated images and from real ones with other captions
+    (Reed et al. 2016, algorithm 1): random ones or, for half of the images, the nearest. A generator also minimises
     kl_weight          the divergence of the conditioning augmentation from a normal distribution
     matching_weight    one minus the cosine of the image and its caption, by the encoders
     diversity_weight   1 / (|x - x'| / |z - z'| + 0.05) of two images of a caption (Mao et al. 2019), in the first stage
@@ -56,16 +56,17 @@ class StackGAN(Model):
         adversarial_weight: Weight = 1.0,
         matching_weight: Weight = 10.0,
         diversity_weight: Weight = 0.05,
-        anchor_weight: Annotated[Weight, SECOND] = 200.0,
-        word_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+        anchor_weight: Annotated[Weight, SECOND] = 1000.0,
+        captioning_weight: Weight = 0.3,
         encoder_share: Level = 1.0,
         second_share: Annotated[Level, SECOND] = 1.0,
     ):
         super().__init__()
         self.adversarial, self.wrong_captions, self.mismatched = adversarial, wrong_captions, mismatched
         self.adversarial_weight, self.diversity_weight = adversarial_weight, diversity_weight
+        self.captioning_weight = captioning_weight
         self.weights = {"kl": kl_weight, "matching": matching_weight, "anchor": anchor_weight}
-        self.word_dropout, self.sizes = word_dropout, sizes_of_stages(shapes.x, stages)
+        self.sizes = sizes_of_stages(shapes.x, stages)
         reads = (caption_dim, condition_dim, augmentation)
         generators = (FirstStage(self.sizes["1"], *reads, noise_dim), SecondStage(shapes.x, *reads, residual))
         self.encoders = Encoders(shapes.conditions["caption"][-1], self.sizes, caption_dim)
@@ -78,11 +79,10 @@ class StackGAN(Model):
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         (player,), (role, _, stage) = turn, turn[0].partition("_")
-        dropout = self.word_dropout if role == "encoders" else 0.0
-        text = self.encoders.text(batch.conditions["caption"], draws, dropout)
         if role == "encoders":
-            costs = [self.encoders.contrast(size, batch.x, text, draws) for size in self.sizes]
-            return Losses({player: torch.stack(costs).sum()})
+            weight = weight_at(self.captioning_weight, batch)
+            return Losses({player: self.encoders.loss(batch.conditions["caption"], batch.x, draws, weight)})
+        text = self.encoders.text(batch.conditions["caption"], draws)
         text, x = text.roll(1, 0) if self.mismatched else text, self.encoders.resized(stage, batch.x)
         in_pairs = bool(self.diversity_weight) and player == "generator_1"
         if in_pairs:  # two images of each caption
@@ -106,7 +106,7 @@ class StackGAN(Model):
         return Losses({player: loss}, {f"{name}_{stage}": term for name, term in terms.items()}, gates)
 
     def generated(self, text: Tensor, draws: Draws, last: str) -> dict[str, Generated]:
-        """What each stage up to `last` makes of the vectors of captions."""
+        """The outputs of all stages up to `last` for embedded captions."""
         made = {"1": self.generators["1"](text, draws.within("1"))}
         if last == "2":
             made["2"] = self.generators["2"](made["1"].logits, text, draws.within("2"))

@@ -106,6 +106,7 @@ def test_every_parameter_gets_a_gradient_from_each_of_its_players(name, network)
     """Within three steps, because a gate may be closed. Gradients are finite, and no .grad is left behind."""
     job, data = small_job(name, network), data_for(name)
     stack = stack_of(job)
+    stack.model.phases = tuple(replace(phase, share=1.0) for phase in phases_of(stack.model))  # a step for each of them
     owned, with_gradient, batch = check_ownership(stack), set(), batch_of(job, data)
     for step in range(3):
         for turn in turns_of(stack.model):

@@ -123,8 +123,7 @@ def generator_loss(model: StackGAN, stage: str, batch: Batch) -> Tensor:
 
 
 def encoders_loss(model: StackGAN, batch: Batch) -> Tensor:
-    text, draws = model.encoders.text(batch.conditions["caption"], Draws(0, "k"), model.word_dropout), Draws(0, "k")
-    return sum((model.encoders.contrast(size, batch.x, text, draws) for size in model.sizes), torch.zeros(()))
+    return model.encoders.loss(batch.conditions["caption"], batch.x, Draws(0, "k"), model.captioning_weight)
 
 
 @every_form
@@ -216,13 +215,6 @@ def test_mismatched_captions_are_those_of_another_image():
     expected = true.losses(batch, Draws(0, "k"), turn).players[turn[0]]
     torch.testing.assert_close(other.losses(back, Draws(0, "k"), turn).players[turn[0]], expected)
     assert not torch.allclose(true.losses(back, Draws(0, "k"), turn).players[turn[0]], expected)
-
-
-def test_only_the_encoders_lose_words():
-    none, most = model(word_dropout=0.0), model(word_dropout=0.9)
-    for turn in [turn for phase in none.phases for turn in phase.turns]:
-        one, other = (whole.losses(batch_of(), Draws(0, "k"), turn).players[turn[0]] for whole in (none, most))
-        assert torch.equal(one, other) == (turn != ("encoders",)), turn
 
 
 def test_gates_belong_to_the_players():

@@ -10,9 +10,10 @@ from bench.draws import Draws
 from bench.parts.networks.captions import (
     SHARPNESS,
     CaptionEncoder,
+    Captioner,
     Encoders,
+    contrast,
     drawn_caption,
-    drop_words,
     other_captions,
     similarity,
 )
@@ -59,56 +60,72 @@ def test_each_caption_is_drawn_as_often():
     assert (drawn.long().bincount() - n / count).abs().max() < 5 * math.sqrt(n / count)
 
 
-def test_words_are_dropped_at_a_rate_but_never_the_only_one():
-    sentences = captions(*[[1, 2, 3, 4, 5]] * 400, [6])
-    dropped = drop_words(sentences, 0.4, Draws(0, "k"))
-    kept = dropped.any(2)
-    assert kept[:-1, :5].double().mean() == pytest.approx(0.6, abs=0.05) and not kept[:, 5].any()
-    assert torch.equal(dropped[kept], sentences[kept]) and torch.equal(dropped[-1], sentences[-1])
-
-
 def test_contrast_is_the_cross_entropy_in_both_directions_and_matching_a_cosine():
     torch.manual_seed(0)
     encoders, x = Encoders(WORDS, {"small": (3, 8, 8)}, width=5), torch.rand(6, 3, 8, 8)
-    text, target = torch.randn(6, 5), torch.arange(6)
-    logits, contrast, matching = (
-        part("small", x, text, Draws(0, "k")) for part in (encoders.logits, encoders.contrast, encoders.matching)
-    )
-    assert logits.abs().max() <= SHARPNESS + 1e-4
-    torch.testing.assert_close(contrast, (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2)
-    torch.testing.assert_close(matching, 1 - logits.diagonal().mean() / SHARPNESS)
+    text, image, target = torch.randn(6, 5), encoders.image("small", x, Draws(0, "k")), torch.arange(6)
+    logits = SHARPNESS * similarity(image, text)
+    expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    torch.testing.assert_close(contrast(image, text), expected)
+    matching = encoders.matching("small", x, text, Draws(0, "k"))
+    torch.testing.assert_close(matching, 1 - similarity(image, text).diagonal().mean())
+
+
+def test_a_word_is_predicted_from_the_code_and_the_two_words_before_it():
+    torch.manual_seed(0)
+    captioner, code = Captioner(WORDS, width=5), torch.randn(1, 5)
+    sentence = captions([1, 2, 3, 4])
+    error = torch.zeros(())
+    for t in range(4):
+        before = [sentence[0, t - back] if t >= back else torch.zeros(WORDS) for back in (2, 1)]
+        hidden = sum(captioner.before.weight[:, :, i] @ word for i, word in enumerate(before))
+        hidden = F.relu(hidden + captioner.before.bias + captioner.code(code)[0])
+        error = error + (captioner.last(hidden) - sentence[0, t]).square().sum()
+    torch.testing.assert_close(captioner(code, sentence), error)
+
+
+def test_the_loss_of_encoders_is_that_of_contrast_and_of_captions_of_every_vector():
+    torch.manual_seed(0)
+    encoders = Encoders(WORDS, {"small": (3, 8, 8), "large": (3, 16, 16)}, width=5)
+    x, sentences = torch.rand(4, 3, 16, 16), captions([1, 2], [3], [4, 5, 6], [2, 4])
+    text = encoders.text(sentences[:, None], Draws(0, "k"))
+    images = [encoders.image(size, x, Draws(0, "k")) for size in encoders.sizes]
+    expected = contrast(images[0], text) + contrast(images[1], text)
+    expected = expected + 0.7 * sum(encoders.captioner(code, sentences) for code in (text, *images))
+    torch.testing.assert_close(encoders.loss(sentences[:, None], x, Draws(0, "k"), 0.7), expected)
 
 
 def test_images_are_encoded_at_their_size_and_with_noise():
     encoders = Encoders(WORDS, {"small": (3, 8, 8), "large": (3, 16, 16)}, width=5)
-    x, text = torch.rand(6, 3, 16, 16), torch.randn(6, 5)
+    x = torch.rand(6, 3, 16, 16)
     halved = F.avg_pool2d(x, 2)
     torch.testing.assert_close(encoders.resized("small", x), halved)
-    one, again, other = (
-        encoders.logits("small", part, text, Draws(seed)) for part, seed in [(x, 0), (halved, 0), (x, 1)]
-    )
+    one, again, other = (encoders.image("small", part, Draws(seed)) for part, seed in [(x, 0), (halved, 0), (x, 1)])
     torch.testing.assert_close(one, again)
     assert not torch.allclose(one, other)
 
 
-def test_vectors_of_captions_have_a_mean_square_of_one():
+def test_vectors_have_a_mean_square_of_one():
     encoders = Encoders(WORDS, {"small": (3, 8, 8)}, width=5)
-    torch.testing.assert_close(encoders.text(captions([1, 2], [3])[:, None], Draws(0)).square().mean(1), torch.ones(2))
+    text = encoders.text(captions([1, 2], [3])[:, None], Draws(0))
+    for vectors in (text, encoders.image("small", torch.rand(2, 3, 8, 8), Draws(0))):
+        torch.testing.assert_close(vectors.square().mean(1), torch.ones(2))
 
 
-def test_contrast_learns_which_caption_belongs_to_an_image():
+@pytest.mark.parametrize("captioning_weight", [0.0, 0.3])
+def test_the_encoders_learn_which_caption_belongs_to_an_image(captioning_weight):
     """Images of one grey level and captions of one word: after training each finds the other."""
     torch.manual_seed(0)
     encoders = Encoders(WORDS, {"small": (1, 8, 8)}, width=8, hidden=8)
     x = torch.linspace(0, 1, WORDS)[:, None, None, None].expand(-1, 1, 8, 8)
     words = captions(*[[i] for i in range(WORDS)])[:, None]
     optimizer = torch.optim.Adam(encoders.parameters(), 3e-3)
-    for step in range(150):
+    for step in range(400):
         optimizer.zero_grad()
-        encoders.contrast("small", x, encoders.text(words, Draws(0, step)), Draws(0, step)).backward()
+        encoders.loss(words, x, Draws(0, step), captioning_weight).backward()
         optimizer.step()
-    logits = encoders.logits("small", x, encoders.text(words, Draws(0)), Draws(0))
-    assert torch.equal(logits.argmax(1), torch.arange(WORDS))
+    found = similarity(encoders.image("small", x, Draws(0)), encoders.text(words, Draws(0)))
+    assert torch.equal(found.argmax(1), torch.arange(WORDS))
 
 
 def test_another_caption_is_never_the_caption_itself():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ from .conftest import run_command
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 RECORDS = "records.jsonl"
+# By data set, a metric that tells whether an output has its condition.
+FOLLOWED = {"designs": "ciede2000", "birds": "judged_accuracy", "dolls": "pose_miou", "aging_faces": "psnr"}
 
 
 def documented_command(readme: Path) -> list[str]:
@@ -40,3 +43,19 @@ def test_every_committed_sweep_has_its_records_in_one_file():
     tables = {path.parent.parent for path in REFERENCE.glob("*/*/table.md")}
     assert tables == {path.parent for path in REFERENCE.glob(f"*/{RECORDS}")}
     assert not [*REFERENCE.rglob("record.json"), *REFERENCE.rglob("*.safetensors"), *REFERENCE.rglob("*.npz")]
+
+
+def test_committed_models_follow_their_conditions():
+    """With the conditions of other examples, all trained models have worse outputs, unless they read no true ones."""
+    lines = [line for path in REFERENCE.glob(f"*/{RECORDS}") for line in path.read_text().splitlines()]
+    judged = set()
+    for record in map(json.loads, lines):
+        name, settings = FOLLOWED.get(record["choices"]["dataset"]), record["config"]["model"]
+        if name is None or not record["steps"]:
+            continue
+        own, permuted = (record["metrics"][key] for key in (name, f"{name}@permuted"))
+        gain = permuted["value"] - own["value"] if own["better"] == "lower" else own["value"] - permuted["value"]
+        is_blind = settings.get("mismatched") or settings.get("sketch") == "latent"
+        assert abs(gain) < 0.02 if is_blind else gain > 0.1, (record["name"], record["seed"], own, permuted)
+        judged.add(record["choices"]["dataset"])
+    assert "designs" in judged

@@ -24,16 +24,6 @@ def drawn_caption(captions: Tensor, draws: Draws) -> Tensor:
     return captions[torch.arange(n, device=captions.device), chosen]
 
 
-def drop_words(caption: Tensor, rate: float, draws: Draws) -> Tensor:
-    """Sets random words of captions [B, words, V] to 0, but never the only word.
-
-    Without this, the encoders match a caption by its most conspicuous words and do not learn the others.
-    """
-    is_word = (caption != 0).any(2)
-    is_kept = (draws.uniform("words", is_word.shape) >= rate) | (is_word.sum(1, keepdim=True) == 1)
-    return caption * is_kept[:, :, None]
-
-
 class CaptionEncoder(nn.Module):
     """Captions [B, words, V] -> [B, width]. Words are one-hot or embeddings; rows of zeros are padding.
 
@@ -69,51 +59,87 @@ def downsampling(image: tuple[int, ...], hidden: int) -> tuple[nn.Sequential, in
     return nn.Sequential(*layers, nn.Flatten()), channels * height * width
 
 
+class Captioner(nn.Module):
+    """A code [B, width] and captions [B, words, V] -> the squared error of the captions, 0-dim.
+
+    Each word is predicted from the code and the two words before it. The error is summed over the words of a caption
+    and averaged over the batch. For one-hot words it is the Brier score, but words may also be embeddings.
+    """
+
+    def __init__(self, vocabulary: int, width: int, hidden: int = 128):
+        super().__init__()
+        self.before = nn.Conv1d(vocabulary, hidden, 2)
+        self.code = nn.Linear(width, hidden)
+        self.last = nn.Linear(hidden, vocabulary)
+
+    def forward(self, code: Tensor, captions: Tensor) -> Tensor:
+        before = self.before(F.pad(captions.transpose(1, 2), (2, -1)))  # of word t: words t - 2 and t - 1
+        predicted = self.last(F.relu(before.transpose(1, 2) + self.code(code)[:, None]))
+        is_word = (captions != 0).any(2)
+        return ((predicted - captions).square().sum(2) * is_word).sum(1).mean()
+
+
 class Encoders(nn.Module):
-    """Encoders into vectors [B, width]: one of captions, and one of images for each of the sizes {name: (C, H, W)}."""
+    """Encoders into vectors [B, width]: one of captions, and one of images for each of the sizes {name: (C, H, W)}.
+
+    The entries of a vector have a mean square of 1.
+    """
 
     def __init__(self, vocabulary: int, sizes: Mapping[str, tuple[int, ...]], width: int, hidden: int = 32):
         super().__init__()
-        self.captions = CaptionEncoder(vocabulary, width)
+        self.captions, self.captioner = CaptionEncoder(vocabulary, width), Captioner(vocabulary, width)
         self.images = nn.ModuleDict()
         self.sizes = {name: (height, width) for name, (_, height, width) in sizes.items()}
         for name, size in sizes.items():
             layers, features = downsampling(size, hidden)
             self.images[name] = nn.Sequential(layers, nn.Linear(features, width))
 
-    def text(self, captions: Tensor, draws: Draws, dropout: float = 0.0) -> Tensor:
-        """One of the captions [B, captions, words, V] of each image, drawn at random, as a vector [B, width].
-
-        dropout: the share of its words that `drop_words` drops. The mean square of the vector's entries is 1.
-        """
-        caption = drawn_caption(captions, draws)
-        vectors = self.captions(drop_words(caption, dropout, draws) if dropout else caption)
-        return F.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
+    def text(self, captions: Tensor, draws: Draws) -> Tensor:
+        """One of the captions [B, captions, words, V] of each image, drawn at random, as a vector [B, width]."""
+        return scaled(self.captions(drawn_caption(captions, draws)))
 
     def resized(self, name: str, x: Tensor) -> Tensor:
         """Images averaged down to a size."""
         return F.adaptive_avg_pool2d(x, self.sizes[name])
 
-    def logits(self, name: str, x: Tensor, text: Tensor, draws: Draws) -> Tensor:
-        """[B, B]: the cosine of each image (at a size and with noise) and each caption, times SHARPNESS."""
+    def image(self, name: str, x: Tensor, draws: Draws) -> Tensor:
+        """Images [B, C, H, W] as vectors [B, width], after they were resized and noise was added."""
         x = self.resized(name, x)
         noisy = x + NOISE * draws.normal(f"noise_{name}", x.shape)
-        return SHARPNESS * similarity(self.images[name](2 * noisy - 1), text)
+        return scaled(self.images[name](2 * noisy - 1))
 
-    def contrast(self, name: str, x: Tensor, text: Tensor, draws: Draws) -> Tensor:
-        """The cross-entropy of finding the caption of each image in the batch, and the image of each caption.
+    def loss(self, captions: Tensor, x: Tensor, draws: Draws, captioning_weight: Tensor | float) -> Tensor:
+        """The sum of `contrast` for each size, plus captioning_weight times the errors of the captioner, 0-dim.
 
-        InfoNCE in both directions (Zhang et al. 2022, equations 1 to 3).
+        Contrast alone hardly learns what is not needed to distinguish the captions of a batch, such as the direction in
+        which a bird faces. Therefore the vectors must also suffice to predict the caption (Desai & Johnson 2021).
         """
-        logits = self.logits(name, x, text, draws)
-        return -(logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean()) / 2
+        caption = drawn_caption(captions, draws)
+        text = scaled(self.captions(caption))
+        images = [self.image(name, x, draws) for name in self.sizes]
+        written = [self.captioner(code, caption) for code in (text, *images)]
+        return sum((contrast(image, text) for image in images), captioning_weight * torch.stack(written).sum())
 
     def matching(self, name: str, x: Tensor, text: Tensor, draws: Draws) -> Tensor:
         """One minus the cosine of each image (at a size and with noise) and its caption, averaged over the batch.
 
-        The cross-entropy of `contrast` would not do: anything that distinguishes the captions of a batch satisfies it.
+        `contrast` would not do: anything that distinguishes the captions of a batch satisfies it.
         """
-        return 1 - self.logits(name, x, text, draws).diagonal().mean() / SHARPNESS
+        return 1 - F.cosine_similarity(self.image(name, x, draws), text).mean()
+
+
+def scaled(vectors: Tensor) -> Tensor:
+    """Vectors [B, width], scaled to entries with a mean square of 1."""
+    return F.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
+
+
+def contrast(images: Tensor, text: Tensor) -> Tensor:
+    """The cross-entropy of finding the caption of each image in the batch, and the image of each caption, 0-dim.
+
+    images, text: [B, width]. InfoNCE in both directions (Zhang et al. 2022, equations 1 to 3).
+    """
+    logits = SHARPNESS * similarity(images, text)
+    return -(logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean()) / 2
 
 
 def similarity(one: Tensor, other: Tensor) -> Tensor:

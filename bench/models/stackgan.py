@@ -56,7 +56,7 @@ class StackGAN(Model):
         adversarial_weight: Weight = 1.0,
         matching_weight: Weight = 10.0,
         diversity_weight: Weight = 0.05,
-        anchor_weight: Annotated[Weight, SECOND] = 1000.0,
+        anchor_weight: Annotated[Weight, SECOND] = 3000.0,
         captioning_weight: Weight = 0.3,
         encoder_share: Level = 1.0,
         second_share: Annotated[Level, SECOND] = 1.0,

@@ -48,7 +48,7 @@ class CAAE(Model):
         network: Network,
         prior: Prior,
         adversarial: Adversarial,
-        latent_dim: Count = 12,
+        latent_dim: Count = 10,
         image_weight: Weight = 0.01,
         code_weight: Weight = 0.01,
         age_adversary_weight: Weight = 0.0,

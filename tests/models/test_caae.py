@@ -33,6 +33,7 @@ def setting(job, step: int = 0) -> tuple:
 def parts(model, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """(z, age, decoded)."""
     z, age = torch.tanh(forward(model.encoder, 2 * batch.input - 1)), batch.conditions["age"]
+    z = z + model.code_noise * Draws(0, "k").normal("code_noise", z.shape)
     return z, age, torch.sigmoid(forward(model.decoder, torch.cat([z, age], 1))).view_as(batch.x)
 
 
@@ -40,9 +41,10 @@ def entropy(of_class: Tensor, age: Tensor) -> Tensor:
     return F.cross_entropy(of_class, age.argmax(1))
 
 
-def test_the_losses_of_all_players(float64):
+@pytest.mark.parametrize("code_noise", [0.0, 0.3])
+def test_the_losses_of_all_players(code_noise, float64):
     """The critic of images is given the age; the loss of the age adversary has a minus sign in the first."""
-    job = job_with()
+    job = job_with(code_noise=code_noise)
     stack, stacked, batch = setting(job)
     model = stack.model
     z, age, decoded = parts(model, batch)
@@ -141,6 +143,12 @@ def test_initial_codes_differ_between_images_and_are_far_from_the_sides_of_the_c
     with torch.no_grad():
         z = build(job.config, data.shapes, seed).encode(Batch(images, images)).mean
     assert (z.abs() > 0.95).double().mean() < 0.01 and z.std(0).mean() > 0.5 * z.abs().mean()
+
+
+def test_codes_have_noise_in_training_only():
+    stack, _, batch = setting(job_with(code_noise=5.0))
+    without, _, _ = setting(job_with())
+    assert torch.equal(stack.model.translate(batch, Draws(0)), without.model.translate(batch, Draws(0)))
 
 
 def test_codes_lie_in_the_cube_of_the_prior():

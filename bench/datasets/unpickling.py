@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-NUMBERS = "biuf"  # kinds of numpy types
+from bench.datasets.conditions import NUMBERS
 
 
 def unpickle(file: Path) -> Any:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.core import Phase, UnavailableError, Weight
+from bench.core import Model, Phase, UnavailableError, Weight
 from bench.data import Batch
 from bench.draws import Draws
 from bench.engine.train import Budget, check_ownership, phases_of
@@ -344,13 +344,18 @@ def test_sample_decodes_the_prior_codes_of_the_same_draws(name):
     torch.testing.assert_close(decoded, images)
 
 
-@every_model
-def test_an_encoder_uses_only_the_noisy_image(name):
-    """Not the clean image, which is the target."""
+def fitted(name: str) -> tuple[Model, Batch]:
+    """A model with initial weights, in evaluation mode, and four training examples."""
     job, data = small_job(name), data_for(name)
     model = build(job.config, shapes_for(job), seed=0).eval()
     model.fit(data, Draws(0))
-    batch = data.read(data.train.rows(slice(4)), Draws(0))
+    return model, data.read(data.train.rows(slice(4)), Draws(0))
+
+
+@every_model
+def test_an_encoder_uses_only_the_noisy_image(name):
+    """Not the clean image, which is the target."""
+    model, batch = fitted(name)
     x, input = batch.x, batch.input
     try:
         pairs = ((x, input), (0 * x, input), (x, 0 * input))
@@ -363,10 +368,7 @@ def test_an_encoder_uses_only_the_noisy_image(name):
 @every_model
 def test_a_translation_does_not_read_its_target(name):
     """Evaluation hands whole test examples to a model, the target among them."""
-    job, data = small_job(name), data_for(name)
-    model = build(job.config, shapes_for(job), seed=0).eval()
-    model.fit(data, Draws(0))
-    batch = data.read(data.train.rows(slice(4)), Draws(0))
+    model, batch = fitted(name)
     blank = batch._replace(x=torch.zeros_like(batch.x))
     try:
         seen, blind = (model.stages(given, Draws(0)) for given in (batch, blank))

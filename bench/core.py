@@ -125,7 +125,7 @@ class Posterior(Protocol):
 
 
 class Corruption(Protocol):
-    """q(x~|x): maps x [B, C, H, W] to x~ of the same shape. level: a standard deviation or a rate."""
+    """q(x~|x): maps x [B, C, *sides] to x~ of the same shape. level: a standard deviation or a rate."""
 
     level: float
 

@@ -192,13 +192,16 @@ def _check_images(splits: Splits) -> None:
         for name, part in images.items():
             if not isinstance(part, OnDisk) and part.dtype.kind not in "biuf":
                 raise InputError(f"{name} has type {part.dtype}: expected numbers")
-            if len(part.shape) != 4 or 0 in part.shape[1:]:
-                raise InputError(f"{name} has shape {tuple(part.shape)}: expected [images, channels, height, width]")
+            if not 3 <= len(part.shape) <= 5 or 0 in part.shape[1:]:
+                raise InputError(
+                    f"{name} has shape {tuple(part.shape)}: expected [images, channels, height, width], or waves and "
+                    "volumes with one or three sides in place of two"
+                )
             first = next(iter(images))
             if part.shape[1:] != images[first].shape[1:]:
                 raise InputError(
                     f"{first} has images of shape {tuple(images[first].shape[1:])} and {name} of "
-                    f"{tuple(part.shape[1:])} (channels, height, width): they must agree"
+                    f"{tuple(part.shape[1:])} (channels first): they must agree"
                 )
 
 
@@ -257,7 +260,7 @@ def _check_modes(source: Source, image: tuple[int, ...]) -> None:
     if modes is None or sigma is None:
         return
     centres = np.asarray(modes)
-    if centres.dtype != np.float32 or centres.ndim != 4 or centres.shape[1:] != image or len(centres) == 0:
+    if centres.dtype != np.float32 or centres.shape[1:] != image or len(centres) == 0:
         raise InputError(
             f"modes has type {centres.dtype} and shape {centres.shape}: expected float32 [modes, {str(image)[1:-1]}]"
         )

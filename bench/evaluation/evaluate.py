@@ -30,7 +30,7 @@ from bench.evaluation.evidence import (
 from bench.evaluation.evidence.decorator import Evidence
 from bench.evaluation.progress import Progress, no_progress
 from bench.evaluation.settings import EvaluationSettings
-from bench.metrics import Metric, Value, discover, summarise
+from bench.metrics import Metric, Value, check_sides, discover, summarise
 
 PERMUTED = "permuted"  # the suffix of metrics of outputs with the conditions of another example
 FAILED = "failed: "  # the start of the reason of a metric that raised
@@ -199,6 +199,7 @@ def evaluate(
             shared = images.answers if requests <= of_data.keys() else {}
             key = (name, *noise_key)
             try:
+                check_sides(metric, len(images.data.shapes.x) - 1)
                 if key not in shared:
                     shared[key] = _answers(metric, of_run | of_data | of_model, images.subsets)
                 asks = {part for evidence in _declared(metric) for part in evidence.asks}

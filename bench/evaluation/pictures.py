@@ -82,7 +82,7 @@ def pictures(
     rows, steps, side = 8, 10, 20
     shapes, test = images.data.shapes, images.test
     first = test.rows(slice(count))
-    are_points = shapes.x[:2] == (1, 1) and shapes.x[2] <= 3
+    are_points = len(shapes.x) == 3 and shapes.x[:2] == (1, 1) and shapes.x[2] <= 3
     is_translation = bool(shapes.source or shapes.conditions)
     noisy = CorruptedImages(images, denoising_corruption(corruption)).test.rows(slice(count))
     stages = Stages(answers, first)

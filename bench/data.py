@@ -17,6 +17,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+KINDS = {1: "waves", 2: "images", 3: "volumes"}  # of examples, by their number of sides
+
+
 class Shapes(NamedTuple):
     """The shapes of an example. x: (channels, *sides) of the target; classes: the number of labels, 0 without labels.
 

@@ -105,4 +105,6 @@ def _constant(x: Images) -> int:
     """The number of images with only one value. An image of one pixel is not counted."""
     if isinstance(x, OnDisk) or np.prod(x.shape[1:]) == 1:
         return 0
-    return sum(int((rows == rows[:, :1]).all(axis=1).sum()) for _, part in chunks(x) for rows in [part.reshape(len(part), -1)])
+    return sum(
+        int((rows == rows[:, :1]).all(axis=1).sum()) for _, part in chunks(x) for rows in [part.reshape(len(part), -1)]
+    )

@@ -26,8 +26,8 @@ class Layout:
     channels: their position, needed if an array fits both; in rows they are first by default; sides: their number, 1
     for waves, 2 for images, 3 for volumes, needed for arrays without channels, except [N, H, W].
 
-    Without options, an array is [N, H, W], [N, C, H, W] or [N, H, W, C] with C 1 or 3, [N, side * side], [N, C, D, H, W]
-    or [N, D, H, W, C]. With sides, it is [N, C, *sides], [N, *sides, C] or [N, *sides].
+    Without options, an array is [N, H, W], [N, C, H, W] or [N, H, W, C] with C 1 or 3, [N, side * side],
+    [N, C, D, H, W] or [N, D, H, W, C]. With sides, it is [N, C, *sides], [N, *sides, C] or [N, *sides].
     """
 
     image: Shape = None
@@ -43,7 +43,8 @@ class Layout:
             )
         if self.sides is not None:
             raise InputError(
-                f"dataset.sides={self.sides} has no effect: dataset.image={list(self.image)} has all sides; leave it out"
+                f"dataset.sides={self.sides} has no effect: dataset.image={list(self.image)} has all sides; leave it "
+                "out"
             )
 
     def of(self, name: str, x: np.ndarray, counts: set[int]) -> np.ndarray:
@@ -60,7 +61,8 @@ class Layout:
             return _with_sides(name, x, 3, self.channels)
         if self.sides is None and x.ndim == 3 and x.shape[1] in CHANNELS:
             raise InputError(
-                f"{name} has shape {x.shape}, which may be waves [N, C, T] or images [N, H, W]: set dataset.sides=1 or 2"
+                f"{name} has shape {x.shape}, which may be waves [N, C, T] or images [N, H, W]: set dataset.sides=1 or "
+                "2"
             )
         images = _images(name, x, self.channels)
         _check_first_axis(name, x.shape, images.shape[1:], counts)

@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol, cast
 from torch import Tensor
 
 from bench.core import UnavailableError
+from bench.data import KINDS
 
 Better = Literal["lower", "higher", "closest"]
-KINDS = {1: "waves", 2: "images", 3: "volumes"}  # of examples, by their number of sides
 
 
 @dataclass(frozen=True)

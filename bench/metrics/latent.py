@@ -97,9 +97,12 @@ def _spread(codes: Tensor) -> Tensor:
 def latent_drift(test_codes: Tensor, corrupted_codes: Tensor) -> Tensor:
     """The root mean square distance that codes [N, D] move when the image is corrupted, over their spread; 0-dim.
 
-    Without the spread, codes that are close to one another would always win.
+    Without the spread, codes that are close to one another would always win. n/a if no code moves, as for a model that
+    does not read the image.
     """
     moved = (corrupted_codes - test_codes).double().square().sum(1).mean().sqrt()
+    if moved == 0:
+        raise UnavailableError("no code moves when its image is corrupted: the model does not read it, or noise is 0")
     return moved / _spread(test_codes)
 
 

@@ -82,7 +82,11 @@ def test_waves_and_volumes_are_converted_to_channels_first(tmp_path, stored, opt
         ((14, 2, 40), {"sides": 1}, "channels may be first or last: set dataset.channels"),
         ((14, 2, 6, 5, 4), {}, "channels may be first or last: set dataset.channels"),
         ((14, 6, 4), {"sides": 3}, r"shape \(14, 6, 4\); expected \[N, C, D, H, W\] or .* for 3 sides"),
-        ((14, 80), {"sides": 1, "image": (2, 40)}, "dataset.sides=1 has no effect: dataset.image=.2, 40. has all sides"),
+        (
+            (14, 80),
+            {"sides": 1, "image": (2, 40)},
+            "dataset.sides=1 has no effect: dataset.image=.2, 40. has all sides",
+        ),
     ],
 )
 def test_ambiguous_and_wrong_waves_and_volumes_are_refused(tmp_path, stored, options, message):

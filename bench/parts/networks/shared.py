@@ -147,9 +147,9 @@ def downsampling(
 
 
 class ConvEncoder(nn.Module):
-    """x [B, C, *sides] and condition [B, K] or None (as constant channels) -> [B, outputs]. Each level halves the sides.
+    """x [B, C, *sides] and condition [B, K] or None (as constant channels) -> [B, outputs].
 
-    blocks: residual blocks per level.
+    Each level halves the sides. blocks: residual blocks per level.
     """
 
     def __init__(self, image: ImageShape, outputs: int, condition: int, options: Network, blocks: int = 0):
@@ -283,7 +283,10 @@ def conv_critic(shape: tuple[int, ...], condition: int, classes: int, options: N
 
 @dataclass(frozen=True)
 class Conv(Network):
-    """Convolutional networks for images, waves and volumes of any size. hidden: channels of the first level, doubled by each further level."""
+    """Convolutional networks for images, waves and volumes of any size.
+
+    hidden: channels of the first level, doubled by each further level.
+    """
 
     hidden: Count = 32
     depth: Count = 2

@@ -159,10 +159,11 @@ def arrays(
     found = {"": whole} if whole else parts
     splits, vocabulary = encode_words({part: split(name, PARTS.get(part, ())) for part, name in found.items()})
     is_sound = all(split.x.ndim == 3 and split.x.dtype == np.int16 for split in splits.values())
-    known = {"vocabulary": vocabulary, "warnings": stored.unread, "range": SOUND if is_sound else None}
+    ends, unread = SOUND if is_sound else None, stored.unread
     if whole:
-        return hold_out(splits[""], str(stored.path), **known)
-    return Source(splits["train"], splits["test"], splits.get("validation"), **known)
+        return hold_out(splits[""], str(stored.path), range=ends, vocabulary=vocabulary, warnings=unread)
+    own = splits.get("validation")
+    return Source(splits["train"], splits["test"], own, range=ends, vocabulary=vocabulary, warnings=unread)
 
 
 def _check_split_alike(

@@ -22,8 +22,8 @@ LAYERS = {
     2: Layers(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ZeroPad2d, nn.AvgPool2d),
     3: Layers(nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.ZeroPad3d, nn.AvgPool3d),
 }
-CONVOLUTIONS = tuple(layers.convolution for layers in LAYERS.values())
-TRANSPOSED = tuple(layers.transposed for layers in LAYERS.values())
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 def layers_of(shape: tuple[int, ...]) -> Layers:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bench.core import Count, NonNegativeInt, UnusedIf
 from bench.draws import Draws
-from bench.parts.networks.layers import CONVOLUTIONS, LAYERS, layers_of
+from bench.parts.networks.layers import LAYERS, Convolution, layers_of
 
 ImageShape = tuple[int, ...]  # (channels, *sides): height and width of images, one side of waves, three of volumes
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
@@ -212,7 +212,7 @@ class Critic(nn.Module):
         """
         if condition is not None and len(condition) != len(x):
             condition = torch.cat([condition] * copies)
-        flat = not any(isinstance(layer, CONVOLUTIONS) for layer in self.layers.modules())
+        flat = not any(isinstance(layer, Convolution) for layer in self.layers.modules())
         hidden = features = concatenate(x.flatten(1), condition) if flat else concatenate_planes(x, condition)
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             features = layer(hidden)

@@ -9,7 +9,7 @@ from math import prod
 from torch import Tensor, nn
 
 from bench.core import Count
-from bench.parts.networks.layers import CONVOLUTIONS, LAYERS, TRANSPOSED, layers_of
+from bench.parts.networks.layers import LAYERS, Convolution, Transposed, layers_of
 from bench.parts.networks.shared import (
     Critic,
     ImageShape,
@@ -25,7 +25,7 @@ from bench.parts.networks.shared import (
 def initialised(network: nn.Module) -> nn.Module:
     """The network with the initial weights of He et al. 2015. PyTorch's default shrinks the signal in every layer."""
     for layer in network.modules():
-        if isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+        if isinstance(layer, Convolution | Transposed | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)

@@ -176,7 +176,7 @@ class Model(nn.Module):
         """Fits parameters in closed form on data.train, after gradient training, in evaluation mode. Default: none."""
 
     def encode(self, batch: Batch) -> Posterior:
-        """q(z|x) of batch.input (and of batch.label, if the model is conditional)."""
+        """q(z|x) of batch.input, the source or x (and of batch.label, if the model is conditional)."""
         raise UnavailableError(f"{type(self).__name__} has no encoder")
 
     def decode(self, z: Tensor, batch: Batch | None = None) -> Observation:

@@ -54,7 +54,7 @@ class AAE(Model):
         self.samples_by_label, self.labelled_fraction = informed, labelled_fraction
         self.classes = shapes.classes if informed else 0
         outputs, noise = (1 + (posterior == "gaussian")) * latent_dim, latent_dim * (posterior == "universal")
-        self.encoder = network.encoder(shapes.x, outputs, noise)
+        self.encoder = network.encoder(shapes.input, outputs, noise)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.discriminator = network.critic((latent_dim,), condition=self.classes + 1 if informed else 0)
         self.prior = prior.checked(latent_dim, classes=self.classes if informed else None)

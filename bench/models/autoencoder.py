@@ -38,7 +38,7 @@ class Autoencoder(Model):
     ):
         super().__init__()
         self.latent_dim = latent_dim
-        self.encoder = network.encoder(shapes.x, latent_dim)
+        self.encoder = network.encoder(shapes.input, latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.likelihood = likelihood
         self.ex_post = ex_post == "gmm"
@@ -61,8 +61,9 @@ class Autoencoder(Model):
 
     def fit_after(self, data: Data, draws: Draws) -> None:
         if self.ex_post:
-            x = (data.observe(rows, draws.within(str(i))) for i, rows in enumerate(data.train.x.split(1000)))
-            self.prior.fit(torch.cat([self.encoder(rows) for rows in x]), draws)
+            parts = (data.train.rows(slice(start, start + 1000)) for start in range(0, len(data.train.x), 1000))
+            batches = (data.read(part, draws.within(str(i))) for i, part in enumerate(parts))
+            self.prior.fit(torch.cat([self.encoder(batch.input) for batch in batches]), draws)
 
     def encode(self, batch: Batch) -> Posterior:
         return Deterministic(self.encoder(batch.input))

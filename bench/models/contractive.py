@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from bench.core import Count, InputError, Losses, Model, Observation, Posterior, Weight, weight_at
+from bench.core import Count, InputError, Losses, Model, Observation, Posterior, SkipError, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.divergences import jacobian_exact, jacobian_hutchinson, jacobian_layer
@@ -48,10 +48,14 @@ class Contractive(Model):
         super().__init__()
         self.latent_dim, self.weight, self.relative = latent_dim, weight, relative
         self.code = CODE_ACTIVATIONS[code]
-        self.encoder = network.encoder(shapes.x, latent_dim)
+        self.encoder = network.encoder(shapes.input, latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.likelihood = likelihood
         is_layer = isinstance(self.encoder, Dense) and not len(self.encoder.hidden)
+        if penalty == "stochastic" and shapes.source is not None:
+            raise SkipError(
+                "a stochastic contractive autoencoder compares noisy with clean images, and reads no sources"
+            )
         if penalty == "layer" and not is_layer:
             raise InputError("model.penalty=layer needs a one-layer encoder: set network=linear or model.penalty=auto")
         cheap = "layer" if is_layer else "exact" if latent_dim <= FEW_LATENTS else "hutchinson"

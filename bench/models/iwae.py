@@ -35,7 +35,7 @@ class IWAE(Model):
     ):
         super().__init__()
         self.latent_dim, self.samples = latent_dim, samples
-        self.encoder = network.encoder(shapes.x, 2 * latent_dim)
+        self.encoder = network.encoder(shapes.input, 2 * latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.likelihood, self.prior = likelihood, prior.checked(latent_dim, needs_kl=True)
 

@@ -63,7 +63,7 @@ class ManifoldGAN(Model):
         super().__init__()
         self.latent_dim, self.noise_dim, self.beta = latent_dim, noise_dim, beta
         self.adversarial_weight, self.l1_weight = adversarial_weight, l1_weight
-        self.encoder = network.encoder(shapes.x, 2 * latent_dim)
+        self.encoder = network.encoder(shapes.input, 2 * latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.generator = network.decoder(latent_dim + noise_dim, shapes.x)
         self.discriminator = network.critic(shapes.x, condition=latent_dim)

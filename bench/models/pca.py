@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from bench.core import Count, InputError, Model, Observation, Posterior
+from bench.core import Count, InputError, Model, Observation, Posterior, SkipError
 from bench.data import Batch, Data, Shapes
 from bench.draws import Draws
 from bench.parts.likelihoods import Gaussian
@@ -27,6 +27,8 @@ class ProbabilisticPCA(Model):
 
     def __init__(self, shapes: Shapes, latent_dim: Count = 16):
         super().__init__()
+        if shapes.input != shapes.x:
+            raise SkipError(f"PCA reconstructs what it reads, but sources {shapes.input} and images {shapes.x} differ")
         pixels = math.prod(shapes.x)
         if latent_dim >= pixels:
             raise InputError(

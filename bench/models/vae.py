@@ -39,7 +39,7 @@ class VAE(Model):
         self.latent_dim, self.beta, self.samples = latent_dim, beta, samples
         self.conditional = self.samples_by_label = conditional
         self.classes = shapes.classes if conditional else 0
-        self.encoder = network.encoder(shapes.x, 2 * latent_dim, self.classes)
+        self.encoder = network.encoder(shapes.input, 2 * latent_dim, self.classes)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x), self.classes)
         self.likelihood, self.prior = likelihood, prior.checked(latent_dim, needs_kl=True)
         if conditional:

@@ -50,7 +50,7 @@ class VAEGAN(Model):
         if adversarial.critic_steps > 1:
             raise SkipError("a VAE/GAN updates all players from one forward pass: adversarial.critic_steps must be 1")
         self.latent_dim, self.gamma, self.beta, self.adversarial_weight = latent_dim, gamma, beta, adversarial_weight
-        self.encoder = network.encoder(shapes.x, 2 * latent_dim)
+        self.encoder = network.encoder(shapes.input, 2 * latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.discriminator = network.critic(shapes.x)
         self.likelihood, self.adversarial = likelihood, adversarial

@@ -34,7 +34,7 @@ class WAE(Model):
     ):
         super().__init__()
         self.latent_dim, self.weight = latent_dim, weight
-        self.encoder = network.encoder(shapes.x, latent_dim)
+        self.encoder = network.encoder(shapes.input, latent_dim)
         self.decoder = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
         self.likelihood, self.prior = likelihood, prior.checked(latent_dim)
 

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from bench.core import InputError, Model
+from bench.core import InputError, Model, SkipError
 from bench.data import Batch, Data
 from bench.draws import Draws
 from bench.engine.train import Budget
@@ -136,6 +136,12 @@ def test_a_stack_of_probabilistic_pcas_keeps_the_fitted_parameters(tmp_path):
 def test_more_latents_than_pixels_are_refused():
     with pytest.raises(InputError, match="latent_dim"):
         build(job_of("model=pca", "model.latent_dim=64").config, SHAPES, seed=0)
+
+
+def test_sources_of_another_shape_are_refused():
+    shapes = SHAPES._replace(source=(1, 4, 4))
+    with pytest.raises(SkipError, match=r"PCA reconstructs what it reads, but sources \(1, 4, 4\) and images"):
+        build(job_of("model=pca").config, shapes, seed=0)
 
 
 def test_a_linear_vae_reaches_probabilistic_pca():

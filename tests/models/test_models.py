@@ -17,11 +17,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.core import Model, Phase, UnavailableError, Weight
+from bench.core import Model, Phase, SkipError, UnavailableError, Weight
 from bench.data import Batch
 from bench.draws import Draws
 from bench.engine.train import Budget, check_ownership, phases_of
-from bench.runs.config import build, optimizers
+from bench.runs.config import build, check_combination, optimizers
 from bench.runs.targets import NOT_OPTIONS, PARTS, _hints, locate
 from tests.conftest import (
     LATENTS,
@@ -29,6 +29,7 @@ from tests.conftest import (
     NETWORKS,
     batch_of,
     data_for,
+    data_set_for,
     job_of,
     shapes_for,
     small_data,
@@ -186,6 +187,37 @@ def test_a_ramp_gives_the_losses_of_its_value(name, weight, float64):
     assert losses(ramp, 0.25) == pytest.approx(losses(2.5, 0), rel=1e-12)
     assert losses(ramp, 0.75) == pytest.approx(losses(4, 0), rel=1e-12)
     assert losses(2.5, 0) != losses(4, 0)
+
+
+# --- sources
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if data_set_for(name) is None])
+def test_autoencoders_translate_sources_or_refuse_them(name):
+    """Without conditions an autoencoder reads the source in place of x; its output has the shape of x."""
+    job, plain = small_job(name, "mlp", "none", "noise=gaussian"), small_data()
+    source = torch.rand(len(plain.train.x), 2, 5, 3)
+    split = plain.train._replace(source=source)
+    shapes = plain.shapes._replace(source=(2, 5, 3))
+    data = replace(plain, train=split, validation=split, test=split, shapes=shapes)
+    try:
+        check_combination(job, shapes)
+    except SkipError as error:
+        assert name == "scae" and "reads no sources" in str(error)
+        return
+    stack = stack_of(job, shapes=shapes)
+    before = snapshot(stack)
+    trained(job, stack, data, Budget(steps=2, batch_size=16))
+    assert any(not torch.equal(value, before[key]) for key, value in snapshot(stack).items())
+    model = stack.unstack()[0].eval()
+    model.fit_after(data, Draws(0))
+    batch = data.read(data.test, Draws(0))
+    try:
+        made, other = (model.translate(b, Draws(1)) for b in (batch, batch._replace(input=1 - batch.input)))
+    except UnavailableError:
+        assert name == "gan"
+        return
+    assert made.shape == batch.x.shape and not torch.equal(made, other)
 
 
 # --- seeds

@@ -7,6 +7,7 @@ Parts are so thick that they stay connected at 16 voxels a side.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -60,7 +61,8 @@ def draw(label: np.ndarray, factors: np.ndarray, parts: np.ndarray, size: int, y
     to the right, downwards and away, over all places where the cylinder around the shape stays inside.
     """
     voxels = np.empty((len(label), size, size, size), bool)
-    for number, kind in enumerate((_box, _sphere, _cylinder, _cone, _torus, _chair, _table, _lamp)):
+    kinds: list[Callable[..., np.ndarray]] = [_box, _sphere, _cylinder, _cone, _torus, _chair, _table, _lamp]
+    for number, kind in enumerate(kinds):
         (members,) = np.nonzero(label == number)
         chunk = max(1, AT_ONCE // size**3)
         for start in range(0, len(members), chunk):

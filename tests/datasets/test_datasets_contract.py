@@ -32,6 +32,10 @@ def options(
     fake_openml,
     ccp_folder,
     chictopia_folder,
+    packed_folder,
+    binvox_folder,
+    mesh_folder,
+    mat_folder,
 ) -> dict:
     """The options of a YAML, with small data of its type."""
     options = yaml.safe_load(request.param.read_text())
@@ -53,6 +57,11 @@ def options(
         "bench.datasets.ccp.ccp": {"root": str(ccp_folder), "size": (24, 16)},
         "bench.datasets.ccp.chictopia": {"root": str(chictopia_folder), "size": (24, 16)},
         "bench.datasets.captions.captions": {"root": str(coco), "size": 16},
+        "bench.datasets.shapes.shapes": {"examples": 80},
+        "bench.datasets.voxels.packed": {"root": str(packed_folder), "size": 8, "quarter_turns": {"chair": 1}},
+        "bench.datasets.voxels.binvox": {"root": str(binvox_folder), "size": 8},
+        "bench.datasets.voxels.meshes": {"root": str(mesh_folder), "size": 16},
+        "bench.datasets.voxels.shapenets": {"root": str(mat_folder), "size": 16},
     }
     small = places.get(options["_target_"])
     if small is None and ({"root", "path"} & options.keys()):

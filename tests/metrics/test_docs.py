@@ -26,6 +26,7 @@ SECTIONS = {
     "judged": "Judges",
     "ages": "Ages",
     "maps": "Sketches",
+    "voxels": "Voxels",
     "learning": "Training",
     "cost": "Cost",
 }

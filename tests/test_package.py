@@ -54,7 +54,7 @@ ROOMS = {
     "metrics": Room(
         GROUND | {"parts"},
         packages={"numpy", "scipy", "sklearn", "torch", "torchmetrics"},
-        lazy={"torch_fidelity"},
+        lazy={"torch_fidelity", "pystoi", "pesq"},
         never={"bench.core.Model"},
     ),
     "evaluation": Room(GROUND | {"parts", "metrics"}),

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch.func import vmap
+
+from bench.draws import Draws
+from bench.parts.recordings import SNRS, Recordings
+
+GENERATOR = torch.Generator().manual_seed(0)
+BANK = torch.randint(-(2**15), 2**15, (5, 300), generator=GENERATOR).to(torch.int16)
+
+
+def waves(n: int = 40, length: int = 100) -> torch.Tensor:
+    """Waves of very different levels."""
+    level = 10 ** (-2 * torch.rand(n, 1, 1, generator=GENERATOR, dtype=torch.float64))
+    return 0.5 + 0.5 * level * torch.randn(n, 1, length, generator=GENERATOR, dtype=torch.float64)
+
+
+def snr_of(x: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+    return 10 * ((x - 0.5).square().mean((1, 2)) / (noisy - x).square().mean((1, 2))).log10()
+
+
+@pytest.mark.parametrize("snr", [-7.5, 0.0, 17.5])
+@pytest.mark.parametrize("length", [1, 100, 1000])
+def test_the_ratio_is_exact(snr, length):
+    x = waves(length=length)
+    found = snr_of(x, Recordings(BANK, (snr,))(x, Draws(0)))
+    torch.testing.assert_close(found, torch.full_like(found, snr), atol=1e-6, rtol=0)
+
+
+def test_the_level_is_a_factor_of_the_noise():
+    x = waves()
+    one, half = (Recordings(BANK, (5.0,), level)(x, Draws(0)) - x for level in (1.0, 0.5))
+    torch.testing.assert_close(half, one / 2)
+    assert Recordings(BANK, level=0.0)(x, Draws(0)) is x
+
+
+def test_each_ratio_is_equally_likely():
+    x = waves(4000, 10)
+    found = snr_of(x, Recordings(BANK)(x, Draws(0)))
+    counts = [((found - snr).abs() < 1e-6).sum().item() for snr in SNRS]
+    assert sum(counts) == len(x) and scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def excerpts(x: torch.Tensor, noisy: torch.Tensor) -> list[tuple[int, int]]:
+    """The noise of the bank, and its first sample, that each wave got: found by correlation, which must be 1."""
+    found = []
+    for noise in (noisy - x)[:, 0]:
+        places = (torch.arange(BANK.shape[1])[:, None] + torch.arange(len(noise))) % BANK.shape[1]
+        every = BANK.double()[:, places]  # [noises, first sample, length]
+        likeness = (every * noise).sum(2) / every.norm(dim=2) / noise.norm()
+        assert likeness.max() == pytest.approx(1, abs=1e-9)
+        found.append(divmod(int(likeness.argmax()), BANK.shape[1]))
+    return found
+
+
+def test_the_noise_is_an_excerpt_of_the_bank_from_any_of_its_samples():
+    x = waves(600)
+    which, first = np.array(excerpts(x, Recordings(BANK)(x, Draws(0)))).T
+    assert scipy.stats.chisquare(np.bincount(which, minlength=5)).pvalue > 1e-3
+    assert scipy.stats.kstest(first / 300, "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(which, first)[0, 1]) < 5 / np.sqrt(600)
+
+
+def test_silence_stays_silent():
+    """A silent wave gets no noise; a silent noise changes nothing."""
+    silence = torch.full((4, 1, 50), 0.5)
+    assert torch.equal(Recordings(BANK)(silence, Draws(0)), silence)
+    x = waves().float()
+    assert torch.equal(Recordings(torch.zeros(2, 60, dtype=torch.int16))(x, Draws(0)), x)
+
+
+def test_the_wave_is_not_modified_in_place_and_draws_determine_the_result():
+    x = waves().float()
+    before, noise = x.clone(), Recordings(BANK)
+    noisy = noise(x, Draws(0))
+    assert torch.equal(x, before) and noisy.dtype == x.dtype and noisy.shape == x.shape
+    assert torch.equal(noisy, noise(x, Draws(0))) and not torch.equal(noisy, noise(x, Draws(1)))
+
+
+def test_stacked_noise_equals_noise_alone():
+    noise, seeds, many = Recordings(BANK), [3, 1, 4], torch.stack([waves() for _ in range(3)])
+    for x, dim in ((many, 0), (many[0], None)):
+        stacked = vmap(lambda x, seed: noise(x, Draws(seed, "k")), (dim, 0), randomness="error")(x, torch.tensor(seeds))
+        for k, seed in enumerate(seeds):
+            torch.testing.assert_close(stacked[k], noise(x if dim is None else x[k], Draws(seed, "k")))

@@ -60,7 +60,7 @@ def _load(options_json: str, device: str, cache: Path | None, files: tuple[Any, 
 
 def _files(options: dict[str, Any]) -> tuple[Any, ...]:
     """The files that the options name, with sizes and times, so that a changed file is read again."""
-    places = [options.get("path"), options.get("root")]
+    places = [options.get(key) for key in ("path", "root", "noise_root")]
     if (shared := os.environ.get("BENCH_DATA")) and (name := options.get("name")):
         places.append(os.path.join(shared, name))
     paths = [Path(place).expanduser() for place in places if place]

@@ -92,6 +92,11 @@ class Windows(NamedTuple):
     start: np.ndarray
     samples: np.ndarray
 
+    @property
+    def truth(self) -> dict[str, np.ndarray]:
+        """Everything but x, by name."""
+        return {"file": self.file, "start": self.start, "samples": self.samples}
+
 
 def cut(recordings: Iterable[np.ndarray], window: int, overlap: float = 0.0) -> Windows:
     """Cuts recordings [samples] into windows that cover them whole; overlap: of neighbours, as a share of a window."""
@@ -121,8 +126,7 @@ def noisy_split(
     windows, sources = cut(clean, window, overlap), cut(noisy, window, overlap)
     truth = {}
     if facts is not None:
-        truth = windows._asdict() | {name: values[windows.file] for name, values in facts.items()}
-        del truth["x"]
+        truth = windows.truth | {name: values[windows.file] for name, values in facts.items()}
     return Split(windows.x, source=sources.x, group=speaker[windows.file], truth=truth)
 
 

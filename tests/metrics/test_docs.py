@@ -21,6 +21,7 @@ SECTIONS = {
     "disentanglement": "Disentanglement",
     "sharpness": "Sharpness",
     "colour": "Colour",
+    "speech": "Speech",
     "fidelity": "Fidelity of samples",
     "samples": "Where samples are",
     "judged": "Judges",

@@ -180,6 +180,7 @@ class Data:
     vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)  # words for values of conditions and truth
     range: tuple[float, float] = (0, 255)  # the stored values of black and white, which a model sees as 0 and 1
     warnings: tuple[str, ...] = ()  # a line each: what was not read, and properties that make metrics doubtful
+    noise: Tensor | None = None  # [noises, samples]: recordings that noise=recordings adds to x, silence at 0
     judging: Split | None = None  # x and truth of the examples that judges learn from; None: the training images
 
     def observe(self, x: Tensor | OnDisk, draws: Draws) -> Tensor:

@@ -55,7 +55,7 @@ def _load(options_json: str, device: str, cache: Path | None, files: tuple[Any, 
     source = _call(read, **{key: value for key, value in options.items() if key not in elsewhere}, **place)
     data = _call(prepare, source=source, **common)
     moved = {name: getattr(data, name).map(lambda part: part.to(device)) for name in ("train", "validation", "test")}
-    return replace(data, **moved)
+    return replace(data, **moved, noise=None if data.noise is None else data.noise.to(device))
 
 
 def _files(options: dict[str, Any]) -> tuple[Any, ...]:

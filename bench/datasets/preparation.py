@@ -127,6 +127,7 @@ def prepare(
         modes=torch.as_tensor(source.modes) if has_modes else None,
         mode_sigma=source.mode_sigma if has_modes else None,
         range=source.stored_range or ends,
+        noise=None if source.noise is None else torch.from_numpy(source.noise),
         vocabulary=source.vocabulary,
         warnings=(*source.warnings, *notes),
     )
@@ -351,6 +352,8 @@ def _facts(source: Source, splits: Splits, classes: int, grey_levels: int | None
         facts["vocabulary"] = {name: [*map(str, words)] for name, words in sorted(source.vocabulary.items())}
     if grey_levels not in (None, USUAL_LEVELS):
         facts["grey levels"] = grey_levels
+    if source.noise is not None:
+        facts["noise"] = row_hashes(source.noise).tobytes()
     if source.judging is not None:
         facts["judging"] = row_hashes(source.judging.x).tobytes()
     if source.modes is not None and source.mode_sigma is not None:

@@ -17,6 +17,7 @@ from bench.evaluation.evidence import (
     Answers,
     CorruptedAnswers,
     CorruptedImages,
+    Critics,
     Densities,
     Images,
     Stages,
@@ -40,6 +41,7 @@ _DECLARED = {name: evidence for kind in SOURCES for name, evidence in evidence_i
 _OF_NOISE = evidence_in(CorruptedImages).keys() | evidence_in(CorruptedAnswers).keys()
 _OF_TRANSLATIONS = evidence_in(Translations).keys()
 _OF_ANSWERS = evidence_in(Answers).keys() | evidence_in(Densities).keys() | evidence_in(Traversals).keys()
+_OF_ANSWERS |= evidence_in(Critics).keys()
 
 
 def _fact(name: str, value: float | None) -> float:
@@ -190,7 +192,7 @@ def evaluate(
         noisy = CorruptedImages(images, kind)
         of_data = evidence_of(images) | evidence_of(noisy)
         of_model = evidence_of(answers) | evidence_of(densities) | evidence_of(CorruptedAnswers(answers, noisy))
-        of_model |= evidence_of(translations) | evidence_of(traversals)
+        of_model |= evidence_of(translations) | evidence_of(traversals) | evidence_of(Critics(answers))
         for name, metric in metrics.items():
             requests = _requests(metric)
             if suffix and (not requests & differing or (requests & _OF_TRANSLATIONS and requests & _OF_ANSWERS)):

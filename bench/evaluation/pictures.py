@@ -84,7 +84,7 @@ def pictures(
     first = test.rows(slice(count))
     are_points = len(shapes.x) == 3 and shapes.x[:2] == (1, 1) and shapes.x[2] <= 3
     is_translation = bool(shapes.source or shapes.conditions)
-    noisy = CorruptedImages(images, denoising_corruption(corruption)).test.rows(slice(count))
+    noisy = CorruptedImages(images, denoising_corruption(corruption))
     stages = Stages(answers, first)
 
     def codes(rows: slice) -> Tensor:
@@ -123,9 +123,9 @@ def pictures(
 
     arrays_of: dict[str, Callable[[], Tensor]] = {
         "input": lambda: first.input,
-        "corrupted": lambda: noisy.input,
+        "corrupted": lambda: noisy.test.rows(slice(count)).input,
         "reconstruction": lambda: list(stages.made.values())[-1],
-        "denoised": lambda: answers.each(model.translate, "pictures", noisy),
+        "denoised": lambda: answers.each(model.translate, "pictures", noisy.test.rows(slice(count))),
         "samples": lambda: answers.samples,
         "manifold": manifold,
         "interpolation_latent": interpolation_latent,

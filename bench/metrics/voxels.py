@@ -1,7 +1,7 @@
 """Are the voxels of shapes right, do samples look like shapes, and do a critic's features tell their classes apart?
 
 x: the test shapes [N, 1, D, H, W]; x_mean: the outputs for them; samples: [n, 1, D, H, W]; all in [0, 1]. A voxel above
-THRESHOLD is occupied. train_x: [M, 1, D, H, W], the first training shapes, in a random order that is always the same.
+THRESHOLD is occupied. train_x: [M, 1, D, H, W], training shapes in a random order that is always the same.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _nan_where_infinite(scores: Tensor, shapes: Tensor) -> Tensor:
 # --- reconstructions
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={3})
 def voxel_iou(x: Tensor, x_mean: Tensor) -> Tensor:
     """Intersection over union of the occupied voxels of each test shape and the output for it, [N].
 
@@ -60,7 +60,7 @@ def voxel_iou(x: Tensor, x_mean: Tensor) -> Tensor:
     return _nan_where_infinite(_iou(_occupied(x), _occupied(x_mean)), x_mean)
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={3})
 def voxel_iou_best_threshold(x: Tensor, x_mean: Tensor, validation_x: Tensor, validation_x_mean: Tensor) -> Value:
     """`voxel_iou` with the threshold of outputs that is best on validation shapes: 0.05, 0.1, ..., or 0.95.
 
@@ -74,7 +74,7 @@ def voxel_iou_best_threshold(x: Tensor, x_mean: Tensor, validation_x: Tensor, va
     return replace(summarise(ious), details={"threshold": best})
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={3})
 def average_precision(x: Tensor, x_mean: Tensor) -> Value:
     """The mean over test shapes of the area under the precision-recall curve of their voxels, by scikit-learn.
 
@@ -125,7 +125,7 @@ def _covered(pairs: Tensor) -> Tensor:
     return 1 - (1 - is_best / is_best.sum(0).clamp(min=1)).prod(1)
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={3})
 def coverage_iou(x: Tensor, samples: Tensor, train_x: Tensor) -> Value:
     """The share of test shapes that are the best match of at least one sample, by intersection over union.
 
@@ -137,7 +137,7 @@ def coverage_iou(x: Tensor, samples: Tensor, train_x: Tensor) -> Value:
     return _matched(x, samples, train_x, _covered)
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={3})
 def minimum_matching_iou(x: Tensor, samples: Tensor, train_x: Tensor) -> Value:
     """The mean over test shapes of the largest intersection over union with a sample.
 
@@ -147,7 +147,7 @@ def minimum_matching_iou(x: Tensor, samples: Tensor, train_x: Tensor) -> Value:
     return _matched(x, samples, train_x, lambda pairs: pairs.max(1).values)
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={3})
 def occupancy_ratio(x: Tensor, samples: Tensor) -> Value:
     """The mean share of occupied voxels of samples, over that of test shapes: 0 if all samples are empty.
 
@@ -173,7 +173,7 @@ def _largest_shares(shapes: Tensor) -> Tensor:
     return torch.from_numpy(largest[total > 0] / total[total > 0])
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={3})
 def largest_component_share(x: Tensor, samples: Tensor) -> Value:
     """The share of a sample's occupied voxels in its largest connected component; floor: that of the test shapes.
 
@@ -195,11 +195,10 @@ def largest_component_share(x: Tensor, samples: Tensor) -> Value:
 def _svm_correct(train: Tensor, train_label: Tensor, test: Tensor, test_label: Tensor) -> Tensor:
     """Whether a linear support vector machine predicts the class of each of test [N, ...], [N].
 
-    train: [M, ...], the first of the examples with train_label. The features are centred, and scaled as a whole to a
-    mean square norm of 1, so that C = 1 means the same for all features.
+    train_label: [M], the classes of train [M, ...]. The features are centred, and scaled as a whole to a mean
+    square norm of 1, so that C = 1 means the same for all features.
     """
-    label = train_label[: len(train)]
-    check_classes(label, "training shapes")
+    check_classes(train_label, "training examples")
     train, test = train.flatten(1).double(), test.flatten(1).double()
     if not (train.isfinite().all() and test.isfinite().all()):
         return torch.full((len(test),), torch.nan)
@@ -207,31 +206,31 @@ def _svm_correct(train: Tensor, train_label: Tensor, test: Tensor, test_label: T
     scale = (train - mean).square().sum(1).mean().sqrt()
     if scale == 0:
         raise UnavailableError("the features of all training shapes are the same")
-    machine = LinearSVC(random_state=0).fit(((train - mean) / scale).numpy(), label.numpy())
+    machine = LinearSVC(random_state=0).fit(((train - mean) / scale).numpy(), train_label.numpy())
     return (torch.from_numpy(machine.predict(((test - mean) / scale).numpy())) == test_label).float()
 
 
 @metric(better="higher", ideal=1.0)
 def critic_svm_accuracy(
-    train_critic_features: Tensor, critic_features: Tensor, train_label: Tensor, test_label: Tensor
+    train_critic_features: Tensor, critic_features: Tensor, train_x_label: Tensor, test_label: Tensor
 ) -> Tensor:
     """Whether a linear SVM on the discriminator's pooled features predicts a test shape's class, [N] (Wu et al. 2016).
 
-    train_critic_features: [M, F], of the first training shapes; critic_features: [N, F], of the test shapes. Compare
-    with `untrained_critic_svm_accuracy` and `voxel_svm_accuracy`.
+    train_critic_features: [M, F], of `train_x`; critic_features: [N, F], of the test examples. Compare with
+    `untrained_critic_svm_accuracy` and `voxel_svm_accuracy`.
     """
-    return _svm_correct(train_critic_features, train_label, critic_features, test_label)
+    return _svm_correct(train_critic_features, train_x_label, critic_features, test_label)
 
 
 @metric(better=None, ideal=1.0)
 def untrained_critic_svm_accuracy(
-    train_untrained_features: Tensor, untrained_features: Tensor, train_label: Tensor, test_label: Tensor
+    train_untrained_features: Tensor, untrained_features: Tensor, train_x_label: Tensor, test_label: Tensor
 ) -> Tensor:
-    """`critic_svm_accuracy` of the same discriminator before training, [N]: what its architecture alone achieves."""
-    return _svm_correct(train_untrained_features, train_label, untrained_features, test_label)
+    """`critic_svm_accuracy` of the same network with random weights, [N]: what its architecture alone achieves."""
+    return _svm_correct(train_untrained_features, train_x_label, untrained_features, test_label)
 
 
-@metric(better=None, ideal=1.0)
-def voxel_svm_accuracy(train_x: Tensor, x: Tensor, train_label: Tensor, test_label: Tensor) -> Tensor:
+@metric(better=None, ideal=1.0, sides={3})
+def voxel_svm_accuracy(train_x: Tensor, x: Tensor, train_x_label: Tensor, test_label: Tensor) -> Tensor:
     """`critic_svm_accuracy` of the voxels themselves, [N]: a baseline, the same for all models."""
-    return _svm_correct(train_x, train_label, x, test_label)
+    return _svm_correct(train_x, train_x_label, x, test_label)

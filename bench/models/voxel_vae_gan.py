@@ -54,9 +54,7 @@ class VoxelVAEGAN(Model):
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
         def game(player: str, weight: float | Tensor = 1.0) -> Losses:
             generated = self.sample(len(batch.x), draws)
-            return self.adversarial.losses(
-                (player,), self.discriminator, batch.x, generated, draws, batch.step, weight
-            )
+            return self.adversarial.losses((player,), self.discriminator, batch.x, generated, draws, batch.step, weight)
 
         if turn == ("discriminator",):
             return game("discriminator")
@@ -78,3 +76,6 @@ class VoxelVAEGAN(Model):
 
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
         return self.decode(self.prior_codes(n, draws)).mean
+
+    def critic_features(self, x: Tensor, draws: Draws) -> Tensor:
+        return self.discriminator.pooled_features(x, draws)

@@ -18,15 +18,21 @@ SILENT = 1e-20  # a power; that of a single sample of 1 in a long recording of i
 class Recordings:
     """Adds noise to waves x [B, 1, T] in [0, 1], silence at 1/2. Not clipped. A silent x stays silent.
 
-    The noise is a random one of the bank from a random sample on, and goes on from its start if it ends. bank: [noises,
-    length], of any type and scale, silence at 0. snrs: dB, of which each is equally likely; the ratio is that of the
+    The noise is a random one of the bank from a random sample on, and goes on from its start if it ends. The bank is
+    set by `with_recordings`. snrs: dB, of which each is equally likely; the ratio is that of the
     mean squares over the whole wave. level: a factor of the noise, 1 for noise of these SNRs, 0 for none.
     """
 
-    def __init__(
-        self, bank: Tensor, snrs: Annotated[tuple[float, ...], Field(min_length=1)] = SNRS, level: Level = 1.0
-    ):
-        self.bank, self.snrs, self.level = bank, snrs, level
+    bank: Tensor
+
+    def __init__(self, snrs: Annotated[tuple[float, ...], Field(min_length=1)] = SNRS, level: Level = 1.0):
+        self.snrs, self.level = snrs, level
+
+    def with_recordings(self, bank: Tensor) -> Recordings:
+        """The same corruption with noises [noises, samples] of any type and scale, silence at 0."""
+        bound = Recordings(self.snrs, self.level)
+        bound.bank = bank
+        return bound
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
         if self.level == 0:

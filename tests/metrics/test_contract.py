@@ -27,7 +27,7 @@ TRAIN, TEST, SAMPLES, LATENTS, FEATURES, CLASSES = 400, 240, 200, 4, 6, 3
 GROUPS = {
     "train": {
         *("train_codes", "train_label", "train_factors", "train_conditions", "train_truth"),
-        *("train_x", "train_critic_features", "train_untrained_features"),
+        *("train_x", "train_x_label", "train_critic_features", "train_untrained_features"),
     },
     "train_features": {"train_features"},
     "test": {
@@ -224,7 +224,8 @@ def of_voxels(good: bool) -> dict[str, object]:
     specks = torch.from_numpy(rng.random((1, 1, 6, 6, 6)) < 0.04).float().expand(SAMPLES, -1, -1, -1, -1)
     return features | {
         "x": x, "x_mean": x_mean, "validation_x": validation, "validation_x_mean": validation_x_mean,
-        "train_x": shapes(TRAIN, 0.03), "samples": shapes(SAMPLES, 0.03) if good else specks,
+        "train_x": shapes(TRAIN, 0.03), "train_x_label": torch.arange(TRAIN) % CLASSES,
+        "samples": shapes(SAMPLES, 0.03) if good else specks,
     }  # fmt: skip
 
 

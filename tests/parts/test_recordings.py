@@ -27,20 +27,20 @@ def snr_of(x: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("length", [1, 100, 1000])
 def test_the_ratio_is_exact(snr, length):
     x = waves(length=length)
-    found = snr_of(x, Recordings(BANK, (snr,))(x, Draws(0)))
+    found = snr_of(x, Recordings((snr,)).with_recordings(BANK)(x, Draws(0)))
     torch.testing.assert_close(found, torch.full_like(found, snr), atol=1e-6, rtol=0)
 
 
 def test_the_level_is_a_factor_of_the_noise():
     x = waves()
-    one, half = (Recordings(BANK, (5.0,), level)(x, Draws(0)) - x for level in (1.0, 0.5))
+    one, half = (Recordings((5.0,), level).with_recordings(BANK)(x, Draws(0)) - x for level in (1.0, 0.5))
     torch.testing.assert_close(half, one / 2)
-    assert Recordings(BANK, level=0.0)(x, Draws(0)) is x
+    assert Recordings(level=0.0).with_recordings(BANK)(x, Draws(0)) is x
 
 
 def test_each_ratio_is_equally_likely():
     x = waves(4000, 10)
-    found = snr_of(x, Recordings(BANK)(x, Draws(0)))
+    found = snr_of(x, Recordings().with_recordings(BANK)(x, Draws(0)))
     counts = [((found - snr).abs() < 1e-6).sum().item() for snr in SNRS]
     assert sum(counts) == len(x) and scipy.stats.chisquare(counts).pvalue > 1e-3
 
@@ -59,7 +59,7 @@ def excerpts(x: torch.Tensor, noisy: torch.Tensor) -> list[tuple[int, int]]:
 
 def test_the_noise_is_an_excerpt_of_the_bank_from_any_of_its_samples():
     x = waves(600)
-    which, first = np.array(excerpts(x, Recordings(BANK)(x, Draws(0)))).T
+    which, first = np.array(excerpts(x, Recordings().with_recordings(BANK)(x, Draws(0)))).T
     assert scipy.stats.chisquare(np.bincount(which, minlength=5)).pvalue > 1e-3
     assert scipy.stats.kstest(first / 300, "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(which, first)[0, 1]) < 5 / np.sqrt(600)
@@ -68,21 +68,21 @@ def test_the_noise_is_an_excerpt_of_the_bank_from_any_of_its_samples():
 def test_silence_stays_silent():
     """A silent wave gets no noise; a silent noise changes nothing."""
     silence = torch.full((4, 1, 50), 0.5)
-    assert torch.equal(Recordings(BANK)(silence, Draws(0)), silence)
+    assert torch.equal(Recordings().with_recordings(BANK)(silence, Draws(0)), silence)
     x = waves().float()
-    assert torch.equal(Recordings(torch.zeros(2, 60, dtype=torch.int16))(x, Draws(0)), x)
+    assert torch.equal(Recordings().with_recordings(torch.zeros(2, 60, dtype=torch.int16))(x, Draws(0)), x)
 
 
 def test_the_wave_is_not_modified_in_place_and_draws_determine_the_result():
     x = waves().float()
-    before, noise = x.clone(), Recordings(BANK)
+    before, noise = x.clone(), Recordings().with_recordings(BANK)
     noisy = noise(x, Draws(0))
     assert torch.equal(x, before) and noisy.dtype == x.dtype and noisy.shape == x.shape
     assert torch.equal(noisy, noise(x, Draws(0))) and not torch.equal(noisy, noise(x, Draws(1)))
 
 
 def test_stacked_noise_equals_noise_alone():
-    noise, seeds, many = Recordings(BANK), [3, 1, 4], torch.stack([waves() for _ in range(3)])
+    noise, seeds, many = Recordings().with_recordings(BANK), [3, 1, 4], torch.stack([waves() for _ in range(3)])
     for x, dim in ((many, 0), (many[0], None)):
         stacked = vmap(lambda x, seed: noise(x, Draws(seed, "k")), (dim, 0), randomness="error")(x, torch.tensor(seeds))
         for k, seed in enumerate(seeds):

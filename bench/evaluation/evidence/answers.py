@@ -135,6 +135,11 @@ class Answers:
         label = None if self.images.test.label is None else self.images.test.label.repeat(2)
         return self.draw("prior", 2 * len(self.images.x), label, self.model.prior_codes)
 
+    @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
+    def validation_x_mean(self) -> Tensor:
+        """The outputs for the validation examples, like `x_mean` for the test examples."""
+        return self.each(self.model.translate, "validation", self.images.validation)
+
     @evidence(asks=("mean", "encode"), cached=True)
     def own_component(self) -> Tensor:
         """Whether a test image's code lies in the component of the prior that is assigned to its class, [N] bool."""

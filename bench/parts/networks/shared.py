@@ -212,13 +212,33 @@ class Critic(nn.Module):
         """
         if condition is not None and len(condition) != len(x):
             condition = torch.cat([condition] * copies)
+        features, hidden = self._layers(x, draws, condition, copies)[-1]
+        output = self.last(hidden.flatten(1))
+        return CriticOutput(output[:, 0], features.flatten(1), output[:, 1:])
+
+    def _layers(self, x: Tensor, draws: Draws, condition: Tensor | None, copies: int) -> list[tuple[Tensor, Tensor]]:
+        """The output of each layer before and after activation and dropout, preceded by the input."""
         flat = not any(isinstance(layer, Convolution) for layer in self.layers.modules())
-        hidden = features = concatenate(x.flatten(1), condition) if flat else concatenate_planes(x, condition)
+        hidden = concatenate(x.flatten(1), condition) if flat else concatenate_planes(x, condition)
+        found = [(hidden, hidden)]
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             features = layer(hidden)
             hidden = dropout(self.activation(features), draws, copies)
-        output = self.last(hidden.flatten(1))
-        return CriticOutput(output[:, 0], features.flatten(1), output[:, 1:])
+            found.append((features, hidden))
+        return found
+
+    def pooled_features(self, x: Tensor, draws: Draws) -> Tensor:
+        """x [B, ...] -> [B, F]: all layers but the first, each pooled to the largest of 2 positions along every side.
+
+        Wu et al. 2016, section 4.2, pool the last three of four convolutions like this. A network of one layer has the
+        features of that layer. Layers without sides are not pooled.
+        """
+        hidden = [output for _, output in self._layers(x, draws, None, 1)[1:]]
+        return torch.cat([_pooled(output).flatten(1) for output in hidden[1:] or hidden], 1)
+
+
+def _pooled(x: Tensor) -> Tensor:
+    return x if x.ndim == 2 else layers_of(x.shape[1:]).largest(2)(x)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 EMPHASIS = 0.95  # of Pascual et al. 2017
 FORGOTTEN = 1e-8  # an echo below this share is rounding in float32
+MOST_SNR = 60.0  # dB
+QUIET = 1e-6  # an energy: that of 1,000 samples of one step of 16 bits
 
 
 def centred(x: Tensor) -> Tensor:
@@ -37,6 +39,31 @@ def si_sdr(x: Tensor, y: Tensor) -> Tensor:
     x, y = x - x.mean(-1, keepdim=True), y - y.mean(-1, keepdim=True)
     target = (x * y).sum(-1, keepdim=True) / x.square().sum(-1, keepdim=True) * x
     return 10 * (target.square().sum(-1) / (target - y).square().sum(-1)).log10()
+
+
+def snr(x: Tensor, y: Tensor) -> Tensor:
+    """The ratio, in dB, of the signal x [..., T] to the distortion y - x, for training: at most MOST_SNR.
+
+    It stays finite for silence, where an energy of QUIET is added to both.
+    """
+    signal, distortion = x.square().sum(-1), (y - x).square().sum(-1)
+    return 10 * ((signal + QUIET) / (distortion + 10 ** (-MOST_SNR / 10) * signal + QUIET)).log10()
+
+
+def at_speed(x: Tensor, factor: Tensor) -> Tensor:
+    """Waves x [B, C, T] in [0, 1] played faster by a factor [B, 1, 1], around their middle; silence beyond their ends.
+
+    Between samples the wave is linear.
+    """
+    length, middle = x.shape[-1], (x.shape[-1] - 1) / 2
+    place = middle + factor * (torch.arange(length, dtype=x.dtype, device=x.device) - middle)
+    before = place.floor()
+
+    def at(index: Tensor) -> Tensor:
+        inside = (index >= 0) & (index < length)
+        return torch.where(inside, x.gather(-1, index.long().clamp(0, length - 1).expand_as(x)), 0.5)
+
+    return torch.lerp(at(before), at(before + 1), place - before)
 
 
 def pre_emphasis(x: Tensor, coefficient: float = EMPHASIS) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from scipy.signal import lfilter
 
 from bench.datasets.audio import cut
-from bench.parts.waves import centred, de_emphasis, joined, pre_emphasis, si_sdr
+from bench.parts.waves import MOST_SNR, at_speed, centred, de_emphasis, joined, pre_emphasis, si_sdr, snr
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -60,3 +60,31 @@ def test_emphasis_is_the_filter_of_its_equation_and_its_inverse(length):
     np.testing.assert_allclose(de_emphasis(x, 0.95), lfilter([1], [1, -0.95], x), atol=1e-6)
     torch.testing.assert_close(pre_emphasis(x, 0.0), x)
     torch.testing.assert_close(de_emphasis(x, 0.0), x)
+
+
+@pytest.mark.parametrize("ratio", [-7.0, 0.0, 20.0])
+def test_the_snr_of_orthogonal_noise_is_exact_and_bounded(ratio):
+    x, y = torch.linalg.qr(noise(400, 2)).Q.T
+    torch.testing.assert_close(snr(x, x + 10 ** (-ratio / 20) * y), torch.tensor(ratio).double(), rtol=0, atol=1e-3)
+    assert snr(1000 * x, 1000 * x) == pytest.approx(MOST_SNR, abs=1e-3)
+
+
+def test_the_snr_of_silence_is_finite_and_has_a_gradient():
+    made = torch.zeros(100, requires_grad=True)
+    value = snr(torch.zeros(100), made + 0.01)
+    (slope,) = torch.autograd.grad(value, made)
+    assert value.isfinite() and (slope < 0).all()
+
+
+def test_faster_waves_have_a_higher_pitch_and_silence_at_their_ends():
+    time = torch.arange(401.0, dtype=torch.float64) - 200
+    x = (0.5 + 0.4 * torch.cos(0.05 * time)).expand(3, 1, -1)
+    factor = torch.tensor([1.0, 0.8, 1.25], dtype=torch.float64).view(3, 1, 1)
+    played = at_speed(x, factor)
+    assert torch.equal(played[0], x[0])
+    torch.testing.assert_close(played[1, 0], 0.5 + 0.4 * torch.cos(0.05 * 0.8 * time), rtol=0, atol=1e-3)
+    inside = (1.25 * time).abs() <= 200
+    torch.testing.assert_close(
+        played[2, 0, inside], 0.5 + 0.4 * torch.cos(0.05 * 1.25 * time[inside]), rtol=0, atol=1e-3
+    )
+    assert (played[2, 0, (1.25 * time).abs() > 201] == 0.5).all()

@@ -171,7 +171,8 @@ def _upright(shapes: Shapes, quarter_turns: Turns | None) -> Shapes:
     turns, labels = quarter_turns or {}, np.array(shapes.label)
     if unknown := sorted(turns.keys() - {*shapes.label}):
         raise InputError(
-            f"dataset.quarter_turns: there is no class {unknown[0]}; expected {', '.join(sorted({*shapes.label}))}"
+            f"dataset.quarter_turns: there is no class {unknown[0]}; expected null or some of "
+            f"{', '.join(sorted({*shapes.label}))}"
         )
     voxels = shapes.voxels.copy()
     for label, count in turns.items():

@@ -13,9 +13,18 @@ from torch import Tensor
 from bench.core import Corruption, Model, UnavailableError
 from bench.data import Batch, one_hot_axis
 from bench.draws import Draws
-from bench.evaluation.evidence import Answers, CorruptedImages, Images, Stages, denoising_corruption
+from bench.evaluation.evidence import (
+    Answers,
+    CorruptedImages,
+    Images,
+    Stages,
+    denoising_corruption,
+    one_hot_conditions,
+    traversed,
+)
 from bench.parts.corruptions import Identity
 
+MOST_VALUES = 20  # of a condition that is shown at each of them
 SCATTER = 2000  # codes or points of a scatter plot
 
 
@@ -74,8 +83,10 @@ def pictures(
     at its quantiles (with the first test label, if the model is conditional), z_1 to the right and z_2 downwards.
     interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to the next (a conditional model
     reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of the first test images with
-    every label, for a model that reads labels. For points, which are images of [1, 1, D <= 3]: points, float32 [<=
-    2000, D], the first test points, and points_sampled, float32 [2000, D].
+    every label, for a model that reads labels. traversal/<name>: [8, V, C, H, W], the outputs for the first test
+    examples at each of V <= 20 values of a one-hot condition that changes them; values/<name>: [V], the names of these
+    values. For points, which are images of [1, 1, D <= 3]: points, float32 [<= 2000, D], the first test points, and
+    points_sampled, float32 [2000, D].
     """
     model.eval()
     answers = Answers(model, images, samples, seed)
@@ -147,6 +158,13 @@ def pictures(
         arrays |= shown("conditions", first.conditions, images.data.vocabulary)
     with suppress(UnavailableError):
         arrays |= shown("stage", {name: stages.made[name] for name in stages.on_the_way}, {})
+    for name in one_hot_conditions(images.data):
+        words = images.data.vocabulary.get(name, range(first.conditions[name].shape[1]))
+        if len(words) <= MOST_VALUES:
+            with suppress(UnavailableError):
+                made = _bytes(traversed(answers, test.rows(slice(rows)), name))
+                if (made != made[:, :1]).any():
+                    arrays |= {f"traversal/{name}": made, f"values/{name}": np.array([str(word) for word in words])}
     with suppress(UnavailableError):
         arrays["codes"] = codes(slice(SCATTER)).numpy()
         if test.label is not None:

@@ -49,6 +49,12 @@ def stages(images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     return _named(images, "stage/")
 
 
+def traversals(images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray, tuple[str, ...]]]:
+    """Outputs at each value of a condition: its name, pictures [n, V, C, H, W], and the names of its values."""
+    found = _named(images, "traversal/")
+    return [(name, pictures, tuple(images[f"values/{name}"].tolist())) for name, pictures in found]
+
+
 def _named(images: Mapping[str, np.ndarray], prefix: str) -> list[tuple[str, np.ndarray]]:
     return [(name.removeprefix(prefix), array) for name, array in images.items() if name.startswith(prefix)]
 

@@ -314,6 +314,10 @@ def _add_images(
         names = tuple(map(str, range(styles.shape[1]))) if styles.shape[1] <= MAX_CLASS_NAMES else ()
         picture = add("class_style", "one code a row, one label a column, by", figures.grid(styles))
         made.styles.append(_figure(named, picture, names=names))
+    for name, translated, words in figures.traversals(images):
+        alt = f"one test example a row, one value of {name} a column, by"
+        picture = add(f"traversal-{name}", alt, figures.grid(translated[: sizes.styles]))
+        made.styles.append(Figure(f"{label}: {name}", named.words, (picture,), names=words))
 
 
 def _given(album: _Album, name: str, values: np.ndarray, file: str) -> Figure:

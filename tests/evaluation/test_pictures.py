@@ -65,6 +65,27 @@ def test_pictures_of_a_conditional_model_show_each_class():
     assert np.allclose(ends, np.stack([label[:8], label[:8], label[1:9], label[1:9]], 1), atol=0.05)
 
 
+class Dyed(Untrained):
+    """Images as grey as their age."""
+
+    def translate(self, batch, draws):
+        grey = batch.conditions["age"] @ torch.tensor([0.0, 0.4, 1.0])
+        return grey.view(-1, 1, 1, 1).expand_as(batch.x)
+
+
+@pytest.mark.parametrize("names", [("young", "adult", "old"), ()])
+def test_pictures_show_each_value_of_a_condition(names):
+    age = torch.eye(3, dtype=torch.bool)[torch.arange(40) % 3]
+    split = digits().test.rows(slice(40))._replace(conditions={"age": age, "unused": age})
+    shapes = digits().shapes._replace(conditions={"age": (3,), "unused": (3,)})
+    data = replace(digits(), test=split, shapes=shapes, vocabulary={"age": names} if names else {})
+    arrays = pictures(Dyed(), images_of(data), corruption=Identity(), seed=0)
+    assert arrays["traversal/age"].shape == (8, 3, 1, 8, 8)
+    assert (arrays["traversal/age"] == np.array([0, 102, 255]).reshape(1, 3, 1, 1, 1)).all()
+    assert arrays["values/age"].tolist() == [*(names or "012")]
+    assert not {"traversal/unused", "values/unused"} & arrays.keys()
+
+
 def test_small_test_sets_give_fewer_pictures():
     data = digits()
     data = replace(data, test=Split(data.test.x[:3], data.test.label[:3]))

@@ -150,6 +150,8 @@ class Results:
             images["manifold"] = draw.integers(0, 255, (5, 5, *shape), dtype=np.uint8)
         if classes:
             images["class_style"] = draw.integers(0, 255, (8, classes, *shape), dtype=np.uint8)
+            images["traversal/age"] = draw.integers(0, 255, (8, 3, *shape), dtype=np.uint8)
+            images["values/age"] = np.array(["young", "adult", "old"])
         if points:
             images["points"], images["points_sampled"] = draw.random((2, 60, points)).astype(np.float32)
         np.savez(folder / "images.npz", **images)

@@ -176,8 +176,12 @@ def test_points_are_a_cloud_and_no_strips_of_two_pixels(results):
 
 def test_classes_are_named_above_their_columns(results):
     results.pictures(results.run("cvae"), latents=3, classes=4)
-    names = re.search(r'<div class="names".*?</div>', written(results)).group()
-    assert re.findall(r"<span>(.*?)</span>", names) == ["0", "1", "2", "3"]
+    made = written(results)
+    of_classes, of_ages = (
+        re.findall(r"<span>(.*?)</span>", div) for div in re.findall(r'<div class="names".*?</div>', made)
+    )
+    assert of_classes == ["0", "1", "2", "3"] and of_ages == ["young", "adult", "old"]
+    assert "cvae: age" in made and len(list((results.path / "pictures").glob("*traversal-age*"))) == 1
 
 
 def test_diverged_seeds_are_named_and_do_not_hide_the_others(results):

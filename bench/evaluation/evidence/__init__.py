@@ -13,7 +13,7 @@ from bench.evaluation.evidence.decorator import evidence_in, evidence_of
 from bench.evaluation.evidence.densities import Densities
 from bench.evaluation.evidence.images import CorruptedImages, Images, images_of
 from bench.evaluation.evidence.translations import Stages, Translations, permuted
-from bench.evaluation.evidence.traversals import Traversals
+from bench.evaluation.evidence.traversals import Traversals, one_hot_conditions, traversed
 
 __all__ = [
     "SOURCES",
@@ -30,7 +30,9 @@ __all__ = [
     "evidence_in",
     "evidence_of",
     "images_of",
+    "one_hot_conditions",
     "permuted",
+    "traversed",
 ]
 
 SOURCES = (

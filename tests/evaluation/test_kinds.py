@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,11 +13,13 @@ from bench.data import KINDS, Data
 from bench.draws import Draws
 from bench.evaluation.judges.networks import Classifier, pooled
 from bench.evaluation.judges.training import shifted, softened
+from bench.evaluation.pictures import pictures
 from bench.metrics import discover
+from bench.parts.corruptions import Gaussian
 from bench.runs.config import check_combination
 from tests.conftest import data_of, job_of, stack_of
 from tests.evaluation.test_degenerate import ALL
-from tests.evaluation.test_evaluate import measure
+from tests.evaluation.test_evaluate import images_of, measure
 
 pytestmark = pytest.mark.usefixtures("short_pilot")
 
@@ -49,6 +52,20 @@ def test_every_metric_has_a_finite_value_or_a_reason(sides, name):
 
 def _meant(metric) -> str:
     return " and ".join(KINDS[number] for number in sorted(metric.sides))
+
+
+@sides
+@pytest.mark.parametrize("name", ["vae", "gan"])
+def test_pictures_are_images_of_every_kind(sides, name):
+    data = examples(sides)
+    job = job_of(f"model={name}", "network=mlp", "model.latent_dim=2")
+    model = stack_of(job, shapes=data.shapes).unstack()[0]
+    arrays = pictures(model, images_of(data), corruption=Gaussian(0.1), seed=0)
+    assert {"input", "samples", "manifold"} <= arrays.keys()
+    for key in arrays.keys() - {"codes", "labels"}:
+        lead = 2 if key in ("manifold", "interpolation_latent", "interpolation_pixel") else 1
+        assert arrays[key].dtype == np.uint8 and arrays[key].ndim == lead + 3, key
+        assert arrays[key].shape[lead] in (1, 3) and np.ptp(arrays[key]) > 0, key
 
 
 @sides

@@ -1,4 +1,4 @@
-"""The canvas of voxels in a real browser, compared with the pictures of bench/report/views.py."""
+"""The canvas of voxels in a real browser, compared with the pictures of bench/evaluation/views.py."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import bench.report
+from bench.evaluation.views import AZIMUTH, ELEVATION, PAPER, draw_voxels, pack_voxels
 from bench.rays import axes
-from bench.report.views import AZIMUTH, ELEVATION, PAPER, draw_voxels, pack_voxels
 from tests.report.test_report_browser import NAMES, PAINTED, chromium
 
 SCRIPT = Path(bench.report.__file__).with_name("voxels.js").read_text()

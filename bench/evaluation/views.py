@@ -1,4 +1,4 @@
-"""Pictures of voxels and of waves, as arrays of bytes, for the strips and grids of a report."""
+"""Pictures of images, of waves and of voxels, as arrays of bytes, for the strips and grids of a report."""
 
 from __future__ import annotations
 
@@ -19,6 +19,20 @@ PAPER, INK = 250, 60  # grey
 SILENCE = 0.5  # a wave in [0, 1] swings around it
 FRAME = 256  # samples whose spectrum is a column of a spectrogram
 DECIBELS = 80.0  # below a sine of full scale: what is quieter is white
+
+
+def draw(examples: np.ndarray, sides: int) -> np.ndarray:
+    """Pictures [..., C, H, W] uint8 of examples [..., C, *sides] in [0, 1], clipped to it. sides: their number.
+
+    Images stay what they are. A wave is drawn above its spectrogram; of volumes the mean over channels is drawn.
+    """
+    lead, examples = examples.shape[: -1 - sides], examples.clip(0, 1)
+    flat = examples.reshape(-1, *examples.shape[len(lead) :])
+    if sides == 1:
+        made = np.concatenate([draw_waves(flat), draw_spectrograms(flat)], 2)
+    else:
+        made = draw_voxels(flat.mean(1)) if sides == 3 else np.rint(flat * 255).astype(np.uint8)
+    return made.reshape(*lead, *made.shape[1:])
 
 
 def draw_voxels(

@@ -7,8 +7,7 @@ import base64
 import numpy as np
 import pytest
 
-from bench.rays import axes, first_hits
-from bench.report.views import (
+from bench.evaluation.views import (
     AZIMUTH,
     DECIBELS,
     ELEVATION,
@@ -20,6 +19,7 @@ from bench.report.views import (
     draw_waves,
     pack_voxels,
 )
+from bench.rays import axes, first_hits
 
 
 def cube(low: int = 0, high: int = 8, side: int = 8) -> np.ndarray:

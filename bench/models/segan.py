@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -13,6 +12,7 @@ from bench.core import Count, Level, Losses, Model, Phase, Player, Rate, SkipErr
 from bench.data import Batch, Data, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
+from bench.parts.networks import CriticOutput
 from bench.parts.networks.speech import FilterbankGate, WaveCritic, WaveUNet
 from bench.parts.waves import at_speed, centred, de_emphasis, pre_emphasis, si_sdr, snr
 
@@ -38,6 +38,7 @@ class SEGAN(Model):
     is chosen after training. The paper has neither of the last five.
     """
 
+    players = (Player("discriminator", ("discriminator",)), Player("generator", ("generator",)))
     share: Tensor
 
     def __init__(
@@ -74,11 +75,8 @@ class SEGAN(Model):
             blend,
         )
         self.register_buffer("share", torch.zeros(()))
-        self.players, self.phases = (Player("generator", ("generator",)),), ()
-        if adversarial_weight:
-            self.discriminator = WaveCritic(length, critic_widths, kernel, stride)
-            self.players = (Player("discriminator", ("discriminator",)), *self.players)
-            self.phases = (Phase(adversarial.turns),)
+        self.discriminator = WaveCritic(length, critic_widths, kernel, stride)
+        self.phases = (Phase(adversarial.turns if adversarial_weight else (("generator",),)),)
 
     def fit(self, data: Data, draws: Draws) -> None:
         """Draws the reference batch of the virtual batch normalisation."""
@@ -102,7 +100,11 @@ class SEGAN(Model):
         made = self.made(noisy, draws)
         adversary = Losses({"generator": clean.new_zeros(())})
         if self.adversarial_weight:
-            critic, weight = partial(self.discriminator, noisy=noisy), weight_at(self.adversarial_weight, batch)
+
+            def critic(x: Tensor, /, draws: Draws, *, copies: int) -> CriticOutput:
+                return self.discriminator(x, noisy, draws, copies)
+
+            weight = weight_at(self.adversarial_weight, batch)
             adversary = self.adversarial.losses(turn, critic, clean, made, draws, batch.step, weight)
         if turn == ("discriminator",):
             return adversary

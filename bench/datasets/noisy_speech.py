@@ -11,11 +11,12 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from bench.core import Count, InputError, NonNegativeInt, Positive
+from bench.core import Count, InputError, NonNegativeInt
 from bench.datasets.audio import RANGE, STEPS, Overlap, SampleRate, as_int16, find_recordings, noisy_split, read_all
 from bench.datasets.source import Seed, Source
 
 Decibels = Annotated[float, Field(ge=-50, le=100)]
+Seconds = Annotated[float, Field(ge=0.1, le=600)]
 SNRs = Annotated[tuple[Decibels, ...], Field(min_length=1)]
 
 DIGIT = re.compile(r"\d+_(\w+)_\d+")  # digit, speaker, number: the names of the Free Spoken Digit Dataset
@@ -29,7 +30,7 @@ def noisy_speech(
     root: str | None = None,
     noise_root: str | None = None,
     rate: SampleRate = 8000,
-    seconds: Positive = 4.0,
+    seconds: Seconds = 4.0,
     window: Count = 8192,
     overlap: Overlap = 0.5,
     held_out: tuple[str, ...] | None = None,
@@ -52,11 +53,11 @@ def noisy_speech(
     The test utterances of a speaker do not depend on who else is held out. Raises InputError for folders without
     recordings, speakers or folds that do not exist, and speakers with less than one utterance.
     """
-    speech, noises = _folder("root", root, "fsdd"), _folder("noise_root", noise_root, "esc10")
+    speech, noise = _folder("root", root, "fsdd"), _folder("noise_root", noise_root, "esc10")
     files = find_recordings(speech)
     speakers, number = np.unique(speakers_of(speech, files), return_inverse=True)
     tested = _tested(speakers.tolist(), held_out)
-    banks = noise_banks(noises, rate, test_fold, cache)
+    banks = noise_banks(noise, rate, test_fold, cache)
     recordings = read_all(files, rate, cache)
 
     parts: dict[bool, list[Mixtures]] = {False: [], True: []}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -46,12 +46,12 @@ class SEGAN(Model):
         shapes: Shapes,
         adversarial: Adversarial,
         generator: Literal["unet", "gate"] = "unet",
-        widths: tuple[Count, ...] = (16, 32, 32, 64, 64, 128, 128, 256),
+        widths: Sequence[Count] = (16, 32, 32, 64, 64, 128, 128, 256),
         kernel: Count = 31,
         stride: Annotated[Count, OF_UNET] = 2,
         skips: Annotated[bool, OF_UNET] = True,
         noise: Annotated[bool, OF_UNET] = True,
-        critic_widths: Annotated[tuple[Count, ...], UnusedIf(adversarial_weight=0.0)] = (16, 32, 64, 128, 256),
+        critic_widths: Annotated[Sequence[Count], UnusedIf(adversarial_weight=0.0)] = (16, 32, 64, 128, 256),
         emphasis: Rate = 0.95,
         residual: bool = False,
         unit_rms: bool = False,

@@ -229,7 +229,7 @@ def test_autoencoders_translate_sources_or_refuse_them(name):
 def test_stacked_seeds_train_as_each_alone(name, network, norm, float64):
     """To 1e-9 after five steps of SGD in float64. Not Adam, which takes full steps for gradients that are zero up to
     rounding, such as that of a code's bias before batch norm."""
-    job = small_job(name, network, norm, "optimizer=sgd", "optimizer.lr=1e-3")
+    job = small_job(name, network, norm, "optimizer=sgd", "optimizer.lr=1e-4")
     data, budget = data_for(name), Budget(steps=5, batch_size=16)
     stack = stack_of(job, [5, 0, 3])
     rows = trained(job, stack, data, budget)
@@ -247,7 +247,7 @@ def test_stacked_seeds_train_as_each_alone(name, network, norm, float64):
 @pytest.mark.parametrize("shape", [(2, 17), (1, 6, 5, 4)], ids=str)
 def test_stacked_waves_and_volumes_train_as_each_alone(name, network, shape, float64):
     sizes = (f"network={network}", "network.hidden=4", "network.norm=batch", "model.latent_dim=3")
-    job = job_of(f"model={name}", *sizes, "optimizer=sgd", "optimizer.lr=1e-3")
+    job = job_of(f"model={name}", *sizes, "optimizer=sgd", "optimizer.lr=1e-4")
     data, budget = small_data(image=shape), Budget(steps=20, batch_size=16)
     stack = stack_of(job, [5, 0], data.shapes)
     trained(job, stack, data, budget)

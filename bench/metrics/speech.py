@@ -41,7 +41,7 @@ WIDTHS = (
 LOWEST_RATE = 8000  # Hz: below, the highest band lies outside the spectrum
 
 
-@metric(better="higher", unit="dB")
+@metric(better="higher", unit="dB", sides={1})
 def si_sdr(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """`bench.parts.waves.si_sdr`. n/a if a file is reproduced exactly, up to its level."""
     scores = _scores(lambda clean, made, _: waves.si_sdr(clean, made), x, x_mean, input, truth)
@@ -50,13 +50,13 @@ def si_sdr(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: W
     return _value(scores, truth, vocabulary)
 
 
-@metric(better="higher", unit="dB")
+@metric(better="higher", unit="dB", sides={1})
 def segmental_snr(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """The mean over frames of the SNR, each clamped to [-10, 35] dB (Hu & Loizou 2008)."""
     return _value(_scores(_segmental_snr, x, x_mean, input, truth), truth, vocabulary)
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={1})
 def stoi(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """Short-time objective intelligibility (Taal et al. 2011). n/a without pystoi, and below 0.4 s of speech."""
     _places(truth)  # data without files have no STOI, whatever is installed
@@ -76,37 +76,37 @@ def stoi(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Wor
     return _value(_scores(checked, x, x_mean, input, truth), truth, vocabulary)
 
 
-@metric(better="lower", ideal=0.0)
+@metric(better="lower", ideal=0.0, sides={1})
 def llr(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """The log-likelihood ratio of linear predictions, the mean of the lowest 95 % of frames (Hu & Loizou 2008)."""
     return _value(_scores(_llr, x, x_mean, input, truth), truth, vocabulary)
 
 
-@metric(better="lower", ideal=0.0)
+@metric(better="lower", ideal=0.0, sides={1})
 def wss(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """The weighted spectral slope distance, the mean of the lowest 95 % of frames (Klatt 1982; Hu & Loizou 2008)."""
     return _value(_scores(_wss, x, x_mean, input, truth), truth, vocabulary)
 
 
-@metric(better="higher")
+@metric(better="higher", sides={1})
 def pesq(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """ITU-T P.862, at 8 kHz, or its wideband form P.862.2, at 16 kHz. n/a without the package pesq."""
     return _value(_composites(x, x_mean, input, *_places(truth))[..., 0], truth, vocabulary)
 
 
-@metric(better="higher", ideal=5.0)
+@metric(better="higher", ideal=5.0, sides={1})
 def csig(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """The predicted rating of signal distortion, 1 to 5 (Hu & Loizou 2008). n/a like `pesq`."""
     return _value(_composites(x, x_mean, input, *_places(truth))[..., 1], truth, vocabulary)
 
 
-@metric(better="higher", ideal=5.0)
+@metric(better="higher", ideal=5.0, sides={1})
 def cbak(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """The predicted rating of background noise, 1 to 5 (Hu & Loizou 2008). n/a like `pesq`."""
     return _value(_composites(x, x_mean, input, *_places(truth))[..., 2], truth, vocabulary)
 
 
-@metric(better="higher", ideal=5.0)
+@metric(better="higher", ideal=5.0, sides={1})
 def covl(x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """The predicted rating of overall quality, 1 to 5 (Hu & Loizou 2008). n/a like `pesq`."""
     return _value(_composites(x, x_mean, input, *_places(truth))[..., 3], truth, vocabulary)

@@ -205,7 +205,7 @@ def _svm_correct(train: Tensor, train_label: Tensor, test: Tensor, test_label: T
     mean = train.mean(0)
     scale = (train - mean).square().sum(1).mean().sqrt()
     if scale == 0:
-        raise UnavailableError("the features of all training shapes are the same")
+        raise UnavailableError("the features of all training examples are the same")
     machine = LinearSVC(random_state=0).fit(((train - mean) / scale).numpy(), train_label.numpy())
     return (torch.from_numpy(machine.predict(((test - mean) / scale).numpy())) == test_label).float()
 

@@ -257,20 +257,20 @@ def test_the_unit_and_the_origin_of_features_do_not_matter():
     assert scores.equal((torch.from_numpy(predicted) == label[200:]).float())
 
 
-def test_voxels_are_features_and_further_training_labels_are_ignored():
+def test_voxels_are_features():
     x, label = solids(90), torch.arange(90) % 2
     x[:, 0, 0, 0, 0] = label.float()
     x[:, 0, 1:] *= 0.2
-    voxels = voxel_svm_accuracy(x[:60], x[60:], torch.cat([label[:60], 1 - label]), label[60:])
+    voxels = voxel_svm_accuracy(x[:60], x[60:], label[:60], label[60:])
     flat = untrained_critic_svm_accuracy(x[:60].flatten(1), x[60:].flatten(1), label[:60], label[60:])
     assert voxels.equal(flat) and voxels.mean() > 0.9
 
 
 def test_an_svm_needs_two_classes_and_features_that_vary():
     x, label = solids(20), torch.arange(20) % 2
-    with pytest.raises(UnavailableError, match="^all training shapes are of one class$"):
+    with pytest.raises(UnavailableError, match="^all training examples are of one class$"):
         voxel_svm_accuracy(x, x, label * 0, label)
-    with pytest.raises(UnavailableError, match="^the features of all training shapes are the same$"):
+    with pytest.raises(UnavailableError, match="^the features of all training examples are the same$"):
         voxel_svm_accuracy(x[:1].expand(20, -1, -1, -1, -1), x, label, label)
     broken = x.clone()
     broken[3] = torch.inf

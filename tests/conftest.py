@@ -54,6 +54,7 @@ SMALL = {
     "palettenet": ("model.width=4", "model.critic_width=4"),
     "palettenet_roles": ("model.width=4",),
     "segan": ("model.widths=[4,8,8]", "model.critic_widths=[4,8]", "model.kernel=5"),
+    "segan_gate": ("model.widths=[4,4]",),
     "tdae": ("model.width=4", "model.iterations=2"),
 }
 
@@ -84,7 +85,7 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
 
 # Data of the kind that a model is made for, where others provide what it requires too.
 OWN_DATA = dict.fromkeys(("bicubic", "enlarged", "tdae"), "tiny_faces") | {"voxel_vae_gan": "shapes"}
-OF_WAVES = ("segan", "wiener")  # models whose data sets all need files: they get `small_waves`
+OF_WAVES = ("segan", "segan_gate", "wiener")  # models whose data sets all need files: they get `small_waves`
 
 
 @cache

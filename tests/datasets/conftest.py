@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from tests.datasets.sounds import write_digits, write_noises, write_pairs
+
 TRAIN, TEST, CLASSES = 60, 24, 3
 
 
@@ -273,3 +275,13 @@ def mat_folder(tmp_path) -> Path:
                 turned = np.rot90(voxels, turn, axes=(0, 1)).astype(np.uint8)
                 savemat(folder / f"{label}_{i:04}_{turn}.mat", {"instance": turned})
     return tmp_path / "volumetric_data"
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory) -> Path:
+    """Folders of digits, noises, and pairs of clean and noisy speech."""
+    folder = tmp_path_factory.mktemp("sounds")
+    write_digits(folder / "digits")
+    write_noises(folder / "noises")
+    write_pairs(folder / "pairs")
+    return folder

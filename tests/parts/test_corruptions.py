@@ -23,7 +23,7 @@ from bench.runs.config import corruption
 from tests.conftest import batch_of, job_of, small_data, stack_of, trained
 
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(CONF, "noise").glob("*.yaml"))}
-NOISY = [name for name in FILES if name != "none"]
+NOISY = [name for name in FILES if name not in ("none", "recordings")]  # recordings: see test_recordings.py
 DETERMINISTIC = {"blur"}  # independent of the draws
 RATES = {"masking", "salt_and_pepper", "blocks"}  # with a level of at most 1
 

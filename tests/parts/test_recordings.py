@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 from torch.func import vmap
 
+from bench.core import SkipError
+from bench.data import Batch, Data
 from bench.draws import Draws
+from bench.engine.train import Budget, train
 from bench.parts.recordings import SNRS, Recordings
+from bench.runs.config import corruption, optimizers, schedule
+from tests.conftest import job_of, small_data, small_waves, stack_of
 
 GENERATOR = torch.Generator().manual_seed(0)
 BANK = torch.randint(-(2**15), 2**15, (5, 300), generator=GENERATOR).to(torch.int16)
@@ -87,3 +94,31 @@ def test_stacked_noise_equals_noise_alone():
         stacked = vmap(lambda x, seed: noise(x, Draws(seed, "k")), (dim, 0), randomness="error")(x, torch.tensor(seeds))
         for k, seed in enumerate(seeds):
             torch.testing.assert_close(stacked[k], noise(x if dim is None else x[k], Draws(seed, "k")))
+
+
+# --- in training
+
+
+def test_training_adds_new_noise_to_x_at_every_visit(monkeypatch):
+    """To x, not to the stored source, with a ratio of the noise group."""
+    job, plain = job_of("model=ae", "noise=recordings", "noise.snrs=[3]", "network.hidden=8"), small_waves(40)
+    split = plain.train._replace(source=torch.full_like(plain.train.x, 0.5))
+    data: Data = replace(plain, train=split, validation=split, test=split, noise=BANK)
+    stack, batches = stack_of(job, shapes=data.shapes), list[Batch]()
+    losses = stack.model.losses
+    monkeypatch.setattr(stack.model, "losses", lambda batch, *rest: (batches.append(batch), losses(batch, *rest))[1])
+    for _ in train(stack, data, corruption(job, data), optimizers(job), Budget(epochs=2, batch_size=20), schedule(job)):
+        pass
+    x, noisy, example = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("x", "input", "example"))
+    assert torch.equal(x, data.train.x[example]) and example.bincount().tolist() == [2] * 40
+    ratios = snr_of(x.double(), noisy.double())
+    torch.testing.assert_close(ratios, torch.full_like(ratios, 3), atol=1e-3, rtol=0)
+    first, second = noisy[example[:40].argsort()], noisy[40 + example[40:].argsort()]
+    assert ((first - second).abs().flatten(1).max(1).values > 1e-3).all()
+
+
+def test_data_without_recordings_are_refused():
+    with pytest.raises(
+        SkipError, match="noise=recordings adds recordings of the data set, and digits has none: choose"
+    ):
+        corruption(job_of("model=ae", "noise=recordings"), small_data())

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.core import Corruption, Count, Losses, Model, NonNegativeInt, Phase, Recorded
+from bench.core import Corruption, Count, Losses, Model, NonNegativeInt, Phase
 from bench.data import Batch, Data, as_floats
 from bench.draws import Draws
 from bench.engine.schedules import CONSTANT
@@ -210,8 +210,7 @@ def train(
 
     def target_and_input(model: Model, draws: Draws, x: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor]:
         target = data.observe(x, draws)
-        clean = target if source is None or isinstance(corruption, Recorded) else as_floats(source)
-        return target, corruption(clean, draws)
+        return target, corruption(target if source is None else as_floats(source), draws)
 
     log = Log(seeds)
     trained_examples, seconds, clock = 0, 0.0, time.perf_counter()

@@ -6,14 +6,11 @@ import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
 from torch import Tensor
-
-from bench.core import UnavailableError
-from bench.data import KINDS
 
 Better = Literal["lower", "higher", "closest"]
 
@@ -36,37 +33,26 @@ class Value:
 
 
 class Metric(Protocol):
-    """A function with the `metric` decorator. better: the better direction, "closest" to `ideal`, or None.
-
-    sides: the numbers of sides of the examples that it is meaningful for: 1 for waves, 2 for images, 3 for volumes.
-    """
+    """A function with the `metric` decorator. better: the better direction, "closest" to `ideal`, or None."""
 
     __name__: str
     better: Better | None
     ideal: float | None
     unit: str
-    sides: Set[int]
 
     def __call__(self, **evidence: Any) -> float | Tensor | Value: ...
 
 
 def metric(
-    better: Better | None, ideal: float | None = None, unit: str = "", sides: Set[int] = frozenset(KINDS)
+    better: Better | None, ideal: float | None = None, unit: str = ""
 ) -> Callable[[Callable[..., float | Tensor | Value]], Metric]:
-    """Mark a function as a metric. It returns a number, one number per example [N], or a Value. See `Metric`."""
+    """Mark a function as a metric. It returns a number, one number per example [N], or a Value."""
 
     def mark(function: Callable[..., float | Tensor | Value]) -> Metric:
-        function.__dict__.update(better=better, ideal=ideal, unit=unit, sides=sides)
+        function.__dict__.update(better=better, ideal=ideal, unit=unit)
         return cast(Metric, function)
 
     return mark
-
-
-def check_sides(metric: Metric, number: int) -> None:
-    """Raises UnavailableError if the metric is not meaningful for examples with this number of sides."""
-    if number not in metric.sides:
-        meant = " and ".join(KINDS[sides] for sides in sorted(metric.sides))
-        raise UnavailableError(f"this metric is for {meant}, and these are {KINDS[number]}")
 
 
 def discover() -> dict[str, Metric]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, with_config
 from torch import Tensor, nn
 from typing_extensions import TypedDict  # Pydantic accepts that of typing from Python 3.12 on
 
-from bench.data import Batch, Data
+from bench.data import KINDS, Batch, Data
 from bench.draws import Draws
 
 # Types for the options of a constructor. Values are checked against them before anything runs.
@@ -125,11 +125,20 @@ class Posterior(Protocol):
 
 
 class Corruption(Protocol):
-    """q(x~|x): maps x [B, C, H, W] to x~ of the same shape. level: a standard deviation or a rate."""
+    """q(x~|x): maps x [B, C, *sides] to x~ of the same shape. level: a standard deviation or a rate."""
 
     level: float
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor: ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A corruption that adds recordings of the data set to x, also where x has a source: it makes a new source."""
+
+    def with_recordings(self, bank: Tensor) -> Corruption:
+        """The corruption with these recordings, [noises, samples]."""
+        ...
 
 
 class Model(nn.Module):
@@ -190,6 +199,10 @@ class Model(nn.Module):
     def stages(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """The images [B, C, H, W] of each stage of `translate`, by name; the last one is its output."""
         return {"output": self.translate(batch, draws)}
+
+    def critic_features(self, x: Tensor, draws: Draws) -> Tensor:
+        """Features [B, F] of images, waves or volumes x in a discriminator."""
+        raise UnavailableError(f"{type(self).__name__} has no discriminator of {KINDS[x.ndim - 2]} without conditions")
 
     def prior_codes(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
         """Codes [n, latent_dim] sampled from the prior; with the same draws, the codes that `sample` decodes."""

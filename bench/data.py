@@ -17,6 +17,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+KINDS = {1: "waves", 2: "images", 3: "volumes"}  # of examples, by their number of sides
+
+
 class Shapes(NamedTuple):
     """The shapes of an example. x: (channels, *sides) of the target; classes: the number of labels, 0 without labels.
 
@@ -43,11 +46,12 @@ class Shapes(NamedTuple):
 class Split(NamedTuple, Generic[A]):
     """The examples of a split: numpy arrays in a `Source`, tensors in `Data`.
 
-    x: [N, C, H, W], the target, in `Data` uint8 (0 to 255) or float32 in [0, 1]. The other fields are None or empty if
-    they are unknown.
+    x: [N, C, *sides], the target: images [N, C, H, W], waves [N, C, T] or volumes [N, C, D, H, W], in `Data` uint8 (0
+    to 255), float32 in [0, 1] or int16 (-32768 to 32767, for 0 to 1). The other fields are None or empty if they are
+    unknown.
     label: [N], in `Data` int64 class numbers from 0; factors: [N, F] float32, which each image was generated from;
     group: [N], in `Data` int64, the speaker, object or person that an example belongs to;
-    source: [N, C, H, W] of any size, stored like x: the image that a model translates into x; None: x itself;
+    source: [N, C, *sides] of any size, stored like x: the image that a model translates into x; None: x itself;
     conditions: [N, ...] each, by name: further inputs that a model may read, of the types that `as_floats` takes;
     truth: [N, ...] each, by name: facts about the examples that only metrics and judges see, of any type.
     """
@@ -141,10 +145,13 @@ class OnDisk:
 
 
 def as_floats(stored: Tensor | OnDisk) -> Tensor:
-    """Stored numbers as a model sees them: uint8 from 0 to 255 as 0 to 1, bool as 0 and 1, others as they are."""
+    """Stored numbers as a model sees them: uint8 from 0 to 255 as 0 to 1, int16 from -32768 to 32767 as 0 to 1 with 0
+    as 1/2, bool as 0 and 1, others as they are."""
     stored = stored[:] if isinstance(stored, OnDisk) else stored
     if stored.dtype == torch.uint8:
         return stored.float() / 255
+    if stored.dtype == torch.int16:
+        return stored.float() / 65536 + 0.5
     return stored.to(torch.get_default_dtype()) if stored.dtype == torch.bool else stored
 
 
@@ -173,10 +180,11 @@ class Data:
     vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)  # words for values of conditions and truth
     range: tuple[float, float] = (0, 255)  # the stored values of black and white, which a model sees as 0 and 1
     warnings: tuple[str, ...] = ()  # a line each: what was not read, and properties that make metrics doubtful
+    noise: Tensor | None = None  # [noises, samples]: recordings that noise=recordings adds to x, silence at 0
     judging: Split | None = None  # x and truth of the examples that judges learn from; None: the training images
 
     def observe(self, x: Tensor | OnDisk, draws: Draws) -> Tensor:
-        """Stored images [B, C, H, W] as a model sees them: float in [0, 1]."""
+        """Stored images [B, C, *sides] as a model sees them: float in [0, 1]."""
         x = as_floats(x)
         if self.binarize == "dynamic":
             return (draws.uniform("binarize", x.shape) < x).to(x.dtype)
@@ -193,7 +201,7 @@ class Data:
 
 
 class Batch(NamedTuple):
-    """x: [B, C, H, W] in [0, 1], the target; input: the corrupted source or, without a source, the corrupted x.
+    """x: [B, C, *sides] in [0, 1], the target; input: the corrupted source or, without a source, the corrupted x.
 
     label: [B] int64; conditions: [B, ...] each, by name. Only in training: example: [B] int64, the indices of the
     training examples; step: 0-dim int64, the number of steps before; progress: 0-dim, the share of the phase that is

@@ -53,6 +53,8 @@ SMALL = {
     "nearest_neighbour": ("model.examples=30",),
     "palettenet": ("model.width=4", "model.critic_width=4"),
     "palettenet_roles": ("model.width=4",),
+    "segan": ("model.widths=[4,8,8]", "model.critic_widths=[4,8]", "model.kernel=5"),
+    "segan_gate": ("model.widths=[4,4]",),
     "tdae": ("model.width=4", "model.iterations=2"),
 }
 
@@ -82,14 +84,15 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
 
 
 # Data of the kind that a model is made for, where others provide what it requires too.
-OWN_DATA = dict.fromkeys(("bicubic", "enlarged", "tdae"), "tiny_faces")
+OWN_DATA = dict.fromkeys(("bicubic", "enlarged", "tdae"), "tiny_faces") | {"voxel_vae_gan": "shapes"}
+OF_WAVES = ("segan", "segan_gate", "wiener")  # models whose data sets all need files: they get `small_waves`
 
 
 @cache
 def data_set_for(name: str) -> str | None:
     """A data set without files that provides what a model requires; None for a model that needs images and labels."""
     required = set(MODELS[name]["requires"]) - {"noise"}
-    if name in OWN_DATA or not required - {"label"}:
+    if name in (*OWN_DATA, *OF_WAVES) or not required - {"label"}:
         return OWN_DATA.get(name)
     files = {path.stem: yaml.safe_load(path.read_text()) for path in Path(CONF, "dataset").glob("*.yaml")}
     return next(name for name in sorted(data_sets_with(sorted(required))) if not {"root", "path"} & files[name].keys())
@@ -105,6 +108,8 @@ def _stored(name: str) -> Data:
 
 def data_for(name: str, examples: int = 40) -> Data:
     """Data for a model: `small_data`, or the first examples of a data set that provides what the model requires."""
+    if name in OF_WAVES:
+        return small_waves(examples)
     if data_set_for(name) is None:
         return small_data(examples)
     data, dtype = _stored(name), torch.get_default_dtype()
@@ -124,9 +129,22 @@ def small_data(examples: int = 40, image: tuple[int, ...] = SHAPES.x) -> Data:
     return data_of(x, torch.arange(examples) % 10)
 
 
+def small_waves(examples: int = 40) -> Data:
+    """Pairs of sines of random pitch, with and without noise, in the default dtype."""
+    generator = torch.Generator().manual_seed(1)
+    pitch, noise = torch.rand(examples, 1, 1, generator=generator), torch.randn(examples, 1, 640, generator=generator)
+    x = (0.5 + 0.3 * torch.sin((0.05 + 0.4 * pitch) * torch.arange(640))).to(torch.get_default_dtype())
+    data = data_of(x)
+    split = data.train._replace(source=x + 0.05 * noise.to(x.dtype))
+    shapes = data.shapes._replace(source=data.shapes.x)
+    return replace(data, train=split, validation=split, test=split, shapes=shapes, fingerprint="waves")
+
+
 def shapes_for(job: Job) -> Shapes:
     """The shapes of `data_for` the model of a job."""
     name = job.choices["model"]
+    if name in OF_WAVES:
+        return small_waves().shapes
     return SHAPES if data_set_for(name) is None else _stored(name).shapes
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 
 
-GROUND = {"core", "data", "draws", "paths"}
+GROUND = {"core", "data", "draws", "paths", "rays"}
 
 
 class Room(NamedTuple):
@@ -42,6 +42,7 @@ ROOMS = {
     "data": Room(GROUND, packages={"numpy", "torch", "pydantic"}),
     "draws": Room(GROUND, packages={"torch"}),
     "paths": Room(GROUND, packages=set()),
+    "rays": Room(packages={"numpy"}),
     "parts": Room(GROUND, packages={"torch", "pydantic"}, lazy={"sklearn"}),
     "engine": Room(GROUND, packages={"torch", "pydantic"}),
     "models": Room(
@@ -53,12 +54,12 @@ ROOMS = {
     "metrics": Room(
         GROUND | {"parts"},
         packages={"numpy", "scipy", "sklearn", "torch", "torchmetrics"},
-        lazy={"torch_fidelity"},
+        lazy={"torch_fidelity", "pystoi", "pesq"},
         never={"bench.core.Model"},
     ),
     "evaluation": Room(GROUND | {"parts", "metrics"}),
     "runs": Room(GROUND | {"engine", "datasets", "evaluation"}),
-    "report": Room({"paths", "runs.store"}, lazy={"core"}, never={"torch"}),
+    "report": Room({"paths", "rays", "runs.store"}, lazy={"core"}, never={"torch"}),
     "__init__": Room(packages=set(), lazy={"runs", "report"}),
     "__main__": Room({"paths", "runs", "report"}, packages={"*", "hydra"}, lazy={"core"}),
 }

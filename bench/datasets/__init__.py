@@ -55,12 +55,12 @@ def _load(options_json: str, device: str, cache: Path | None, files: tuple[Any, 
     source = _call(read, **{key: value for key, value in options.items() if key not in elsewhere}, **place)
     data = _call(prepare, source=source, **common)
     moved = {name: getattr(data, name).map(lambda part: part.to(device)) for name in ("train", "validation", "test")}
-    return replace(data, **moved)
+    return replace(data, **moved, noise=None if data.noise is None else data.noise.to(device))
 
 
 def _files(options: dict[str, Any]) -> tuple[Any, ...]:
     """The files that the options name, with sizes and times, so that a changed file is read again."""
-    places = [options.get("path"), options.get("root")]
+    places = [options.get(key) for key in ("path", "root", "noise_root")]
     if (shared := os.environ.get("BENCH_DATA")) and (name := options.get("name")):
         places.append(os.path.join(shared, name))
     paths = [Path(place).expanduser() for place in places if place]

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from bench.core import Count, InputError
+from bench.core import InputError
 from bench.data import Split
 from bench.datasets import Source, hold_out
 from bench.datasets.conditions import encode_words
 from bench.datasets.folders import SPLITS
+from bench.datasets.layouts import Layout, Position, Shape, Sides
+from bench.datasets.ranges import SOUND
 
-Channels = Literal["first", "last"] | None
-Shape = tuple[Count, Count, Count] | None
-
-CHANNELS = (1, 3)
 # The names of arrays: x_train, train_images, X_val, test_labels, ...; without a split in the name: images, labels.
 IMAGES = ("x", "images", "imgs", "data")
 LABELS = ("y", "labels", "label", "targets", "target")
@@ -120,23 +116,22 @@ def arrays(
     groups: str | None = None,
     labels: bool = True,
     image: Shape = None,
-    channels: Channels = None,
+    channels: Position = None,
+    sides: Sides = None,
 ) -> Source:
     """Images from an .npz file or a folder of .npy files, and the other fields of `Split` that it contains.
 
     The arrays have names such as x_train, train_images or X_test; val, valid, validation and dev name the validation
-    split. If x and y are not split, a fixed fifth is held out for testing. x is [N, H, W], [N, C, H, W], [N, H, W, C]
-    or [N, side * side], with C 1 or 3; source_train, ... have the same layouts except the last one. The arrays
-    conditions_train/<name> and truth_test/<name> hold numbers, or text for `encode_words`. groups: the name of the
-    array with the group of each example, to which train, val and test are added if the images are split. labels:
-    whether to read the labels. image: the shape (C, H, W) of an image, needed if x is ambiguous or has rows
-    [N, C * H * W]. channels: their position, needed if x fits both; in rows they are first by default. Raises
-    InputError for a file that is missing, truncated, corrupt or pickled, and for missing or unsuitable arrays.
+    split. If x and y are not split, a fixed fifth is held out for testing. x has a layout of `Layout`, and so have
+    source_train, ... The arrays conditions_train/<name> and truth_test/<name> hold numbers, or text for `encode_words`.
+    Waves of int16 keep their type, with silence at 1/2.
+    groups: the name of the array with the group of each example, to which train, val and test are added if the images
+    are split. labels: whether to read the labels. image, channels, sides: see `Layout`. Raises InputError for a file
+    that is missing, truncated, corrupt or pickled, and for missing or unsuitable arrays.
     """
     if path is None:
         raise InputError(f"dataset.path is not set: expected an .npz file, or a folder of .npy files, with {EXPECTED}")
-    if image is not None and image[0] not in CHANNELS:
-        raise InputError(f"dataset.image={list(image)} has {image[0]} channels: expected 1 (grey) or 3 (colour)")
+    layout = Layout(image, channels, sides)
     stored = Arrays(Path(path).expanduser())
     parts = {part: name for part, words in PARTS.items() if (name := stored.find(IMAGES, words))}
     whole = stored.find(IMAGES)
@@ -159,14 +154,16 @@ def arrays(
         _check_split_alike(stored, whole, parts, partial(stored.first_inside, folder), ", or remove it")
 
     def split(images: str, words: tuple[str, ...]) -> Split:
-        return _split(stored, images, words, label_names, groups, image, channels)
+        return _split(stored, images, words, label_names, groups, layout)
 
     found = {"": whole} if whole else parts
     splits, vocabulary = encode_words({part: split(name, PARTS.get(part, ())) for part, name in found.items()})
+    is_sound = all(split.x.ndim == 3 and split.x.dtype == np.int16 for split in splits.values())
+    ends, unread = SOUND if is_sound else None, stored.unread
     if whole:
-        return hold_out(splits[""], str(stored.path), vocabulary=vocabulary, warnings=stored.unread)
+        return hold_out(splits[""], str(stored.path), range=ends, vocabulary=vocabulary, warnings=unread)
     own = splits.get("validation")
-    return Source(splits["train"], splits["test"], own, vocabulary=vocabulary, warnings=stored.unread)
+    return Source(splits["train"], splits["test"], own, range=ends, vocabulary=vocabulary, warnings=unread)
 
 
 def _check_split_alike(
@@ -196,8 +193,7 @@ def _split(
     words: tuple[str, ...],
     label_names: tuple[str, ...],
     groups: str | None,
-    image: Shape,
-    channels: Channels,
+    layout: Layout,
 ) -> Split:
     x = stored.read(images)
     assert x is not None
@@ -216,107 +212,9 @@ def _split(
         {own: array for own, name in stored.inside(folder, words).items() if (array := stored.read(name)) is not None}
         for folder in FOLDERS
     )
-    source = _source(stored, stored.find(SOURCES, words), x, image, channels)
+    if (source := stored.read(source_name := stored.find(SOURCES, words))) is not None:
+        source = layout.of_source(f"{stored.path}: {source_name}", source, x)
     others = Split(x, label, factors, stored.read(group), source, conditions, truth)
-    name = f"{stored.path}: {images}"
-    if image is not None:
-        return others._replace(x=_shaped(name, x, image, channels))
-    laid_out = _layout(name, x, channels)
     known = (label, factors, others.group, source, *conditions.values(), *truth.values())
     counts = {len(part) for part in known if part is not None and part.ndim}
-    _check_first_axis(name, x.shape, laid_out.shape[1:], counts)
-    return others._replace(x=laid_out)
-
-
-def _source(stored: Arrays, name: str | None, x: np.ndarray, image: Shape, channels: Channels) -> np.ndarray | None:
-    """The sources as [N, C, H, W]; None for None. dataset.image is also their shape if they are stored like x."""
-    source = stored.read(name)
-    if source is None:
-        return None
-    name = f"{stored.path}: {name}"
-    if image is not None and source.shape[1:] == x.shape[1:]:
-        return _shaped(name, source, image, channels)
-    if source.ndim not in (3, 4):
-        raise InputError(f"{name} has shape {source.shape}; expected [N, H, W], [N, C, H, W] or [N, H, W, C]")
-    return _layout(name, source, channels if source.ndim == 4 else None)
-
-
-def _check_first_axis(name: str, shape: tuple[int, ...], image: tuple[int, ...], counts: set[int]) -> None:
-    """Raises InputError if another axis seems to count the images, as in [H, W, N] and [D, N].
-
-    image: (C, H, W), if the first axis counts them; counts: of labels and the like, which decide if there are any.
-    """
-    if len(shape) == 4 and shape[1:] == image:
-        return
-    axis = min(2, len(shape) - 1)
-    if axis == 1:
-        doubtful = shape[1] > shape[0] and math.isqrt(shape[0]) ** 2 == shape[0]
-    else:
-        doubtful = shape[2] != shape[1] and (shape[2] > max(shape[:2]) or shape[0] == shape[1])
-    if shape[0] not in counts and (shape[axis] in counts or (doubtful and not counts)):
-        raise InputError(
-            f"{name} has shape {shape}, which may be {shape[0]} images or {shape[axis]}: set "
-            f"dataset.image=[{','.join(map(str, image))}] if there are {shape[0]}; if there are {shape[axis]}, store "
-            f"numpy.moveaxis(x, {axis}, 0) instead"
-        )
-
-
-def _layout(name: str, x: np.ndarray, channels: Channels) -> np.ndarray:
-    """The images as [N, C, H, W], of a shape that is not known."""
-    if channels is not None and x.ndim != 4:
-        raise InputError(f"dataset.channels={channels} has no effect: {name} has shape {x.shape}; leave it out")
-    if x.ndim == 2 and (side := math.isqrt(x.shape[1])) ** 2 == x.shape[1]:
-        return x.reshape(len(x), 1, side, side)
-    if x.ndim == 2 and x.shape[1] % 3 == 0 and (side := math.isqrt(x.shape[1] // 3)) ** 2 * 3 == x.shape[1]:
-        raise InputError(
-            f"{name} has shape {x.shape}: set dataset.image=[3,{side},{side}] if the rows are colour images, and "
-            "dataset.channels=last as well if the three values of each pixel are side by side"
-        )
-    if x.ndim == 3 and (x.shape[2] == 3 or (x.shape[2] == 4 and x.shape[1] >= 16)):
-        raise InputError(
-            f"{name} has shape {x.shape}, which may be one colour image or {len(x)} grey ones: store all colour images "
-            f"as one array [N, H, W, 3], or set dataset.image=[1,{x.shape[1]},{x.shape[2]}] if they are grey"
-        )
-    if x.ndim == 3:
-        return x[:, np.newaxis]
-    if x.ndim == 4:
-        fits = {where: x.shape[axis] in CHANNELS for where, axis in (("first", 1), ("last", 3))}
-        if channels is None and all(fits.values()) and max(x.shape[1:]) > 1:
-            raise InputError(
-                f"{name} has shape {x.shape}, whose channels may be first or last: set dataset.channels=first or last"
-            )
-        if channels is not None and any(fits.values()) and not fits[channels]:
-            raise InputError(f"dataset.channels={channels}: {name} has shape {x.shape}; expected 1 or 3 channels there")
-        if fits["first"] and channels != "last":
-            return x
-        if fits["last"]:
-            return x.transpose(0, 3, 1, 2)
-    raise InputError(
-        f"{name} has shape {x.shape}; expected [N, H, W], [N, C, H, W] or [N, H, W, C] with C 1 or 3, or [N, D] with a "
-        "square D: for other rows [N, C * H * W] set dataset.image=[C,H,W]; if the last axis counts the images, store "
-        "numpy.moveaxis(x, -1, 0) instead"
-    )
-
-
-def _shaped(name: str, x: np.ndarray, image: tuple[int, int, int], channels: Channels) -> np.ndarray:
-    """The images as [N, C, H, W], of a known shape (C, H, W)."""
-    colours, height, width = image
-    last = (height, width, colours)
-    if x.shape[1:] == (math.prod(image),) and (colours > 1 or channels is None):
-        return x.reshape(-1, *last).transpose(0, 3, 1, 2) if channels == "last" else x.reshape(-1, *image)
-    if x.shape[1:] == (height, width) and colours == 1 and channels is None:
-        return x[:, np.newaxis]
-    fits = {"first": x.shape[1:] == image, "last": x.shape[1:] == last}
-    if all(fits.values()) and colours > 1 and channels is None:
-        raise InputError(
-            f"{name} has shape {x.shape}, whose channels may be first or last: set dataset.channels=first or last"
-        )
-    if fits["first"] and channels != "last":
-        return x
-    if fits["last"] and channels != "first":
-        return x.transpose(0, 3, 1, 2)
-    raise InputError(
-        f"dataset.image={list(image)}{'' if channels is None else f' dataset.channels={channels}'}: {name} has shape "
-        f"{x.shape}; expected [N, {', '.join(map(str, image))}], [N, {', '.join(map(str, last))}] or "
-        f"[N, {math.prod(image)}]{f', or [N, {height}, {width}]' if colours == 1 else ''}"
-    )
+    return others._replace(x=layout.of(f"{stored.path}: {images}", x, counts))

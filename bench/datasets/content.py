@@ -56,7 +56,7 @@ def fingerprint(splits: dict[str, Split], hashes: Hashes, facts: Mapping[str, ob
 
 
 def _kind(x: Images) -> str:
-    return "float32" if x.dtype == np.float32 else "uint8"
+    return "uint8" if isinstance(x, OnDisk) else x.dtype.name
 
 
 def content_warnings(splits: dict[str, Split], hashes: Hashes, classes: int) -> list[str]:
@@ -105,4 +105,6 @@ def _constant(x: Images) -> int:
     """The number of images with only one value. An image of one pixel is not counted."""
     if isinstance(x, OnDisk) or np.prod(x.shape[1:]) == 1:
         return 0
-    return sum(int((part == part[:, :1, :1, :1]).all(axis=(1, 2, 3)).sum()) for _, part in chunks(x))
+    return sum(
+        int((rows == rows[:, :1]).all(axis=1).sum()) for _, part in chunks(x) for rows in [part.reshape(len(part), -1)]
+    )

@@ -127,6 +127,7 @@ def prepare(
         modes=torch.as_tensor(source.modes) if has_modes else None,
         mode_sigma=source.mode_sigma if has_modes else None,
         range=source.stored_range or ends,
+        noise=None if source.noise is None else torch.from_numpy(source.noise),
         vocabulary=source.vocabulary,
         warnings=(*source.warnings, *notes),
     )
@@ -192,13 +193,16 @@ def _check_images(splits: Splits) -> None:
         for name, part in images.items():
             if not isinstance(part, OnDisk) and part.dtype.kind not in "biuf":
                 raise InputError(f"{name} has type {part.dtype}: expected numbers")
-            if len(part.shape) != 4 or 0 in part.shape[1:]:
-                raise InputError(f"{name} has shape {tuple(part.shape)}: expected [images, channels, height, width]")
+            if not 3 <= len(part.shape) <= 5 or 0 in part.shape[1:]:
+                raise InputError(
+                    f"{name} has shape {tuple(part.shape)}: expected [images, channels, height, width], or waves and "
+                    "volumes with one or three sides in place of two"
+                )
             first = next(iter(images))
             if part.shape[1:] != images[first].shape[1:]:
                 raise InputError(
                     f"{first} has images of shape {tuple(images[first].shape[1:])} and {name} of "
-                    f"{tuple(part.shape[1:])} (channels, height, width): they must agree"
+                    f"{tuple(part.shape[1:])} (channels first): they must agree"
                 )
 
 
@@ -257,7 +261,7 @@ def _check_modes(source: Source, image: tuple[int, ...]) -> None:
     if modes is None or sigma is None:
         return
     centres = np.asarray(modes)
-    if centres.dtype != np.float32 or centres.ndim != 4 or centres.shape[1:] != image or len(centres) == 0:
+    if centres.dtype != np.float32 or centres.shape[1:] != image or len(centres) == 0:
         raise InputError(
             f"modes has type {centres.dtype} and shape {centres.shape}: expected float32 [modes, {str(image)[1:-1]}]"
         )
@@ -348,6 +352,8 @@ def _facts(source: Source, splits: Splits, classes: int, grey_levels: int | None
         facts["vocabulary"] = {name: [*map(str, words)] for name, words in sorted(source.vocabulary.items())}
     if grey_levels not in (None, USUAL_LEVELS):
         facts["grey levels"] = grey_levels
+    if source.noise is not None:
+        facts["noise"] = row_hashes(source.noise).tobytes()
     if source.judging is not None:
         facts["judging"] = row_hashes(source.judging.x).tobytes()
     if source.modes is not None and source.mode_sigma is not None:

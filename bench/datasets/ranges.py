@@ -13,7 +13,9 @@ Images = np.ndarray | OnDisk
 Range = tuple[float, float]
 
 UNIT, BYTES = (0.0, 1.0), (0.0, 255.0)
+SOUND = (-32768.0, 32768.0)  # of waves of int16, which stay int16: silence is exactly 1/2
 ROUNDING = 3e-7  # of float32 in [0, 1]: a value this close to an 8-bit level is taken as that level
+AS_STORED = ((BYTES, np.uint8), (SOUND, np.int16))
 CHUNK = 2**22  # numbers that are converted at once, so that float64 copies stay small
 HALF = 127  # images are read as 8-bit only if a value is above half of that range
 DOUBTFUL = 8  # a set range is doubted if the usual one is this many times narrower, a split if it is this much darker
@@ -28,10 +30,8 @@ def chunks(x: Images) -> Iterator[tuple[int, np.ndarray]]:
 
 def extremes(x: Images) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and highest value of each image, [N] float64; nan if an image contains one."""
-    ends = [
-        (part.min(axis=(1, 2, 3)).astype(np.float64), part.max(axis=(1, 2, 3)).astype(np.float64))
-        for _, part in chunks(x)
-    ]
+    axes = tuple(range(1, len(x.shape)))
+    ends = [(part.min(axis=axes).astype(np.float64), part.max(axis=axes).astype(np.float64)) for _, part in chunks(x)]
     return np.concatenate([low for low, _ in ends]), np.concatenate([high for _, high in ends])
 
 
@@ -152,8 +152,11 @@ def check_similar(name: str, low: float, high: float, ends: Range) -> None:
 
 
 def to_pixels(parts: list[np.ndarray], ends: Range) -> list[np.ndarray]:
-    """All splits as uint8 from 0 to 255 if every value is one of these levels, else as float32 in [0, 1]."""
-    if ends == BYTES and all(x.dtype == np.uint8 for x in parts):
+    """All splits as uint8 from 0 to 255 if every value is one of these levels, else as float32 in [0, 1].
+
+    int16 with the range SOUND stays as it is.
+    """
+    if any(ends == known and all(x.dtype == kind for x in parts) for known, kind in AS_STORED):
         return parts
     in_levels: list[np.ndarray] = []
     for x in parts:

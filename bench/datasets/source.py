@@ -42,6 +42,7 @@ class Source(NamedTuple):
     # x (uint8, 0 to 255) and truth of examples that only judges learn from, because a judge predicts combinations badly
     # that it has never seen. None: judges learn from the training images.
     judging: Split | None = None
+    noise: np.ndarray | None = None  # [noises, samples], of the type and range of x: to add to x in training
 
 
 def hold_out(whole: Split, place: str = "all", **known: Any) -> Source:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.core import Corruption, Count, Losses, Model, NonNegativeInt, Phase
+from bench.core import Corruption, Count, Losses, Model, NonNegativeInt, Phase, Recorded
 from bench.data import Batch, Data, as_floats
 from bench.draws import Draws
 from bench.engine.schedules import CONSTANT
@@ -210,7 +210,8 @@ def train(
 
     def target_and_input(model: Model, draws: Draws, x: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor]:
         target = data.observe(x, draws)
-        return target, corruption(target if source is None else as_floats(source), draws)
+        clean = target if source is None or isinstance(corruption, Recorded) else as_floats(source)
+        return target, corruption(clean, draws)
 
     log = Log(seeds)
     trained_examples, seconds, clock = 0, 0.0, time.perf_counter()

@@ -17,6 +17,7 @@ from bench.evaluation.evidence import (
     Answers,
     CorruptedAnswers,
     CorruptedImages,
+    Critics,
     Densities,
     Images,
     Stages,
@@ -30,7 +31,7 @@ from bench.evaluation.evidence import (
 from bench.evaluation.evidence.decorator import Evidence
 from bench.evaluation.progress import Progress, no_progress
 from bench.evaluation.settings import EvaluationSettings
-from bench.metrics import Metric, Value, discover, summarise
+from bench.metrics import Metric, Value, check_sides, discover, summarise
 
 PERMUTED = "permuted"  # the suffix of metrics of outputs with the conditions of another example
 FAILED = "failed: "  # the start of the reason of a metric that raised
@@ -40,6 +41,7 @@ _DECLARED = {name: evidence for kind in SOURCES for name, evidence in evidence_i
 _OF_NOISE = evidence_in(CorruptedImages).keys() | evidence_in(CorruptedAnswers).keys()
 _OF_TRANSLATIONS = evidence_in(Translations).keys()
 _OF_ANSWERS = evidence_in(Answers).keys() | evidence_in(Densities).keys() | evidence_in(Traversals).keys()
+_OF_ANSWERS |= evidence_in(Critics).keys()
 
 
 def _fact(name: str, value: float | None) -> float:
@@ -190,7 +192,7 @@ def evaluate(
         noisy = CorruptedImages(images, kind)
         of_data = evidence_of(images) | evidence_of(noisy)
         of_model = evidence_of(answers) | evidence_of(densities) | evidence_of(CorruptedAnswers(answers, noisy))
-        of_model |= evidence_of(translations) | evidence_of(traversals)
+        of_model |= evidence_of(translations) | evidence_of(traversals) | evidence_of(Critics(answers))
         for name, metric in metrics.items():
             requests = _requests(metric)
             if suffix and (not requests & differing or (requests & _OF_TRANSLATIONS and requests & _OF_ANSWERS)):
@@ -199,6 +201,7 @@ def evaluate(
             shared = images.answers if requests <= of_data.keys() else {}
             key = (name, *noise_key)
             try:
+                check_sides(metric, len(images.data.shapes.x) - 1)
                 if key not in shared:
                     shared[key] = _answers(metric, of_run | of_data | of_model, images.subsets)
                 asks = {part for evidence in _declared(metric) for part in evidence.asks}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core import Corruption, Model, UnavailableError
+from bench.core import Corruption, Model, Recorded, UnavailableError
 from bench.data import Batch, one_hot_axis
 from bench.draws import Draws
 from bench.evaluation.evidence import (
@@ -22,9 +22,11 @@ from bench.evaluation.evidence import (
     one_hot_conditions,
     traversed,
 )
+from bench.evaluation.views import draw
 from bench.parts.corruptions import Identity
 
 MOST_VALUES = 20  # of a condition that is shown at each of them
+OF_INPUT = ("input", "corrupted")  # pictures of the shape of inputs; the others have that of x
 SCATTER = 2000  # codes or points of a scatter plot
 
 
@@ -32,12 +34,18 @@ def _bytes(images: Tensor) -> np.ndarray:
     return (images.clamp(0, 1) * 255).round().byte().numpy()
 
 
+def _drawn(examples: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    """Pictures [..., C, H, W] of examples [..., *shape]."""
+    return _bytes(examples) if len(shape) == 3 else draw(examples.float().numpy(), len(shape) - 1)
+
+
 def shown(group: str, values: Mapping[str, Tensor], vocabulary: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
     """Values of examples, as images uint8 [n, C, H, W] or as texts [n], by `group/name`.
 
     Classes [n, V] and captions [n, (captions,) words, V], one-hot with V names in the vocabulary, become texts. Only
-    the first caption is shown. Images [n, 1 or 3, H, W] stay images. Maps [n, V, H, W] get a colour for each of V
-    classes. Colours [n, k, 3] become images of one row, and numbers [n, 1] become texts. Other values are left out.
+    the first caption is shown. Images [n, 1 or 3, H, W] stay images, and volumes [n, C, D, H, W] are drawn. Maps
+    [n, V, H, W] get a colour for each of V classes. Colours [n, k, 3] become images of one row, and numbers [n, 1]
+    become texts. Other values are left out.
     """
     found = {}
     for name, value in values.items():
@@ -46,8 +54,8 @@ def shown(group: str, values: Mapping[str, Tensor], vocabulary: Mapping[str, Seq
         if names and axis == value.ndim - 1 and value.shape[axis] == len(names):
             captions = value[:, 0] if value.ndim == 4 else value
             found[name] = np.array([_text(words, names) for words in captions.reshape(len(value), -1, len(names))])
-        elif value.ndim == 4 and value.shape[1] in (1, 3):
-            found[name] = _bytes(value)
+        elif value.ndim == 5 or (value.ndim == 4 and value.shape[1] in (1, 3)):
+            found[name] = _drawn(value, value.shape[1:])
         elif value.ndim == 4:
             found[name] = _bytes(_class_colours(value.shape[1])[value.argmax(1)].movedim(-1, 1))
         elif value.ndim == 3 and value.shape[2] == 3:
@@ -74,28 +82,28 @@ def pictures(
 ) -> dict[str, np.ndarray]:
     """Small arrays that let a report show models side by side. What a model cannot answer is absent.
 
-    Images are uint8, clipped to [0, 1] first. input, corrupted, reconstruction, denoised (made from the corrupted):
-    [count, C, H, W], the first test inputs, corrupted as in `evaluate`, and the model's outputs for them; stage/<name>:
-    the images of earlier stages. A translation that is trained without noise has no corrupted and denoised images.
-    target, conditions/<name>: the targets and conditions of these inputs, for data with sources or conditions; see
-    `shown`. samples: [samples, C, H, W]. codes: float32 [<= 2000, D], posterior means of the
-    first test images; labels [<= 2000], their labels. manifold: [20, 20, C, H, W], for two latents and a prior, decoded
-    at its quantiles (with the first test label, if the model is conditional), z_1 to the right and z_2 downwards.
-    interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to the next (a conditional model
-    reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of the first test images with
-    every label, for a model that reads labels. traversal/<name>: [8, V, C, H, W], the outputs for the first test
-    examples at each of V <= 20 values of a one-hot condition that changes them; values/<name>: [V], the names of these
-    values. For points, which are images of [1, 1, D <= 3]: points, float32 [<= 2000, D], the first test points, and
-    points_sampled, float32 [2000, D].
+    Images are uint8, clipped to [0, 1] first; those of waves and volumes are drawn by `bench.evaluation.views`. input,
+    corrupted, reconstruction, denoised (made from the corrupted): [count, C, H, W], the first test inputs, corrupted as
+    in `evaluate`, and the model's outputs for them; stage/<name>: the images of earlier stages. A translation that is
+    trained without noise has no corrupted and denoised images. target, conditions/<name>: the targets and conditions of
+    these inputs, for data with sources or conditions; see `shown`. samples: [samples, C, H, W]. codes: float32
+    [<= 2000, D], posterior means of the first test images; labels [<= 2000], their labels. manifold: [20, 20, C, H, W],
+    for two latents and a prior, decoded at its quantiles (with the first test label, if the model is conditional), z_1
+    to the right and z_2 downwards. interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to
+    the next (a conditional model reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of
+    the first test images with every label, for a model that reads labels. traversal/<name>: [8, V, C, H, W], the
+    outputs for the first test examples at each of V <= 20 values of a one-hot condition that changes them;
+    values/<name>: [V], the names of these values. For points, which are images of [1, 1, D <= 3]: points, float32
+    [<= 2000, D], the first test points, and points_sampled, float32 [2000, D].
     """
     model.eval()
     answers = Answers(model, images, samples, seed)
     rows, steps, side = 8, 10, 20
     shapes, test = images.data.shapes, images.test
     first = test.rows(slice(count))
-    are_points = shapes.x[:2] == (1, 1) and shapes.x[2] <= 3
+    are_points = len(shapes.x) == 3 and shapes.x[:2] == (1, 1) and shapes.x[2] <= 3
     is_translation = bool(shapes.source or shapes.conditions)
-    noisy = CorruptedImages(images, denoising_corruption(corruption)).test.rows(slice(count))
+    noisy = CorruptedImages(images, denoising_corruption(corruption))
     stages = Stages(answers, first)
 
     def codes(rows: slice) -> Tensor:
@@ -134,35 +142,38 @@ def pictures(
 
     arrays_of: dict[str, Callable[[], Tensor]] = {
         "input": lambda: first.input,
-        "corrupted": lambda: noisy.input,
+        "corrupted": lambda: noisy.test.rows(slice(count)).input,
         "reconstruction": lambda: list(stages.made.values())[-1],
-        "denoised": lambda: answers.each(model.translate, "pictures", noisy),
+        "denoised": lambda: answers.each(model.translate, "pictures", noisy.test.rows(slice(count))),
         "samples": lambda: answers.samples,
         "manifold": manifold,
         "interpolation_latent": interpolation_latent,
         "interpolation_pixel": lambda: between(images.x[: rows + 1]),
         "class_style": class_style,
     }
-    if is_translation and isinstance(corruption, Identity):  # nothing was to be denoised
+    if is_translation and isinstance(corruption, Identity | Recorded):  # nothing more was to be denoised
         del arrays_of["corrupted"], arrays_of["denoised"]
     arrays = {}
     if are_points:
         arrays["points"] = images.x[:SCATTER].flatten(1).float().cpu().numpy()
         with suppress(UnavailableError):
             arrays["points_sampled"] = Answers(model, images, SCATTER, seed).samples.flatten(1).float().numpy()
-    for name, draw in arrays_of.items():
+    for name, make in arrays_of.items():
         with suppress(UnavailableError):
-            arrays[name] = _bytes(draw())
+            arrays[name] = _drawn(make(), shapes.input if name in OF_INPUT else shapes.x)
     if is_translation:
-        arrays["target"] = _bytes(first.x)
+        arrays["target"] = _drawn(first.x, shapes.x)
         arrays |= shown("conditions", first.conditions, images.data.vocabulary)
     with suppress(UnavailableError):
-        arrays |= shown("stage", {name: stages.made[name] for name in stages.on_the_way}, {})
+        for name in stages.on_the_way:
+            of_stage = stages.made[name]
+            wave = {f"stage/{name}": _drawn(of_stage, of_stage.shape[1:])} if of_stage.ndim == 3 else {}
+            arrays |= wave or shown("stage", {name: of_stage}, {})
     for name in one_hot_conditions(images.data):
         words = images.data.vocabulary.get(name, range(first.conditions[name].shape[1]))
         if len(words) <= MOST_VALUES:
             with suppress(UnavailableError):
-                made = _bytes(traversed(answers, test.rows(slice(rows)), name))
+                made = _drawn(traversed(answers, test.rows(slice(rows)), name), shapes.x)
                 if (made != made[:, :1]).any():
                     arrays |= {f"traversal/{name}": made, f"values/{name}": np.array([str(word) for word in words])}
     with suppress(UnavailableError):

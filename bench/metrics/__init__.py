@@ -6,11 +6,14 @@ import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
 from torch import Tensor
+
+from bench.core import UnavailableError
+from bench.data import KINDS
 
 Better = Literal["lower", "higher", "closest"]
 
@@ -33,26 +36,37 @@ class Value:
 
 
 class Metric(Protocol):
-    """A function with the `metric` decorator. better: the better direction, "closest" to `ideal`, or None."""
+    """A function with the `metric` decorator. better: the better direction, "closest" to `ideal`, or None.
+
+    sides: the numbers of sides of the examples that it is meaningful for: 1 for waves, 2 for images, 3 for volumes.
+    """
 
     __name__: str
     better: Better | None
     ideal: float | None
     unit: str
+    sides: Set[int]
 
     def __call__(self, **evidence: Any) -> float | Tensor | Value: ...
 
 
 def metric(
-    better: Better | None, ideal: float | None = None, unit: str = ""
+    better: Better | None, ideal: float | None = None, unit: str = "", sides: Set[int] = frozenset(KINDS)
 ) -> Callable[[Callable[..., float | Tensor | Value]], Metric]:
-    """Mark a function as a metric. It returns a number, one number per example [N], or a Value."""
+    """Mark a function as a metric. It returns a number, one number per example [N], or a Value. See `Metric`."""
 
     def mark(function: Callable[..., float | Tensor | Value]) -> Metric:
-        function.__dict__.update(better=better, ideal=ideal, unit=unit)
+        function.__dict__.update(better=better, ideal=ideal, unit=unit, sides=sides)
         return cast(Metric, function)
 
     return mark
+
+
+def check_sides(metric: Metric, number: int) -> None:
+    """Raises UnavailableError if the metric is not meaningful for examples with this number of sides."""
+    if number not in metric.sides:
+        meant = " and ".join(KINDS[sides] for sides in sorted(metric.sides))
+        raise UnavailableError(f"this metric is for {meant}, and these are {KINDS[number]}")
 
 
 def discover() -> dict[str, Metric]:

@@ -92,7 +92,7 @@ def _psnr_at_other_ages(made: Tensor, truth: Facts, conditions: Facts, subset: T
     return (-10 * error.where(other, 1.0).log10()).sum(1) / other.sum(1)
 
 
-@metric(better="higher", unit="dB")
+@metric(better="higher", unit="dB", sides={2, 3})
 def aged_psnr(traversals: Facts, truth: Facts, conditions: Facts, subset: Tensor, x: Tensor) -> Value:
     """PSNR between translations and the true face at these ages, averaged over all groups but that of x: [S].
 
@@ -103,7 +103,7 @@ def aged_psnr(traversals: Facts, truth: Facts, conditions: Facts, subset: Tensor
     return replace(summarise(found), floor=copied.mean().item())
 
 
-@metric(better="lower", ideal=0.0, unit="dB")
+@metric(better="lower", ideal=0.0, unit="dB", sides={2, 3})
 def age_leak_db(traversals: Facts, truth: Facts, conditions: Facts, subset: Tensor, x: Tensor) -> Tensor:
     """PSNR of the translation to the example's own age group, its reconstruction, minus `aged_psnr`, [S].
 

@@ -111,19 +111,19 @@ def _root_mean_square(left: Tensor, before: Tensor) -> Value:
     return Value(root, se, len(squared), floor=before.double().square().sum(1).mean().sqrt().item())
 
 
-@metric(better="lower", ideal=0.0, unit="°")
+@metric(better="lower", ideal=0.0, unit="°", sides={2})
 def rotation_error(x: Tensor, x_mean: Tensor, truth: Mapping[str, Tensor]) -> Value:
     """The root mean square of the remaining rotation; floor: that of the sources."""
     return _root_mean_square(_left(x_mean, x)[0][:, None], truth["rotation"][:EXAMPLES, None])
 
 
-@metric(better="lower", ideal=0.0, unit="px")
+@metric(better="lower", ideal=0.0, unit="px", sides={2})
 def shift_error(x: Tensor, x_mean: Tensor, truth: Mapping[str, Tensor]) -> Value:
     """The root mean square of the remaining shift, in pixels of x; floor: that of the sources."""
     return _root_mean_square(_left(x_mean, x)[1], truth["shift"][:EXAMPLES])
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={2})
 def rotation_correlation(x: Tensor, x_mean: Tensor, truth: Mapping[str, Tensor]) -> Tensor:
     """Pearson's correlation of the rotation of the sources and the part of it that the model undoes; 0-dim."""
     rotation = truth["rotation"][:EXAMPLES]

@@ -26,13 +26,13 @@ def _difference(image: Tensor, other: Tensor) -> Tensor:
     return colours.ciede2000(_lab(image), _lab(other)).flatten(1).mean(1)
 
 
-@metric(better="lower", ideal=0.0)
+@metric(better="lower", ideal=0.0, sides={2})
 def ciede2000(x: Tensor, x_mean: Tensor) -> Tensor:
     """The mean colour difference over an image's pixels, [N] (Sharma, Wu & Dalal 2005)."""
     return torch.cat([_difference(*pair) for pair in zip(x.split(CHUNK), x_mean.split(CHUNK), strict=True)])
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={2})
 def chroma_ratio(x: Tensor, x_mean: Tensor) -> Tensor:
     """The mean chroma of the outputs over that of the targets, 0-dim. Below 1, the outputs are paler."""
 
@@ -45,7 +45,7 @@ def chroma_ratio(x: Tensor, x_mean: Tensor) -> Tensor:
     return chroma(x_mean) / reference
 
 
-@metric(better="lower", ideal=0.0)
+@metric(better="lower", ideal=0.0, sides={2})
 def lightness_error(input: Tensor, x_mean: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
     """The mean over pixels of |L* of the output - L* of the source|, [N]. Recolouring should keep the lightness.
 
@@ -69,7 +69,7 @@ def _to_palette(images: Tensor, palette: Tensor) -> Tensor:
     return torch.stack([one[linear_sum_assignment(one)].mean() for one in cost])
 
 
-@metric(better="closest", ideal=0.0)
+@metric(better="closest", ideal=0.0, sides={2})
 def palette_distance_gap(x: Tensor, x_mean: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
     """How much farther the main colours of the output are from the palette than those of the target, [N].
 

@@ -244,7 +244,7 @@ class _Bytes(Dataset[Tensor]):
         return (self.images[i] * 255).round().clamp(0, 255).to(torch.uint8).expand(3, -1, -1)
 
 
-@metric(better="lower", ideal=0.0)
+@metric(better="lower", ideal=0.0, sides={2})
 def fid(x: Tensor, samples: Tensor) -> Value:
     """The Frechet Inception distance (Heusel et al. 2017) between test images and samples in 8 bits, by torch-fidelity.
 

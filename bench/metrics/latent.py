@@ -97,9 +97,12 @@ def _spread(codes: Tensor) -> Tensor:
 def latent_drift(test_codes: Tensor, corrupted_codes: Tensor) -> Tensor:
     """The root mean square distance that codes [N, D] move when the image is corrupted, over their spread; 0-dim.
 
-    Without the spread, codes that are close to one another would always win.
+    Without the spread, codes that are close to one another would always win. n/a if no code moves, as for a model that
+    does not read the image.
     """
     moved = (corrupted_codes - test_codes).double().square().sum(1).mean().sqrt()
+    if moved == 0:
+        raise UnavailableError("no code moves when its image is corrupted: the model does not read it, or noise is 0")
     return moved / _spread(test_codes)
 
 
@@ -115,7 +118,7 @@ def _shift_over_damage(x: Tensor, shifted: Tensor, damaged: Tensor, items: str) 
     return ratio_of_pairs(far, near, f"the damage changes no {items}")
 
 
-@metric(better="lower")
+@metric(better="lower", sides={2})
 def shift_over_damage(subset_codes: Tensor, subset_shifted_codes: Tensor, subset_damaged_codes: Tensor) -> Value:
     """The distance that a code moves when its image is shifted by 2 pixels, over that when a quarter of it is blanked.
 
@@ -125,7 +128,7 @@ def shift_over_damage(subset_codes: Tensor, subset_shifted_codes: Tensor, subset
     return _shift_over_damage(subset_codes, subset_shifted_codes, subset_damaged_codes, "code of a test image")
 
 
-@metric(better=None)
+@metric(better=None, sides={2})
 def shift_over_damage_pixels(subset_x: Tensor, subset_shifted: Tensor, subset_damaged: Tensor) -> Value:
     """`shift_over_damage` of the images themselves, [S, C, H, W]: a baseline, the same for all models."""
     return _shift_over_damage(subset_x, subset_shifted, subset_damaged, "test image")

@@ -27,7 +27,7 @@ def _agreement(sketch: Tensor, other: Tensor) -> Tensor:
     return (sketch == other).flatten(1).double().mean(1)
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={2})
 def sketch_miou(stages: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> Value:
     """The mIoU of the sketch with the true one. Many sketches fit one pose, so no sketch can be expected to reach 1.
 
@@ -39,7 +39,7 @@ def sketch_miou(stages: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> Va
     )
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={2})
 def sketch_accuracy(stages: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> Value:
     """The share of pixels at which the sketch has the class of the true one; references as for `sketch_miou`."""
     sketch, true, another = stages["sketch"].argmax(1), truth["sketch"], truth.get("another_sketch")
@@ -47,7 +47,7 @@ def sketch_accuracy(stages: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -
     return _with_reference(_agreement(sketch, true), _agreement(true.roll(1, 0), true), real)
 
 
-@metric(better="higher")
+@metric(better="higher", sides={2})
 def silhouette_iou(stages: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> Value:
     """Intersection over union of the foregrounds of sketch and pose: does the sketch have this pose?
 
@@ -63,7 +63,7 @@ def _foreground_iou(one: Tensor, other: Tensor) -> Tensor:
     return ((one & other).flatten(1).sum(1) / union).where(union > 0, 1.0)
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={2})
 def sketch_diversity(stages: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> Tensor:
     """The share of pixels that differ between two sketches of one pose, over that of two true sketches; 0-dim."""
     drawn = 1 - _agreement(stages["sketch"].argmax(1), stages["another_sketch"].argmax(1)).mean()
@@ -73,7 +73,7 @@ def sketch_diversity(stages: Mapping[str, Tensor], truth: Mapping[str, Tensor]) 
     return drawn / real
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={2})
 def resegmented_miou(
     judged: Mapping[str, Judgement], x_mean: Tensor, stages: Mapping[str, Tensor], truth: Mapping[str, Tensor]
 ) -> Value:
@@ -88,7 +88,7 @@ def resegmented_miou(
     return _with_reference(iou(judgement.answer, shown), floor, iou(judgement.real, truth["sketch"]))
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={2})
 def pose_miou(judged: Mapping[str, Judgement]) -> Value:
     """The mIoU of the map of body parts that a judge predicts from the portrait with the requested pose.
 

@@ -1,4 +1,4 @@
-"""How close is the image that the posterior mean decodes to? x, x_mean: [N, C, H, W] in [0, 1]."""
+"""How close is the image that the posterior mean decodes to? x, x_mean: [N, C, *sides] in [0, 1]."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def reconstruction_mse(x: Tensor, x_mean: Tensor) -> Tensor:
     return _squared_error(x, x_mean)
 
 
-@metric(better="higher", unit="dB")
+@metric(better="higher", unit="dB", sides={2, 3})
 def psnr(x: Tensor, x_mean: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image, [N], with a peak of 1. n/a if an image is reproduced exactly."""
     return _psnr(x, x_mean)
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={2})
 def ssim(x: Tensor, x_mean: Tensor) -> Tensor:
     """Structural similarity, [N] (Wang et al. 2004: Gaussian window of 11 x 11 pixels, sigma = 1.5, data range 1).
 
@@ -70,13 +70,13 @@ def ssim(x: Tensor, x_mean: Tensor) -> Tensor:
     return _ssim(x, x_mean)
 
 
-@metric(better="higher", unit="dB")
+@metric(better="higher", unit="dB", sides={2, 3})
 def denoising_psnr(x: Tensor, x_denoised: Tensor) -> Tensor:
     """`psnr` between the clean images and the reconstructions of corrupted ones, [N]."""
     return _psnr(x, x_denoised)
 
 
-@metric(better="higher", ideal=1.0)
+@metric(better="higher", ideal=1.0, sides={2})
 def denoising_ssim(x: Tensor, x_denoised: Tensor) -> Tensor:
     """`ssim` between the clean images and the reconstructions of corrupted ones, [N]."""
     return _ssim(x, x_denoised)
@@ -98,7 +98,7 @@ def denoising_gain_db_filter(
     """
 
     def filtered(images: Tensor, sigma: float) -> Tensor:
-        return torch.from_numpy(gaussian_filter(images.numpy(), sigma, axes=(2, 3)))
+        return torch.from_numpy(gaussian_filter(images.numpy(), sigma, axes=tuple(range(2, images.ndim))))
 
     errors = [_squared_error(validation_x, filtered(validation_x_corrupted, s)).mean().item() for s in _FILTER_SIGMAS]
     best = _FILTER_SIGMAS[errors.index(min(errors))]

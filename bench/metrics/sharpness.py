@@ -63,19 +63,19 @@ def _ratio(power: Callable[[Tensor], Tensor], images: Tensor, x: Tensor) -> Tens
     return power(images) / reference
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={2})
 def sharpness_reconstructions(x: Tensor, x_mean: Tensor) -> Tensor:
     """Variance of the Laplacian of the reconstructions over that of the test images; 0-dim."""
     return _ratio(_laplacian_variance, x_mean, x)
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={2})
 def sharpness_samples(x: Tensor, samples: Tensor) -> Tensor:
     """Variance of the Laplacian of the samples over that of the test images; 0-dim."""
     return _ratio(_laplacian_variance, samples, x)
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={2})
 def sharpness_decoded(x: Tensor, decoded: Tensor) -> Tensor:
     """`sharpness_samples` of the images that the decoder makes of the same codes; 0-dim.
 
@@ -84,25 +84,25 @@ def sharpness_decoded(x: Tensor, decoded: Tensor) -> Tensor:
     return _ratio(_laplacian_variance, decoded, x)
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={2})
 def tenengrad_reconstructions(x: Tensor, x_mean: Tensor) -> Tensor:
     """Mean squared Sobel gradient of the reconstructions over that of the test images; 0-dim."""
     return _ratio(_tenengrad, x_mean, x)
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={2})
 def tenengrad_samples(x: Tensor, samples: Tensor) -> Tensor:
     """Mean squared Sobel gradient of the samples over that of the test images; 0-dim."""
     return _ratio(_tenengrad, samples, x)
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={2})
 def high_frequency_reconstructions(x: Tensor, x_mean: Tensor) -> Tensor:
     """Power above half the Nyquist frequency of the reconstructions over that of the test images; 0-dim."""
     return _ratio(_high_frequency_power, x_mean, x)
 
 
-@metric(better="closest", ideal=1.0)
+@metric(better="closest", ideal=1.0, sides={2})
 def high_frequency_samples(x: Tensor, samples: Tensor) -> Tensor:
     """Power above half the Nyquist frequency of the samples over that of the test images; 0-dim."""
     return _ratio(_high_frequency_power, samples, x)

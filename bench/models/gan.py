@@ -49,3 +49,6 @@ class GAN(Model):
 
     def sample(self, n: int, draws: Draws, label: Tensor | None = None) -> Tensor:
         return self.decode(self.prior_codes(n, draws)).mean
+
+    def critic_features(self, x: Tensor, draws: Draws) -> Tensor:
+        return self.discriminator.pooled_features(x, draws)

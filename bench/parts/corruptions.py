@@ -7,6 +7,7 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bench.core import InputError, Level, Rate, UnusedIf
 from bench.draws import Draws
@@ -58,20 +59,24 @@ class SaltAndPepper:
 class Blocks:
     """Sets one rectangle at a random position to 0 in all channels. level: its share of the image's area.
 
-    Its sides are sqrt(level) times those of the image, rounded, and at least one pixel.
+    Its sides are sqrt(level) times those of the image, rounded, and at least one pixel. It is a cuboid of volumes, and
+    an interval of waves, with the same share.
     """
 
     def __init__(self, level: Rate = 0.25):
         self.level = level
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
-        position = draws.uniform("noise", (x.shape[0], 2))
-        rows, columns = (self._covered(position[:, axis], x.shape[2 + axis]) for axis in (0, 1))
-        return torch.where(rows[:, None, :, None] & columns[:, None, None, :], torch.zeros_like(x), x)
+        sides = x.shape[2:]
+        covered = torch.ones_like(x[:, :1], dtype=torch.bool)
+        for axis, position in enumerate(draws.uniform("noise", (x.shape[0], len(sides))).unbind(1)):
+            along = self._covered(position, sides[axis], self.level ** (1 / len(sides)))
+            covered = covered & along.reshape(-1, *[1] * (axis + 1), sides[axis], *[1] * (len(sides) - axis - 1))
+        return torch.where(covered, torch.zeros_like(x), x)
 
-    def _covered(self, position: Tensor, side: int) -> Tensor:
+    def _covered(self, position: Tensor, side: int, share: float) -> Tensor:
         """[B, side] bool: the pixels that the rectangle covers along one axis; position: [B] in [0, 1)."""
-        length = max(1, round(math.sqrt(self.level) * side)) if self.level else 0
+        length = max(1, round(share * side)) if self.level else 0
         first = torch.floor(position * (side - length + 1))[:, None]
         pixels = torch.arange(side, device=position.device)
         return (pixels >= first) & (pixels < first + length)
@@ -84,14 +89,16 @@ class Blur:
         self.level = level
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
-        rows, columns = (self._weights(side, x) for side in x.shape[2:])
-        return rows @ x @ columns.T
-
-    def _weights(self, side: int, like: Tensor) -> Tensor:
-        """[side, side]: the filter weights, one row for each output pixel."""
-        pixels = torch.arange(side, dtype=like.dtype, device=like.device)
-        # With a sigma of 0.001 the weights of neighbours are exactly 0, so level 0 is the identity.
-        return torch.softmax(-0.5 * ((pixels[:, None] - pixels) / max(self.level, 1e-3)) ** 2, dim=1)
+        sigma = max(self.level, 1e-3)  # the weights of neighbours are then exactly 0, so level 0 is the identity
+        for axis, side in enumerate(x.shape[2:], start=2):
+            radius = min(side - 1, math.ceil(6 * sigma))  # weights further away are below 2e-8
+            offset = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+            weights = torch.exp(-0.5 * (offset / sigma) ** 2).view(1, 1, -1)
+            along = x.movedim(axis, -1)
+            total = F.conv1d(x.new_ones(1, 1, side), weights, padding=radius)
+            filtered = F.conv1d(along.reshape(-1, 1, side), weights, padding=radius) / total
+            x = filtered.view(along.shape).movedim(-1, axis)
+        return x
 
 
 class Poisson:

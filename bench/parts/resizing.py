@@ -10,7 +10,9 @@ from bench.data import Shapes
 
 
 def check_resizable(shapes: Shapes) -> None:
-    """Raises SkipError unless sources have as many channels as images."""
+    """Raises SkipError unless x and sources are images with equally many channels."""
+    if not len(shapes.input) == len(shapes.x) == 3:
+        raise SkipError(f"bicubic interpolation is for images, not for sources {shapes.input} and examples {shapes.x}")
     if shapes.input[0] != shapes.x[0]:
         raise SkipError(f"sources {shapes.input} and images {shapes.x} differ in channels: resizing is not enough")
 

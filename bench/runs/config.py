@@ -16,8 +16,8 @@ import torch
 from omegaconf import OmegaConf
 from pydantic import Field
 
-from bench.core import Corruption, Count, InputError, Level, Model, Rate, SkipError
-from bench.data import Shapes
+from bench.core import Corruption, Count, InputError, Level, Model, Rate, Recorded, SkipError
+from bench.data import Data, Shapes
 from bench.draws import generator_seed
 from bench.engine.schedules import CONSTANT, Schedule
 from bench.engine.train import Budget, MakeOptimizer
@@ -206,10 +206,21 @@ def build(config: dict[str, Any], shapes: Shapes, seed: int, allow: Sequence[str
         return target(shapes=shapes, **parts, **checked_options("model", config["model"], target))
 
 
-def corruption(job: Job, **changes: float) -> Corruption:
-    """The noise of training; none for a model that does not use it. changes: another level."""
+def corruption(job: Job, data: Data | None = None, **changes: float) -> Corruption:
+    """The noise of training; none for a model that does not use it. changes: another level.
+
+    data: must be given before noise of recordings is used. Raises SkipError if they have no recordings.
+    """
     options = job.config["noise"] or {"_target_": "bench.parts.corruptions.Identity"}
-    return make("noise", {**options, **changes}, job.settings.allow)
+    made = make("noise", {**options, **changes}, job.settings.allow)
+    if data is None or not isinstance(made, Recorded):
+        return made
+    if data.noise is None:
+        raise SkipError(
+            f"noise={job.choices['noise']} adds recordings of the data set, and {job.choices['dataset']} has none: "
+            "choose another noise, or dataset=noisy_speech"
+        )
+    return made.with_recordings(data.noise)
 
 
 def optimizers(job: Job) -> dict[str, MakeOptimizer]:

@@ -32,6 +32,6 @@ def estimated_seconds(job: Job, data: Data) -> float:
 
 def _seconds(job: Job, data: Data, stack: Stack, steps: int) -> float:
     budget = replace(job.budget, steps=steps)
-    *_, last = train(stack, data, corruption(job), optimizers(job), budget, schedule(job))
+    *_, last = train(stack, data, corruption(job, data), optimizers(job), budget, schedule(job))
     assert last.row is not None, "training ends with a row"
     return last.row[0]["seconds"]

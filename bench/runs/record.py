@@ -46,7 +46,7 @@ class DataNote(TypedDict):
     train: int  # images
     validation: int
     test: int
-    image: Annotated[list[int], Field(min_length=3, max_length=3)]  # channels, height, width
+    image: Annotated[list[int], Field(min_length=2, max_length=4)]  # channels and sides, of images height and width
     classes: int  # 0: no labels
     source: NotRequired[list[int] | None]  # channels, height, width of the sources; from schema 4 on
     conditions: NotRequired[dict[str, list[int]]]  # the shape of each condition; from schema 4 on

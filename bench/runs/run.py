@@ -117,6 +117,7 @@ def run(config: dict[str, Any], in_sweep: bool) -> Outcome:
     facts = facts_before_training(job, data, id)
     try:
         facts |= facts_of_model(job, check_combination(job, data.shapes), data)
+        corruption(job, data)
     except Exception as error:
         if isinstance(error, InputError) and not in_sweep:
             raise
@@ -225,7 +226,7 @@ def train_seeds(
 
     stack = Stack(models, seeds, job.device)
     diverged_at: list[int | None] = [None] * len(seeds)
-    for progress in train(stack, data, corruption(job), optimizers(job), job.budget, schedule(job)):
+    for progress in train(stack, data, corruption(job, data), optimizers(job), job.budget, schedule(job)):
         diverged_at = progress.diverged
         for one, row in zip(runs, progress.row or (), strict=False):
             one.history.append(row)

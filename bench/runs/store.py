@@ -33,7 +33,8 @@ RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safete
 
 # The groups that identify a run, together with the fingerprint of its data.
 IDENTITY = tuple(Config.__annotations__)
-LOCATION = ("root", "path", "prefix", "name", "openml")  # keys of a data set: where it is, and what it is called
+# Keys of a data set: where it is, and what it is called.
+LOCATION = ("root", "noise_root", "path", "prefix", "name", "openml")
 # Keys of groups that do not decide the weights: requirements are checked against the data themselves.
 DESCRIPTIONS = {"dataset": (*LOCATION, "provides"), "model": ("requires",)}
 

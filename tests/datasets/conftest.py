@@ -10,6 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
+
+from tests.datasets.sounds import write_digits, write_noises, write_pairs
 
 TRAIN, TEST, CLASSES = 60, 24, 3
 
@@ -194,4 +197,91 @@ def chictopia_folder(tmp_path) -> Path:
     body = np.uint8(dressed_person() > 0) * 3
     folder = tmp_path / "chictopia"
     write_photos(folder, "{:04}_image.png", {"{:04}_labels.png": labels, "{:04}_bodysegments.png": body})
+    return folder
+
+
+# --- voxels: two classes, 12 and 3 shapes of each for training and testing
+
+
+def solids(count: int, side: int = 16, seed: int = 0) -> np.ndarray:
+    """Random voxels [count, side, side, side], no two alike."""
+    return np.random.default_rng(seed).random((count, side, side, side)) < 0.3
+
+
+def packbits(file: Path, voxels: np.ndarray) -> None:
+    np.savez(file, bits=np.packbits(voxels.reshape(len(voxels), -1), axis=1), shape=np.array(voxels.shape))
+
+
+def binvox_bytes(voxels: np.ndarray) -> bytes:
+    """A binvox file of voxels [x, z, y] bool: runs of at most 255."""
+    flat = voxels.ravel().astype(np.uint8)
+    starts = np.flatnonzero(np.diff(flat, prepend=2))
+    runs = []
+    for start, end in zip(starts, [*starts[1:], len(flat)], strict=True):
+        runs += [(flat[start], min(255, end - at)) for at in range(start, end, 255)]
+    sides = " ".join(map(str, voxels.shape))
+    return f"#binvox 1\ndim {sides}\ntranslate 0 0 0\nscale 1\ndata\n".encode() + np.array(runs, np.uint8).tobytes()
+
+
+def off_text(width: float, depth: float, height: float, head: str = "OFF\n") -> str:
+    """A box [x, y, z] as an .off file. head: the first line, which some files of ModelNet lack the end of."""
+    corners = np.array([(x, y, z) for x in (0, width) for y in (0, depth) for z in (0, height)])
+    sides = ["0 1 3 2", "4 6 7 5", "0 4 5 1", "2 3 7 6", "0 2 6 4", "1 5 7 3"]
+    lines = [" ".join(map(str, corner)) for corner in corners] + [f"4 {side}" for side in sides]
+    return f"{head}8 6 0\n" + "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def packed_folder(tmp_path) -> Path:
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    packbits(folder / "chair16_packbits.npz", solids(15))
+    packbits(folder / "night_stand.npz", solids(15, seed=1))
+    return folder
+
+
+@pytest.fixture
+def binvox_folder(tmp_path) -> Path:
+    """ShapeNet's layout, without splits."""
+    for label, seed in (("02691156", 0), ("03001627", 1)):
+        for i, voxels in enumerate(solids(15, seed=seed)):
+            file = tmp_path / "binvox" / label / f"model{i}" / "model.binvox"
+            file.parent.mkdir(parents=True)
+            file.write_bytes(binvox_bytes(voxels))
+    return tmp_path / "binvox"
+
+
+@pytest.fixture
+def mesh_folder(tmp_path) -> Path:
+    """ModelNet's layout with boxes: tall ones and flat ones, none like another."""
+    for label in ("tower", "plate"):
+        for i in range(15):
+            file = tmp_path / "meshes" / label / ("train" if i < 12 else "test") / f"{label}_{i:04}.off"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            row, column = divmod(i, 4)
+            sides = (4 + 2 * row, 4 + 2 * column, 16) if label == "tower" else (16, 6 + 2 * row, 2 + 2 * column)
+            file.write_text(off_text(*sides, head="OFF" if i == 1 else "OFF\n"))
+    return tmp_path / "meshes"
+
+
+@pytest.fixture
+def mat_folder(tmp_path) -> Path:
+    """The layout of 3DShapeNets: two rotations of each object."""
+    for label, seed in (("chair", 0), ("night_stand", 1)):
+        for i, voxels in enumerate(solids(15, 30, seed=seed)):
+            folder = tmp_path / "volumetric_data" / label / "30" / ("train" if i < 12 else "test")
+            folder.mkdir(parents=True, exist_ok=True)
+            for turn in (1, 2):
+                turned = np.rot90(voxels, turn, axes=(0, 1)).astype(np.uint8)
+                savemat(folder / f"{label}_{i:04}_{turn}.mat", {"instance": turned})
+    return tmp_path / "volumetric_data"
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory) -> Path:
+    """Folders of digits, noises, and pairs of clean and noisy speech."""
+    folder = tmp_path_factory.mktemp("sounds")
+    write_digits(folder / "digits")
+    write_noises(folder / "noises")
+    write_pairs(folder / "pairs")
     return folder

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bench.core import InputError
 from bench.datasets import load, prepare
 from bench.datasets.arrays import arrays
+from bench.draws import Draws
 from tests.datasets.conftest import CLASSES, TEST, TRAIN, pixels
 
 
@@ -42,6 +44,63 @@ def test_every_layout_is_converted_to_channels_first(tmp_path, stored, shape, or
     x = np.random.default_rng(0).integers(0, 256, stored, dtype=np.uint8)
     expected = (x.transpose(order) if order else x).reshape(14, *shape)
     np.testing.assert_array_equal(arrays(saved(tmp_path, {"x_train": x, "x_test": x})).train.x, expected)
+
+
+@pytest.mark.parametrize(
+    ("stored", "options", "shape", "source_axis"),
+    [
+        ((14, 40), {"sides": 1}, (1, 40), None),
+        ((14, 2, 40), {"sides": 1, "channels": "first"}, (2, 40), None),
+        ((14, 1, 40), {"sides": 1}, (1, 40), None),
+        ((14, 40, 3), {"sides": 1}, (3, 40), -1),
+        ((14, 40, 2), {"sides": 1, "channels": "last"}, (2, 40), -1),
+        ((14, 3, 40), {"sides": 2}, (1, 3, 40), None),
+        ((14, 6, 5, 4), {"sides": 3}, (1, 6, 5, 4), None),
+        ((14, 3, 5, 4), {"sides": 3}, (1, 3, 5, 4), None),
+        ((14, 1, 6, 5, 4), {}, (1, 6, 5, 4), None),
+        ((14, 6, 5, 4, 3), {}, (3, 6, 5, 4), -1),
+        ((14, 2, 6, 5, 4), {"channels": "first"}, (2, 6, 5, 4), None),
+        ((14, 120), {"image": (1, 6, 5, 4)}, (1, 6, 5, 4), None),
+        ((14, 80), {"image": (2, 40)}, (2, 40), None),
+    ],
+)
+def test_waves_and_volumes_are_converted_to_channels_first(tmp_path, stored, options, shape, source_axis):
+    x = np.random.default_rng(0).integers(0, 256, stored, dtype=np.uint8)
+    expected = x.reshape(14, *shape) if source_axis is None else np.moveaxis(x, source_axis, 1)
+    found = arrays(saved(tmp_path, {"x_train": x, "x_test": x, "source_train": x, "source_test": x}), **options)
+    np.testing.assert_array_equal(found.train.x, expected)
+    np.testing.assert_array_equal(found.test.source, expected)
+    assert found.train.x.shape == (14, *shape)
+
+
+@pytest.mark.parametrize(
+    ("stored", "options", "message"),
+    [
+        ((14, 1, 40), {}, r"may be waves \[N, C, T\] or images \[N, H, W\]: set dataset.sides=1 or 2"),
+        ((14, 16, 16, 16), {}, r"for volumes dataset.sides=3"),
+        ((14, 40), {}, r"for waves set dataset.sides=1"),
+        ((14, 2, 40), {"sides": 1}, "channels may be first or last: set dataset.channels"),
+        ((14, 2, 6, 5, 4), {}, "channels may be first or last: set dataset.channels"),
+        ((14, 6, 4), {"sides": 3}, r"shape \(14, 6, 4\); expected \[N, C, D, H, W\] or .* for 3 sides"),
+        (
+            (14, 80),
+            {"sides": 1, "image": (2, 40)},
+            "dataset.sides=1 has no effect: dataset.image=.2, 40. has all sides",
+        ),
+    ],
+)
+def test_ambiguous_and_wrong_waves_and_volumes_are_refused(tmp_path, stored, options, message):
+    x = np.zeros(stored)
+    with pytest.raises(InputError, match=message):
+        arrays(saved(tmp_path, {"x_train": x, "x_test": x}), **options)
+
+
+def test_sound_of_int16_stays_int16_with_silence_at_one_half(tmp_path):
+    x = np.random.default_rng(0).integers(-3000, 3000, (20, 1, 64), dtype=np.int16)
+    x[:, 0, :4] = 0, -32768, 32767, 16384
+    data = prepare(arrays(saved(tmp_path, {"x": x}), sides=1))
+    assert data.train.x.dtype == torch.int16
+    assert data.read(data.train, Draws(0)).x[:, 0, :4].unique(dim=0).tolist() == [[0.5, 0.0, 65535 / 65536, 0.75]]
 
 
 @pytest.mark.parametrize("stored", [(8, 3, 8, 3), (8, 3, 4, 1), (8, 1, 1, 3), (8, 1, 6, 1)])
@@ -146,7 +205,7 @@ def test_labels_decide_which_axis_counts_the_images(tmp_path):
         arrays(saved(tmp_path, {"x": pixels(30, 24, 20), "y": np.arange(20) % 2}))
 
 
-@pytest.mark.parametrize("stored", [(8, 35), (8, 6, 4, 2), (8, 2, 6, 4), (8, 28, 28, 28), (8,), (8, 1, 6, 4, 1)])
+@pytest.mark.parametrize("stored", [(8, 35), (8, 6, 4, 2), (8, 2, 6, 4), (8, 28, 28, 28), (8,), (8, 1, 6, 4, 1, 2)])
 def test_an_unknown_layout_is_refused(tmp_path, stored):
     path = saved(tmp_path, {"x_train": np.zeros(stored), "x_test": np.zeros((8, 36))})
     with pytest.raises(InputError, match=r"a\.npz: x_train has shape \(8,.* expected \[N, H, W\]"):

@@ -17,6 +17,7 @@ from bench.datasets import load, prepare
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "conf" / "dataset").glob("*.yaml"))
 GENERIC = {f"bench.datasets.{name}" for name in ("images.images", "arrays.arrays", "openml.openml")}
+STORED = (torch.uint8, torch.int16, torch.float32)
 COMMON = {name: p.default for name, p in inspect.signature(prepare).parameters.items() if name != "source"}
 
 
@@ -32,6 +33,11 @@ def options(
     fake_openml,
     ccp_folder,
     chictopia_folder,
+    packed_folder,
+    binvox_folder,
+    mesh_folder,
+    mat_folder,
+    sounds,
 ) -> dict:
     """The options of a YAML, with small data of its type."""
     options = yaml.safe_load(request.param.read_text())
@@ -53,6 +59,19 @@ def options(
         "bench.datasets.ccp.ccp": {"root": str(ccp_folder), "size": (24, 16)},
         "bench.datasets.ccp.chictopia": {"root": str(chictopia_folder), "size": (24, 16)},
         "bench.datasets.captions.captions": {"root": str(coco), "size": 16},
+        "bench.datasets.shapes.shapes": {"examples": 80},
+        "bench.datasets.voxels.packed": {"root": str(packed_folder), "size": 8, "quarter_turns": {"chair": 1}},
+        "bench.datasets.voxels.binvox": {"root": str(binvox_folder), "size": 8},
+        "bench.datasets.voxels.meshes": {"root": str(mesh_folder), "size": 16},
+        "bench.datasets.voxels.shapenets": {"root": str(mat_folder), "size": 16},
+        "bench.datasets.noisy_speech.noisy_speech": {
+            "root": str(sounds / "digits"),
+            "noise_root": str(sounds / "noises"),
+            "rate": 2000,
+            "seconds": 1.0,
+            "window": 256,
+        },
+        "bench.datasets.voicebank.voicebank": {"root": str(sounds / "pairs"), "rate": 2000, "window": 256},
     }
     small = places.get(options["_target_"])
     if small is None and ({"root", "path"} & options.keys()):
@@ -101,12 +120,12 @@ def test_it_loads_as_data_describes(options):
     assert data.grey_levels >= 2 and (data.binarize, data.dequantize) == ("none", False)
     assert len(data.fingerprint) == 16 and int(data.fingerprint, 16)
     for split in (data.train, data.validation, data.test):
-        assert split.x.shape[1:] == data.shapes.x and split.x.dtype in (torch.uint8, torch.float32)
+        assert split.x.shape[1:] == data.shapes.x and split.x.dtype in STORED
         assert split.label is None or split.label.shape == split.x.shape[:1]
         assert {name: tuple(part.shape[1:]) for name, part in split.conditions.items()} == data.shapes.conditions
         assert all(len(part) == len(split.x) for part in (*split.conditions.values(), *split.truth.values()))
         if split.source is not None:
-            assert split.source.shape[1:] == data.shapes.source and split.source.dtype in (torch.uint8, torch.float32)
+            assert split.source.shape[1:] == data.shapes.source and split.source.dtype in STORED
         if split.factors is not None:
             assert split.factors.dtype == torch.float32 and len(split.factors) == len(split.x)
             assert 0 <= split.factors.min() < split.factors.max() <= 1
@@ -114,7 +133,8 @@ def test_it_loads_as_data_describes(options):
         assert seen.dtype == torch.float32 and 0 <= seen.min() < seen.max() <= 1
     assert (data.modes is None) == (data.mode_sigma is None)
     assert data.modes is None or data.modes.shape[1:] == data.shapes.x
-    assert len(data.validation.x) == (len(data.train.x) + len(data.validation.x)) // 10
+    if data.train.group is None:  # whole groups are only about as many
+        assert len(data.validation.x) == (len(data.train.x) + len(data.validation.x)) // 10
 
 
 @every_file
@@ -130,7 +150,12 @@ def test_the_split_seed_changes_the_split_but_not_the_test_set(options):
 
 @every_file
 def test_a_limit_takes_the_first_of_each_class(options):
-    limit = 5 if load(options).shapes.classes else 15
+    whole = load(options)
+    if whole.train.group is not None and not whole.shapes.classes:
+        with pytest.raises(InputError, match="15 images of 1 group cannot be split"):
+            load(options | {"limit": 15})
+        return
+    limit = 5 if whole.shapes.classes else 15
     data = load(options | {"limit": limit})
     for split in (data.train, data.test):
         assert len(split.x) >= 2 and (len(split.x) if split.label is None else split.label.bincount().max()) <= limit

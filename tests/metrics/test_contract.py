@@ -25,7 +25,10 @@ TRAIN, TEST, SAMPLES, LATENTS, FEATURES, CLASSES = 400, 240, 200, 4, 6, 3
 
 # Evidence whose rows belong to the same examples. Evidence that is not listed has no rows of examples.
 GROUPS = {
-    "train": {"train_codes", "train_label", "train_factors", "train_conditions", "train_truth"},
+    "train": {
+        *("train_codes", "train_label", "train_factors", "train_conditions", "train_truth"),
+        *("train_x", "train_x_label", "train_critic_features", "train_untrained_features"),
+    },
     "train_features": {"train_features"},
     "test": {
         *(
@@ -42,7 +45,7 @@ GROUPS = {
         ),
         *("log_likelihood", "divergence", "sigma_at_floor", "own_component", "code_neighbours", "pixel_neighbours"),
         *("log_likelihood_at_mean", "judged", "input", "conditions", "truth", "stages"),
-        *("traversals", "judged_traversals"),
+        *("traversals", "judged_traversals", "critic_features", "untrained_features"),
     },
     "jacobian": {"jacobian"},
     "subset": {
@@ -66,7 +69,7 @@ GROUPS = {
     "midpoints": {"latent_midpoint_to_train"},
     "pixel midpoints": {"pixel_midpoint_to_train"},
     "probed": {"probed_x"},
-    "validation": {"validation_x", "validation_x_corrupted"},
+    "validation": {"validation_x", "validation_x_corrupted", "validation_x_mean"},
 }
 
 
@@ -198,8 +201,46 @@ def evidence(good: bool) -> dict[str, object]:
     }  # fmt: skip
 
 
+def of_voxels(good: bool) -> dict[str, object]:
+    """Evidence of shapes [N, 1, 6, 6, 6], for metrics of voxels: a box at another place for each class, with noise."""
+    rng = np.random.default_rng(1)
+
+    def shapes(count: int, flipped: float) -> Tensor:
+        box = torch.zeros(CLASSES, 1, 6, 6, 6)
+        for k in range(CLASSES):
+            box[k, 0, 2 * k : 2 * k + 2, 1:5, k : k + 3] = 1
+        flip = torch.from_numpy(rng.random((count, 1, 6, 6, 6)) < flipped).float()
+        return (box[torch.arange(count) % CLASSES] - flip).abs()
+
+    x, validation = shapes(TEST, 0.03), shapes(TEST, 0.03)
+    x_mean, validation_x_mean = ((truth if good else truth.flip(2)) * 0.9 for truth in (x, validation))
+    separation = 20.0 if good else 0.0
+    features = {
+        f"{split}{name}_features": scale * torch.eye(CLASSES)[torch.arange(count) % CLASSES]
+        + torch.from_numpy(rng.standard_normal((count, CLASSES))).float()
+        for split, count in (("train_", TRAIN), ("", TEST))
+        for name, scale in (("critic", separation), ("untrained", 10.0))
+    }
+    specks = torch.from_numpy(rng.random((1, 1, 6, 6, 6)) < 0.04).float().expand(SAMPLES, -1, -1, -1, -1)
+    return features | {
+        "x": x, "x_mean": x_mean, "validation_x": validation, "validation_x_mean": validation_x_mean,
+        "train_x": shapes(TRAIN, 0.03), "train_x_label": torch.arange(TRAIN) % CLASSES,
+        "samples": shapes(SAMPLES, 0.03) if good else specks,
+    }  # fmt: skip
+
+
+VOXELS = "bench.metrics.voxels"
 GOOD, BAD = evidence(good=True), evidence(good=False)
-TESTED = sorted(METRICS.keys() - {"fid"})  # fid needs another package; its own tests use a fake one
+GOOD_VOXELS, BAD_VOXELS = of_voxels(good=True), of_voxels(good=False)
+# fid needs another package; its own tests use a fake one. test_speech.py tests the same of speech, with whole files.
+TESTED = sorted(name for name in METRICS.keys() - {"fid"} if METRICS[name].__module__ != "bench.metrics.speech")
+
+
+def evidence_for(name: str, good: bool) -> dict[str, object]:
+    """The evidence for a metric."""
+    if METRICS[name].__module__ == VOXELS:
+        return GOOD | GOOD_VOXELS if good else BAD | BAD_VOXELS
+    return GOOD if good else BAD
 
 
 def value(name: str, evidence: dict[str, object]) -> float:
@@ -209,7 +250,7 @@ def value(name: str, evidence: dict[str, object]) -> float:
 
 @pytest.mark.parametrize("name", [name for name in TESTED if METRICS[name].better])
 def test_a_good_model_beats_a_bad_one(name):
-    good, bad = value(name, GOOD), value(name, BAD)
+    good, bad = value(name, evidence_for(name, good=True)), value(name, evidence_for(name, good=False))
     match METRICS[name].better:
         case "higher":
             assert good > bad
@@ -228,11 +269,13 @@ def rows(piece: object, order: Tensor) -> object:
 
 @pytest.mark.parametrize("name", TESTED)
 def test_the_order_of_examples_does_not_matter(name):
-    shuffled, generator = dict(GOOD), torch.Generator().manual_seed(1)
+    given, generator = evidence_for(name, good=True), torch.Generator().manual_seed(1)
+    shuffled = dict(given)
     for members in GROUPS.values():
-        count = next(len(GOOD[piece]) for piece in sorted(members) if isinstance(GOOD[piece], Tensor))
+        known = {piece: given[piece] for piece in sorted(members) if piece in given}
+        count = next(len(part) for part in known.values() if isinstance(part, Tensor))
         order = torch.randperm(count, generator=generator)
-        shuffled |= {piece: rows(GOOD[piece], order) for piece in members}
+        shuffled |= {piece: rows(part, order) for piece, part in known.items()}
     # Neighbours are row numbers of the training set: the new row of each old row.
     new_row = torch.empty(TRAIN, dtype=torch.long)
     new_row[_old_rows(GOOD["train_label"], shuffled["train_codes"])] = torch.arange(TRAIN)
@@ -241,7 +284,7 @@ def test_the_order_of_examples_does_not_matter(name):
     parts = {key: getattr(GOOD["annealed"], key)[order] for key in ("log_weight", "acceptance", "gap")}
     if name != "ais_minus_iw":  # compares the same images in the same order
         shuffled |= dict.fromkeys(("annealed", "annealed_shared"), SimpleNamespace(**parts, sigma=None))
-    assert value(name, shuffled) == pytest.approx(value(name, GOOD), rel=1e-5, abs=1e-7)
+    assert value(name, shuffled) == pytest.approx(value(name, given), rel=1e-5, abs=1e-7)
 
 
 def _old_rows(label: Tensor, codes: Tensor) -> Tensor:
@@ -252,4 +295,4 @@ def _old_rows(label: Tensor, codes: Tensor) -> Tensor:
 
 def test_all_evidence_is_included():
     requested = {piece for name in TESTED for piece in inspect.signature(METRICS[name]).parameters}
-    assert requested == GOOD.keys()
+    assert requested == GOOD.keys() | GOOD_VOXELS.keys()

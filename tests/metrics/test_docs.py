@@ -21,11 +21,13 @@ SECTIONS = {
     "disentanglement": "Disentanglement",
     "sharpness": "Sharpness",
     "colour": "Colour",
+    "speech": "Speech",
     "fidelity": "Fidelity of samples",
     "samples": "Where samples are",
     "judged": "Judges",
     "ages": "Ages",
     "maps": "Sketches",
+    "voxels": "Voxels",
     "learning": "Training",
     "cost": "Cost",
 }

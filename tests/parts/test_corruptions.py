@@ -23,7 +23,7 @@ from bench.runs.config import corruption
 from tests.conftest import batch_of, job_of, small_data, stack_of, trained
 
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(CONF, "noise").glob("*.yaml"))}
-NOISY = [name for name in FILES if name != "none"]
+NOISY = [name for name in FILES if name not in ("none", "recordings")]  # recordings: see test_recordings.py
 DETERMINISTIC = {"blur"}  # independent of the draws
 RATES = {"masking", "salt_and_pepper", "blocks"}  # with a level of at most 1
 
@@ -201,6 +201,30 @@ def test_extreme_levels_of_blur_reach_its_limits(level):
     torch.testing.assert_close(Blur(level)(x, Draws(0)), limit)
 
 
+@pytest.mark.parametrize("sides", [(9,), (9, 12), (9, 10, 11)])
+def test_blur_is_a_gaussian_filter_along_every_side(sides):
+    """Far from the border, where the weights are the same as those of the independent implementation."""
+    x = torch.zeros(1, 2, *sides)
+    x[0, 1][tuple(side // 2 for side in sides)] = 1.0
+    expected = scipy.ndimage.gaussian_filter(x[0, 1].numpy(), 0.5, mode="constant", truncate=6)
+    torch.testing.assert_close(Blur(0.5)(x, Draws(0))[0, 1], torch.from_numpy(expected), rtol=0, atol=1e-6)
+    constant = torch.full((1, 1, *sides), 0.7)
+    torch.testing.assert_close(Blur(2.0)(constant, Draws(0)), constant)
+
+
+@pytest.mark.parametrize(("sides", "lengths"), [((40,), (10,)), ((8, 20), (4, 10)), ((8, 16, 24), (5, 10, 15))])
+def test_blocks_of_waves_and_volumes_have_the_same_share(sides, lengths):
+    covered = Blocks(0.25)(torch.ones(50, 2, *sides), Draws(0)) == 0
+    assert torch.equal(covered[:, 0], covered[:, 1])
+    for axis, length in enumerate(lengths, start=1):
+        others = tuple(other for other in range(1, len(sides) + 1) if other != axis)
+        along = covered[:, 0].any(others) if others else covered[:, 0]
+        assert (along.sum(1) == length).all()
+        first, last = along.int().argmax(1), along.int().cumsum(1).argmax(1)
+        assert (last - first == length - 1).all() and len(first.unique()) > 3
+    assert (covered[:, 0].flatten(1).sum(1) == math.prod(lengths)).all()
+
+
 def test_blocks_of_level_1_cover_the_image():
     assert not Blocks(1.0)(grey(), Draws(0)).any()
 
@@ -209,7 +233,7 @@ def test_blocks_of_level_1_cover_the_image():
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("image", [(3, 4, 4), (1, 1, 2)])
+@pytest.mark.parametrize("image", [(3, 4, 4), (1, 1, 2), (2, 9), (1, 3, 4, 5)])
 def test_level_0_is_the_identity(name, image):
     x = torch.rand(5, *image)
     assert torch.equal(corruption(job_of(f"noise={name}", "noise.level=0"))(x, Draws(0)), x)
@@ -227,7 +251,7 @@ def test_the_image_is_not_modified_in_place_and_draws_determine_the_result(name)
 
 
 @every_noise
-@pytest.mark.parametrize("image", [(3, 8, 6), (1, 1, 2)])
+@pytest.mark.parametrize("image", [(3, 8, 6), (1, 1, 2), (2, 9), (1, 3, 4, 5)])
 def test_stacked_noise_equals_noise_alone(name, image):
     """For images that differ between seeds and for shared images, both of which the engine uses."""
     corrupt, seeds = corruption(job_of(f"noise={name}")), [3, 1, 4]

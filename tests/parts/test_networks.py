@@ -16,7 +16,7 @@ from bench.parts.networks import ACTIVATIONS, MLP, Conv, Dropout, Residual, ResN
 from bench.runs.config import build
 from tests.conftest import SHAPES, batch_of, job_of, small_data, stack_of
 
-IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 13, 17), (1, 1, 2), (1, 1, 3)]
+IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 13, 17), (1, 1, 2), (1, 1, 3), (1, 33), (2, 6, 7, 9)]
 NETWORKS = {
     "mlp": MLP(hidden=12, norm="batch", dropout=0.3),
     "linear": MLP(hidden=12, depth=0),

@@ -8,6 +8,7 @@ rest with the run's seed. Tensors are on the CPU; images are float32 [N, C, H, W
 from __future__ import annotations
 
 from bench.evaluation.evidence.answers import Answers, CorruptedAnswers, denoising_corruption
+from bench.evaluation.evidence.critics import Critics
 from bench.evaluation.evidence.decorator import evidence_in, evidence_of
 from bench.evaluation.evidence.densities import Densities
 from bench.evaluation.evidence.images import CorruptedImages, Images, images_of
@@ -19,6 +20,7 @@ __all__ = [
     "Answers",
     "CorruptedAnswers",
     "CorruptedImages",
+    "Critics",
     "Densities",
     "Images",
     "Stages",
@@ -33,4 +35,13 @@ __all__ = [
     "traversed",
 ]
 
-SOURCES = (Images, CorruptedImages, Answers, CorruptedAnswers, Translations, Traversals, Densities)  # all with evidence
+SOURCES = (
+    Images,
+    CorruptedImages,
+    Answers,
+    CorruptedAnswers,
+    Translations,
+    Traversals,
+    Densities,
+    Critics,
+)  # all with evidence

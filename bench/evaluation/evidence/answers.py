@@ -22,7 +22,7 @@ from bench.parts.corruptions import Gaussian, Identity
 from bench.parts.divergences import jacobian_exact
 
 CHUNK = 1000  # images per call of a model, at most; only memory depends on it
-CHUNK_VALUES = CHUNK * 3 * 32 * 32  # values of these images, at most: larger images come in smaller chunks
+CHUNK_PIXELS = CHUNK * 32 * 32  # of these images, at most: larger ones come in smaller chunks
 JACOBIANS = 1000  # test images; one backward pass per latent
 JACOBIANS_AT_ONCE = 50  # images; each backward pass holds the activations of all of them
 NEIGHBOURS = 20
@@ -40,7 +40,7 @@ class Answers:
 
     def chunks(self, name: str, n: int, at_once: int | None = None) -> Iterator[tuple[slice, RowDraws]]:
         """Slices of n rows, at most at_once or CHUNK at a time, with their rows of the draws of this name."""
-        fitting = max(1, CHUNK_VALUES // math.prod(self.images.data.shapes.x))
+        fitting = max(1, CHUNK_PIXELS // math.prod(self.images.data.shapes.x[1:]))
         size = min(CHUNK, fitting, at_once or CHUNK)
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))
@@ -134,6 +134,11 @@ class Answers:
         """Two draws of the prior for each test image, [2 N, D]; if the prior has components, from that of its label."""
         label = None if self.images.test.label is None else self.images.test.label.repeat(2)
         return self.draw("prior", 2 * len(self.images.x), label, self.model.prior_codes)
+
+    @evidence(asks=("mean", "encode", "decode", "translate"), cached=True)
+    def validation_x_mean(self) -> Tensor:
+        """The outputs for the validation examples, like `x_mean` for the test examples."""
+        return self.each(self.model.translate, "validation", self.images.validation)
 
     @evidence(asks=("mean", "encode"), cached=True)
     def own_component(self) -> Tensor:
@@ -328,7 +333,7 @@ class Answers:
         for rows, _ in self.chunks("decode", len(codes)):
             z = codes[rows].to(self.device)
             # A decoder reads labels and conditions, but no images.
-            blank = z.new_zeros(1, *self.images.data.shapes.x).expand(len(z), -1, -1, -1)
+            blank = z.new_zeros(1, *self.images.data.shapes.x).expand(len(z), *self.images.data.shapes.x)
             batch = given.rows(rows).to(self.device)._replace(x=blank, input=blank)
             parts.append(self.model.decode(z, batch).mean.cpu())
         return torch.cat(parts)

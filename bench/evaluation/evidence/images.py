@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.core import Corruption, UnavailableError
+from bench.core import Corruption, Recorded, UnavailableError
 from bench.data import Batch, Data, Split, as_floats
 from bench.draws import Draws
 from bench.evaluation.evidence.decorator import evidence
@@ -109,7 +109,29 @@ class Images:
 
     @evidence()
     def validation_x(self) -> Tensor:
-        return torch.cat([block.x for block in self.blocks("validation")])
+        return self.validation.x
+
+    @cached_property
+    def validation(self) -> Batch:
+        """The whole validation split."""
+        return Batch.joined(self.blocks("validation"))
+
+    @cached_property
+    def train_subset(self) -> Batch:
+        """The first SUBSET training examples in the random order, to compare with test examples."""
+        return self.select("train", self.order("train")[:SUBSET])
+
+    @evidence()
+    def train_x(self) -> Tensor:
+        """Training examples in a random order, the same for all models, [<= SUBSET, C, *sides]."""
+        return self.train_subset.x
+
+    @evidence()
+    def train_x_label(self) -> Tensor:
+        """The labels of `train_x`."""
+        self._known("train", "label")
+        assert self.train_subset.label is not None
+        return self.train_subset.label
 
     @evidence()
     def conditions(self) -> Facts:
@@ -332,7 +354,11 @@ class CorruptedImages:
 
     @cached_property
     def test(self) -> Batch:
-        """The test split with corrupted inputs."""
+        """The test split with corrupted inputs. Raises UnavailableError if the test inputs are noisy already."""
+        if isinstance(self._corruption, Recorded):
+            raise UnavailableError(
+                "noise is part of the test sources: the metrics without noise levels are measured on them"
+            )
         input = self._corruption(self._images.input, Draws(0, "test", "corrupt"))
         return self._images.test._replace(input=input)
 

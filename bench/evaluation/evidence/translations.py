@@ -62,7 +62,7 @@ class Translations:
     def x_mean(self) -> Tensor:
         """The outputs for the test examples; by default the mean images that the posterior means decode to.
 
-        Images of another size than x are resized (bilinear).
+        Images of another size than x are resized (linear interpolation).
         """
         return self._answer(self._stages.made)
 
@@ -78,11 +78,14 @@ class Translations:
 
     def _answer(self, made: Facts) -> Tensor:
         answer, (channels, *sides) = made[self._name or list(made)[-1]], self._images.data.shapes.x
+        if answer.ndim != 2 + len(sides):
+            raise UnavailableError("this stage is not of the same kind as the examples")
         if answer.shape[1] != channels:
             raise UnavailableError(f"this stage has {answer.shape[1]} channels, and images have {channels}")
         if list(answer.shape[2:]) == sides:
             return answer
-        return F.interpolate(answer, sides, mode="bilinear", align_corners=False, antialias=True)
+        mode, antialias = {1: ("linear", False), 2: ("bilinear", True), 3: ("trilinear", False)}[len(sides)]
+        return F.interpolate(answer, sides, mode=mode, align_corners=False, antialias=antialias)
 
     @evidence(asks=("mean", "encode", "decode", "translate"), judged=True, cached=True)
     def judged(self) -> dict[str, Judgement]:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from math import ceil
+from math import ceil, prod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.parts.networks.layers import LAYERS, layers_of
+
 WIDTH = 64  # features
-SIDE = 64  # pixels; larger images are averaged down to at most this
+# Larger inputs are averaged down to at most these sides, and convolutions reduce them to at most those: as many
+# positions for each number of sides.
+MOST = {1: 4096, 2: 64, 3: 16}
+LAST = {1: 64, 2: 8, 3: 4}
 
 
 def pooled(x: Tensor) -> Tensor:
-    """Images [B, C, H, W] averaged down to at most SIDE pixels a side."""
-    kernel = [ceil(side / SIDE) for side in x.shape[2:]]
-    return x if kernel == [1, 1] else F.avg_pool2d(x, kernel, ceil_mode=True)
+    """Images, waves or volumes [B, C, *sides] averaged down to sides of at most MOST."""
+    sides = x.shape[2:]
+    kernel = tuple(ceil(side / MOST[len(sides)]) for side in sides)
+    return x if max(kernel) == 1 else LAYERS[len(sides)].average(kernel, ceil_mode=True)(x)
+
+
+def _stride(side: int, last: int) -> int:
+    """The smallest power of two, at least 2, by which a convolution, followed by one of stride 2, leaves `last`."""
+    stride = 2
+    while ceil(side / stride) > 2 * last:
+        stride *= 2
+    return stride
 
 
 def hash_of(network: nn.Module) -> str:
@@ -28,20 +42,21 @@ def hash_of(network: nn.Module) -> str:
 
 
 class Classifier(nn.Module):
-    """x [B, C, H, W] in [0, 1], of any size -> [B, outputs]: the logits of classes, or numbers."""
+    """x [B, C, *sides] in [0, 1], of any size -> [B, outputs]: the logits of classes, or numbers."""
 
     def __init__(self, image: tuple[int, ...], outputs: int):
         super().__init__()
-        height, width = pooled(torch.empty(1, *image, device="meta")).shape[2:]
+        kind, sides = layers_of(image), pooled(torch.empty(1, *image, device="meta")).shape[2:]
         # Larger strides for larger images, so that they cost no more than small ones.
-        down, right = 2 if height <= 32 else 4, 2 if width <= 32 else 4
-        positions = 64 * ceil(height / (2 * down)) * ceil(width / (2 * right))
+        strides = tuple(_stride(side, LAST[len(sides)]) for side in sides)
+        positions = 64 * prod(ceil(side / (2 * stride)) for side, stride in zip(sides, strides, strict=True))
+        kernel = tuple(2 * stride + 1 for stride in strides)
         self.hidden = nn.Sequential(
-            nn.Conv2d(image[0], 32, (2 * down + 1, 2 * right + 1), (down, right), padding=(down, right)),
-            nn.BatchNorm2d(32),
+            kind.convolution(image[0], 32, kernel, strides, padding=strides),
+            kind.batch_norm(32),
             nn.ReLU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1),
-            nn.BatchNorm2d(64),
+            kind.convolution(32, 64, 3, stride=2, padding=1),
+            kind.batch_norm(64),
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(positions, WIDTH),
@@ -52,7 +67,7 @@ class Classifier(nn.Module):
         self.float()
 
     def features(self, x: Tensor) -> Tensor:
-        """x [B, C, H, W] -> [B, WIDTH]."""
+        """x [B, C, *sides] -> [B, WIDTH]."""
         return self.hidden(pooled(x))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ MOST_CLASSES = 256  # of a truth that is judged: more are identities or years ra
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """A class of each image, int64 [N], or of each pixel, int64 [N, H, W], below `outputs`.
+    """A class of each image, int64 [N], or of each pixel of an image with two sides, int64 [N, H, W]; below `outputs`.
 
     train, test: the truth of the images of a split; outputs: the channels of a network that predicts it.
     """
@@ -126,7 +126,7 @@ def _known(data: Data) -> Iterator[Target]:
         train, test = train.cpu(), data.test.truth[name].cpu()
         if train.dtype == torch.float32 and train.ndim <= 2:
             yield Numbers(name, train.view(len(train), -1), test.view(len(test), -1))
-        elif train.dtype == torch.int64 and train.ndim in (1, 3):
+        elif train.dtype == torch.int64 and (train.ndim == 1 or (train.ndim == 3 and len(data.shapes.x) == 3)):
             known = len(data.vocabulary.get(name, ()))
             yield Classes(name, train, test, max(known, int(train.max()) + 1, int(test.max()) + 1))
 

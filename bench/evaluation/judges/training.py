@@ -9,7 +9,6 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bench.data import Data, Split
 from bench.draws import Draws, generator_seed
@@ -24,26 +23,35 @@ NOISE = 0.03  # sigma, at most
 
 
 def shifted(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Images [B, C, H, W], each shifted by at most one pixel in both directions; edge pixels are repeated."""
+    """Images [B, C, *sides], each shifted by at most one pixel along every side; edge pixels are repeated."""
     if min(x.shape[2:]) < SMALL:
         return x
-    windows = F.pad(x, (1, 1, 1, 1), mode="replicate").unfold(2, x.shape[2], 1).unfold(3, x.shape[3], 1)
-    down, right = torch.randint(3, (2, len(x)), generator=generator)
-    return windows[torch.arange(len(x)), :, down, right]  # windows: [B, C, 3, 3, H, W]
+    ways = torch.randint(3, (x.ndim - 2, len(x)), generator=generator) - 1
+    for axis, way in enumerate(ways, start=2):
+        moved = torch.stack([_neighbours(x, axis, step) for step in (-1, 0, 1)])
+        x = moved[way + 1, torch.arange(len(x))]
+    return x
+
+
+def _neighbours(x: Tensor, axis: int, step: int) -> Tensor:
+    """Each pixel's neighbour at a distance of `step` along an axis, the pixel itself at the edge."""
+    side = x.shape[axis]
+    return x.index_select(axis, (torch.arange(side) + step).clamp(0, side - 1))
 
 
 def softened(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Images [B, C, H, W], each blurred a little, by at most the binomial filter 1 2 1, with faint noise.
+    """Images [B, C, *sides], each blurred a little, by at most the binomial filter 1 2 1, with faint noise.
 
     Models' images are often smoother or rougher than real ones. A judge should recognise what they show all the same,
     because sharpness has metrics of its own.
     """
     if min(x.shape[2:]) < SMALL:
         return x
-    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    columns = (padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]) / 4
-    blurred = (columns[..., :-2, :] + 2 * columns[..., 1:-1, :] + columns[..., 2:, :]) / 4
-    blur, sigma = torch.rand(2, len(x), 1, 1, 1, generator=generator)
+    blurred = x
+    for axis in reversed(range(2, x.ndim)):
+        before, after = (_neighbours(blurred, axis, step) for step in (-1, 1))
+        blurred = (before + 2 * blurred + after) / 4
+    blur, sigma = torch.rand(2, len(x), *[1] * (x.ndim - 1), generator=generator)
     noise = torch.randn(x.shape, generator=generator)
     return torch.lerp(x, blurred, blur) + NOISE * sigma * noise
 

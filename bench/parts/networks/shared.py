@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from bench.core import Count, NonNegativeInt, UnusedIf
 from bench.draws import Draws
+from bench.parts.networks.layers import LAYERS, Convolution, layers_of
 
-ImageShape = tuple[int, ...]  # (channels, height, width)
+ImageShape = tuple[int, ...]  # (channels, *sides): height and width of images, one side of waves, three of volumes
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "leaky_relu"]
 Norm = Literal["none", "batch"]
@@ -61,10 +62,11 @@ def concatenate(x: Tensor, condition: Tensor | None) -> Tensor:
 
 
 def concatenate_planes(x: Tensor, condition: Tensor | None) -> Tensor:
-    """x [B, C, H, W] and a condition [B, K] or None -> [B, C + K, H, W], the condition as constant channels."""
+    """x [B, C, *sides] and a condition [B, K] or None -> [B, C + K, *sides], the condition as constant channels."""
     if condition is None:
         return x
-    return concatenate(x, condition[:, :, None, None].expand(*condition.shape, *x.shape[2:]))
+    sides = x.shape[2:]
+    return concatenate(x, condition.reshape(*condition.shape, *[1] * len(sides)).expand(*condition.shape, *sides))
 
 
 def norm_layers(norm: Norm, batch_norm: type[nn.Module], width: int) -> list[nn.Module]:
@@ -109,18 +111,18 @@ class Dense(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + branch(x), [B, width, H, W]: two pre-activation convolutions (He et al. 2016b, figure 4e).
+    """x + branch(x), [B, width, *sides]: two pre-activation convolutions (He et al. 2016b, figure 4e).
 
     The last convolution is initialised to zero, so the block starts as the identity and needs no normalisation (Zhang
     et al. 2019, section 3).
     """
 
-    def __init__(self, width: int, make_activation: MakeActivation, norm: Norm = "none"):
+    def __init__(self, width: int, make_activation: MakeActivation, norm: Norm = "none", sides: int = 2):
         super().__init__()
-        layers: list[nn.Module] = []
+        kind, layers = LAYERS[sides], list[nn.Module]()
         for _ in range(2):
-            layers += [*norm_layers(norm, nn.BatchNorm2d, width), make_activation()]
-            layers += [nn.Conv2d(width, width, 3, padding=1)]
+            layers += [*norm_layers(norm, kind.batch_norm, width), make_activation()]
+            layers += [kind.convolution(width, width, 3, padding=1)]
         self.branch = nn.Sequential(*layers)
         for parameter in self.branch[-1].parameters():
             nn.init.zeros_(parameter)
@@ -129,23 +131,25 @@ class Residual(nn.Module):
         return x + self.branch(x)
 
 
-def levels(image: ImageShape, options: Network) -> tuple[list[int], list[tuple[int, int]]]:
-    """Channels and (height, width) of each level: channels double, up to a factor of 16; sides halve, rounded up."""
+def levels(image: ImageShape, options: Network) -> tuple[list[int], list[tuple[int, ...]]]:
+    """Channels and sides of each level: channels double, up to a factor of 16; sides halve, rounded up."""
     widths = [options.hidden * 2 ** min(i, 4) for i in range(options.depth)]
-    sides = [(-(-image[1] // 2**i), -(-image[2] // 2**i)) for i in range(1, options.depth + 1)]
+    sides = [tuple(-(-side // 2**i) for side in image[1:]) for i in range(1, options.depth + 1)]
     return widths, sides
 
 
-def downsampling(width_in: int, width_out: int, blocks: int, make_activation: MakeActivation) -> list[nn.Module]:
-    """One level of an encoder: a convolution of stride 2, then residual blocks."""
-    conv = nn.Conv2d(width_in, width_out, 3, stride=2, padding=1)
-    return [conv, *[Residual(width_out, make_activation) for _ in range(blocks)]]
+def downsampling(
+    width_in: int, width_out: int, blocks: int, make_activation: MakeActivation, sides: int
+) -> list[nn.Module]:
+    """One level of an encoder: a convolution of stride 2, then residual blocks. sides: their number."""
+    conv = LAYERS[sides].convolution(width_in, width_out, 3, stride=2, padding=1)
+    return [conv, *[Residual(width_out, make_activation, sides=sides) for _ in range(blocks)]]
 
 
 class ConvEncoder(nn.Module):
-    """x [B, C, H, W] and condition [B, K] or None (as constant channels) -> [B, outputs]. Each level halves the sides.
+    """x [B, C, *sides] and condition [B, K] or None (as constant channels) -> [B, outputs].
 
-    blocks: residual blocks per level.
+    Each level halves the sides. blocks: residual blocks per level.
     """
 
     def __init__(self, image: ImageShape, outputs: int, condition: int, options: Network, blocks: int = 0):
@@ -153,7 +157,7 @@ class ConvEncoder(nn.Module):
         widths, sides = levels(image, options)
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise([image[0] + condition, *widths]):
-            layers += downsampling(width_in, width_out, blocks, options.make_activation)
+            layers += downsampling(width_in, width_out, blocks, options.make_activation, len(image) - 1)
             layers += [options.make_activation()]
         self.hidden = nn.Sequential(*layers)
         self.last = nn.Linear(widths[-1] * prod(sides[-1]), outputs)
@@ -163,7 +167,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """z [B, inputs] and condition [B, K] or None -> [B, C, H, W]. The levels have the same sides as the encoder's.
+    """z [B, inputs] and condition [B, K] or None -> [B, C, *sides]. The levels have the same sides as the encoder's.
 
     blocks: residual blocks per level.
     """
@@ -173,15 +177,16 @@ class ConvDecoder(nn.Module):
         widths, sides = levels(image, options)
         self.first = nn.Linear(inputs, widths[-1] * prod(sides[-1]))
         self.start = (widths[-1], *sides[-1])
+        kind, number = layers_of(image), len(image) - 1
         layers: list[nn.Module] = []
         for level in reversed(range(options.depth)):
             width, side = (widths[level - 1], sides[level - 1]) if level else (widths[0], image[1:])
-            layers += [Residual(widths[level], options.make_activation, options.norm) for _ in range(blocks)]
-            layers += [*norm_layers(options.norm, nn.BatchNorm2d, widths[level]), options.make_activation()]
-            layers += [nn.Upsample(size=side), nn.Conv2d(widths[level], width, 3, padding=1)]
-        layers += [*norm_layers(options.norm, nn.BatchNorm2d, widths[0]), options.make_activation()]
+            layers += [Residual(widths[level], options.make_activation, options.norm, number) for _ in range(blocks)]
+            layers += [*norm_layers(options.norm, kind.batch_norm, widths[level]), options.make_activation()]
+            layers += [nn.Upsample(size=side), kind.convolution(widths[level], width, 3, padding=1)]
+        layers += [*norm_layers(options.norm, kind.batch_norm, widths[0]), options.make_activation()]
         self.hidden = nn.Sequential(*layers)
-        self.last = nn.Conv2d(widths[0], image[0], 3, padding=1)
+        self.last = kind.convolution(widths[0], image[0], 3, padding=1)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.last(self.hidden(self.first(concatenate(z, condition)).unflatten(1, self.start)))
@@ -207,13 +212,33 @@ class Critic(nn.Module):
         """
         if condition is not None and len(condition) != len(x):
             condition = torch.cat([condition] * copies)
-        flat = not any(isinstance(layer, nn.Conv2d) for layer in self.layers.modules())
-        hidden = features = concatenate(x.flatten(1), condition) if flat else concatenate_planes(x, condition)
+        features, hidden = self._layers(x, draws, condition, copies)[-1]
+        output = self.last(hidden.flatten(1))
+        return CriticOutput(output[:, 0], features.flatten(1), output[:, 1:])
+
+    def _layers(self, x: Tensor, draws: Draws, condition: Tensor | None, copies: int) -> list[tuple[Tensor, Tensor]]:
+        """The output of each layer before and after activation and dropout, preceded by the input."""
+        flat = not any(isinstance(layer, Convolution) for layer in self.layers.modules())
+        hidden = concatenate(x.flatten(1), condition) if flat else concatenate_planes(x, condition)
+        found = [(hidden, hidden)]
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             features = layer(hidden)
             hidden = dropout(self.activation(features), draws, copies)
-        output = self.last(hidden.flatten(1))
-        return CriticOutput(output[:, 0], features.flatten(1), output[:, 1:])
+            found.append((features, hidden))
+        return found
+
+    def pooled_features(self, x: Tensor, draws: Draws) -> Tensor:
+        """x [B, ...] -> [B, F]: all layers but the first, each pooled to the largest of 2 positions along every side.
+
+        Wu et al. 2016, section 4.2, pool the last three of four convolutions like this. A network of one layer has the
+        features of that layer. Layers without sides are not pooled.
+        """
+        hidden = [output for _, output in self._layers(x, draws, None, 1)[1:]]
+        return torch.cat([_pooled(output).flatten(1) for output in hidden[1:] or hidden], 1)
+
+
+def _pooled(x: Tensor) -> Tensor:
+    return x if x.ndim == 2 else layers_of(x.shape[1:]).largest(2)(x)
 
 
 @dataclass(frozen=True)
@@ -268,16 +293,20 @@ def conv_critic(shape: tuple[int, ...], condition: int, classes: int, options: N
     """A critic of images [B, *shape] with the convolutions of an encoder; or of codes."""
     if len(shape) == 1:
         return code_critic(shape, condition, classes, options)
-    image = (shape[0] + condition, shape[1], shape[2])
+    image = (shape[0] + condition, *shape[1:])
     widths, sides = levels(image, options)
-    stages = [downsampling(a, b, blocks, critic_activation) for a, b in pairwise([image[0], *widths])]
+    channels = pairwise([image[0], *widths])
+    stages = [downsampling(a, b, blocks, critic_activation, len(shape) - 1) for a, b in channels]
     layers = [nn.Sequential(*stage) if blocks else stage[0] for stage in stages]
     return Critic(layers, widths[-1] * prod(sides[-1]), options, classes)
 
 
 @dataclass(frozen=True)
 class Conv(Network):
-    """Convolutional networks for any image size. hidden: channels of the first level, doubled by each further level."""
+    """Convolutional networks for images, waves and volumes of any size.
+
+    hidden: channels of the first level, doubled by each further level.
+    """
 
     hidden: Count = 32
     depth: Count = 2

@@ -21,9 +21,11 @@ SIDES = (4, 8, 16, 32, 64, 128)  # pixels of the first stage's images
 def sizes_of_stages(image: tuple[int, ...], stages: int) -> dict[str, tuple[int, ...]]:
     """The image shape (C, height, width) of each stage, "1" and so on. Each is twice as large as the one before.
 
-    The last one is `image`.
+    The last one is `image`. Raises SkipError for waves and volumes.
     """
     channels, *sides = image
+    if len(sides) != 2:
+        raise SkipError(f"StackGAN generates images, not examples of shape {image}: choose another data set")
     halvings = {str(i + 1): stages - 1 - i for i in range(stages)}
     return {stage: (channels, *(side // 2**count for side in sides)) for stage, count in halvings.items()}
 

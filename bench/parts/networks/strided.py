@@ -9,6 +9,7 @@ from math import prod
 from torch import Tensor, nn
 
 from bench.core import Count
+from bench.parts.networks.layers import LAYERS, Convolution, Transposed, layers_of
 from bench.parts.networks.shared import (
     Critic,
     ImageShape,
@@ -24,7 +25,7 @@ from bench.parts.networks.shared import (
 def initialised(network: nn.Module) -> nn.Module:
     """The network with the initial weights of He et al. 2015. PyTorch's default shrinks the signal in every layer."""
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(layer, Convolution | Transposed | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
@@ -33,9 +34,9 @@ def initialised(network: nn.Module) -> nn.Module:
 
 def halving(width_in: int, width_out: int, sides: tuple[int, ...]) -> nn.Module:
     """A convolution of stride 2 for images of these sides. Odd sides are padded, so their halves are rounded up."""
-    (height, width), kernel = sides, 4
-    padding = nn.ZeroPad2d((1, 1 + width % 2, 1, 1 + height % 2))
-    return nn.Sequential(padding, nn.Conv2d(width_in, width_out, kernel, stride=2))
+    kind, kernel = LAYERS[len(sides)], 4
+    padding = [width for side in reversed(sides) for width in (1, 1 + side % 2)]
+    return nn.Sequential(kind.padding(tuple(padding)), kind.convolution(width_in, width_out, kernel, stride=2))
 
 
 class Doubling(nn.Module):
@@ -43,15 +44,15 @@ class Doubling(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, sides: tuple[int, ...]):
         super().__init__()
-        self.convolution = nn.ConvTranspose2d(width_in, width_out, 4, stride=2, padding=1)
-        self.sides = sides
+        self.convolution = LAYERS[len(sides)].transposed(width_in, width_out, 4, stride=2, padding=1)
+        self.kept = tuple(slice(side) for side in sides)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.convolution(x)[:, :, : self.sides[0], : self.sides[1]]
+        return self.convolution(x)[:, :, *self.kept]
 
 
 class StridedEncoder(nn.Module):
-    """x [B, C, H, W] and condition [B, K] or None (as constant channels) -> [B, outputs]."""
+    """x [B, C, *sides] and condition [B, K] or None (as constant channels) -> [B, outputs]."""
 
     def __init__(self, image: ImageShape, outputs: int, condition: int, options: Network):
         super().__init__()
@@ -68,17 +69,17 @@ class StridedEncoder(nn.Module):
 
 
 class StridedDecoder(nn.Module):
-    """z [B, inputs] and condition [B, K] or None -> [B, C, H, W]. The levels are those of the encoder."""
+    """z [B, inputs] and condition [B, K] or None -> [B, C, *sides]. The levels are those of the encoder."""
 
     def __init__(self, inputs: int, image: ImageShape, options: Network):
         super().__init__()
         widths, sides = levels(image, options)
         self.start = (widths[-1], *sides[-1])
         self.first = nn.Linear(inputs, prod(self.start))
-        layers: list[nn.Module] = []
+        batch_norm, layers = layers_of(image).batch_norm, list[nn.Module]()
         for level in reversed(range(options.depth)):
             width, side = (widths[level - 1], sides[level - 1]) if level else (image[0], image[1:])
-            layers += [*norm_layers(options.norm, nn.BatchNorm2d, widths[level]), options.make_activation()]
+            layers += [*norm_layers(options.norm, batch_norm, widths[level]), options.make_activation()]
             layers += [Doubling(widths[level], width, side)]
         self.hidden = nn.Sequential(*layers)
 
@@ -88,7 +89,7 @@ class StridedDecoder(nn.Module):
 
 @dataclass(frozen=True)
 class Strided(Network):
-    """Convolutions and transposed convolutions of kernel 4 and stride 2, for any image size.
+    """Convolutions and transposed convolutions of kernel 4 and stride 2. Images, waves and volumes may have any size.
 
     hidden: channels of the first level, doubled by each further level.
     """

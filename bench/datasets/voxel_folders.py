@@ -7,7 +7,8 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import compress
 from os.path import splitext
 from pathlib import Path
 from typing import NamedTuple
@@ -54,15 +55,17 @@ def read_folder(
     read: Callable[[Path], np.ndarray],
     kind: list[object],
     cache: Path | None,
+    classes: Sequence[str] | None = None,
     object_of: Callable[[list[str], str], str | None] = model_folder,
 ) -> Shapes:
     """The shapes of all files with the suffix, sorted by path. A class is the first folder that is not train or test.
 
     read: returns the voxels of a file; kind: what they depend on besides the file; cache: a folder to keep them in.
-    object_of: maps the folders besides train and test, and the name of a file without suffix, to the object; "": each
-    file shows another one; None: the name is wrong. Raises InputError that names the file for a wrong file or place.
+    classes: the others are not read. object_of: maps the folders besides train and test, and the name of a file without
+    suffix, to the object; "": each file shows another one; None: the name is wrong. Raises InputError that names the
+    file for a wrong file or place.
     """
-    files = _find(root, suffix, object_of)
+    files = _find(root, suffix, classes, object_of)
     if cache is None:
         side, bits = _read(root, files, read)
     else:
@@ -79,7 +82,19 @@ def check_cube(file: Path, shape: tuple[int, ...], side: int) -> None:
         raise InputError(f"{file} has {' x '.join(map(str, shape))} voxels: expected {side} a side, like other files")
 
 
-def _find(root: Path, suffix: str, object_of: Callable[[list[str], str], str | None]) -> list[_File]:
+def is_chosen(labels: Sequence[str], classes: Sequence[str] | None) -> np.ndarray:
+    """Whether each label is one of the classes, [N] bool; None: all are. Raises InputError for an unknown class."""
+    if classes is None:
+        return np.ones(len(labels), bool)
+    if unknown := [label for label in classes if label not in labels]:
+        known = ", ".join(sorted({*labels}))
+        raise InputError(f"dataset.classes: there is no class {unknown[0]}; expected null or some of {known}")
+    return np.isin(np.array(labels), np.array(classes))
+
+
+def _find(
+    root: Path, suffix: str, classes: Sequence[str] | None, object_of: Callable[[list[str], str], str | None]
+) -> list[_File]:
     everything = sorted(walk(f"{root}/"))
     paths = [path for path in everything if splitext(path)[1].lower() == suffix]
     if not paths:
@@ -89,13 +104,14 @@ def _find(root: Path, suffix: str, object_of: Callable[[list[str], str], str | N
     for path in paths:
         *folders, name = path.split("/")
         splits = [SPLITS[part.lower()] for part in folders if part.lower() in SPLITS]
-        classes = [part for part in folders if part.lower() not in SPLITS]
-        if not classes or len(splits) > 1:
+        names = [part for part in folders if part.lower() not in SPLITS]
+        if not names or len(splits) > 1:
             raise InputError(f"{root}/{path}: expected it in <class>/, or in <class>/train/ and <class>/test/")
-        found = object_of(classes, splitext(name)[0])
+        found = object_of(names, splitext(name)[0])
         if found is None:
-            raise InputError(f"{root}/{path}: expected a name such as {classes[0]}_0001_1{suffix}: class, id, rotation")
-        files.append(_File(path, classes[0], splits[0] if splits else "", found or path))
+            raise InputError(f"{root}/{path}: expected a name such as {names[0]}_0001_1{suffix}: class, id, rotation")
+        files.append(_File(path, names[0], splits[0] if splits else "", found or path))
+    files = list(compress(files, is_chosen([file.label for file in files], classes)))
     if other := next((file for file in files if (not file.split) != (not files[0].split)), None):
         raise InputError(f"{root} has {files[0].path} and {other.path}: put all files into train/ and test/, or none")
     if files[0].split and (missing := {"train", "test"} - {file.split for file in files}):

@@ -5,6 +5,7 @@ source is a depth image of the shape, and the label is the name of its class. Al
 
 size: the voxels of x along each side. Coarser ones are those of `resized`, which keeps thin legs.
 source_size, azimuth, elevation: of the source, as in `depth_views`: pixels a side, and where the camera stands.
+classes: the classes that are read, such as [chair]; None: all.
 quarter_turns: of each class, about the vertical, anticlockwise as seen from above, so that its front faces the viewer.
 root: the folder; None: $BENCH_DATA/<name>.
 cache: a folder in which the voxels are kept.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import compress
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -31,13 +33,14 @@ from bench.datasets import Source, hold_out
 from bench.datasets.occupancy import DUPLICATE, Azimuth, Elevation, ViewSize, depth_views, near_duplicates, resized
 from bench.datasets.ranges import BYTES
 from bench.datasets.voxel_files import Up, read_binvox, read_mat, read_mesh
-from bench.datasets.voxel_folders import Shapes, check_cube, read_folder
+from bench.datasets.voxel_folders import Shapes, check_cube, is_chosen, read_folder
 
 PACKED = re.compile(r"(.+?)\d*(_packbits)?\.npz")  # the class is what comes first, as in chair32_packbits.npz
 ROTATED = re.compile(r"(.+_\d+)_\d+")  # a name in 3DShapeNets: what comes first is the object
 SPLITS = ("test", "validation", "train")  # of near-duplicates in several splits, the first one keeps its own
 
 Size = Annotated[int, Field(ge=4, le=128, strict=True)]
+Classes = Annotated[tuple[str, ...], Field(min_length=1)]
 Turns = dict[str, Annotated[int, Field(ge=0, le=3, strict=True)]]
 
 
@@ -53,6 +56,7 @@ def packed(
     name: str = "modelnet10",
     root: str | None = None,
     size: Size = 32,
+    classes: Classes | None = None,
     quarter_turns: Turns | None = None,
     source_size: ViewSize = 32,
     azimuth: Azimuth = 30.0,
@@ -71,8 +75,10 @@ def packed(
     for _, file, voxels in arrays:
         check_cube(file, voxels.shape[1:], arrays[0][2].shape[1])
     labels = [label for label, _, voxels in arrays for _ in voxels]
-    shapes = Shapes(np.concatenate([voxels for *_, voxels in arrays]), labels)
-    return _source(folder, _upright(shapes, quarter_turns), size, View(source_size, azimuth, elevation))
+    shapes = _upright(Shapes(np.concatenate([voxels for *_, voxels in arrays]), labels), quarter_turns)
+    chosen = is_chosen(labels, classes)
+    shapes = Shapes(shapes.voxels[chosen], list(compress(labels, chosen)))
+    return _source(folder, shapes, size, View(source_size, azimuth, elevation))
 
 
 def binvox(
@@ -80,6 +86,7 @@ def binvox(
     root: str | None = None,
     size: Size = 32,
     up: Up = "y",
+    classes: Classes | None = None,
     quarter_turns: Turns | None = None,
     source_size: ViewSize = 32,
     azimuth: Azimuth = 30.0,
@@ -91,7 +98,7 @@ def binvox(
     up: the vertical axis of the files. The front is -z if y is up, as in ShapeNet, and -y if z is up.
     """
     folder = _folder(name, root, "a folder of .binvox files for each class")
-    shapes = read_folder(folder, ".binvox", lambda file: read_binvox(file, up), ["binvox", up], cache)
+    shapes = read_folder(folder, ".binvox", lambda file: read_binvox(file, up), ["binvox", up], cache, classes)
     return _source(folder, _upright(shapes, quarter_turns), size, View(source_size, azimuth, elevation))
 
 
@@ -100,6 +107,7 @@ def meshes(
     root: str | None = None,
     size: Size = 32,
     up: Up = "z",
+    classes: Classes | None = None,
     quarter_turns: Turns | None = None,
     source_size: ViewSize = 32,
     azimuth: Azimuth = 30.0,
@@ -111,7 +119,7 @@ def meshes(
     up: as in `binvox`. A mesh takes up to a second.
     """
     folder = _folder(name, root, "ModelNet's folders <class>/train/ and <class>/test/ of .off files")
-    shapes = read_folder(folder, ".off", lambda file: read_mesh(file, size, up), ["mesh", size, up], cache)
+    shapes = read_folder(folder, ".off", lambda file: read_mesh(file, size, up), ["mesh", size, up], cache, classes)
     return _source(folder, _upright(shapes, quarter_turns), size, View(source_size, azimuth, elevation))
 
 
@@ -119,6 +127,7 @@ def shapenets(
     name: str = "shapenets",
     root: str | None = None,
     size: Size = 32,
+    classes: Classes | None = None,
     source_size: ViewSize = 32,
     azimuth: Azimuth = 30.0,
     elevation: Elevation = 20.0,
@@ -134,7 +143,7 @@ def shapenets(
         return match and f"{classes[0]}/{match[1]}"
 
     folder = _folder(name, root, "3DShapeNets' folders <class>/30/train/ and <class>/30/test/ of .mat files")
-    shapes = read_folder(folder, ".mat", read_mat, ["mat"], cache, object_of)
+    shapes = read_folder(folder, ".mat", read_mat, ["mat"], cache, classes, object_of)
     return _source(folder, _upright(shapes, None), size, View(source_size, azimuth, elevation))
 
 

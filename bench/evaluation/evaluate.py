@@ -130,8 +130,9 @@ def _is_of_test_examples(metric: Metric) -> bool:
 
 def _answers(metric: Metric, evidence: dict[str, Callable[[], Any]], subsets: Mapping[str, Tensor]) -> dict[str, Value]:
     """The metric's value under "", and under "@<subset>" its value for each subset of the test examples."""
-    values = {"": summarise(metric(**{name: evidence[name]() for name in _requests(metric)}))}
-    if (examples := values[""].examples) is not None and _is_of_test_examples(metric):
+    whole = summarise(metric(**{name: evidence[name]() for name in _requests(metric)}))
+    values = {"": whole, **{f"@{name}": value for name, value in whole.subsets.items()}}
+    if (examples := whole.examples) is not None and _is_of_test_examples(metric):
         of_test = {name: rows for name, rows in subsets.items() if len(rows) == len(examples)}
         values |= {f"@{name}": summarise(examples[rows]) for name, rows in of_test.items()}
     return values
@@ -164,8 +165,9 @@ def evaluate(
     `name@level` with the same kind of noise at each of `settings.noise_levels`. Metrics of a model's outputs for the
     test examples are repeated as `name@stage` for each stage before the last, and as `name@permuted` with the
     conditions of other examples. Metrics with a number for each test example are repeated as `name@subset` for each
-    subset of the test split that the data name. facts: parameters, seconds, samples_per_second, gradient_norm_first and
-    gradient_norm_last. Leaves the model in evaluation mode. Raises InputError for an unknown metric.
+    subset of the test split that the data or the metric name. facts: parameters, seconds, samples_per_second,
+    gradient_norm_first and gradient_norm_last. Leaves the model in evaluation mode. Raises InputError for an unknown
+    metric.
     """
     metrics, settings = requested(settings), settings.on(images.data.train.x.device)
     model.eval()

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
@@ -23,7 +23,8 @@ class Value:
     """A metric's result. se: standard error over n examples; floor: the value of a reference, such as real data.
 
     note: a remark that belongs beside the value; details: further numbers for the record; examples: [n], one number
-    per example, if the value is their mean.
+    per example, if the value is their mean; subsets: the same metric of parts of the test set that the metric itself
+    finds, recorded as metric@name.
     """
 
     value: float
@@ -33,6 +34,7 @@ class Value:
     note: str | None = None
     details: dict[str, float | str] = field(default_factory=dict)
     examples: Tensor | None = field(default=None, repr=False, compare=False)
+    subsets: Mapping[str, Value] = field(default_factory=dict)
 
 
 class Metric(Protocol):

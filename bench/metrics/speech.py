@@ -2,7 +2,7 @@
 
 x, x_mean, input: [N, 1, T] in [0, 1], windows of the clean speech, of the output, and of the noisy speech. truth: which
 file a window is a part of (`bench.parts.waves.joined`), and rate, [N] Hz. The floor is the value of the noisy speech.
-`details` has the means for each speaker and SNR, if these are known, with the floor of each under its name + "_floor".
+Each is also measured by speaker and by SNR, if these are known: si_sdr@george, si_sdr@2.5dB.
 """
 
 from __future__ import annotations
@@ -132,19 +132,21 @@ def _scores(score: Score, x: Tensor, x_mean: Tensor, input: Tensor, truth: Truth
 
 def _value(scores: Tensor, truth: Truth, vocabulary: Words) -> Value:
     """The mean score of the output, with that of the noisy speech as its floor; scores: [files, 2]."""
-    details: dict[str, float | str] = {}
+    subsets = {}
     for name in ("speaker", "snr"):
         if name in truth:
             # Windows of one file agree, and `joined` sorts the files by number.
-            _, first = torch.unique(truth["file"], return_inverse=True)
-            of_file = torch.zeros(len(scores), dtype=truth[name].dtype).index_copy_(0, first, truth[name])
+            _, file = torch.unique(truth["file"], return_inverse=True)
+            of_file = torch.zeros(len(scores), dtype=truth[name].dtype).index_copy_(0, file, truth[name])
             for one in of_file.unique():
-                key = vocabulary["speaker"][int(one)] if name == "speaker" else f"{one:g} dB"
-                value, floor = scores[of_file == one].mean(0).tolist()
-                details |= {key: value, f"{key}_floor": floor}
+                key = vocabulary["speaker"][int(one)] if name == "speaker" else f"{one:g}dB"
+                subsets[key] = _mean_of_files(scores[of_file == one])
+    return replace(_mean_of_files(scores), subsets=subsets)
+
+
+def _mean_of_files(scores: Tensor) -> Value:
     floor = scores[:, 1].mean().item()
-    answer = replace(summarise(scores[:, 0]), floor=floor if math.isfinite(floor) else None)
-    return replace(answer, details={name: value for name, value in details.items() if math.isfinite(float(value))})
+    return replace(summarise(scores[:, 0]), floor=floor if math.isfinite(floor) else None)
 
 
 def _frames(x: Tensor, y: Tensor, rate: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import pytest
 from scipy.io import savemat
 
 from bench.core import InputError
-from bench.datasets import Source, load
+from bench.datasets import Source, load, voxel_files
 from bench.datasets.occupancy import depth_views, resized
 from bench.datasets.voxels import binvox, meshes, packed, shapenets
 from tests.datasets.conftest import binvox_bytes, off_text, packbits, solids
@@ -48,6 +48,10 @@ def test_packed_shapes_are_upright_and_labelled_by_their_files(packed_folder):
             assert row in given[label]
 
 
+def rows_of_test(source: Source, chosen=slice(None)) -> set[bytes]:
+    return {row.tobytes() for row in source.test.x[chosen]}
+
+
 def rows_of(voxels: np.ndarray) -> set[bytes]:
     return {(255 * one.astype(np.uint8)).tobytes() for one in voxels}
 
@@ -79,6 +83,24 @@ def test_quarter_turns_are_anticlockwise_from_above_and_per_class(packed_folder)
         match=r"^dataset\.quarter_turns: there is no class sofa; expected null or some of chair, night_stand$",
     ):
         packed(root=str(packed_folder), size=16, quarter_turns={"sofa": 1})
+
+
+def test_only_the_chosen_classes_are_read(packed_folder, mesh_folder, monkeypatch):
+    source = packed(root=str(packed_folder), size=16, classes=("night_stand",), quarter_turns={"chair": 1})
+    assert {*source.train.label, *source.test.label} == {"night_stand"}
+    assert {*rows(source.train), *rows(source.test)} == rows_of(upright(solids(15, seed=1)))
+    unknown = r"^dataset\.classes: there is no class sofa; expected null or some of "
+    with pytest.raises(InputError, match=unknown + "chair, night_stand$"):
+        packed(root=str(packed_folder), size=16, classes=("sofa",))
+    everything, read = meshes(root=str(mesh_folder), size=16), []
+    monkeypatch.setattr(
+        "bench.datasets.voxels.read_mesh", lambda file, *rest: read.append(file) or voxel_files.read_mesh(file, *rest)
+    )
+    source = meshes(root=str(mesh_folder), size=16, classes=("tower",))
+    assert {file.parts[-3] for file in read} == {"tower"}, "others are not read"
+    assert rows_of_test(source) == rows_of_test(everything, everything.test.label == "tower") != set()
+    with pytest.raises(InputError, match=unknown):
+        meshes(root=str(mesh_folder), size=16, classes=("sofa",))
 
 
 @pytest.mark.parametrize("size", [8, 32])

@@ -106,18 +106,17 @@ def test_padding_is_not_measured(metric):
     assert metric(**given | {"x_mean": spoilt}).value == metric(**given).value
 
 
-def test_details_have_the_means_of_each_speaker_and_snr():
-    found = measured(si_sdr, with_noise(0.01), speaker=[0, 1, 0], snr=[2.5, 7.5, 7.5])
-    one, two, three = found.examples.tolist()
-    assert found.details == pytest.approx(
-        {
-            "ann": (one + three) / 2, "bob": two, "2.5 dB": one, "7.5 dB": (two + three) / 2,
-            **{f"{name}_floor": found.details[f"{name}_floor"] for name in ("ann", "bob", "2.5 dB", "7.5 dB")},
-        }
-    )  # fmt: skip
-    floors = measured(si_sdr, with_noise(0.02)).examples
-    assert found.details["bob_floor"] == pytest.approx(floors[1].item())
-    assert measured(si_sdr, with_noise(0.01)).details == {}
+@pytest.mark.parametrize("metric", ALL)
+def test_each_speaker_and_each_snr_is_a_subset(metric):
+    of_files = {"speaker": [0, 1, 0], "snr": [2.5, 7.5, 7.5]}
+    found = measured(metric, with_noise(0.01), **of_files).subsets
+    one, two, three = measured(metric, with_noise(0.01)).examples.tolist()
+    assert {name: value.value for name, value in found.items()} == pytest.approx(
+        {"ann": (one + three) / 2, "bob": two, "2.5dB": one, "7.5dB": (two + three) / 2}
+    )
+    assert {name: value.n for name, value in found.items()} == {"ann": 2, "bob": 1, "2.5dB": 1, "7.5dB": 2}
+    assert found["bob"].floor == pytest.approx(measured(metric, with_noise(0.02)).examples[1].item())
+    assert measured(metric, with_noise(0.01)).subsets == {}
 
 
 @pytest.mark.parametrize("metric", ALL)

@@ -111,8 +111,8 @@ def cut(recordings: Iterable[np.ndarray], window: int, overlap: float = 0.0) -> 
 
 
 def noisy_split(
-    clean: Iterable[np.ndarray],
-    noisy: Iterable[np.ndarray],
+    clean: Sequence[np.ndarray] | np.ndarray,
+    noisy: Sequence[np.ndarray] | np.ndarray,
     speaker: np.ndarray,
     window: int,
     overlap: float = 0.0,
@@ -120,10 +120,13 @@ def noisy_split(
 ) -> Split:
     """The windows of F pairs of clean and noisy recordings, of the same length in a pair, as x and source.
 
+    The order of recordings is random but fixed: those that come first are of several speakers.
     speaker: [F], which becomes the group. facts: [F] each, by name, known of whole recordings: they become truth,
     together with the file, start and samples of each `Windows`.
     """
-    windows, sources = cut(clean, window, overlap), cut(noisy, window, overlap)
+    order = np.random.RandomState(0).permutation(len(speaker))
+    windows, sources = (cut((recordings[i] for i in order), window, overlap) for recordings in (clean, noisy))
+    windows = windows._replace(file=order[windows.file])
     truth = {}
     if facts is not None:
         truth = windows.truth | {name: values[windows.file] for name, values in facts.items()}

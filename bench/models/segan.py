@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -12,7 +13,6 @@ from bench.core import Count, Level, Losses, Model, Phase, Player, Rate, SkipErr
 from bench.data import Batch, Data, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
-from bench.parts.networks import CriticOutput
 from bench.parts.networks.speech import FilterbankGate, WaveCritic, WaveUNet
 from bench.parts.waves import at_speed, centred, de_emphasis, pre_emphasis, si_sdr, snr
 
@@ -64,16 +64,12 @@ class SEGAN(Model):
         super().__init__()
         if shapes.input != shapes.x or len(shapes.x) != 2 or shapes.x[0] != 1:
             raise SkipError(f"SEGAN needs waves (1, samples), not sources {shapes.input} for {shapes.x}")
-        (_, length), self.adversarial = shapes.x, adversarial
+        length, self.adversarial = shapes.x[1], adversarial
         options = {"stride": stride, "skips": skips, "noise": noise} if generator == "unet" else {}
         self.generator = {"unet": WaveUNet, "gate": FilterbankGate}[generator](length, widths, kernel, **options)
-        self.emphasis, self.residual, self.unit_rms, self.error = emphasis, residual, unit_rms, error
-        self.error_weight, self.adversarial_weight, self.speed, self.blend = (
-            error_weight,
-            adversarial_weight,
-            speed,
-            blend,
-        )
+        self.emphasis, self.residual, self.unit_rms = emphasis, residual, unit_rms
+        self.error, self.error_weight, self.adversarial_weight = error, error_weight, adversarial_weight
+        self.speed, self.blend = speed, blend
         self.register_buffer("share", torch.zeros(()))
         self.discriminator = WaveCritic(length, critic_widths, kernel, stride)
         self.phases = (Phase(adversarial.turns if adversarial_weight else (("generator",),)),)
@@ -100,11 +96,7 @@ class SEGAN(Model):
         made = self.made(noisy, draws)
         adversary = Losses({"generator": clean.new_zeros(())})
         if self.adversarial_weight:
-
-            def critic(x: Tensor, /, draws: Draws, *, copies: int) -> CriticOutput:
-                return self.discriminator(x, noisy, draws, copies)
-
-            weight = weight_at(self.adversarial_weight, batch)
+            weight, critic = weight_at(self.adversarial_weight, batch), partial(self.discriminator, noisy=noisy)
             adversary = self.adversarial.losses(turn, critic, clean, made, draws, batch.step, weight)
         if turn == ("discriminator",):
             return adversary
@@ -120,7 +112,7 @@ class SEGAN(Model):
         """G(z, noisy) for waves around 0, [B, 1, T]."""
         scale = noisy.square().mean((1, 2), keepdim=True).clamp(min=1e-10).sqrt() if self.unit_rms else 1.0
         shape, given = self.generator.code_shape, noisy / scale
-        z = None if shape is None else draws.normal("z", (len(noisy), *shape))
+        z = draws.normal("z", (len(noisy), *shape)) if shape else None
         return scale * (self.generator(given, z) + (given if self.residual else 0))
 
     def translate(self, batch: Batch, draws: Draws) -> Tensor:

@@ -134,9 +134,18 @@ def test_a_split_has_the_windows_of_pairs_and_facts_of_their_recordings():
     speaker = np.array(["ann", "bob"])
     split = noisy_split(clean, noisy, speaker, 4, facts={"snr": np.array([2.5, 7.5])})
     np.testing.assert_array_equal(split.source, 10 * split.x)
-    assert split.x.max(axis=(1, 2)).tolist() == [1, 1, 2, 2, 2] and split.group.tolist() == ["ann"] * 2 + ["bob"] * 3
-    assert {name: values.tolist() for name, values in split.truth.items()} == {
-        "file": [0, 0, 1, 1, 1], "start": [0, 4, 0, 4, 8], "samples": [4, 1, 4, 4, 1],
-        "snr": [2.5, 2.5, 7.5, 7.5, 7.5],
-    }  # fmt: skip
+    truth = (values.tolist() for values in split.truth.values())
+    rows = list(zip(split.x.max(axis=(1, 2)).tolist(), split.group, *truth, strict=True))
+    assert list(split.truth) == ["file", "start", "samples", "snr"]
+    assert sorted(rows) == [
+        (1, "ann", 0, 0, 4, 2.5), (1, "ann", 0, 4, 1, 2.5),
+        (2, "bob", 1, 0, 4, 7.5), (2, "bob", 1, 4, 4, 7.5), (2, "bob", 1, 8, 1, 7.5),
+    ]  # fmt: skip
     assert noisy_split(clean, noisy, speaker, 4, 0.5).truth == {}
+
+
+def test_the_first_windows_of_a_split_are_of_several_speakers():
+    recordings = [np.full(8, i, np.int16) for i in range(40)]
+    split = noisy_split(recordings, recordings, np.repeat(["ann", "bob"], 20), 4)
+    assert {*split.group[:16]} == {"ann", "bob"}
+    np.testing.assert_array_equal(split.x[::2], split.x[1::2])  # the windows of a recording are together

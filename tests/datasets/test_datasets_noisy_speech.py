@@ -85,7 +85,7 @@ def test_held_out_speakers_are_chosen_and_their_test_does_not_depend_on_the_othe
     alone, pair = (noisy_speech(**folders, **SMALL, held_out=chosen) for chosen in (("bob",), ("dan", "bob")))
     assert set(alone.test.group) == {"bob"} and set(alone.train.group) == {"ann", "cat", "dan"}
     is_bob = pair.test.group == "bob"
-    np.testing.assert_array_equal(alone.test.source, pair.test.source[is_bob])
+    assert {row.tobytes() for row in alone.test.source} == {row.tobytes() for row in pair.test.source[is_bob]}
 
 
 def test_the_data_seed_decides_the_mixtures(folders):

@@ -160,13 +160,13 @@ def test_a_critic_judges_each_wave_beside_its_noisy_one(length, float64):
     critic = WaveCritic(length, (4, 6), kernel=7, stride=4, reference=3)
     critic.reference.copy_(waves(3, 2, length))
     x, noisy = waves(2, 1, length), waves(2, 1, length)
-    output = critic(torch.cat([x, 2 * x]), noisy, copies=2)
+    output = critic(torch.cat([x, 2 * x]), noisy=noisy, copies=2)
     assert output.logit.shape == (4,) and output.features.shape == (4, 6 * -(-length // 16))
-    torch.testing.assert_close(output.logit[:2], critic(x, noisy).logit)
-    torch.testing.assert_close(output.logit[2:], critic(2 * x, noisy).logit)
-    assert not torch.allclose(critic(x, noisy).logit, critic(x, noisy.flip(0)).logit)
+    torch.testing.assert_close(output.logit[:2], critic(x, noisy=noisy).logit)
+    torch.testing.assert_close(output.logit[2:], critic(2 * x, noisy=noisy).logit)
+    assert not torch.allclose(critic(x, noisy=noisy).logit, critic(x, noisy=noisy.flip(0)).logit)
     critic.reference.mul_(2)
-    assert not torch.allclose(critic(x, noisy).logit, output.logit[:2])
+    assert not torch.allclose(critic(x, noisy=noisy).logit, output.logit[:2])
 
 
 # --- all of them

@@ -230,7 +230,7 @@ class WaveCritic(nn.Module):
         self.last = nn.Linear(lengths_of(length, stride, len(widths))[-1], 1)
         initialised(self)
 
-    def forward(self, x: Tensor, noisy: Tensor, draws: Draws | None = None, copies: int = 1) -> CriticOutput:
+    def forward(self, x: Tensor, draws: Draws | None = None, *, noisy: Tensor, copies: int = 1) -> CriticOutput:
         """x: `copies` versions of one batch, concatenated. noisy: one row for each of x, or of the batch."""
         noisy = noisy if len(noisy) == len(x) else torch.cat([noisy] * copies)
         hidden, reference = torch.cat([x, noisy], 1), self.reference

@@ -65,8 +65,8 @@ class SEGAN(Model):
         if shapes.input != shapes.x or len(shapes.x) != 2 or shapes.x[0] != 1:
             raise SkipError(f"SEGAN needs waves (1, samples), not sources {shapes.input} for {shapes.x}")
         length, self.adversarial = shapes.x[1], adversarial
-        options = {"stride": stride, "skips": skips, "noise": noise} if generator == "unet" else {}
-        self.generator = {"unet": WaveUNet, "gate": FilterbankGate}[generator](length, widths, kernel, **options)
+        of_unet = {"stride": stride, "skips": skips, "noise": noise} if generator == "unet" else {}
+        self.generator = {"unet": WaveUNet, "gate": FilterbankGate}[generator](length, widths, kernel, **of_unet)
         self.emphasis, self.residual, self.unit_rms = emphasis, residual, unit_rms
         self.error, self.error_weight, self.adversarial_weight = error, error_weight, adversarial_weight
         self.speed, self.blend = speed, blend

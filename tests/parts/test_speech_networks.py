@@ -179,15 +179,15 @@ NETWORKS = {
 }
 
 
-def inputs(network: nn.Module) -> list[torch.Tensor]:
+def inputs(network: nn.Module) -> dict[str, torch.Tensor]:
     if isinstance(network, WaveCritic):
         network.reference.copy_(waves(3, 2, 130))
-        return [waves(5, 1, 130), waves(5, 1, 130)]
-    return [waves(5, 1, 130), *([waves(5, *network.code_shape)] if network.code_shape else [])]
+        return {"x": waves(5, 1, 130), "noisy": waves(5, 1, 130)}
+    return {"x": waves(5, 1, 130)} | ({"z": waves(5, *network.code_shape)} if network.code_shape else {})
 
 
-def output(network: nn.Module, given: list[torch.Tensor]) -> torch.Tensor:
-    made = network(*given)
+def output(network: nn.Module, given: dict[str, torch.Tensor]) -> torch.Tensor:
+    made = network(**given)
     return made.logit if isinstance(network, WaveCritic) else made
 
 
@@ -206,7 +206,7 @@ def test_networks_stack(name, float64):
     parameters, buffers = stack_module_state(networks)
 
     def call(parameters: dict, buffers: dict) -> torch.Tensor:
-        made = functional_call(networks[0], (parameters, buffers), tuple(given))
+        made = functional_call(networks[0], (parameters, buffers), kwargs=given)
         return made.logit if name == "critic" else made
 
     stacked = vmap(call, randomness="error")(parameters, buffers)

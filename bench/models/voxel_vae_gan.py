@@ -49,24 +49,27 @@ class VoxelVAEGAN(Model):
         self.discriminator = network.critic(shapes.x)
         self.likelihood, self.adversarial = likelihood, adversarial
         self.prior = prior.checked(latent_dim, needs_kl=True)
-        self.phases = (Phase((*[("discriminator",)] * adversarial.critic_steps, ("encoder", "generator"))),)
+        critic_steps = adversarial.critic_steps if adversarial_weight else 0
+        self.phases = (Phase((*[("discriminator",)] * critic_steps, ("encoder", "generator"))),)
 
     def losses(self, batch: Batch, draws: Draws, turn: tuple[str, ...]) -> Losses:
-        def game(player: str, weight: float | Tensor = 1.0) -> Losses:
+        adversary = Losses({"generator": batch.x.new_zeros(())})
+        if self.adversarial_weight:
+            weight, player = weight_at(self.adversarial_weight, batch), (turn[-1],)
             generated = self.sample(len(batch.x), draws)
-            return self.adversarial.losses((player,), self.discriminator, batch.x, generated, draws, batch.step, weight)
-
+            adversary = self.adversarial.losses(
+                player, self.discriminator, batch.x, generated, draws, batch.step, weight
+            )
         if turn == ("discriminator",):
-            return game("discriminator")
+            return adversary
         q = self.encode(batch)
         z = q.sample(draws)
         kl, reconstruction = self.prior.kl(q, z).mean(), -self.decode(z).log_prob(batch.x).mean()
-        generator, _, gates = game("generator", weight_at(self.adversarial_weight, batch))
         players = {
             "encoder": weight_at(self.beta, batch) * kl + reconstruction,
-            "generator": reconstruction + generator["generator"],
+            "generator": reconstruction + adversary.players["generator"],
         }
-        return Losses(players, {"reconstruction": reconstruction, "kl": kl}, gates)
+        return Losses(players, {"reconstruction": reconstruction, "kl": kl}, adversary.gates)
 
     def encode(self, batch: Batch) -> Posterior:
         return DiagonalGaussian(*self.encoder(batch.input).chunk(2, dim=1))

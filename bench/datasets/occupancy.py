@@ -19,7 +19,7 @@ NEAREST, FARTHEST = 255, 64  # the brightness of the nearest and of the farthest
 
 Azimuth = Annotated[float, Field(ge=-360, le=360, allow_inf_nan=False)]
 Elevation = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
-ViewSize = Annotated[int, Field(ge=8, le=256, strict=True)]
+ViewSize = Annotated[int, Field(ge=8, le=256, strict=True)] | None
 
 
 def resized(occupied: np.ndarray, size: int) -> np.ndarray:
@@ -65,12 +65,16 @@ def near_duplicates(occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(ones), np.concatenate(others)
 
 
-def depth_views(occupied: np.ndarray, size: int, azimuth: float, elevation: float) -> np.ndarray:
-    """Orthographic depth images [N, 1, size, size] uint8. azimuth, elevation: degrees, as in `bench.rays.axes`.
+def depth_views(occupied: np.ndarray, size: int | None, azimuth: float, elevation: float) -> np.ndarray | None:
+    """Orthographic depth images [N, 1, size, size] uint8; None without a size.
+
+    azimuth, elevation: degrees, as in `bench.rays.axes`.
 
     The background is 0. A visible surface is the brighter the nearer it is: linear in its depth, from NEAREST to
     FARTHEST. The whole grid fits into the image, so that all images have the same scale.
     """
+    if size is None:
+        return None
     depth, _, reach = first_hits(occupied, size, azimuth, elevation)
     is_hit = np.isfinite(depth)
     brightness = NEAREST - (NEAREST - FARTHEST) * np.where(is_hit, depth, 0) / reach

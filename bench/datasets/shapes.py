@@ -40,9 +40,9 @@ def shapes(
 ) -> Source:
     """x: [N, 1, size, size, size] uint8, 0 or 255: depth, rows, columns; label: a number of CLASSES.
 
-    source: [N, 1, source_size, source_size] uint8, `depth_views` of x. Factors: those of `draw` and, first, the class
-    divided by 7; proportions and style are random, too, but no factors. yaw: the largest turn in degrees, in either
-    direction; at 0 all chairs face the front. A fixed fifth of the shapes is the test set.
+    source: [N, 1, source_size, source_size] uint8, `depth_views` of x; None: no source. Factors: those of `draw` and,
+    first, the class divided by 7; proportions and style are random, too, but no factors. yaw: the largest turn in
+    degrees, in either direction; at 0 all chairs face the front. A fixed fifth of the shapes is the test set.
     """
     rng = np.random.default_rng(data_seed)
     label = rng.integers(len(CLASSES), size=examples)

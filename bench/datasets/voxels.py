@@ -4,7 +4,8 @@ x is [N, 1, D, H, W] uint8, 0 or 255: depth from front to back, rows from top to
 source is a depth image of the shape, and the label is the name of its class. All functions take
 
 size: the voxels of x along each side. Coarser ones are those of `resized`, which keeps thin legs.
-source_size, azimuth, elevation: of the source, as in `depth_views`: pixels a side, and where the camera stands.
+source_size, azimuth, elevation: of the source, as in `depth_views`: pixels a side (None: no source), and where the
+camera stands.
 classes: the classes that are read, such as [chair]; None: all.
 quarter_turns: of each class, about the vertical, anticlockwise as seen from above, so that its front faces the viewer.
 root: the folder; None: $BENCH_DATA/<name>.
@@ -47,7 +48,7 @@ Turns = dict[str, Annotated[int, Field(ge=0, le=3, strict=True)]]
 class View(NamedTuple):
     """The arguments of `depth_views`."""
 
-    size: int
+    size: int | None
     azimuth: float
     elevation: float
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -67,18 +68,20 @@ class NearestNeighbour(Model):
     """The target of the training example whose source and conditions are nearest, in squared distance.
 
     The source and each condition are scaled to a total variance of 1 over the training examples, so they count equally.
-    Without a source only the conditions count. examples: how many random training examples are kept, in 8 bits per
-    value, so that the weights do not become as large as the data.
+    Without a source only the conditions count. by: "target" takes the nearest target, which nobody knows in practice:
+    what a choice among training examples reaches at best. examples: how many random training examples are kept, in 8
+    bits per value, so that the weights do not become as large as the data.
     """
 
     players = ()
     x: Tensor
 
-    def __init__(self, shapes: Shapes, examples: Count = 5000):
+    def __init__(self, shapes: Shapes, by: Literal["given", "target"] = "given", examples: Count = 5000):
         super().__init__()
-        self.names = tuple(shapes.conditions)
+        self.by, self.names = by, tuple(shapes.conditions)
         self.reads_input = shapes.source is not None or not self.names
         given = ([shapes.input] if self.reads_input else []) + list(shapes.conditions.values())
+        given = [shapes.x] if by == "target" else given
         self.keys = [f"given_{i}" for i in range(len(given))]
         for key, shape in zip(self.keys, given, strict=True):
             self.register_buffer(key, torch.zeros(examples, math.prod(shape), dtype=torch.uint8))
@@ -96,6 +99,8 @@ class NearestNeighbour(Model):
             getattr(self, f"{key}_range").copy_(torch.stack([low, high, values.var(0).sum().clamp(min=1e-6)]))
 
     def _given(self, batch: Batch) -> list[Tensor]:
+        if self.by == "target":
+            return [batch.x.flatten(1)]
         inputs = [batch.input] if self.reads_input else []
         return [values.flatten(1) for values in (*inputs, *(batch.conditions[name] for name in self.names))]
 

@@ -103,6 +103,14 @@ def test_only_the_chosen_classes_are_read(packed_folder, mesh_folder, monkeypatc
         meshes(root=str(mesh_folder), size=16, classes=("sofa",))
 
 
+def test_without_a_source_size_models_read_the_shape(packed_folder):
+    options = {"root": str(packed_folder), "size": 16, "source_size": None}
+    data = load({"_target_": "bench.datasets.voxels.packed"} | options)
+    assert data.shapes.source is None and data.shapes.input == data.shapes.x == (1, 16, 16, 16)
+    data = load({"_target_": "bench.datasets.shapes.shapes", "examples": 80, "source_size": None})
+    assert data.shapes.provides == ("label",)
+
+
 @pytest.mark.parametrize("size", [8, 32])
 def test_another_size(packed_folder, size):
     source = packed(root=str(packed_folder), size=size)

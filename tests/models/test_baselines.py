@@ -75,6 +75,15 @@ def test_without_sources_neighbours_are_nearest_in_conditions():
     assert torch.equal(model.translate(other, Draws(0)), given.x)
 
 
+def test_the_nearest_target_does_not_depend_on_what_models_read():
+    data = pairs()
+    model = NearestNeighbour(data.shapes, by="target", examples=30)
+    model.fit(data, Draws(0))
+    given = batch(data)
+    other = given._replace(input=torch.rand_like(given.input), x=(given.x + 1 / 255).clamp(max=1))
+    assert torch.equal(model.translate(other, Draws(0)), given.x)
+
+
 def test_super_resolution_starts_at_bicubic_interpolation_and_learns():
     data = data_for("enlarged", 80)
     given, job = batch(data), small_job("enlarged")

@@ -8,7 +8,7 @@ Parts are so thick that they stay connected at 16 voxels a side.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,8 @@ from bench.data import Split
 from bench.datasets import Seed, Source, hold_out
 from bench.datasets.occupancy import Azimuth, Elevation, ViewSize, depth_views
 
-CLASSES = ("box", "sphere", "cylinder", "cone", "torus", "chair", "table", "lamp")
+Class = Literal["box", "sphere", "cylinder", "cone", "torus", "chair", "table", "lamp"]
+CLASSES = get_args(Class)
 PARTS = 6  # numbers that decide the proportions and the style of a shape
 SMALLEST = 0.7  # of full scale
 AT_ONCE = 2**21  # voxels drawn at once, so that intermediate arrays stay small
@@ -31,6 +32,7 @@ Yaw = Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)]
 
 def shapes(
     size: Size = 16,
+    classes: Annotated[tuple[Class, ...], Field(min_length=1)] | None = None,
     yaw: Yaw = 180.0,
     source_size: ViewSize = 32,
     azimuth: Azimuth = 30.0,
@@ -40,18 +42,20 @@ def shapes(
 ) -> Source:
     """x: [N, 1, size, size, size] uint8, 0 or 255: depth, rows, columns; label: a number of CLASSES.
 
-    source: [N, 1, source_size, source_size] uint8, `depth_views` of x; None: no source. Factors: those of `draw` and,
-    first, the class divided by 7; proportions and style are random, too, but no factors. yaw: the largest turn in
-    degrees, in either direction; at 0 all chairs face the front. A fixed fifth of the shapes is the test set.
+    classes: those that are drawn, such as (chair,); None: all. source: [N, 1, source_size, source_size] uint8,
+    `depth_views` of x; None: no source. Factors: those of `draw` and, first, the class divided by 7; proportions and
+    style are random, too, but no factors. yaw: the largest turn in degrees, in either direction; at 0 all chairs face
+    the front. A fixed fifth of the shapes is the test set.
     """
     rng = np.random.default_rng(data_seed)
-    label = rng.integers(len(CLASSES), size=examples)
+    drawn = sorted(map(CLASSES.index, classes or CLASSES))
+    label = np.array(drawn)[rng.integers(len(drawn), size=examples)]
     factors = rng.random((examples, 5), np.float32)
     voxels = draw(label, factors, rng.random((examples, PARTS), np.float32), size, yaw)
     view = depth_views(voxels, source_size, azimuth, elevation)
     factors = np.column_stack([label / (len(CLASSES) - 1), factors]).astype(np.float32)
     whole = Split(np.uint8(255) * voxels[:, np.newaxis], label, factors, source=view)
-    return hold_out(whole, classes=range(len(CLASSES)), range=(0, 255))
+    return hold_out(whole, classes=drawn, range=(0, 255))
 
 
 def draw(label: np.ndarray, factors: np.ndarray, parts: np.ndarray, size: int, yaw: float = 180.0) -> np.ndarray:

@@ -144,3 +144,11 @@ def test_a_wrong_option_is_named(change):
     ((name, value),) = change.items()
     with pytest.raises(InputError, match=rf"^dataset\.{name}={value}: Input should be "):
         load({"_target_": "bench.datasets.shapes.shapes"} | change)
+
+
+def test_only_the_chosen_classes_are_drawn():
+    data = load({"_target_": "bench.datasets.shapes.shapes", "examples": 60, "classes": ["lamp", "chair"]})
+    assert data.shapes.classes == 2
+    assert sorted({*data.train.factors[:, 0].tolist()}) == pytest.approx([5 / 7, 1.0])
+    with pytest.raises(InputError, match="^dataset.classes"):
+        load({"_target_": "bench.datasets.shapes.shapes", "classes": ["sofa"]})

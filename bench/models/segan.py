@@ -46,9 +46,9 @@ class SEGAN(Model):
         shapes: Shapes,
         adversarial: Adversarial,
         generator: Literal["unet", "gate"] = "unet",
-        widths: Sequence[Count] = (16, 32, 32, 64, 64, 128, 128, 256),
+        widths: Sequence[Count] = (16, 32, 64, 128, 256),
         kernel: Count = 31,
-        stride: Annotated[Count, OF_UNET] = 2,
+        stride: Annotated[Count, OF_UNET] = 4,
         skips: Annotated[bool, OF_UNET] = True,
         noise: Annotated[bool, OF_UNET] = True,
         critic_widths: Annotated[Sequence[Count], UnusedIf(adversarial_weight=0.0)] = (16, 32, 64, 128, 256),
@@ -71,7 +71,7 @@ class SEGAN(Model):
         self.error, self.error_weight, self.adversarial_weight = error, error_weight, adversarial_weight
         self.speed, self.blend = speed, blend
         self.register_buffer("share", torch.zeros(()))
-        self.discriminator = WaveCritic(length, critic_widths, kernel, stride)
+        self.discriminator = WaveCritic(length, critic_widths)
         self.phases = (Phase(adversarial.turns if adversarial_weight else (("generator",),)),)
 
     def fit(self, data: Data, draws: Draws) -> None:

@@ -220,7 +220,7 @@ class WaveCritic(nn.Module):
 
     reference: Tensor
 
-    def __init__(self, length: int, widths: Sequence[int], kernel: int = 31, stride: int = 2, reference: int = 16):
+    def __init__(self, length: int, widths: Sequence[int], kernel: int = 31, stride: int = 4, reference: int = 16):
         super().__init__()
         self.register_buffer("reference", torch.zeros(reference, 2, length))
         # Normalisation removes what a bias would add.

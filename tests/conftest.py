@@ -130,14 +130,15 @@ def small_data(examples: int = 40, image: tuple[int, ...] = SHAPES.x) -> Data:
 
 
 def small_waves(examples: int = 40) -> Data:
-    """Pairs of sines of random pitch, with and without noise, in the default dtype."""
+    """Pairs of sines of random pitch, with and without noise, in the default dtype, and recordings of noise."""
     generator = torch.Generator().manual_seed(1)
     pitch, noise = torch.rand(examples, 1, 1, generator=generator), torch.randn(examples, 1, 640, generator=generator)
     x = (0.5 + 0.3 * torch.sin((0.05 + 0.4 * pitch) * torch.arange(640))).to(torch.get_default_dtype())
     data = data_of(x)
     split = data.train._replace(source=x + 0.05 * noise.to(x.dtype))
     shapes = data.shapes._replace(source=data.shapes.x)
-    return replace(data, train=split, validation=split, test=split, shapes=shapes, fingerprint="waves")
+    bank = torch.randn(3, 2000, generator=generator)
+    return replace(data, train=split, validation=split, test=split, shapes=shapes, noise=bank, fingerprint="waves")
 
 
 def shapes_for(job: Job) -> Shapes:

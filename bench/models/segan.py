@@ -38,7 +38,7 @@ class SEGAN(Model):
     is chosen after training. The paper has neither of the last five.
     """
 
-    players = (Player("discriminator", ("discriminator",)), Player("generator", ("generator",)))
+    players: tuple[Player, ...] = (Player("discriminator", ("discriminator",)), Player("generator", ("generator",)))
     share: Tensor
 
     def __init__(
@@ -64,23 +64,23 @@ class SEGAN(Model):
         super().__init__()
         if shapes.input != shapes.x or len(shapes.x) != 2 or shapes.x[0] != 1:
             raise SkipError(f"SEGAN needs waves (1, samples), not sources {shapes.input} for {shapes.x}")
-        length, self.adversarial = shapes.x[1], adversarial
         of_unet = {"stride": stride, "skips": skips, "noise": noise} if generator == "unet" else {}
-        self.generator = {"unet": WaveUNet, "gate": FilterbankGate}[generator](length, widths, kernel, **of_unet)
+        self.generator = {"unet": WaveUNet, "gate": FilterbankGate}[generator](shapes.x[1], widths, kernel, **of_unet)
         self.emphasis, self.residual, self.unit_rms = emphasis, residual, unit_rms
         self.error, self.error_weight, self.adversarial_weight = error, error_weight, adversarial_weight
-        self.speed, self.blend = speed, blend
+        self.speed, self.blend, self.adversarial = speed, blend, adversarial
         self.register_buffer("share", torch.zeros(()))
-        self.discriminator = WaveCritic(length, critic_widths)
         self.phases = (Phase(adversarial.turns if adversarial_weight else (("generator",),)),)
+        self.players = self.players if adversarial_weight else self.players[1:]
+        if adversarial_weight:
+            self.discriminator = WaveCritic(shapes.x[1], critic_widths)
 
     def fit(self, data: Data, draws: Draws) -> None:
         """Draws the reference batch of the virtual batch normalisation."""
         if self.adversarial_weight:
-            count = len(self.discriminator.reference)
-            rows = draws.uniform("reference", (len(data.train.x),)).argsort()[:count].cpu()
-            waves = [self.wave(x) for x in data.read(data.train.rows(rows), draws)[:2]]
-            self.discriminator.reference[: len(rows)] = torch.cat(waves, 1)
+            reference = self.discriminator.reference
+            rows = draws.uniform("reference", (len(data.train.x),)).argsort()[: len(reference)].cpu()
+            reference[: len(rows)] = torch.cat([*map(self.wave, data.read(data.train.rows(rows), draws)[:2])], 1)
 
     def fit_after(self, data: Data, draws: Draws) -> None:
         """Chooses the share of the noisy wave that is mixed into the output."""

@@ -25,7 +25,7 @@ class VoxelVAEGAN(Model):
     other. Without the adversary this is a VAE from views to shapes.
     """
 
-    players = (
+    players: tuple[Player, ...] = (
         Player("discriminator", ("discriminator",)),
         Player("encoder", ("encoder",)),
         Player("generator", ("generator", "likelihood")),
@@ -46,7 +46,10 @@ class VoxelVAEGAN(Model):
         self.latent_dim, self.beta, self.adversarial_weight = latent_dim, beta, adversarial_weight
         self.encoder = network.encoder(shapes.input, 2 * latent_dim)
         self.generator = network.decoder(latent_dim, likelihood.raw_shape(shapes.x))
-        self.discriminator = network.critic(shapes.x)
+        if adversarial_weight:
+            self.discriminator = network.critic(shapes.x)
+        else:
+            self.players = self.players[1:]
         self.likelihood, self.adversarial = likelihood, adversarial
         self.prior = prior.checked(latent_dim, needs_kl=True)
         critic_steps = adversarial.critic_steps if adversarial_weight else 0
@@ -81,4 +84,6 @@ class VoxelVAEGAN(Model):
         return self.decode(self.prior_codes(n, draws)).mean
 
     def critic_features(self, x: Tensor, draws: Draws) -> Tensor:
+        if not self.adversarial_weight:
+            return super().critic_features(x, draws)
         return self.discriminator.pooled_features(x, draws)

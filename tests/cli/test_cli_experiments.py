@@ -19,6 +19,8 @@ from bench.report.claims import claims, evaluate
 from bench.report.runs import load
 from bench.runs.config import check_combination
 from tests.conftest import LATENTS, data_set_for, job_of
+from tests.datasets.conftest import packbits, solids
+from tests.datasets.sounds import write_digits, write_noises
 
 FOLDER = Path(CONF, "experiment")
 EXPERIMENTS = sorted(str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("[!_]*.yaml"))
@@ -26,6 +28,7 @@ OWN_SETTINGS = {"network.hidden", "budget.steps"}  # of the tests
 SHARED = os.environ.get("BENCH_DATA")  # before a fixture unsets it
 
 CLAIMS = [name for name in EXPERIMENTS if name.startswith("claims/")]
+OTHER_METRICS = ("voxel_iou", "coverage_iou", "si_sdr")  # of waves and volumes
 HYBRIDS = [name for name in EXPERIMENTS if name.startswith("hybrids/")]
 # Those with a test of their own are left out.
 OTHERS = [name for name in EXPERIMENTS if name not in (*CLAIMS, *HYBRIDS, "colour_images")]
@@ -98,8 +101,20 @@ def test_experiments_run_two_steps(bench, records, jobs, group):
         assert {v.outcome for v in verdicts} == {"not decided at 1 seed, fewer than 5"}, [v.remarks for v in verdicts]
 
 
+@pytest.fixture
+def files(tmp_path, monkeypatch) -> None:
+    """Small voxels, digits and noises in BENCH_DATA."""
+    shared = tmp_path / "shared"
+    write_digits(shared / "fsdd")
+    write_noises(shared / "esc10")
+    (shared / "modelnet10").mkdir()
+    for label in ("chair", "monitor"):
+        packbits(shared / "modelnet10" / f"{label}.npz", solids(30))
+    monkeypatch.setenv("BENCH_DATA", str(shared))
+
+
 @pytest.mark.parametrize("name", HYBRIDS)
-def test_hybrids_run_on_few_examples_of_their_own_data(bench, records, jobs, name):
+def test_hybrids_run_on_few_examples_of_their_own_data(bench, records, jobs, files, name):
     options = job_of(f"experiment={name}").config["dataset"]
     sizes = [f"dataset.{key}=60" for key in ("examples", "train", "test") if key in options]
     sweep = written(name)["sweep"]
@@ -107,8 +122,8 @@ def test_hybrids_run_on_few_examples_of_their_own_data(bench, records, jobs, nam
     assert result.code == 0, result.err
     assert_jobs_match(combinations(name), jobs, records(sweep))
     for record in (record for record in records(sweep) if record["status"] == "ok"):
-        of_translations = [record["metrics"].get(name) for name in ("psnr", "sharpness_reconstructions")]
-        assert any(metric and metric["value"] is not None for metric in of_translations), record["name"]
+        shown = [record["metrics"].get(name) for name in ("psnr", "sharpness_reconstructions", *OTHER_METRICS)]
+        assert any(metric and metric["value"] is not None for metric in shown), record["name"]
 
 
 @pytest.mark.parametrize(("network", "metrics"), [("conv", "standard"), ("resnet", "fast")])

@@ -376,7 +376,8 @@ def test_images_on_disk_can_only_be_binarised_dynamically(on_disk):
     ("changes", "message"),
     [
         ({"x_train": GREY[:300].astype(complex)}, "x_train has type complex128: expected numbers"),
-        ({"x_train": GREY[:300, 0]}, r"x_train has shape \(300, 5, 4\)"),
+        ({"x_train": GREY[:300, 0]}, r"x_train has images of shape \(5, 4\) and x_test of \(1, 5, 4\)"),
+        ({"x_train": GREY[:300, 0, 0]}, r"x_train has shape \(300, 4\)"),
         ({"x_train": GREY[:300, :0]}, r"x_train has shape \(300, 0, 5, 4\)"),
         ({"x_test": GREY[300:, :, :4]}, r"x_train has images of shape \(1, 5, 4\) and x_test of \(1, 4, 4\)"),
         ({"x_train": GREY[:9], "y_train": LABELS[:9]}, "x_train has 9 images: expected at least 10"),

@@ -53,7 +53,7 @@ def test_a_decorated_method_is_a_property_with_its_declarations():
 @pytest.mark.parametrize("kind", SOURCES, ids=lambda kind: kind.__name__)
 def test_every_public_property_is_evidence(kind):
     properties = {name for name, member in vars(kind).items() if isinstance(member, property | cached_property)}
-    assert not {name for name in properties if name[0] != "_"} - {"test", "subsets"}, (
+    assert not {name for name in properties if name[0] != "_"} - {"test", "validation", "train_subset", "subsets"}, (
         "batches and masks are no evidence"
     )
     assert evidence_in(kind) and not {name for name in evidence_in(kind) if name[0] == "_"}

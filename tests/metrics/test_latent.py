@@ -157,7 +157,8 @@ def test_drift_is_relative_to_the_spread_of_the_codes():
     value = latent_drift(test_codes=codes, corrupted_codes=moved).item()
     assert value == pytest.approx(5 / 12**0.5, rel=0.01)
     assert latent_drift(test_codes=0.01 * codes, corrupted_codes=0.01 * moved).item() == pytest.approx(value, rel=1e-5)
-    assert latent_drift(test_codes=codes, corrupted_codes=codes) == 0
+    with pytest.raises(UnavailableError, match="no code moves"):
+        latent_drift(test_codes=codes, corrupted_codes=codes)
     assert latent_drift(test_codes=codes, corrupted_codes=codes + randn(100_000, seed=1)) < value
 
 

@@ -34,6 +34,7 @@ MODEL_OF = {
 OPTIONS = {group: sorted(path.stem for path in Path(CONF, group).glob("*.yaml")) for group in MODEL_OF}
 LINES = [("model", (f"model={name}",)) for name in MODELS]
 LINES += [(group, (*MODEL_OF[group], f"{group}={option}")) for group in MODEL_OF for option in OPTIONS[group]]
+LINES[LINES.index(("noise", ("model=ae", "noise=recordings")))] = ("noise", ("model=segan", "noise=recordings"))
 LINES += [("adversarial", ("model=gan", f"adversarial.balance={policy}")) for policy in ("every", "accuracy", "margin")]
 LINES += [("adversarial", (f"model={name}",)) for name in ("vae_gan", "vae_features")]
 LINES += [("adversarial", ("model=vae_gan", "adversarial=hinge")), ("network", ("model=vae",))]
@@ -62,7 +63,7 @@ def others(group: str, line: tuple[str, ...], name: str, value: Any) -> Iterator
         hint = _hints(Budget if group == "budget" else locate(group, config_of(*line)[group])).get(name, Any)
     candidates: list[Any] = [not value] if isinstance(value, bool) else list(_literals(hint))
     if isinstance(value, list):
-        candidates = [[item / 2 for item in value]]
+        candidates = [[type(item)(item / 2) for item in value]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
         candidates += [value + 1, value - 1, value * 2, value / 2, value / 5, value / 10, value / 50, 0.25, 2.5]
     elif isinstance(value, dict):  # a ramp
@@ -145,7 +146,7 @@ def behaviour(job: Job) -> list[Any]:
         return [str(error)]
     clean = data.read(data.train, Draws(0, "data"))
     x, label = clean.x, clean.label
-    noisy = corruption(job)(clean.input, Draws(0, "noise"))
+    noisy = corruption(job, data)(clean.input, Draws(0, "noise"))
     if not model.players:
         model.fit(data, Draws(0, "fit"))
     outputs += [noisy, *model.state_dict().values(), model.phases, model.notes]

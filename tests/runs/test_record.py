@@ -60,7 +60,7 @@ KEY = {"dataset": "digits", "binarize": "none", "dequantize": False, "measure": 
         (without("config", "network"), "config.network"),
         (sample(metrics={"elbo": 1.0}), "metrics.elbo"),
         (sample(metrics=[]), "metrics"),
-        (sample(data=sample()["data"] | {"image": [8, 8]}), "data.image"),
+        (sample(data=sample()["data"] | {"image": [8]}), "data.image"),
         (sample(data=sample()["data"] | {"image": [1, 8, "8"]}), "data.image.2"),
         (sample(config={"model": "vae"}), "config.model"),
         (sample(status="fine"), "status"),

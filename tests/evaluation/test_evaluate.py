@@ -48,6 +48,7 @@ NOT_AVAILABLE |= {"judged_error", "judged_correlation", "judged_miou", "conditio
 OF_TASKS = {f"bench.metrics.{file}" for file in ("ages", "alignment", "colour", "maps")}
 NOT_AVAILABLE |= {name for name, metric in discover().items() if metric.__module__ in OF_TASKS}
 NOT_AVAILABLE |= {name for name, metric in discover().items() if 2 not in metric.sides}
+NOT_AVAILABLE |= {"critic_svm_accuracy", "untrained_critic_svm_accuracy"}
 NOT_AVAILABLE |= {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"}
 
 

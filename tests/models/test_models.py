@@ -84,7 +84,7 @@ def test_each_player_has_a_separate_optimizer(name):
     players = [player.name for player in build(job.config, shapes_for(job), seed=0).players]
     for player in players:
         by_player = optimizers(job_of(f"model={name}", f"model.optimizers.{player}.lr=0.0625"))
-        assert list(by_player) == list(job.config["model"]["optimizers"]) and set(by_player) == set(players)
+        assert list(by_player) == list(job.config["model"]["optimizers"]) and set(players) <= set(by_player)
         assert by_player[player]([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 0.0625
 
 

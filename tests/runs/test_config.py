@@ -62,7 +62,7 @@ def others(group: str, line: tuple[str, ...], name: str, value: Any) -> Iterator
     else:
         hint = _hints(Budget if group == "budget" else locate(group, config_of(*line)[group])).get(name, Any)
     candidates: list[Any] = [not value] if isinstance(value, bool) else list(_literals(hint))
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         candidates = [[type(item)(item / 2) for item in value]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
         candidates += [value + 1, value - 1, value * 2, value / 2, value / 5, value / 10, value / 50, 0.25, 2.5]
@@ -161,6 +161,7 @@ def behaviour(job: Job) -> list[Any]:
             for parameter in model.parameters():
                 parameter.mul_(1.5)
     prior = getattr(model, "prior", None)
+    model.fit_after(data, Draws(0, "fit_after"))
     for compute in (
         lambda: model.eval().sample(4, Draws(0, "sample"), None if label is None else label[:4]),
         lambda: model.translate(batch, Draws(0, "translate")),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.core import SkipError
 from bench.draws import Draws
 from bench.parts.networks.shared import CriticOutput
 
@@ -40,11 +41,12 @@ def lengths_of(length: int, stride: int, depth: int) -> list[int]:
 
 
 class Down(nn.Module):
-    """A strided convolution, [B, C, T] -> [B, width, T / stride rounded up]. kernel: at least the stride."""
+    """A strided convolution, [B, C, T] -> [B, width, T / stride rounded up]. Raises SkipError for kernel < stride."""
 
     def __init__(self, width_in: int, width: int, kernel: int, stride: int, bias: bool = True):
         super().__init__()
-        assert kernel >= stride, "samples would be skipped"
+        if kernel < stride:
+            raise SkipError(f"a kernel of {kernel} samples skips some with a stride of {stride}: choose a longer one")
         self.convolution = nn.Conv1d(width_in, width, kernel, stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:

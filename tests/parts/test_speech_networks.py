@@ -51,7 +51,7 @@ def test_the_published_network_has_the_shapes_of_the_paper():
     network = WaveUNet(16_384, PUBLISHED)
     assert network.lengths == [2**i for i in range(14, 2, -1)] and network.code_shape == (1024, 8)
     assert [layer.convolution.in_channels for layer in network.up] == [2048, *(2 * w for w in PUBLISHED[-2::-1])]
-    critic = WaveCritic(16_384, PUBLISHED, reference=1)
+    critic = WaveCritic(16_384, PUBLISHED, stride=2, reference=1)
     assert critic.last.in_features == 8 and critic.layers[0].convolution.weight.shape == (16, 2, 31)
     weights = torch.cat([layer.convolution.weight.detach().flatten() for layer in network.down])
     assert weights.abs().max() <= 0.04 and weights.std() == pytest.approx(0.02 * 0.8796, rel=0.01)

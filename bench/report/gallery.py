@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from markupsafe import Markup
 
-from bench.report import charts, figures
+from bench.report import charts, figures, media
 from bench.report.album import Album, Figure, Picture
 from bench.report.charts import LabelledRun
 from bench.report.runs import Run
 
-STRIP_IMAGES = 10
 MAX_CLASS_NAMES = 20  # labels that are named above their columns
 
 
@@ -27,10 +26,38 @@ class Sizes:
     manifold: int  # cells along a side
     points: int  # of a scatter chart
     steps: int  # points of a loss curve
+    turned: Mapping[str, int]  # shapes that turn, by the name of their array
+    clips: int  # sounds
+    strip: int = 10  # images
+    between: int = 10  # images of an interpolation
+    side: int = figures.MAX_SIDE  # pixels of an image
 
 
-FULL = Sizes({1: 6, 3: 4}, interpolations=3, styles=8, manifold=20, points=2000, steps=150)
-BRIEF = Sizes({1: 4, 3: 3}, interpolations=1, styles=3, manifold=10, points=500, steps=50)
+FULL = Sizes(
+    {1: 6, 3: 4},
+    interpolations=3,
+    styles=8,
+    manifold=20,
+    points=2000,
+    steps=150,
+    turned={"target": 4, "output": 4, "samples": 8},
+    clips=3,
+)
+BRIEF = Sizes(
+    {1: 4, 3: 3},
+    interpolations=1,
+    styles=3,
+    manifold=10,
+    points=500,
+    steps=50,
+    turned={"target": 2, "output": 2, "samples": 2},
+    clips=1,
+)
+
+
+def _of_waves(sizes: Sizes) -> Sizes:
+    """Fewer and larger pictures, with details as fine as a pixel."""
+    return replace(sizes, samples={1: 2}, styles=3, manifold=4, strip=4, between=4, side=figures.WAVE_SIDE)
 
 
 @dataclass(frozen=True)
@@ -43,9 +70,10 @@ class Drawing:
 
 @dataclass
 class Gallery:
-    """The charts and pictures of one data set's runs; legend: of the charts against noise."""
+    """What a page shows of one data set's runs; legend: of the charts against noise."""
 
     title: str
+    has_waves: bool = False
     trade_offs: list[Drawing] = field(default_factory=list)
     noise_levels: list[Drawing] = field(default_factory=list)
     legend: list[tuple[LabelledRun, Markup]] = field(default_factory=list)
@@ -56,11 +84,16 @@ class Gallery:
     codes: list[Figure] = field(default_factory=list)
     interpolations: list[Figure] = field(default_factory=list)
     styles: list[Figure] = field(default_factory=list)
+    arithmetic: list[Figure] = field(default_factory=list)
+    shapes: list[Figure] = field(default_factory=list)
+    shape_samples: list[Figure] = field(default_factory=list)
+    sounds: list[Figure] = field(default_factory=list)
     losses: list[Figure] = field(default_factory=list)
 
 
 def gallery(album: Album, title: str, runs: Sequence[LabelledRun], sizes: Sizes) -> Gallery:
-    made = Gallery(title)
+    made = Gallery(title, has_waves=any(figures.has_waves(named.run) for named in runs))
+    sizes = _of_waves(sizes) if made.has_waves else sizes
     inputs: dict[bytes, int] = {}
     for named in runs:
         images = figures.arrays(named.run)
@@ -69,6 +102,9 @@ def gallery(album: Album, title: str, runs: Sequence[LabelledRun], sizes: Sizes)
         else:
             _add_images(album, made, named, images, sizes, inputs)
         _add_codes(album, made, named, images, sizes)
+        made.shapes += media.outputs(named, images, sizes.turned, inputs)
+        made.shape_samples += media.samples(named, images, sizes.turned)
+        made.sounds += media.sounds(album, title, named, images, sizes.clips, inputs)
         losses = charts.losses(named.run, named.label, sizes.steps)
         name = f"{_file(named)}-losses"
         pictures = [album.svg(f"{name}-{player}", f"loss of {player}", curve) for player, curve in losses]
@@ -134,31 +170,32 @@ def _add_images(
 
     if "reconstruction" in images:
         for name, values in figures.given(images):
-            shown = values[:STRIP_IMAGES]
+            shown = values[: sizes.strip]
             if shown.tobytes() not in inputs:
                 inputs[shown.tobytes()] = number = len(inputs) + 1
-                made.strips.append(_given(album, name, shown, f"input-{made.title}-{number}"))
+                made.strips.append(_given(album, name, shown, f"input-{made.title}-{number}", sizes.side))
         for stage, made_there in figures.stages(images):
-            png = figures.strip(made_there[:STRIP_IMAGES])
+            png = figures.strip(made_there[: sizes.strip], sizes.side)
             picture = add(f"stage-{stage}", f"{stage} by", png)
             made.strips.append(Figure(f"{label}: {stage}", named.words, (picture,)))
-        png = figures.strip(images["reconstruction"][:STRIP_IMAGES])
+        png = figures.strip(images["reconstruction"][: sizes.strip], sizes.side)
         made.strips.append(_figure(named, add("reconstruction", "reconstructions by", png)))
     if "denoised" in images:
         noise = figures.noise_of(named.run)
         if noise not in made.denoised:
-            png = figures.strip(images["corrupted"][:STRIP_IMAGES])
+            png = figures.strip(images["corrupted"][: sizes.strip], sizes.side)
             picture = album.png(f"corrupted-{made.title}-{noise}", f"noisy test images, {noise}", png)
             made.denoised[noise] = [Figure("noisy test images", "", (picture,), is_input=True)]
-        png = figures.strip(images["denoised"][:STRIP_IMAGES])
+        png = figures.strip(images["denoised"][: sizes.strip], sizes.side)
         made.denoised[noise].append(_figure(named, add("denoised", "noisy images denoised by", png)))
     if "samples" in images:
         samples = images["samples"]
-        png = figures.square(samples, sizes.samples[samples.shape[1]])
+        png = figures.square(samples, sizes.samples[samples.shape[1]], sizes.side)
         made.samples.append(_figure(named, add("samples", "samples of", png)))
     if "interpolation_latent" in images:
         rows = zip(images["interpolation_latent"][: sizes.interpolations], images["interpolation_pixel"], strict=False)
-        pairs = [figures.grid(np.stack(pair)) for pair in rows]
+        shown = _spread(images["interpolation_latent"].shape[1], sizes.between)
+        pairs = [figures.grid(np.stack(pair)[:, shown], sizes.side) for pair in rows]
         alt = "interpolations between two test images, through codes above and through pixels below,"
         made.interpolations.append(
             _figure(named, *(add(f"interpolation-{i}", alt, png) for i, png in enumerate(pairs, 1)))
@@ -166,19 +203,30 @@ def _add_images(
     if "class_style" in images:
         styles = images["class_style"][: sizes.styles]
         names = tuple(map(str, range(styles.shape[1]))) if styles.shape[1] <= MAX_CLASS_NAMES else ()
-        picture = add("class_style", "one code a row, one label a column, by", figures.grid(styles))
+        picture = add("class_style", "one code a row, one label a column, by", figures.grid(styles, sizes.side))
         made.styles.append(_figure(named, picture, names=names))
     for name, translated, words in figures.traversals(images):
         alt = f"one test example a row, one value of {name} a column, by"
-        picture = add(f"traversal-{name}", alt, figures.grid(translated[: sizes.styles]))
+        picture = add(f"traversal-{name}", alt, figures.grid(translated[: sizes.styles], sizes.side))
         made.styles.append(Figure(f"{label}: {name}", named.words, (picture,), names=words))
+    if "arithmetic" in images:
+        moved = images["arithmetic"][: sizes.styles]
+        picture = add(
+            "arithmetic", "codes that are moved from one class to another, by", figures.grid(moved, sizes.side)
+        )
+        made.arithmetic.append(_figure(named, picture, names=tuple(images["values/arithmetic"].tolist())))
 
 
-def _given(album: Album, name: str, values: np.ndarray, file: str) -> Figure:
+def _spread(count: int, most: int) -> np.ndarray:
+    """Which of `count` images are shown, if there is room for `most`: the first, the last, and those between."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
+
+
+def _given(album: Album, name: str, values: np.ndarray, file: str, side: int) -> Figure:
     """A strip of inputs, conditions or targets: pictures or texts."""
     if values.dtype.kind == "U":
         return Figure(name, "", (), names=tuple(values.tolist()), is_input=True)
-    return Figure(name, "", (album.png(file, name, figures.strip(values)),), is_input=True)
+    return Figure(name, "", (album.png(file, name, figures.strip(values, side)),), is_input=True)
 
 
 def _add_codes(album: Album, made: Gallery, named: LabelledRun, images: Mapping[str, np.ndarray], sizes: Sizes) -> None:
@@ -189,7 +237,7 @@ def _add_codes(album: Album, made: Gallery, named: LabelledRun, images: Mapping[
         cells = images["manifold"]
         every = max(len(cells) // sizes.manifold, 1)
         alt = f"manifold of {label}: decoded at a grid of codes"
-        pictures.append(album.png(f"{file}-manifold", alt, figures.grid(cells[::every, ::every])))
+        pictures.append(album.png(f"{file}-manifold", alt, figures.grid(cells[::every, ::every], sizes.side)))
     if "codes" in images and images["codes"].shape[1] == 2:
         rows = slice(sizes.points)
         labels = images["labels"][rows] if "labels" in images else None

@@ -59,13 +59,14 @@ ROOMS = {
     ),
     "evaluation": Room(GROUND | {"parts", "metrics"}),
     "runs": Room(GROUND | {"engine", "datasets", "evaluation"}),
-    "report": Room({"paths", "rays", "runs.store"}, lazy={"core"}, never={"torch"}),
+    "report": Room({"paths", "evaluation.views", "runs.store"}, lazy={"core"}, never={"torch"}),
     "__init__": Room(packages=set(), lazy={"runs", "report"}),
     "__main__": Room({"paths", "runs", "report"}, packages={"*", "hydra"}, lazy={"core"}),
 }
 # Files with a row of their own.
 FILES = {
     "bench/runs/store.py": Room(packages={"safetensors"}, lazy={"core", "numpy", "torch"}),  # a report reads it
+    "bench/evaluation/views.py": Room({"rays"}, packages={"numpy"}),  # a report reads it
     "bench/runs/record.py": Room(packages={"pydantic", "typing_extensions"}),
     "bench/report/command.py": ROOMS["report"]._replace(packages={"*", "hydra"}),
 }

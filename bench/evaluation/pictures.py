@@ -22,12 +22,15 @@ from bench.evaluation.evidence import (
     one_hot_conditions,
     traversed,
 )
-from bench.evaluation.views import draw
+from bench.evaluation.sounds import sounds
+from bench.evaluation.views import draw, pack_voxels
 from bench.parts.corruptions import Identity
 
 MOST_VALUES = 20  # of a condition that is shown at each of them
 OF_INPUT = ("input", "corrupted")  # pictures of the shape of inputs; the others have that of x
 SCATTER = 2000  # codes or points of a scatter plot
+AVERAGED = 500  # codes of a class whose mean is taken
+TURNED, TURNED_SAMPLES = 4, 8  # test shapes, and samples, that the page turns
 
 
 def _bytes(images: Tensor) -> np.ndarray:
@@ -93,8 +96,16 @@ def pictures(
     the next (a conditional model reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of
     the first test images with every label, for a model that reads labels. traversal/<name>: [8, V, C, H, W], the
     outputs for the first test examples at each of V <= 20 values of a one-hot condition that changes them;
-    values/<name>: [V], the names of these values. For points, which are images of [1, 1, D <= 3]: points, float32
-    [<= 2000, D], the first test points, and points_sampled, float32 [2000, D].
+    values/<name>: [V], the names of these values. arithmetic: [<= 8, 4, C, H, W], for data with two or more classes and
+    a model that reads no labels: test examples of class 0, their reconstructions, and decoded codes that are moved half
+    and all of the way from the mean code of class 0 to that of class 1, each of at most 500 test examples (Wu et al.
+    2016, section 4.3); values/arithmetic: [4], the names of the columns.
+
+    For points, which are images of [1, 1, D <= 3]: points, float32 [<= 2000, D], the first test points, and
+    points_sampled, float32 [2000, D]. For volumes: voxels/target and voxels/output, uint8 [<= 4, bytes], the first test
+    examples and the model's outputs for them; voxels/samples, uint8 [<= 8, bytes]; voxels/sides: [3], the numbers of
+    voxels (D, H, W) in each. `bench.evaluation.views.pack_voxels` says how they are packed. For waves that are parts of
+    files: the arrays of `bench.evaluation.sounds`.
     """
     model.eval()
     answers = Answers(model, images, samples, seed)
@@ -133,6 +144,18 @@ def pictures(
         z = torch.stack(torch.meshgrid(*quantiles.T, indexing="xy"), -1)
         return decoded(z, test.rows(torch.zeros(side * side, dtype=torch.long)))
 
+    def arithmetic() -> Tensor:
+        if model.conditional or shapes.classes < 2 or test.label is None:
+            raise UnavailableError("the model reads labels, or there are no two classes")
+        members = [(test.label == number).nonzero().flatten()[:AVERAGED] for number in (0, 1)]
+        if not all(map(len, members)):
+            raise UnavailableError("a class has no test examples")
+        zero, one = (answers.each(answers.code, "pictures", test.rows(numbers)) for numbers in members)
+        given = test.rows(members[0][:rows])
+        moved = torch.tensor([0, 0.5, 1]).view(-1, 1) * (one.mean(0) - zero.mean(0))
+        made = decoded(zero[:rows].unsqueeze(1) + moved, given.rows(torch.arange(len(given.x)).repeat_interleave(3)))
+        return torch.cat([given.x.unsqueeze(1), made], 1)
+
     def class_style() -> Tensor:
         if not (model.conditional and shapes.classes):
             raise UnavailableError("the model reads no labels")
@@ -150,6 +173,7 @@ def pictures(
         "interpolation_latent": interpolation_latent,
         "interpolation_pixel": lambda: between(images.x[: rows + 1]),
         "class_style": class_style,
+        "arithmetic": arithmetic,
     }
     if is_translation and isinstance(corruption, Identity | Recorded):  # nothing more was to be denoised
         del arrays_of["corrupted"], arrays_of["denoised"]
@@ -161,6 +185,10 @@ def pictures(
     for name, make in arrays_of.items():
         with suppress(UnavailableError):
             arrays[name] = _drawn(make(), shapes.input if name in OF_INPUT else shapes.x)
+    if "arithmetic" in arrays:
+        arrays["values/arithmetic"] = np.array(["example", "decoded", "halfway", "moved"])
+    if len(shapes.x) == 4:
+        arrays |= _packed(first.x, stages, answers)
     if is_translation:
         arrays["target"] = _drawn(first.x, shapes.x)
         arrays |= shown("conditions", first.conditions, images.data.vocabulary)
@@ -180,4 +208,18 @@ def pictures(
         arrays["codes"] = codes(slice(SCATTER)).numpy()
         if test.label is not None:
             arrays["labels"] = test.label[:SCATTER].numpy()
-    return arrays
+    return arrays | sounds(answers)
+
+
+def _packed(target: Tensor, stages: Stages, answers: Answers) -> dict[str, np.ndarray]:
+    """The shapes that a page turns, of targets [n, C, D, H, W]."""
+    found = {"voxels/sides": np.array(target.shape[2:])}
+    makers: dict[str, Callable[[], Tensor]] = {
+        "target": lambda: target[:TURNED],
+        "output": lambda: list(stages.made.values())[-1][:TURNED],
+        "samples": lambda: answers.samples[:TURNED_SAMPLES],
+    }
+    for name, make in makers.items():
+        with suppress(UnavailableError):
+            found[f"voxels/{name}"] = pack_voxels(make().float().clamp(0, 1).mean(1).numpy())
+    return found

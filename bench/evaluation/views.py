@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import numpy as np
 
 from bench.rays import first_hits
@@ -50,9 +48,12 @@ def draw_voxels(
     return np.rint(colour + PAPER * (1 - cover[:, np.newaxis])).astype(np.uint8)
 
 
-def pack_voxels(shape: np.ndarray) -> str:
-    """The occupied voxels of [D, H, W] in [0, 1], 8 to a byte, in base64: what voxels.js draws. 5.5 kB for 32^3."""
-    return base64.b64encode(np.packbits(shape > THRESHOLD).tobytes()).decode()
+def pack_voxels(shapes: np.ndarray) -> np.ndarray:
+    """The occupied voxels of [N, D, H, W] in [0, 1], 8 to a byte: [N, bytes] uint8, what voxels.js draws in base64.
+
+    The first voxel is the highest bit of the first byte. A shape of 32^3 has 4 kB.
+    """
+    return np.packbits(shapes.reshape(len(shapes), -1) > THRESHOLD, axis=1)
 
 
 def _reduced(images: np.ndarray) -> np.ndarray:

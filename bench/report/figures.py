@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 GAP = 1  # pixels between images
 GAP_GREY = 110
 MIN_SIDE, MAX_SIDE = 24, 64  # pixels of an image in the page; smaller images are enlarged, larger ones reduced
+WAVE_SIDE = 160  # of the picture of a wave, whose details are as fine as a pixel
 INK = "#808080"  # readable on white and on black
 
 
@@ -55,12 +56,17 @@ def traversals(images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray, 
     return [(name, pictures, tuple(images[f"values/{name}"].tolist())) for name, pictures in found]
 
 
+def has_waves(run: Run) -> bool:
+    """Whether its examples are waves, [C, T]."""
+    return len((run.first("data") or {}).get("image", ())) == 2
+
+
 def _named(images: Mapping[str, np.ndarray], prefix: str) -> list[tuple[str, np.ndarray]]:
     return [(name.removeprefix(prefix), array) for name, array in images.items() if name.startswith(prefix)]
 
 
-def grid(images: np.ndarray) -> bytes:
-    """[rows, columns, C, H, W] uint8, with C = 1 or 3, as one picture."""
+def grid(images: np.ndarray, most: int = MAX_SIDE) -> bytes:
+    """[rows, columns, C, H, W] uint8, with C = 1 or 3, as one picture; most: pixels of the longer side of an image."""
     side = max(images.shape[3:])
     if (repeat := -(-MIN_SIDE // side)) > 1:
         images = images.repeat(repeat, 3).repeat(repeat, 4)
@@ -71,21 +77,21 @@ def grid(images: np.ndarray) -> bytes:
         :-GAP, :-GAP
     ]
     picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
-    if side > MAX_SIDE:
-        size = (sheet.shape[1] * MAX_SIDE // side, sheet.shape[0] * MAX_SIDE // side)
+    if side > most:
+        size = (sheet.shape[1] * most // side, sheet.shape[0] * most // side)
         picture = picture.resize(size, Image.Resampling.BOX)
     return _png(picture)
 
 
-def strip(images: np.ndarray) -> bytes:
+def strip(images: np.ndarray, most: int = MAX_SIDE) -> bytes:
     """[n, C, H, W] uint8 in one row."""
-    return grid(images[None])
+    return grid(images[None], most)
 
 
-def square(images: np.ndarray, side: int) -> bytes:
+def square(images: np.ndarray, side: int, most: int = MAX_SIDE) -> bytes:
     """The first side * side of [n, C, H, W] uint8."""
     side = min(side, int(len(images) ** 0.5))
-    return grid(images[: side * side].reshape(side, side, *images.shape[1:]))
+    return grid(images[: side * side].reshape(side, side, *images.shape[1:]), most)
 
 
 def _png(picture: Image.Image) -> bytes:

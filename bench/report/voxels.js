@@ -1,6 +1,7 @@
 "use strict";
 // Draws voxels that turn with the pointer and the arrow keys: <canvas class="voxels" tabindex="0" data-shape="32,32,32"
-// data-bits="...">. shape: [D, H, W] as in bench/rays.py; bits: of bench.evaluation.views.pack_voxels.
+// data-bits="...">. shape: [D, H, W] as in bench/rays.py; bits: of bench.evaluation.views.pack_voxels, in base64.
+// A canvas is prepared and drawn when it first comes near the screen, because a page may have hundreds.
 const LIGHT = [0.74, 1, 0.46], COLOUR = [170, 205, 245], FOG = 0.3;  // as in views.py
 
 // Directions away from the viewer, downwards and to the right, along depth, rows and columns: axes of bench/rays.py.
@@ -86,4 +87,10 @@ function turnable(canvas) {
   }).observe(canvas);
 }
 
-document.querySelectorAll("canvas.voxels").forEach(turnable);
+const nearScreen = new IntersectionObserver(entries => {
+  for (const { isIntersecting, target } of entries) if (isIntersecting) {
+    nearScreen.unobserve(target);
+    turnable(target);
+  }
+}, { rootMargin: "300px" });
+document.querySelectorAll("canvas.voxels").forEach(canvas => nearScreen.observe(canvas));

@@ -62,8 +62,12 @@ def test_pictures_are_images_of_every_kind(sides, name):
     model = stack_of(job, shapes=data.shapes).unstack()[0]
     arrays = pictures(model, images_of(data), corruption=Gaussian(0.1), seed=0)
     assert {"input", "samples", "manifold"} <= arrays.keys()
-    for key in arrays.keys() - {"codes", "labels"}:
-        lead = 2 if key in ("manifold", "interpolation_latent", "interpolation_pixel") else 1
+    assert ("arithmetic" in arrays) == (name == "vae") and ("voxels/output" in arrays) == (name == "vae" and sides == 3)
+    assert ("voxels/samples" in arrays) == (sides == 3)
+    for key in arrays.keys() - {"codes", "labels", "values/arithmetic"}:
+        if key.startswith("voxels/"):
+            continue
+        lead = 2 if key in ("manifold", "interpolation_latent", "interpolation_pixel", "arithmetic") else 1
         assert arrays[key].dtype == np.uint8 and arrays[key].ndim == lead + 3, key
         assert arrays[key].shape[lead] in (1, 3) and np.ptp(arrays[key]) > 0, key
 

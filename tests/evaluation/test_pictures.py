@@ -12,7 +12,9 @@ from scipy.stats import norm
 from bench.data import Batch, Data, Shapes, Split
 from bench.evaluation.pictures import _bytes, pictures
 from bench.parts.corruptions import Gaussian, Identity
-from bench.parts.likelihoods import BernoulliObservation
+from bench.parts.likelihoods import BernoulliObservation, GaussianObservation
+from bench.parts.posteriors import Deterministic
+from bench.parts.priors import Normal
 from tests.evaluation.known_models import Conditional, Generator, IdentityAutoencoder, LinearGaussian, Untrained, digits
 from tests.evaluation.test_evaluate import images_of, measure
 
@@ -22,7 +24,8 @@ def test_pictures_of_a_model_with_two_latents():
     arrays = pictures(model, images_of(data), corruption=Identity(), seed=0)
     rows = {"input", "corrupted", "reconstruction", "denoised"}
     grids = {"samples": (64,), "manifold": (20, 20), "interpolation_latent": (8, 10), "interpolation_pixel": (8, 10)}
-    assert arrays.keys() == rows | grids.keys() | {"codes", "labels"}
+    grids["arithmetic"] = (8, 4)
+    assert arrays.keys() == rows | grids.keys() | {"codes", "labels", "values/arithmetic"}
     for name, shape in {**dict.fromkeys(rows, (16,)), **grids}.items():
         assert arrays[name].shape == (*shape, 1, 8, 8) and arrays[name].dtype == np.uint8, name
     assert np.array_equal(arrays["input"], (data.test.x[:16] * 255).round().byte().numpy())
@@ -63,6 +66,68 @@ def test_pictures_of_a_conditional_model_show_each_class():
     ends = arrays["interpolation_latent"][:, [0, 4, 5, 9], 0, 0, 0] / 25.5
     label = digits().test.label.numpy()
     assert np.allclose(ends, np.stack([label[:8], label[:8], label[1:9], label[1:9]], 1), atol=0.05)
+
+
+def test_codes_are_moved_from_one_class_to_another():
+    data = digits()
+    made = pictures(IdentityAutoencoder(), images_of(data), corruption=Identity(), seed=0)
+    zero, one = (data.test.x[data.test.label == label] for label in (0, 1))
+    way = one.mean(0) - zero.mean(0)
+    columns = [zero[:8], zero[:8], zero[:8] + way / 2, zero[:8] + way]
+    assert made["arithmetic"].shape == (8, 4, 1, 8, 8)
+    # Where a value lies between two grey levels, rounding decides.
+    assert abs(made["arithmetic"].astype(int) - _bytes(torch.stack(columns, 1)).astype(int)).max() <= 1
+    assert made["values/arithmetic"].tolist() == ["example", "decoded", "halfway", "moved"]
+
+
+@pytest.mark.parametrize("model", [IdentityAutoencoder(), Conditional()], ids=["one class", "reads labels"])
+def test_codes_are_moved_only_with_two_classes_and_without_labels(model):
+    data = digits()
+    if not model.conditional:
+        data = replace(data, test=data.test.rows(data.test.label != 1))
+    made = pictures(model, images_of(data), corruption=Identity(), seed=0)
+    assert "interpolation_latent" in made and not {"arithmetic", "values/arithmetic"} & made.keys()
+
+
+def test_few_examples_of_a_class_give_few_rows():
+    data = digits()
+    rows = torch.cat([(data.test.label == label).nonzero().flatten()[:count] for label, count in ((0, 3), (1, 1))])
+    made = pictures(
+        IdentityAutoencoder(), images_of(replace(data, test=data.test.rows(rows))), corruption=Identity(), seed=0
+    )
+    assert made["arithmetic"].shape == (3, 4, 1, 8, 8)
+
+
+class Hollow(Untrained):
+    """Reconstructs shapes, and samples one of 6 voxels; reads and makes volumes [2, 3, 4, 5]."""
+
+    latent_dim, prior = 1, Normal()
+
+    def encode(self, batch):
+        return Deterministic(batch.input.flatten(1))
+
+    def decode(self, z, batch=None):
+        return GaussianObservation(1 - z.view(-1, 2, 3, 4, 5), torch.tensor(0.0))
+
+    def sample(self, n, draws, label=None):
+        return (torch.arange(60).view(3, 4, 5) < 6).float().expand(n, 2, 3, 4, 5)
+
+
+def test_volumes_are_packed_for_the_page():
+    x = torch.rand(20, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    data = Data(*[Split(x)] * 3, Shapes((2, 3, 4, 5)), 256, "none", False, "volumes")
+    made = pictures(Hollow(), images_of(data), corruption=Identity(), seed=0)
+    assert made["voxels/sides"].tolist() == [3, 4, 5]
+
+    def unpacked(name):
+        return np.unpackbits(made[f"voxels/{name}"], axis=1)[:, :60].reshape(-1, 3, 4, 5)
+
+    mean = x[:4].mean(1).numpy()
+    assert np.array_equal(unpacked("target"), mean > 0.5) and np.array_equal(unpacked("output"), mean < 0.5)
+    assert np.array_equal(unpacked("samples"), np.broadcast_to((np.arange(60) < 6).reshape(3, 4, 5), (8, 3, 4, 5)))
+    assert made["input"].shape[1:] == (3, 64, 64), "the pictures that do not turn stay"
+    without = pictures(Untrained(), images_of(data), corruption=Identity(), seed=0)
+    assert {name for name in without if name.startswith("voxels/")} == {"voxels/sides", "voxels/target"}
 
 
 class Dyed(Untrained):

@@ -7,10 +7,13 @@ import io
 import itertools
 import json
 import os
+import re
+import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
@@ -19,6 +22,9 @@ from rich.console import Console
 
 from bench.report import write
 from bench.report.command import command
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 BETTER = {
     "elbo": ("higher", None),
@@ -157,6 +163,39 @@ class Results:
         np.savez(folder / "images.npz", **images)
         self.history(folder, seed)
 
+    def shapes(self, folder: Path, seed: int = 0, sides: tuple[int, int, int] = (6, 7, 9)) -> None:
+        """images.npz of a run on volumes: pictures of them, and packed shapes, of which the targets have seed 0."""
+        draw, truth = np.random.default_rng(seed), np.random.default_rng(0)
+        images = {name: draw.integers(0, 255, (16, 3, 64, 64), np.uint8) for name in ("reconstruction", "samples")}
+        images["input"] = images["target"] = truth.integers(0, 255, (16, 3, 64, 64), np.uint8)
+        images["voxels/sides"] = np.array(sides)
+        for name, count, source in (("target", 4, truth), ("output", 4, draw), ("samples", 8, draw)):
+            images[f"voxels/{name}"] = np.packbits(source.random((count, np.prod(sides))) > 0.5, axis=1)
+        images["arithmetic"] = draw.integers(0, 255, (8, 4, 3, 64, 64), np.uint8)
+        images["values/arithmetic"] = np.array(["example", "decoded", "halfway", "moved"])
+        np.savez(folder / "images.npz", **images)
+
+    def sounds(self, folder: Path, seed: int = 0, rate: int = 8000, clean: bool = False) -> None:
+        """images.npz of a run on waves: pictures of them, and three clips, which are noise of any level.
+
+        Inputs and targets have seed 0. clean: whether they are equal.
+        """
+        draw, truth = np.random.default_rng(seed), np.random.default_rng(0)
+        images = {
+            name: draw.integers(0, 255, (16, 1, 112, 160), np.uint8) for name in ("input", "reconstruction", "samples")
+        }
+        for name in ("interpolation_latent", "interpolation_pixel"):
+            images[name] = draw.integers(0, 255, (8, 10, 1, 112, 160), np.uint8)
+        lengths = np.array([rate, rate // 2, 2 * rate])
+        kept = np.arange(lengths.max()) < lengths[:, None]
+        for name, source in (("input", truth), ("target", truth), ("output", draw)):
+            images[f"sound/{name}"] = source.integers(-(2**15), 2**15, kept.shape, np.int16) * kept
+        if clean:
+            images["sound/input"] = images["sound/target"]
+        images |= {"sound/samples": lengths, "sound/rate": np.full(3, rate)}
+        images["sound/names"] = np.array(["lucas, 2.5 dB", "theo, 7.5 dB", "<b>theo</b>, 17.5 dB"])
+        np.savez(folder / "images.npz", **images)
+
     def history(self, folder: Path, seed: int = 0, steps: int = 100, end: float = 0.0) -> None:
         """history.csv of two players, whose losses fall from 1 + end to end."""
         draw = np.random.default_rng(seed)
@@ -187,6 +226,69 @@ class Results:
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
     return Results(tmp_path / "results")
+
+
+# --- the page in a browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+LAID_OUT = "* { content-visibility: visible !important }"  # also what lies below the screen
+# Twice, as the first frame may have begun already.
+PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def chromium(path: str | None, required: bool) -> str:
+    """The path of the browser; where there is none, the test is skipped, or fails where one is required."""
+    if path is None:
+        reason = (
+            f"none of {', '.join(NAMES)} was found: install Debian's package `chromium` to test the page in a browser"
+        )
+        (pytest.fail if required else pytest.skip)(reason)
+    return path
+
+
+# Not of the session: while it is open, Playwright's event loop counts as running, and other tests may start their own.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright  # the other tests do without
+
+    path = chromium(next(filter(None, map(shutil.which, NAMES)), None), required="CI" in os.environ)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator[Page]:
+    """A window in which whatever is complained of, or fetched beside the page, fails the test."""
+    opened = browser.new_page(viewport={"width": 1300, "height": 900})
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    opened.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    opened.on("request", lambda request: complaints.append(request.url) if not_the_page(request.url) else None)
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def not_the_page(url: str) -> bool:
+    return not url.startswith("data:") and not re.fullmatch(r"file://[^?#]*/index\.html([?#].*)?", url)
+
+
+SMALL = """() => {
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+    while (walker.nextNode()) {
+        const parent = walker.currentNode.parentElement;
+        if (!walker.currentNode.data.trim() || parent.closest("script, option") || !parent.checkVisibility()) continue;
+        const scale = parent.ownerSVGElement ? Math.hypot(parent.getScreenCTM().a, parent.getScreenCTM().b) : 1;
+        const size = parseFloat(getComputedStyle(parent).fontSize) * scale;
+        if (size < 12) found.push(`${size} px: ${walker.currentNode.data.trim()}`);
+    }
+    return found;
+}"""
+
+
+# --- the command
 
 
 class Done(NamedTuple):

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 from rich.console import Console
 
 from bench.report import write
-from tests.report.conftest import Results
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-LAID_OUT = "* { content-visibility: visible !important }"  # also what lies below the screen
-# Twice, as the first frame may have begun already.
-PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-
-
-def chromium(path: str | None, required: bool) -> str:
-    """The path of the browser; where there is none, the test is skipped, or fails where one is required."""
-    if path is None:
-        reason = (
-            f"none of {', '.join(NAMES)} was found: install Debian's package `chromium` to test the page in a browser"
-        )
-        (pytest.fail if required else pytest.skip)(reason)
-    return path
+from tests.report.conftest import LAID_OUT, PAINTED, SMALL, Results, chromium
 
 
 def test_a_missing_browser_is_reported_and_fails_in_ci():
@@ -38,16 +20,6 @@ def test_a_missing_browser_is_reported_and_fails_in_ci():
         chromium(None, required=False)
     with pytest.raises(pytest.fail.Exception, match="Debian's package `chromium`"):
         chromium(None, required=True)
-
-
-# Not of the session: while it is open, Playwright's event loop counts as running, and other tests may start their own.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium(next(filter(None, map(shutil.which, NAMES)), None), required="CI" in os.environ)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -75,23 +47,6 @@ def address(tmp_path_factory) -> str:
     results.pictures(toy, points=3)
     write(results.path, ["first"], Console(file=io.StringIO()))
     return (results.path / "first/report/index.html").as_uri()
-
-
-@pytest.fixture
-def page(browser) -> Iterator[Page]:
-    """A window in which whatever is complained of, or fetched beside the page, fails the test."""
-    opened = browser.new_page(viewport={"width": 1300, "height": 900})
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-    opened.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    opened.on("request", lambda request: complaints.append(request.url) if not_the_page(request.url) else None)
-    yield opened
-    opened.close()
-    assert complaints == []
-
-
-def not_the_page(url: str) -> bool:
-    return not url.startswith("data:") and not re.fullmatch(r"file://[^?#]*/index\.html([?#].*)?", url)
 
 
 def column(table: Locator, name: str) -> list[str]:
@@ -205,19 +160,6 @@ def test_pictures_load_and_markup_in_a_record_stays_text(page, address):
     assert page.locator("img").count() > 40 and page.locator("svg.chart").count() > 15
     assert page.evaluate("window.hacked") is None
     assert page.locator("ol.notes").get_by_text("failed: <img src=x").count() == 1
-
-
-SMALL = """() => {
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
-    while (walker.nextNode()) {
-        const parent = walker.currentNode.parentElement;
-        if (!walker.currentNode.data.trim() || parent.closest("script, option") || !parent.checkVisibility()) continue;
-        const scale = parent.ownerSVGElement ? Math.hypot(parent.getScreenCTM().a, parent.getScreenCTM().b) : 1;
-        const size = parseFloat(getComputedStyle(parent).fontSize) * scale;
-        if (size < 12) found.push(`${size} px: ${walker.currentNode.data.trim()}`);
-    }
-    return found;
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

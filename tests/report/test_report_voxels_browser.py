@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import io
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
 import bench.report
 from bench.evaluation.views import AZIMUTH, ELEVATION, PAPER, draw_voxels, pack_voxels
 from bench.rays import axes
-from tests.report.test_report_browser import NAMES, PAINTED, chromium
+from tests.report.conftest import PAINTED
 
 SCRIPT = Path(bench.report.__file__).with_name("voxels.js").read_text()
 SIDE = 160  # pixels of the canvas
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium(next(filter(None, map(shutil.which, NAMES)), None), required="CI" in os.environ)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser) -> Iterator[Page]:
-    opened, errors = browser.new_page(), []
-    opened.on("pageerror", lambda error: errors.append(error))
-    yield opened
-    opened.close()
-    assert not errors
-
-
 def show(page: Page, *shapes: np.ndarray) -> None:
     canvases = "".join(
         f'<canvas class="voxels" tabindex="0" data-shape="{",".join(map(str, shape.shape))}" '
-        f'data-bits="{pack_voxels(shape)}"></canvas>'
+        f'data-bits="{base64.b64encode(pack_voxels(shape[None])[0]).decode()}"></canvas>'
         for shape in shapes
     )
     style = f"body {{ background: rgb({PAPER}, {PAPER}, {PAPER}) }} canvas {{ width: {SIDE}px; height: {SIDE}px }}"

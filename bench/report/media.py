@@ -1,0 +1,87 @@
+"""Figures that a reader turns or plays: shapes, and sounds with their spectrograms."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+import numpy as np
+
+from bench.evaluation.views import draw_spectrograms
+from bench.report import figures
+from bench.report.album import Album, Figure, Shape, Sound
+from bench.report.charts import LabelledRun
+
+HEIGHT, WIDTH = 128, 320  # pixels of a spectrogram
+
+Arrays = Mapping[str, np.ndarray]  # images.npz of a run
+
+
+def outputs(named: LabelledRun, images: Arrays, most: Mapping[str, int], shown: dict[bytes, int]) -> list[Figure]:
+    """The shapes that a model makes of test examples, after the true ones, unless `shown` has them already."""
+    found = []
+    if "voxels/target" in images and _is_new(images["voxels/target"], shown):
+        found.append(Figure("truth", "", is_input=True, shapes=_shapes(images, "target", most, "true shape")))
+    if "voxels/output" in images:
+        shapes = _shapes(images, "output", most, f"output of {named.label}")
+        found.append(Figure(named.label, named.words, shapes=shapes))
+    return found
+
+
+def samples(named: LabelledRun, images: Arrays, most: Mapping[str, int]) -> list[Figure]:
+    """The shapes that a model samples."""
+    if "voxels/samples" not in images:
+        return []
+    return [Figure(named.label, named.words, shapes=_shapes(images, "samples", most, f"sample of {named.label}"))]
+
+
+def sounds(
+    album: Album, title: str, named: LabelledRun, images: Arrays, most: int, shown: dict[bytes, int]
+) -> list[Figure]:
+    """A model's outputs for whole files, after the inputs and the truth, unless `shown` has them already.
+
+    most: clips of each; title: of the data set.
+    """
+    if "sound/target" not in images:
+        return []
+    found = []
+    given = {"input": "input", "target": "truth"}
+    if np.array_equal(images["sound/input"], images["sound/target"]):
+        del given["input"]
+    for name, label in given.items():
+        if _is_new(clips := images[f"sound/{name}"], shown):
+            file = f"sound-{name}-{title}-{shown[clips.tobytes()]}"
+            found.append(Figure(label, "", is_input=True, sounds=_sounds(album, file, label, images, name, most)))
+    if "sound/output" in images:
+        file = f"{named.run.name}-{named.run.key}-sound"
+        made = _sounds(album, file, f"output of {named.label}", images, "output", most)
+        found.append(Figure(named.label, named.words, sounds=made))
+    return found
+
+
+def _is_new(array: np.ndarray, shown: dict[bytes, int]) -> bool:
+    """Whether this content has no number yet; it gets one."""
+    if (content := array.tobytes()) in shown:
+        return False
+    shown[content] = len(shown) + 1
+    return True
+
+
+def _shapes(images: Arrays, name: str, most: Mapping[str, int], alt: str) -> tuple[Shape, ...]:
+    sides = ",".join(map(str, images["voxels/sides"].tolist()))
+    packed = images[f"voxels/{name}"][: most[name]]
+    return tuple(
+        Shape(f"{alt}, {number}", sides, base64.b64encode(bits.tobytes()).decode())
+        for number, bits in enumerate(packed, 1)
+    )
+
+
+def _sounds(album: Album, file: str, alt: str, images: Arrays, name: str, most: int) -> tuple[Sound, ...]:
+    facts = (images[f"sound/{key}"].tolist()[:most] for key in ("samples", "rate", "names"))
+    made = []
+    for number, (padded, length, rate, recording) in enumerate(zip(images[f"sound/{name}"], *facts, strict=False), 1):
+        clip = padded[:length]
+        spectrogram = draw_spectrograms(clip[np.newaxis, np.newaxis] / 65536 + 0.5, HEIGHT, WIDTH)
+        png = figures.grid(spectrogram[np.newaxis], WIDTH)
+        made.append(album.wav(f"{file}-{number}", f"{alt}: {recording}", recording, clip, rate, png))
+    return tuple(made)

@@ -14,6 +14,7 @@ from bench.data import Batch, Data, Shapes, Split
 from bench.evaluation.evidence import Answers, Stages, Translations, permuted
 from bench.evaluation.pictures import pictures, shown
 from bench.parts.corruptions import Gaussian, Identity
+from tests.conftest import small_job, stack_of
 from tests.evaluation.known_models import Conditional, Generator, IdentityAutoencoder, LinearGaussian, Untrained, digits
 from tests.evaluation.test_evaluate import images_of, measure
 
@@ -146,6 +147,14 @@ def test_noise_is_on_the_source():
     entries = measure(Painter(), shades(), ["denoising_psnr", "denoising_gain_db"], levels=[0.0, 0.2])
     assert entries["denoising_psnr@0"]["value"] > 30 > entries["denoising_psnr@0.2"]["value"]
     assert "sources" in entries["denoising_gain_db"]["reason"]
+
+
+def test_an_encoder_of_sources_reads_no_samples():
+    data = shades()
+    model = stack_of(small_job("vae", "mlp"), shapes=data.shapes).model.eval()
+    entries = measure(model, data)
+    assert "sources" in entries["reencoding_error"]["reason"] and entries["elbo"]["value"] is not None
+    assert not [name for name, entry in entries.items() if str(entry["reason"]).startswith("failed")]
 
 
 def test_chunks_do_not_change_the_outputs(monkeypatch):

@@ -320,6 +320,8 @@ class Answers:
     @evidence(asks=("mean", "encode", "prior", "sample"), sized_by=("samples",), cached=True)
     def reencoded(self) -> Tensor:
         """Posterior means of `samples`, [count, D]."""
+        if self.images.data.shapes.source is not None:
+            raise UnavailableError("the encoder reads sources, and samples have none")
         return self.each(self.code, "reencode", self._requested._replace(x=self.samples, input=self.samples))
 
     @evidence(asks=("decode", "prior"), sized_by=("samples",), cached=True)

@@ -84,7 +84,8 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
 
 
 # Data of the kind that a model is made for, where others provide what it requires too.
-OWN_DATA = dict.fromkeys(("bicubic", "enlarged", "tdae"), "tiny_faces") | {"voxel_vae_gan": "shapes"}
+OWN_DATA = dict.fromkeys(("bicubic", "nearest_neighbour", "enlarged", "tdae"), "tiny_faces")
+OWN_DATA |= {"voxel_vae_gan": "shapes"}
 OF_WAVES = ("segan", "segan_gate", "wiener")  # models whose data sets all need files: they get `small_waves`
 
 

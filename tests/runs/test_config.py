@@ -161,7 +161,8 @@ def behaviour(job: Job) -> list[Any]:
             for parameter in model.parameters():
                 parameter.mul_(1.5)
     prior = getattr(model, "prior", None)
-    model.fit_after(data, Draws(0, "fit_after"))
+    with torch.no_grad():
+        model.fit_after(data, Draws(0, "fit_after"))
     for compute in (
         lambda: model.eval().sample(4, Draws(0, "sample"), None if label is None else label[:4]),
         lambda: model.translate(batch, Draws(0, "translate")),

@@ -23,7 +23,6 @@ class Picture:
     """A PNG of width x height, as base64, or an SVG."""
 
     alt: str
-    file: str
     png: str = ""
     svg: Markup = Markup()
     width: int = 0
@@ -36,7 +35,6 @@ class Sound:
 
     alt: str
     name: str
-    file: str
     wav: str
     spectrogram: Picture
 
@@ -76,13 +74,13 @@ class Album:
                 old.unlink()
 
     def png(self, name: str, alt: str, png: bytes) -> Picture:
-        file = self._write(name, ".png", png)
+        self._write(name, ".png", png)
         width, height = struct.unpack(">II", png[16:24])
-        return Picture(alt, file, png=base64.b64encode(png).decode(), width=width, height=height)
+        return Picture(alt, png=base64.b64encode(png).decode(), width=width, height=height)
 
     def svg(self, name: str, alt: str, picture: str) -> Picture:
-        file = self._write(name, ".svg", svg.standalone(picture).encode())
-        return Picture(alt, file, svg=Markup(picture))
+        self._write(name, ".svg", svg.standalone(picture).encode())
+        return Picture(alt, svg=Markup(picture))
 
     def wav(self, name: str, alt: str, recording: str, samples: np.ndarray, rate: int, spectrogram: bytes) -> Sound:
         """samples: int16 [n]; rate: Hz; spectrogram: a PNG; recording: its name, for readers."""
@@ -93,11 +91,11 @@ class Album:
             file.setframerate(rate)
             file.writeframes(samples.astype("<i2").tobytes())
         picture = self.png(f"{name}-spectrogram", f"spectrogram of {alt}", spectrogram)
-        written = self._write(name, ".wav", content.getvalue())
-        return Sound(alt, recording, written, base64.b64encode(content.getvalue()).decode(), picture)
+        self._write(name, ".wav", content.getvalue())
+        return Sound(alt, recording, base64.b64encode(content.getvalue()).decode(), picture)
 
-    def _write(self, name: str, suffix: str, content: bytes) -> str:
-        """Returns the name of the file: unique, also where a file system ignores case, short and not hidden."""
+    def _write(self, name: str, suffix: str, content: bytes) -> None:
+        """The name of the file is unique, also where a file system ignores case, short and not hidden."""
         plain = re.sub(r"[^\w.-]+", "_", name)
         stem = re.sub(r"^\.", "_", plain).encode()[:MAX_NAME].decode(errors="ignore")
         file, number = f"{stem}{suffix}", 1
@@ -106,4 +104,3 @@ class Album:
             file = f"{stem}-{number}{suffix}"
         self.names.add(file.casefold())
         (self.folder / file).write_bytes(content)
-        return file

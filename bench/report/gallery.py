@@ -57,7 +57,9 @@ BRIEF = Sizes(
 
 def _of_waves(sizes: Sizes) -> Sizes:
     """Fewer and larger pictures, with details as fine as a pixel."""
-    return replace(sizes, samples={1: 2}, styles=3, manifold=4, strip=4, between=4, side=figures.WAVE_SIDE)
+    return replace(
+        sizes, samples={1: 2}, interpolations=1, styles=3, manifold=4, strip=4, between=4, side=figures.WAVE_SIDE
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def gallery(album: Album, title: str, runs: Sequence[LabelledRun], sizes: Sizes)
     made = Gallery(title, has_waves=any(figures.has_waves(named.run) for named in runs))
     sizes = _of_waves(sizes) if made.has_waves else sizes
     inputs: dict[bytes, int] = {}
+    shown: set[bytes] = set()  # shapes and sounds of the data set
     for named in runs:
         images = figures.arrays(named.run)
         if "points" in images or ("input" in images and _are_points(images["input"])):
@@ -102,9 +105,9 @@ def gallery(album: Album, title: str, runs: Sequence[LabelledRun], sizes: Sizes)
         else:
             _add_images(album, made, named, images, sizes, inputs)
         _add_codes(album, made, named, images, sizes)
-        made.shapes += media.outputs(named, images, sizes.turned, inputs)
+        made.shapes += media.outputs(named, images, sizes.turned, shown)
         made.shape_samples += media.samples(named, images, sizes.turned)
-        made.sounds += media.sounds(album, title, named, images, sizes.clips, inputs)
+        made.sounds += media.sounds(album, title, named, images, sizes.clips, shown)
         losses = charts.losses(named.run, named.label, sizes.steps)
         name = f"{_file(named)}-losses"
         pictures = [album.svg(f"{name}-{player}", f"loss of {player}", curve) for player, curve in losses]

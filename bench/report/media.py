@@ -17,7 +17,7 @@ HEIGHT, WIDTH = 128, 320  # pixels of a spectrogram
 Arrays = Mapping[str, np.ndarray]  # images.npz of a run
 
 
-def outputs(named: LabelledRun, images: Arrays, most: Mapping[str, int], shown: dict[bytes, int]) -> list[Figure]:
+def outputs(named: LabelledRun, images: Arrays, most: Mapping[str, int], shown: set[bytes]) -> list[Figure]:
     """The shapes that a model makes of test examples, after the true ones, unless `shown` has them already."""
     found = []
     if "voxels/target" in images and _is_new(images["voxels/target"], shown):
@@ -35,9 +35,7 @@ def samples(named: LabelledRun, images: Arrays, most: Mapping[str, int]) -> list
     return [Figure(named.label, named.words, shapes=_shapes(images, "samples", most, f"sample of {named.label}"))]
 
 
-def sounds(
-    album: Album, title: str, named: LabelledRun, images: Arrays, most: int, shown: dict[bytes, int]
-) -> list[Figure]:
+def sounds(album: Album, title: str, named: LabelledRun, images: Arrays, most: int, shown: set[bytes]) -> list[Figure]:
     """A model's outputs for whole files, after the inputs and the truth, unless `shown` has them already.
 
     most: clips of each; title: of the data set.
@@ -49,9 +47,9 @@ def sounds(
     if np.array_equal(images["sound/input"], images["sound/target"]):
         del given["input"]
     for name, label in given.items():
-        if _is_new(clips := images[f"sound/{name}"], shown):
-            file = f"sound-{name}-{title}-{shown[clips.tobytes()]}"
-            found.append(Figure(label, "", is_input=True, sounds=_sounds(album, file, label, images, name, most)))
+        if _is_new(images[f"sound/{name}"], shown):
+            clips = _sounds(album, f"{name}-{title}-sound", label, images, name, most)
+            found.append(Figure(label, "", is_input=True, sounds=clips))
     if "sound/output" in images:
         file = f"{named.run.name}-{named.run.key}-sound"
         made = _sounds(album, file, f"output of {named.label}", images, "output", most)
@@ -59,12 +57,11 @@ def sounds(
     return found
 
 
-def _is_new(array: np.ndarray, shown: dict[bytes, int]) -> bool:
-    """Whether this content has no number yet; it gets one."""
-    if (content := array.tobytes()) in shown:
-        return False
-    shown[content] = len(shown) + 1
-    return True
+def _is_new(array: np.ndarray, shown: set[bytes]) -> bool:
+    """Whether `shown` does not have this content yet; it is added."""
+    known = (content := array.tobytes()) in shown
+    shown.add(content)
+    return not known
 
 
 def _shapes(images: Arrays, name: str, most: Mapping[str, int], alt: str) -> tuple[Shape, ...]:

@@ -27,6 +27,7 @@ def show(page: Page, *shapes: np.ndarray) -> None:
     )
     style = f"body {{ background: rgb({PAPER}, {PAPER}, {PAPER}) }} canvas {{ width: {SIDE}px; height: {SIDE}px }}"
     page.set_content(f"<!doctype html><style>{style}</style>{canvases}<script>{SCRIPT}</script>")
+    page.wait_for_function("[...document.querySelectorAll('canvas')].every(canvas => canvas.style.touchAction)")
     page.evaluate(PAINTED)
 
 

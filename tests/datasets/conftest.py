@@ -285,3 +285,8 @@ def sounds(tmp_path_factory) -> Path:
     write_noises(folder / "noises")
     write_pairs(folder / "pairs")
     return folder
+
+
+def saved(folder: Path, content: dict[str, np.ndarray]) -> str:
+    np.savez(folder / "a.npz", **content)
+    return str(folder / "a.npz")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from os.path import splitext
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageFile
@@ -25,6 +26,14 @@ LAYOUTS = (
 )
 PAIR = ("source", "target")  # the folders of pairs, in lower case
 MAX_SUFFIXES = 5  # that are counted separately
+
+
+def located(place: str | None, name: str, expected: str, key: str = "root") -> Path:
+    """The folder `place`, or else $BENCH_DATA/<name>. Raises InputError with what is expected if neither is given."""
+    shared = os.environ.get("BENCH_DATA")
+    if place is None and not shared:
+        raise InputError(f"neither dataset.{key} nor BENCH_DATA is set: {expected}")
+    return Path(place).expanduser() if place is not None else Path(str(shared), name)
 
 
 class SplitPictures(NamedTuple):

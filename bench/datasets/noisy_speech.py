@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from bench.core import Count, InputError, NonNegativeInt
 from bench.datasets.audio import RANGE, STEPS, Overlap, SampleRate, as_int16, find_recordings, noisy_split, read_all
+from bench.datasets.folders import located
 from bench.datasets.source import Seed, Source
 
 Decibels = Annotated[float, Field(ge=-50, le=100)]
@@ -53,7 +53,8 @@ def noisy_speech(
     The test utterances of a speaker do not depend on who else is held out. Raises InputError for folders without
     recordings, speakers or folds that do not exist, and speakers with less than one utterance.
     """
-    speech, noise = _folder("root", root, "fsdd"), _folder("noise_root", noise_root, "esc10")
+    expected = "expected a folder of recordings"
+    speech, noise = located(root, "fsdd", expected), located(noise_root, "esc10", expected, "noise_root")
     files = find_recordings(speech)
     speakers, number = np.unique(speakers_of(speech, files), return_inverse=True)
     tested = _tested(speakers.tolist(), held_out)
@@ -189,10 +190,3 @@ def _tested(speakers: list[str], held_out: tuple[str, ...] | None) -> tuple[str,
             "to train and to validate with"
         )
     return chosen
-
-
-def _folder(key: str, place: str | None, name: str) -> Path:
-    shared = os.environ.get("BENCH_DATA")
-    if place is None and not shared:
-        raise InputError(f"neither dataset.{key} nor BENCH_DATA is set: expected a folder of recordings")
-    return Path(place).expanduser() if place is not None else Path(str(shared), name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from bench.core import Count, InputError
 from bench.data import Split
 from bench.datasets import Source, hold_out
 from bench.datasets.decoding import PixelFormat
-from bench.datasets.folders import count_suffixes, separate, walk
+from bench.datasets.folders import count_suffixes, located, separate, walk
 from bench.datasets.images import read_pictures
 from bench.datasets.ranges import BYTES
 
@@ -115,10 +114,7 @@ def find_faces(folder: str) -> tuple[list[Face], list[str]]:
 
 def _folder(name: str, root: str | None) -> str:
     """The folder of the faces, with a slash at the end."""
-    shared = os.environ.get("BENCH_DATA")
-    if root is None and not shared:
-        raise InputError(f"neither dataset.root nor BENCH_DATA is set: {LAYOUT}")
-    folder = Path(root).expanduser() if root is not None else Path(str(shared), name)
+    folder = located(root, name, LAYOUT)
     if not folder.is_dir():
         key = "dataset.root" if root is not None else f"$BENCH_DATA/{name}"
         raise InputError(f"{key}: {folder} is not a folder; set dataset.root to the folder of the faces")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from bench.core import Count, InputError
 from bench.datasets.audio import RANGE, Overlap, SampleRate, find_recordings, noisy_split, read_all
+from bench.datasets.folders import located
 from bench.datasets.source import Source
 
 # The folders of a split, as published, and as SEGAN's script renames them.
@@ -34,7 +34,7 @@ def voicebank(
     of memory, and half of that with overlap=0. cache: a folder for the resampled recordings. Raises InputError, which
     names the file, for one that is damaged, has no partner, or differs from it in length.
     """
-    folder = _folder(root)
+    folder = located(root, "voicebank", f"expected the folder with {LAYOUT}")
     train, test = (_read(folder, split, rate, cache) for split in FOLDERS)
     speakers, number = np.unique(test.speakers, return_inverse=True)
     facts = {"rate": np.full(len(test.names), rate), "speaker": number} | _snr(folder, test.names)
@@ -98,10 +98,3 @@ def _snr(folder: Path, names: list[str]) -> dict[str, np.ndarray]:
                     "no number; get it again, or remove it"
                 ) from error
     return {}
-
-
-def _folder(root: str | None) -> Path:
-    shared = os.environ.get("BENCH_DATA")
-    if root is None and not shared:
-        raise InputError(f"neither dataset.root nor BENCH_DATA is set: expected the folder with {LAYOUT}")
-    return Path(root).expanduser() if root is not None else Path(str(shared), "voicebank")

@@ -31,6 +31,7 @@ from scipy.sparse.csgraph import connected_components
 from bench.core import InputError
 from bench.data import Split
 from bench.datasets import Source, hold_out
+from bench.datasets.folders import located
 from bench.datasets.occupancy import DUPLICATE, Azimuth, Elevation, ViewSize, depth_views, near_duplicates, resized
 from bench.datasets.ranges import BYTES
 from bench.datasets.voxel_files import Up, read_binvox, read_mat, read_mesh
@@ -149,10 +150,7 @@ def shapenets(
 
 
 def _folder(name: str, root: str | None, content: str) -> Path:
-    shared = os.environ.get("BENCH_DATA")
-    if root is None and not shared:
-        raise InputError(f"neither dataset.root nor BENCH_DATA is set: expected a folder with {content}")
-    folder = Path(root).expanduser() if root is not None else Path(str(shared), name)
+    folder = located(root, name, f"expected a folder with {content}")
     if not folder.is_dir():
         key = "dataset.root" if root is not None else f"$BENCH_DATA/{name}"
         raise InputError(f"{key}: {folder} is not a folder; set dataset.root to a folder with {content}")

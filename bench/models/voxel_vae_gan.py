@@ -40,7 +40,7 @@ class VoxelVAEGAN(Model):
         adversarial: Adversarial,
         latent_dim: Count = 64,
         beta: Weight = 1.0,
-        adversarial_weight: Weight = 1.0,
+        adversarial_weight: Weight = 100.0,
     ):
         super().__init__()
         self.latent_dim, self.beta, self.adversarial_weight = latent_dim, beta, adversarial_weight

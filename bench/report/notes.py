@@ -10,10 +10,11 @@ from bench.report.runs import Record, Run
 from bench.report.statistics import ALPHA, MIN_SEEDS
 
 _MEASURES = {
-    "density": "density of {pixels}",
-    "mass": "probability of {pixels}",
-    "unnormalised": "Bernoulli on {pixels}, not normalised",
+    "density": "density of {parts}",
+    "mass": "probability of {parts}",
+    "unnormalised": "Bernoulli on {parts}, not normalised",
 }
+_EXAMPLES = {2: ("wave", "value"), 3: ("image", "pixel"), 4: ("volume", "voxel")}  # by rank: an example, and its parts
 _DIFFERENCES = {
     "measure": "a density, a probability and a score that is not normalised have different units",
     "binarize": "grey and binarised images are different data",
@@ -38,10 +39,17 @@ def dataset_caption(runs: Sequence[Run]) -> str:
     if len({str([data.get(key) for key in keys]) for data in found}) != 1:
         return ""
     train, validation, test, image, source, conditions = (found[0].get(key) for key in keys)
-    counts = f"{train:,} training, {validation:,} validation and {test:,} test images"
+    example, _ = _example(runs)
+    counts = f"{train:,} training, {validation:,} validation and {test:,} test {example}s"
     given = [f"sources of {_shape(source)}"] if source else []
     made = f", each to be made from {' and '.join([*given, *(conditions or ())])}" if given or conditions else ""
-    return f"{counts} of {_shape(image)}{_range(found)}{made}; metrics are measured on the test images."
+    return f"{counts} of {_shape(image)}{_range(found)}{made}; metrics are measured on the test {example}s."
+
+
+def _example(runs: Sequence[Run]) -> tuple[str, str]:
+    """What an example of the data and one of its numbers are called."""
+    ranks = {len(data["image"]) for run in runs if (data := run.first("data"))}
+    return _EXAMPLES.get(ranks.pop(), ("example", "value")) if len(ranks) == 1 else ("example", "value")
 
 
 def _shape(sizes: Sequence[int]) -> str:
@@ -57,13 +65,15 @@ def _range(found: Sequence[Mapping[str, Any]]) -> str:
     return f", stored from {low:g} to {high:g}{scaled}"
 
 
-def likelihood_title(key: dict[str, Any]) -> str:
-    """A likelihood key in words."""
-    grey = "dequantised pixels" if key["dequantize"] else "grey pixels"
-    binarised = f"{'statically' if key['binarize'] == 'static' else 'dynamically'} binarised pixels"
-    pixels = grey if key["binarize"] == "none" else binarised
+def likelihood_title(key: dict[str, Any], runs: Sequence[Run]) -> str:
+    """A likelihood key of runs in words."""
+    example, part = _example(runs)
+    grey = "dequantised" if key["dequantize"] else "grey" if part == "pixel" else ""
+    binarised = f"{'statically' if key['binarize'] == 'static' else 'dynamically'} binarised"
+    parts = f"{grey if key['binarize'] == 'none' else binarised} {part}s".lstrip()
     condition = ", given the label" if key["conditional"] else ""
-    return f"{_MEASURES[key['measure']].format(pixels=pixels)}{condition} (nats an image)"
+    per = f"{'an' if example[0] in 'aei' else 'a'} {example}"
+    return f"{_MEASURES[key['measure']].format(parts=parts)}{condition} (nats {per})"
 
 
 def block_caption(keys: Sequence[dict[str, Any]]) -> str:
@@ -259,7 +269,7 @@ def _floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
             low, high = (f"{value:.3g}" for value in (min(found), max(found)))
             n = f" (n = {counts[0]:,})" if len(counts) == 1 else ""
             parts.append(f"{metric} {low if low == high else f'{low} to {high}'}{n}")
-    meaning = "Floors, the values of real images, of a second draw from the prior or of no codes at all"
+    meaning = f"Floors, the values of real {_example(runs)[0]}s, of a second draw from the prior or of no codes at all"
     return [f"{meaning}: {', '.join(parts)}."] if parts else []
 
 

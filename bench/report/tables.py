@@ -117,7 +117,7 @@ def build(
         made = [table(first, general or likelihood, title, notes.dataset_caption(group))] if first else []
         keys = [dict(key) for key in blocks]
         for key, block in zip(keys, blocks.values(), strict=True):
-            name = f"{title}: {notes.likelihood_title(key)}"
+            name = f"{title}: {notes.likelihood_title(key, block)}"
             made.append(table(block, likelihood, name, notes.block_caption(keys)))
         made[0].notes = notes.dataset_notes(group, warnings) + made[0].notes
         tables += made

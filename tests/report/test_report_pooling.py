@@ -191,6 +191,21 @@ def test_options_without_effect_on_the_data_are_rows_and_not_data_sets(results):
     assert [column.pivot for column in tables[0].columns] == ["500", "1000"] and "Refused: 1 data sets" in text
 
 
+@pytest.mark.parametrize(
+    ("shape", "examples", "parts", "example"),
+    [
+        ([1, 64], "waves", "values", "a wave"),
+        ([3, 8, 8], "images", "grey pixels", "an image"),
+        ([1, 4, 4, 4], "volumes", "voxels", "a volume"),
+    ],
+)
+def test_texts_name_examples_by_their_shape(results, shape, examples, parts, example):
+    own_data(results, "cells", "ae", data=FOLDER | {"image": shape})
+    tables, _ = report(results)
+    assert f"20 test {examples} of" in tables[0].caption and tables[0].caption.endswith(f"test {examples}.")
+    assert tables[1].title == f"cells: Bernoulli on {parts}, not normalised (nats {example})"
+
+
 def test_older_records_have_no_range_and_no_name(results):
     results.run("ae", metrics={"knn_accuracy": 0.9}, data=FOLDER)
     ((table,), _) = report(results)

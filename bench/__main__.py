@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -25,12 +23,25 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
+from bench.runs.command import Command, begin, command, write_line
+from bench.runs.record import FAILURES
+from bench.runs.signals import Interrupted, handled
 from bench.runs.store import ELSEWHERE, IDENTITY
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "path")}  # the settings that are paths
 # Keys that do not identify a run: jobs that differ in them alone are one run, so a sweep over them makes no sense.
-NOT_SWEPT = ("metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow")
-OUTCOMES = "BENCH_OUTCOMES"  # the folder in which each job writes its outcome, also in another process
+NOT_SWEPT = (
+    "metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow",
+    "checkpoint", "limit", "lease", "stop_on_failure",
+)  # fmt: skip
+# What to do about runs that did not end well, by status.
+ADVICE = {
+    "failed": "failed, for the reasons above: the same command tries again",
+    "out_of_memory": "ran out of memory: make room, or make batches or networks smaller; the same command tries again",
+    "timeout": "took longer than limit.minutes: the same command continues with a higher limit",
+    "crashed": "took their process down: rerun=true tries again",
+    ELSEWHERE: "held by another process: repeat this command when it has ended",
+}
 
 
 def folder_name(sweep: object) -> str:
@@ -62,13 +73,17 @@ def job(config: DictConfig) -> None:
     from bench.runs.run import run
 
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    number, current = HydraConfig.get().job.num if in_sweep else 0, Command.current()
+    if not current.is_to_run(number):
+        return
     try:
-        outcome = asdict(run(values_of(config), in_sweep=in_sweep))
+        outcome = asdict(run(values_of(config), in_sweep, current.started))
     except InputError as error:
         outcome = {"error": str(error)}
-    number = HydraConfig.get().job.num if in_sweep else 0
-    path = Path(os.environ[OUTCOMES]) / f"{number:06}.json"
-    path.write_text(json.dumps(outcome | {"dry_run": config.dry_run}))
+    current.add(number, outcome | {"dry_run": config.dry_run})
+    has_failed = "error" in outcome or any(status in FAILURES for status in outcome["seeds"].values())
+    if has_failed and config.stop_on_failure:
+        current.stop()
 
 
 def values_of(config: DictConfig) -> dict[str, Any]:
@@ -155,47 +170,64 @@ def experiments(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """`bench`. Exit code: 0 if all is done, 1 for wrong input or a failed run, 130 when interrupted."""
+    """`bench`. Exit code: 0 if all is done, 1 for wrong input or a failed run, 130 or 143 when interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which are printed once, below
     sys.path.append(os.getcwd())  # the user's own model may be in this folder
     errors: list[str] = []
     code = 0
-    with tempfile.TemporaryDirectory() as folder:
+    outcomes: list[dict[str, Any]] = []
+    with handled(), command() as folder:
+        started: list[Command] = []
         try:
             for number, arguments in enumerate(commands(sys.argv[1:])):
-                os.environ[OUTCOMES] = f"{folder}/{number:06}"
-                Path(os.environ[OUTCOMES]).mkdir()
+                started.append(begin(folder / f"{number:06}"))
                 sys.argv[1:] = arguments
                 try:
                     job()
+                    while started[-1].next_round():
+                        job()
                 except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
                     errors.append(one_line(raised))
-        except KeyboardInterrupt:
-            code = 130
+        except KeyboardInterrupt as raised:
+            code = raised.code if isinstance(raised, Interrupted) else 130
             errors.append("interrupted: finished work is kept, and the same command continues from there")
         except HydraException as raised:
             errors.append(one_line(raised))
         except OSError as raised:
             advice = "make room or get permission there, or set paths.results to another folder"
             errors.append(f"{one_line(raised)}: {advice}")
-        outcomes = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*/*.json"))]
+        outcomes = [outcome for one in started for outcome in one.outcomes().values()]
+        if any(one.is_stopped for one in started):
+            errors.append("stopped at the first failure (stop_on_failure=true)")
     for line in dict.fromkeys(line for outcome in outcomes for line in outcome.get("warnings", ())):
-        print(f"bench: {line}", file=sys.stderr)
+        write_line(f"bench: {line}", sys.stderr)
     for line in dict.fromkeys(outcome["error"] for outcome in outcomes if "error" in outcome):
-        print(f"bench: {line}", file=sys.stderr)
+        write_line(f"bench: {line}", sys.stderr)
         code = code or 1
     jobs = [outcome for outcome in outcomes if "seeds" in outcome]
     if jobs and jobs[0]["dry_run"]:
-        print(plan(jobs))
+        write_line(plan(jobs))
     elif jobs:
         try:
             show(jobs)
+        except BrokenPipeError:  # the reader has seen enough, as `head` does
+            pass
         except (ValueError, OSError) as raised:  # InputError is a ValueError; only the report failed
             errors = errors or [f"no report: {one_line(raised)}"]
         errors = [*unfinished(jobs), *errors]
     for line in dict.fromkeys(errors):
-        print(f"bench: {line}", file=sys.stderr)
+        write_line(f"bench: {line}", sys.stderr)
+    close_output()
     sys.exit(code or int(bool(errors)))
+
+
+def close_output() -> None:
+    """Drops what nobody can read any more, so that Python does not fail with it at its exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def show(jobs: list[dict[str, Any]]) -> None:
@@ -205,7 +237,7 @@ def show(jobs: list[dict[str, Any]]) -> None:
     for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
         runs = {outcome["run"] for outcome in jobs if (outcome["results"], outcome["sweep"]) == (results, sweep)}
         report.write(Path(results), [sweep], printed=runs)
-    print(total(jobs))
+    write_line(total(jobs))
 
 
 def plan(jobs: list[dict[str, Any]]) -> str:
@@ -241,12 +273,7 @@ def unfinished(jobs: list[dict[str, Any]]) -> list[str]:
         for seed, names in outcome["failed_metrics"].items()
         for name in names
     }
-    lines = []
-    if counts["failed"]:
-        lines.append(f"{number(counts['failed'], 'run')} failed, for the reasons above: the same command tries again")
-    if counts[ELSEWHERE]:
-        held = number(counts[ELSEWHERE], "run")
-        lines.append(f"{held} held by another process: repeat this command when it has ended")
+    lines = [f"{number(counts[status], 'run')} {text}" for status, text in ADVICE.items() if counts[status]]
     if failed:
         few = ", ".join(sorted(failed)[:3]) + (", ..." if len(failed) > 3 else "")
         lines.append(f"{number(len(failed), 'metric')} failed ({few}), see above: the same command tries again")

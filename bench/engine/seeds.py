@@ -12,6 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from bench.core import Losses, Model, Player
 from bench.data import Batch
 from bench.draws import Draws
+from bench.engine.state import State
 
 Argument = Tensor | Mapping[str, Tensor] | None
 
@@ -106,12 +107,25 @@ class Stack:
             for prefix in player.owns:
                 self.model.get_submodule(prefix).train()
 
+    def of_seed(self, k: int, value: Tensor) -> Tensor:
+        """The part of a stacked parameter, buffer or a tensor of this form that belongs to the k-th seed: a view."""
+        return value.detach() if self.is_single else value.detach()[k]
+
+    def state(self, k: int) -> State:
+        """Views of the parameters and buffers of the k-th seed."""
+        return {name: self.of_seed(k, value) for name, value in {**self.parameters, **self.buffers}.items()}
+
+    def load(self, states: Sequence[State]) -> None:
+        """Sets the parameters and buffers to the states of all seeds."""
+        for k, state in enumerate(states):
+            for name, value in self.state(k).items():
+                value.copy_(state[name])
+
     def unstack(self) -> list[Model]:
         """Each seed's model with its own weights, in evaluation mode."""
         if not self.is_single:
             for k, model in enumerate(self.models):
-                state = {**self.parameters, **self.buffers}
-                _Caller(model).load_state_dict({name: value[k] for name, value in state.items()})
+                _Caller(model).load_state_dict(self.state(k))
         return [model.eval() for model in self.models]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -11,13 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.core import Corruption, Count, Losses, Model, NonNegativeInt, Phase, Recorded
+from bench.core import Corruption, Count, Model, NonNegativeInt, Phase, Recorded
 from bench.data import Batch, Data, as_floats
 from bench.draws import Draws
+from bench.engine.log import Log
+from bench.engine.players import Average, MakeOptimizer, PlayerOptimizer
 from bench.engine.schedules import CONSTANT
 from bench.engine.seeds import Stack
-
-MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
+from bench.engine.state import Part, State, collect, load
 
 PROGRESS_STEPS = 20  # between two progress reports, each of which checks that the losses are finite
 EARLY_STEPS = 20  # at the start of training, in which the gradient norms of the first and last layer are logged
@@ -42,107 +43,16 @@ class Progress(NamedTuple):
 
     step: how many are done, of steps in total; diverged: for each seed the first step with a non-finite loss, or None;
     row: at the end of an epoch and of training, for each seed the means of the values logged since the previous row,
-    and the learning rate of the last step.
+    and the learning rate of the last step; state: returns the state of each seed after this step, as it is until
+    training goes on.
     """
 
     step: int
     steps: int
     seeds: list[int]
     diverged: list[int | None]
-    row: list[dict[str, float]] | None = None
-
-
-class PlayerOptimizer:
-    """The parameters of a player, K leaf tensors each, and one optimizer for all of them."""
-
-    def __init__(self, stack: Stack, names: list[str], make: MakeOptimizer):
-        self.leaves = [stack.views(name) for name in names]
-        self.optimizer = make([leaf for leaves in self.leaves for leaf in leaves])
-        self.base_rate: float = self.optimizer.param_groups[0]["lr"]
-
-    @property
-    def learning_rate(self) -> float:
-        return self.optimizer.param_groups[0]["lr"]
-
-    def scale_rate(self, factor: float) -> None:
-        """Sets the learning rate to `factor` times the configured one."""
-        self.optimizer.param_groups[0]["lr"] = factor * self.base_rate
-
-    def step(self, gradients: list[Tensor], gate: Tensor | None) -> None:
-        """One step for the seeds whose gate is open. gradients: [K, ...] each; gate: [K] bool, None if all are open."""
-        gates = [True] * len(self.leaves[0]) if gate is None else gate.tolist()
-        for leaves, gradient in zip(self.leaves, gradients, strict=True):
-            # vmap can return gradients with permuted strides, which fused optimizers misread as contiguous.
-            for leaf, seed_gradient, is_open in zip(leaves, gradient.contiguous(), gates, strict=True):
-                leaf.grad = seed_gradient if is_open else None
-        self.optimizer.step()
-        # Frees the gradients: the next step reuses this memory while it is still in the cache.
-        self.optimizer.zero_grad()
-
-
-class Average:
-    """An exponential moving average of the parameters of a player, [K, ...] each.
-
-    The decay starts at 0 and grows to its value, so that the initial weights are soon forgotten.
-    """
-
-    def __init__(self, stack: Stack, names: list[str], decay: float):
-        self.parameters = [stack.parameters[name].detach() for name in names]  # views of the leaves
-        self.averages = [parameter.clone() for parameter in self.parameters]
-        self.decay, self.steps = decay, 0
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Adds the parameters after a step to the averages."""
-        decay = min(self.decay, self.steps / (self.steps + 10))
-        torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
-        self.steps += 1
-
-    @torch.no_grad()
-    def apply(self) -> None:
-        """Replaces the parameters by their averages."""
-        for parameter, average in zip(self.parameters, self.averages, strict=True):
-            parameter.copy_(average)
-
-
-class Log:
-    """The values logged for K seeds: means over examples, and the first step at which a seed's loss was not finite.
-
-    `add` only stores the values and `update` processes them all at once, because small operations between two steps run
-    on cold caches and add up.
-    """
-
-    def __init__(self, seeds: int):
-        self.diverged: list[int | None] = [None] * seeds
-        self._turns: list[tuple[int, int, dict[str, Tensor]]] = []
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(
-        self, step: int, examples: int, losses: Losses, turn: tuple[str, ...], norms: dict[str, Tensor] | None = None
-    ) -> None:
-        logged = {**{f"loss/{name}": losses.players[name] for name in turn}, **losses.log, **(norms or {})}
-        self._turns.append((step, examples, {name: value.detach() for name, value in logged.items()}))
-
-    def update(self) -> list[int | None]:
-        """Processes the stored values. Returns for each seed the first step with a non-finite loss, or None."""
-        for name in dict.fromkeys(name for _, _, values in self._turns for name in values):
-            steps, examples, values = zip(*((s, n, v[name]) for s, n, v in self._turns if name in v), strict=True)
-            stacked = torch.stack(values)  # [turns, K]
-            weights = torch.tensor(examples, dtype=stacked.dtype, device=stacked.device)
-            self._sums[name] = self._sums.get(name, 0) + weights @ stacked  # a smaller last batch weighs less
-            self._counts[name] = self._counts.get(name, 0) + sum(examples)
-            if name.startswith("loss/"):
-                for turn, k in (~stacked.isfinite()).nonzero().tolist():
-                    self.diverged[k] = min(steps[turn], self.diverged[k] or steps[turn])
-        self._turns = []
-        return list(self.diverged)
-
-    def pop_means(self) -> list[dict[str, float]]:
-        """For each seed the means of the processed values; resets them."""
-        means = {name: (total / self._counts[name]).tolist() for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
-        return [{name: values[k] for name, values in means.items()} for k in range(len(self.diverged))]
+    row: list[dict[str, float]] | None
+    state: Callable[[], list[State]]
 
 
 def batch_sizes(examples: int, batch_size: int) -> list[int]:
@@ -189,11 +99,14 @@ def train(
     optimizers: dict[str, MakeOptimizer],
     budget: Budget,
     schedule: Callable[[float], float] = CONSTANT,
+    start: Sequence[State] | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
     """Trains in place and yields progress reports. Stops early once the losses of all seeds are non-finite.
 
     optimizers: for each player, a function from its parameters to their optimizer; schedule: a function from the
-    progress of a phase to a factor of all learning rates.
+    progress of a phase to a factor of all learning rates; start: the state of each seed to go on from; is_stopping:
+    asked after each step whether the caller wants a report at once.
     """
     model, seeds = stack.model, len(stack.seeds)
     examples = len(data.train.x)
@@ -213,22 +126,35 @@ def train(
         clean = target if source is None or isinstance(corruption, Recorded) else as_floats(source)
         return target, corruption(clean, draws)
 
-    log = Log(seeds)
-    trained_examples, seconds, clock = 0, 0.0, time.perf_counter()
-    phase_index = -1
-    for step in range(steps if phases else 0):
+    log = Log(seeds, stack.device)
+    parts: dict[str, Part] = {"weights": stack, "log": log}
+    parts |= {f"optimizer/{name}": stepper for name, stepper in steppers.items()}
+    parts |= {f"average/{name}": average for name, average in averages.items()}
+    done, trained_examples, seconds = 0, 0, 0.0
+    if start:
+        done, trained_examples, seconds = (start[0][name] for name in ("step", "examples", "seconds"))
+        load(parts, start)
+
+    def state() -> list[State]:
+        pace = {"step": done, "examples": trained_examples, "seconds": seconds}
+        return [pace | collect(parts, k) for k in range(seeds)]
+
+    clock = time.perf_counter()
+    phase_index = epoch_of_order = -1
+    for step in range(done, steps if phases else 0):
         # The phase. Only the players in its turns are trained, the rest of the model is frozen.
         while phase_index < 0 or step >= ends[phase_index]:
-            phase_index, start = phase_index + 1, step
-            phase = phases[phase_index]
+            phase_index += 1
+            phase, first = phases[phase_index], ends[phase_index - 1] if phase_index else 0
             stack.set_mode([players[name] for turn in phase.turns for name in turn])
-        progress = (step - start) / (ends[phase_index] - start)
+        progress = (step - first) / (ends[phase_index] - first)
         for stepper in steppers.values():
             stepper.scale_rate(schedule(progress))
 
         # The batch. Each seed has its own order of the data, and a new one in each epoch.
         epoch, position = divmod(step, per_epoch)
-        if position == 0:
+        if epoch != epoch_of_order:
+            epoch_of_order = epoch
             order = torch.stack(
                 [random_order(examples, Draws(s, "epoch", epoch, device=stack.device)) for s in stack.seeds]
             )
@@ -259,8 +185,10 @@ def train(
         # Progress. The clock stops while the caller handles a report.
         done = step + 1
         is_row = done % per_epoch == 0 or done == steps
-        if is_row or done % PROGRESS_STEPS == 0:
-            diverged = log.update()
+        is_regular = is_row or done % PROGRESS_STEPS == 0
+        if is_regular or is_stopping():
+            # Sums depend on where they are split, so a report at another step leaves the logged values as they are.
+            diverged = log.update() if is_regular else log.diverged
             all_diverged = None not in diverged
             seconds += time.perf_counter() - clock
             row = None
@@ -269,7 +197,7 @@ def train(
                 pace = {"seconds": seconds, "samples_per_second": seeds * trained_examples / seconds}
                 rates = {f"learning_rate/{name}": steppers[name].learning_rate for turn in phase.turns for name in turn}
                 row = [{"step": done, "epoch": done / per_epoch, **values, **rates, **pace} for values in row]
-            yield Progress(done, steps, stack.seeds, diverged, row)
+            yield Progress(done, steps, stack.seeds, diverged, row, state)
             if all_diverged:
                 return
             clock = time.perf_counter()

@@ -6,17 +6,17 @@ import functools
 import inspect
 import math
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from omegaconf import OmegaConf
-from pydantic import Field
 
-from bench.core import Corruption, Count, InputError, Level, Model, Rate, Recorded, SkipError
+from bench.core import Corruption, InputError, Level, Model, Rate, Recorded, SkipError
 from bench.data import Data, Shapes
 from bench.draws import generator_seed
 from bench.engine.schedules import CONSTANT, Schedule
@@ -26,6 +26,7 @@ from bench.evaluation.settings import EvaluationSettings
 from bench.paths import CONF
 from bench.runs import overrides
 from bench.runs.overrides import Effects
+from bench.runs.settings import Paths, Settings, TrackingSettings
 from bench.runs.store import IDENTITY, LOCATION, check_sweep
 from bench.runs.targets import PARTS, checked, checked_options, locate, make, unused_options
 
@@ -33,40 +34,6 @@ from bench.runs.targets import PARTS, checked, checked_options, locate, make, un
 HYPERPARAMETERS = {"lr": Level, "betas": list[Rate], "momentum": Rate, "alpha": Rate, "weight_decay": Level}
 
 PLURAL = {"label": "labels", "source": "sources"}  # how messages name what a model requires
-
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The values of a job outside the groups."""
-
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    stack: Literal["auto"] | Count
-    sweep: str
-    device: str
-    rerun: bool
-    dry_run: bool
-    allow: list[str]
-
-
-@dataclass(frozen=True)
-class Paths:
-    """The values of `paths`."""
-
-    results: str
-    cache: str
-
-
-@dataclass(frozen=True)
-class TrackingSettings:
-    """The values of the tracking group."""
-
-    mode: str
-    project: str
-    entity: str | None
-    images: bool
-
 
 # The keys of a configuration. The console entry adds choices and overrides; claim is for the report.
 KEYS = {*IDENTITY, *get_type_hints(Settings), "metrics", "tracking", "paths", "choices", "overrides", "claim"}
@@ -77,8 +44,8 @@ class Job:
     """A checked configuration.
 
     config and choices have None for a group that the model does not use, and config has no options without effect.
-    ignored: overrides without effect, which the user is shown; warnings: overrides that do not reach every player,
-    which the record keeps.
+    started: when the command started, as time.time(); ignored: overrides without effect, which the user is shown;
+    warnings: overrides that do not reach every player, which the record keeps.
     """
 
     config: dict[str, Any]
@@ -89,6 +56,7 @@ class Job:
     cache: Path
     metrics: EvaluationSettings
     tracking: dict[str, Any]
+    started: float
     ignored: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -111,8 +79,10 @@ class Job:
         return self.settings.stack
 
 
-def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
+def check(config: dict[str, Any], in_sweep: bool = True, started: float | None = None) -> Job:
     """A checked job, from its resolved configuration. Raises InputError.
+
+    started: when the command started, as time.time(); None for now.
 
     config["overrides"] lists what the command line sets. A setting without effect is an error in a single run, and a
     warning in a sweep, where it may have an effect on other jobs.
@@ -145,7 +115,7 @@ def check(config: dict[str, Any], in_sweep: bool = True) -> Job:
     results, cache = Path(paths.results).expanduser(), Path(paths.cache).expanduser()
     job = Job(
         groups, choices, settings, _device(settings.device), results, cache, metrics, asdict(tracking),
-        tuple(ignored), tuple(warnings),
+        time.time() if started is None else started, tuple(ignored), tuple(warnings),
     )  # fmt: skip
     if groups["noise"] is not None:
         groups["noise"]["level"] = corruption(job).level

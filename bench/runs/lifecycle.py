@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from bench.core import InputError
 from bench.data import Data
 from bench.evaluation.evaluate import missing
 from bench.evaluation.evidence import images_of
-from bench.runs import store
+from bench.runs import checkpoint, store
+from bench.runs.checkpoint import Checkpoint, UnusableError
 from bench.runs.config import Job
+from bench.runs.files import checksum_of
+from bench.runs.record import RESULTS
+from bench.runs.tracking import say
+
+UNFINISHED = ("failed", "interrupted", "timeout", "out_of_memory")
 
 
 class Action(StrEnum):
@@ -24,32 +26,69 @@ class Action(StrEnum):
     DONE = "done"  # its record has everything that the job asks for
     ADD_METRICS = "to add metrics"  # its record lacks metrics, which can be computed from its weights
     EVALUATE = "to evaluate"  # it is trained, but its evaluation did not finish
-    TRAIN = "to train"  # there is nothing to resume
+    RESUME = "to resume"  # there is a checkpoint of its training
+    TRAIN = "to train"  # there is nothing to go on from
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An action, the record that it starts from, and the metrics to add."""
+    """An action, and what it starts from: a record and the metrics to add, or the step of a checkpoint.
+
+    together: the seeds that were trained together up to the checkpoint.
+    """
 
     action: Action
     record: dict[str, Any] | None = None
     metrics: tuple[str, ...] = ()
+    step: int = 0
+    together: tuple[int, ...] = ()
 
 
-def plan(job: Job, data: Data, folder: Path) -> Plan:
-    """The plan of a seed, from its folder. Raises InputError for a record of another schema."""
-    if job.settings.rerun:
-        return Plan(Action.TRAIN)
-    if (record := finished(folder)) is not None:
+def plan(job: Job, data: Data, folder: Path, id: str, seed: int) -> Plan:
+    """The plan of a seed, from its folder, which it does not change. Raises InputError for a record of another schema.
+
+    rerun=true repeats all that was finished before the command started.
+    """
+    if (record := finished(folder)) is not None and not _is_outdated(job, folder / store.RECORD):
         images = images_of(data, job.cache)
         metrics = missing(record["metrics"], job.metrics, images) if record["status"] == "ok" else []
         return Plan(Action.ADD_METRICS, record, tuple(metrics)) if metrics else Plan(Action.DONE, record)
     record = trained(folder, job.budget.plan(len(data.train.x))[0])
-    return Plan(Action.EVALUATE, record) if record else Plan(Action.TRAIN)
+    if record and not _is_outdated(job, folder / store.RECORD):
+        return Plan(Action.EVALUATE, record)
+    if not _is_outdated(job, folder / checkpoint.CHECKPOINT):
+        try:
+            step, seeds = checkpoint.position(folder, checkpoint_key(job, data, id, seed))
+            return Plan(Action.RESUME, step=step, together=tuple(seeds))
+        except (FileNotFoundError, UnusableError):
+            pass
+    return Plan(Action.TRAIN)
+
+
+def _is_outdated(job: Job, path: Path) -> bool:
+    return job.settings.rerun and path.is_file() and path.stat().st_mtime < job.started
+
+
+def checkpoint_key(job: Job, data: Data, id: str, seed: int) -> checkpoint.Key:
+    return checkpoint.Key(id, seed, job.budget.plan(len(data.train.x))[0])
+
+
+def saved_checkpoint(job: Job, data: Data, folder: Path, id: str, seed: int) -> Checkpoint | None:
+    """The checkpoint of a seed, or None. One that cannot be used is set aside, with a line that says why."""
+    if _is_outdated(job, folder / checkpoint.CHECKPOINT):
+        checkpoint.remove(folder)
+    try:
+        return checkpoint.read(folder, checkpoint_key(job, data, id, seed))
+    except FileNotFoundError:
+        return None
+    except UnusableError as reason:
+        place = checkpoint.set_aside(folder)
+        say(f"{folder}: the checkpoint cannot be used, {reason}; it is now {place.name}, and training starts over")
+        return None
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """A seed's record if it is a result: ok, diverged or skipped. None if it is missing, damaged or not a result.
+    """A seed's record if it is a result. None if it is missing, damaged or not a result.
 
     Raises InputError for a record of another schema.
     """
@@ -57,28 +96,15 @@ def finished(folder: Path) -> dict[str, Any] | None:
     if not path.is_file() or store.parse(path) is None:
         return None
     record = store.read(folder)
-    return record if record["status"] in ("ok", "diverged", "skipped") else None
+    return record if record["status"] in RESULTS else None
 
 
 def trained(folder: Path, steps: int) -> dict[str, Any] | None:
     """The record of a seed that was trained for all its steps but not completely evaluated, if its weights exist."""
-    path = folder / store.RECORD
-    record = store.parse(path) if path.is_file() and (folder / store.WEIGHTS).is_file() else None
-    if record is None or record.get("schema") != store.SCHEMA or record["status"] not in ("failed", "interrupted"):
+    path, weights = folder / store.RECORD, folder / store.WEIGHTS
+    record = store.parse(path) if path.is_file() and weights.is_file() else None
+    if record is None or record.get("schema") != store.SCHEMA or record["status"] not in UNFINISHED:
         return None
-    return record | {"folder": folder} if 0 < record["steps"] == steps else None
-
-
-def lock(locks: ExitStack, folder: Path) -> bool:
-    """Locks a seed's folder until `locks` or the process ends. Returns False if another process holds it.
-
-    Raises InputError if the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        locks.enter_context(FileLock(folder / ".lock", blocking=False))
-    except Timeout:
-        return False
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror}; set paths.results to another folder") from error
-    return True
+    if not 0 < record["steps"] == steps or record.get("weights") not in (None, checksum_of(weights)):
+        return None
+    return record | {"folder": folder}

@@ -14,9 +14,15 @@ Status = Literal[
     "ok",
     "diverged",  # a loss was not finite: a result, and not run again
     "failed",  # raised: run again by the same command
-    "interrupted",  # by Ctrl-C: run again by the same command
+    "out_of_memory",  # of the machine or the GPU: run again by the same command
+    "timeout",  # took longer than limit.minutes: continued by the same command with a higher limit
+    "crashed",  # its process ended `attempts` times without a record: run again with rerun=true
+    "interrupted",  # by a signal such as Ctrl-C: continued by the same command
     "skipped",  # a combination that makes no sense; `reason` says why
 ]
+
+RESULTS = ("ok", "diverged", "skipped", "crashed")  # statuses that the same command does not try to change
+FAILURES = ("failed", "out_of_memory", "timeout", "crashed")  # statuses that end a command with exit code 1
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -114,6 +120,7 @@ class Record(TypedDict):
     seconds: float  # of training; stacked seeds share their time evenly
     samples_per_second: float | None
     gradient_norms: dict[str, Number | None] | None  # of the first and the last layer's weights, in the first 20 steps
+    weights: NotRequired[str | None]  # the checksum of weights.safetensors, as of version 0.2
     parameters: dict[str, int]  # player: count, and total (players may overlap)
     metrics: dict[str, Metric]
     warnings: list[str]

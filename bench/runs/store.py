@@ -13,14 +13,13 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from bench.runs.files import Content, checksum, replace_files
 from bench.runs.record import SCHEMA, Config, problem
 
 if TYPE_CHECKING:
@@ -109,28 +108,6 @@ def seed_folder(run: Path, seed: int) -> Path:
     return run / f"seed-{seed}"
 
 
-def _replace(files: Sequence[tuple[Path, Callable[[IO[bytes]], object]]], remove_first: Path | None = None) -> None:
-    """Writes files completely or not at all, and replaces none before all are written.
-
-    files: each path with a function that writes the content; remove_first: a file to remove before the first one is
-    replaced.
-    """
-    temporary = [path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}") for path, _ in files]
-    try:
-        for name, (_, write_content) in zip(temporary, files, strict=True):
-            with open(name, "wb") as file:
-                write_content(file)
-                file.flush()
-                os.fsync(file.fileno())
-        if remove_first:
-            remove_first.unlink(missing_ok=True)
-        for name, (path, _) in zip(temporary, files, strict=True):
-            os.replace(name, path)
-    finally:
-        for name in temporary:
-            name.unlink(missing_ok=True)
-
-
 def _finite(value: Any) -> Any:
     """Replaces NaN and infinities by None."""
     if isinstance(value, Mapping):
@@ -166,37 +143,40 @@ def write(
     history: list[dict[str, Any]] | None = None,
     weights: dict[str, Tensor] | None = None,
     images: dict[str, np.ndarray] | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Writes a seed's folder, each file completely or not at all, and record.json last. None keeps a file unchanged.
 
-    history: one row per epoch, columns in order of appearance; images: arrays by name. Raises InputError if the
-    folder cannot be written (no space, no permission).
+    history: one row per epoch, columns in order of appearance; weights: the record gets their checksum; images: arrays
+    by name. Returns the record as it was written. Raises InputError if the folder cannot be written (no space, no
+    permission).
     """
-    text = json.dumps(
-        {"schema": SCHEMA} | {key: _finite(value) for key, value in record.items() if key != "folder"},
-        indent=1,
-        allow_nan=False,
-    )
-    files: list[tuple[Path, Callable[[IO[bytes]], object]]] = []
+    files: list[tuple[Path, Content]] = []
     if history is not None:
         files.append((folder / HISTORY, lambda file: file.write(_csv(history))))
     if weights is not None:
-        files.append((folder / WEIGHTS, lambda file: file.write(_safetensors(weights))))
+        data = _safetensors(weights)
+        record = {**record, "weights": checksum([data])}
+        files.append((folder / WEIGHTS, lambda file: file.write(data)))
     if images is not None:
         import numpy as np
 
         arrays: dict[str, Any] = dict(images)
         files.append((folder / IMAGES, lambda file: np.savez_compressed(file, **arrays)))
+    text = json.dumps(
+        {"schema": SCHEMA} | {key: _finite(value) for key, value in record.items() if key != "folder"},
+        indent=1,
+        allow_nan=False,
+    )
     files.append((folder / RECORD, lambda file: file.write(text.encode())))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # If replacing is interrupted, an older record must not remain beside newer weights.
-        _replace(files, remove_first=None if weights is None else folder / RECORD)
+        replace_files(files)
     except OSError as error:
         raise _input_error(
             f"cannot write {folder}: {error.strerror or error}; make room or get permission there, "
             "or set paths.results to another folder"
         ) from error
+    return dict(record)
 
 
 READABLE = (2, 3, 4)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
@@ -338,7 +318,7 @@ def export(records: Iterable[Mapping[str, Any]], target: Path) -> Path:
     ]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace([(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))])
+        replace_files([(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))])
     except OSError as error:
         raise _input_error(f"cannot write {path}: {error.strerror or error}; export to another place") from error
     return path

@@ -16,7 +16,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -108,8 +108,10 @@ class Trackers:
             tracker.closed()
 
 
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def say(line: str) -> None:
+    """Prints a line on stderr. Training does not depend on whether anything reads it."""
+    with suppress(OSError, ValueError):  # the terminal is gone, its disk is full, or the stream is closed
+        print(line, file=sys.stderr, flush=True)
 
 
 class Terminal:
@@ -145,7 +147,7 @@ class Terminal:
             self._bar.add_task(self._label, total=steps, news="")
             self._bar.start()
         else:
-            _print(f"{self._label}: {steps} steps")
+            say(f"{self._label}: {steps} steps")
 
     def advanced(self, event: Event) -> None:
         if event.row:
@@ -159,7 +161,7 @@ class Terminal:
             self._bar.update(self._bar.task_ids[0], completed=event.step, news=self._losses)
         elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
             self._last_line = time.monotonic()
-            _print(f"{self._label}: {event.step}/{event.steps}  {self._losses}".rstrip())
+            say(f"{self._label}: {event.step}/{event.steps}  {self._losses}".rstrip())
 
     def progress(self, steps: Iterable[int], description: str, /) -> Iterator[int]:
         """Yields the steps and shows how many are done, for the long loops of an evaluation."""
@@ -173,7 +175,7 @@ class Terminal:
             elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
                 self._last_line = time.monotonic()
                 left = (self._last_line - start) / done * (len(todo) - done)
-                _print(f"{self._label}: {description} {done}/{len(todo)}, about {left:.0f} s left")
+                say(f"{self._label}: {description} {done}/{len(todo)}, about {left:.0f} s left")
             yield step
 
     def finished(self, seed: int, record: Mapping[str, Any], images: Mapping[str, np.ndarray] | None = None) -> None:
@@ -181,7 +183,7 @@ class Terminal:
         if not self._open:
             self.closed()
         reason = f" ({record['reason']})" if record["reason"] else ""
-        _print(f"{record['name']} seed {seed}: {record['status']}{reason}, {record['seconds']:.1f} s")
+        say(f"{record['name']} seed {seed}: {record['status']}{reason}, {record['seconds']:.1f} s")
 
     def closed(self) -> None:
         if self._bar:
@@ -207,7 +209,7 @@ class WandB:
         except Exception as error:
             WandB.failed, self._runs = True, {}
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            _print(f"Weights & Biases failed and is not used any more: {first_line}")
+            say(f"Weights & Biases failed and is not used any more: {first_line}")
 
     def started(self, records: Sequence[Mapping[str, Any]], steps: int) -> None:
         if self.failed:
@@ -273,7 +275,7 @@ def _online_or_offline() -> str:
         why = "there is no key (WANDB_API_KEY, or `wandb login` once)"
     except wandb.errors.AuthenticationError as error:
         why = str(error)
-    _print(f"Weights & Biases: {why}; logging offline")
+    say(f"Weights & Biases: {why}; logging offline")
     return "offline"
 
 

@@ -17,6 +17,7 @@ from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.runs import store
 from bench.runs.config import build
+from bench.runs.files import checksum_of
 
 
 class _Conditions(dict[str, Tensor]):
@@ -106,6 +107,8 @@ def restored(record: dict[str, Any], allow: Sequence[str] = ()) -> Model:
     if not weights.is_file():
         raise InputError(f"{weights} does not exist: train the run again with rerun=true")
     model = build(record["config"], _shapes(record["data"]), record["seed"], allow)
+    if record.get("weights") not in (None, checksum_of(weights)):
+        raise InputError(f"{weights} is not what its record describes: train the run again with rerun=true")
     try:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:

@@ -1,0 +1,123 @@
+"""One command: the jobs of a sweep in one or several processes, their outcomes, and what they leave to each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.runs.store import ELSEWHERE, seed_folder
+
+FOLDER = "BENCH_OUTCOMES"  # the variable with the folder of a command, for its processes
+TODO, STOP = "todo.json", "stop"
+POLL = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Command:
+    """The files that the processes of a command share: an outcome for each job, and marks."""
+
+    folder: Path
+
+    @classmethod
+    def current(cls) -> Command:
+        """The command that this process belongs to."""
+        return cls(Path(os.environ[FOLDER]))
+
+    @property
+    def started(self) -> float:
+        """When the command started, as time.time()."""
+        return float((self.folder / "started").read_text())
+
+    def is_to_run(self, number: int) -> bool:
+        """Whether a job is to be run: not after a stop, and not again in a later round unless it left something."""
+        if self.is_stopped:
+            return False
+        path = self.folder / TODO
+        return not path.exists() or number in json.loads(path.read_text())
+
+    def add(self, number: int, outcome: Mapping[str, Any]) -> None:
+        """Writes the outcome of a job."""
+        path = self.folder / f"{number:06}.json"
+        path.with_suffix(".new").write_text(json.dumps(outcome))
+        path.with_suffix(".new").replace(path)
+
+    def stop(self) -> None:
+        """No further job is started."""
+        (self.folder / STOP).touch()
+
+    @property
+    def is_stopped(self) -> bool:
+        return (self.folder / STOP).exists()
+
+    def outcomes(self) -> dict[int, dict[str, Any]]:
+        return {int(path.stem): json.loads(path.read_text()) for path in sorted(self.folder.glob("[0-9]*.json"))}
+
+    def next_round(self) -> bool:
+        """Waits until another process has ended one of the runs that were left to it, or has died with it.
+
+        Returns False if nothing was left to others.
+        """
+        left = {number: one for number, one in self.outcomes().items() if ELSEWHERE in one.get("seeds", {}).values()}
+        if not left or self.is_stopped:
+            return False
+        (self.folder / TODO).write_text(json.dumps(list(left)))
+        _wait(left)
+        return True
+
+
+def _wait(left: Mapping[int, Mapping[str, Any]]) -> None:
+    from bench.runs import lease  # imported late: it imports torch, which --help does not need
+    from bench.runs.tracking import say
+
+    held = {
+        seed_folder(Path(one["results"], one["sweep"], one["run"]), int(seed)): one["lease_seconds"]
+        for one in left.values()
+        for seed, status in one["seeds"].items()
+        if status == ELSEWHERE
+    }
+    is_told = False
+    while not any(lease.is_free(folder, seconds) for folder, seconds in held.items()):
+        if not is_told:
+            holders = {f"{at['host']} (process {at['pid']})" for folder in held if (at := lease.holder(folder))}
+            runs = f"{len(held)} run{'s' * (len(held) > 1)}"
+            say(f"bench: waiting for {runs} in the hands of {', '.join(sorted(holders)) or 'another process'}")
+            is_told = True
+        time.sleep(POLL)
+
+
+@contextmanager
+def command() -> Iterator[Path]:
+    """The folder for the commands of this process, one for each experiment. It is removed in the end.
+
+    It lies in the cache, which the nodes of a cluster usually share.
+    """
+    cache = Path(os.environ.get("BENCH_CACHE") or "~/.cache/latentbench").expanduser()
+    place: Path | None = cache / "commands"
+    try:
+        cache.joinpath("commands").mkdir(parents=True, exist_ok=True)
+    except OSError:
+        place = None  # the folder for temporary files
+    with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def begin(folder: Path) -> Command:
+    """A new command in a new folder, which becomes the current one."""
+    folder.mkdir()
+    (folder / "started").write_text(repr(time.time()))
+    os.environ[FOLDER] = str(folder)
+    return Command(folder)
+
+
+def write_line(line: str, stream: Any = None) -> None:
+    """Prints a line. If nothing reads it any more, or its disk is full, the work is not lost for that."""
+    with suppress(OSError, ValueError):
+        print(line, file=stream or sys.stdout, flush=True)

@@ -1,0 +1,49 @@
+"""Files that are written completely or not at all, and their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+Content = Callable[[IO[bytes]], object]  # writes the content of a file
+TEMPORARY = ".*.tmp"  # the names of files that are being written
+
+
+def replace_files(files: Sequence[tuple[Path, Content]]) -> None:
+    """Writes files completely or not at all, and replaces none before all are written. Raises OSError."""
+    temporary = [path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for path, _ in files]
+    try:
+        for name, (_, write) in zip(temporary, files, strict=True):
+            with open(name, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+        for name, (path, _) in zip(temporary, files, strict=True):
+            os.replace(name, path)
+    finally:
+        for name in temporary:
+            name.unlink(missing_ok=True)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Removes what a killed writer left. Only the process that holds the folder may do so."""
+    for path in folder.glob(TEMPORARY):
+        path.unlink(missing_ok=True)
+
+
+def checksum(parts: Iterable[bytes | memoryview]) -> str:
+    """32 hexadecimal characters of BLAKE2b."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def checksum_of(path: Path) -> str:
+    """The checksum of a file."""
+    with open(path, "rb") as file:
+        return checksum(iter(lambda: file.read(1 << 20), b""))

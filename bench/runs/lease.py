@@ -1,0 +1,206 @@
+"""Leases: of all the processes that share a results folder, on any number of hosts, one at a time works on a seed.
+
+A lease is a file that its holder touches every few seconds. Another process takes it over once it has not changed for
+a while by the other's own clock, since the clocks of two hosts may differ, or at once if the holder was a process of
+the same machine that no longer exists.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bench.core import InputError
+
+LEASE = "lease.json"
+BEATS = 6  # of a heart within a timeout
+
+_seen: dict[Path, tuple[tuple[str, int], float]] = {}  # the leases of others: what they were, and since when
+
+
+class LeaseLostError(Exception):
+    """Another process has taken the lease over, because this one seemed to be dead."""
+
+
+class Lease:
+    """The right to work on a seed, until `release` or until this process ends. Made by `take`."""
+
+    def __init__(self, path: Path, token: str, timeout: float):
+        self.path, self.token = path, token
+        self._ended = threading.Event()
+        self._lost = False
+        self._thread = threading.Thread(target=self._beat, args=(timeout / BEATS,), daemon=True)
+        self._thread.start()
+
+    def _beat(self, interval: float) -> None:
+        while not self._ended.wait(interval):
+            try:
+                if not self._is_held():
+                    self._lost = True
+                    return
+                os.utime(self.path)
+            except OSError:  # a server that is away for a moment: the next beat may reach it
+                continue
+
+    def _is_held(self) -> bool:
+        return (_content(self.path) or {}).get("token") == self.token
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process has taken it over, as far as the last heartbeat noticed."""
+        return self._lost
+
+    def check(self) -> None:
+        """Raises LeaseLostError if another process has taken it over. To be called before anything is written."""
+        if self._lost or not self._is_held():
+            self._lost = True
+            raise LeaseLostError(f"{self.path.parent} was taken over by another process while this one stood still")
+
+    def release(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        with suppress(OSError):
+            if self._is_held():
+                self.path.unlink()
+
+
+def take(folder: Path, timeout: float) -> Lease | None:
+    """The lease of a folder, or None if another process holds it. Creates the folder.
+
+    timeout: seconds without a heartbeat after which a holder is taken for dead; all processes should use the same.
+    Raises InputError if the folder cannot be written.
+    """
+    path, token = folder / LEASE, uuid.uuid4().hex
+    text = json.dumps({"token": token, "host": platform.node(), "pid": os.getpid(), "machine": _machine()} | _started())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (_create(path, token, text) or (is_dead(path, timeout) and _take_over(path, token, text, timeout))):
+            return None
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}; set paths.results to another folder") from error
+    return Lease(path, token, timeout)
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """The host, pid and start of the process that holds a folder, and under `seconds` the time since its last beat."""
+    path = folder / LEASE
+    if (content := _content(path)) is None:
+        return None
+    with suppress(FileNotFoundError):
+        return content | {"seconds": max(0.0, time.time() - path.stat().st_mtime)}
+    return None
+
+
+def is_free(folder: Path, timeout: float) -> bool:
+    """Whether nobody holds a folder, or only a dead process. See `is_dead`."""
+    path = folder / LEASE
+    return not path.exists() or is_dead(path, timeout)
+
+
+def is_dead(path: Path, timeout: float) -> bool:
+    """Whether the holder of a lease no longer exists, or has shown no sign of life for `timeout` seconds.
+
+    Silence is counted from the first call on: it takes a second call, later by the timeout, to know of it.
+    """
+    content = _content(path)
+    try:
+        state = str(content), path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+    if content and content.get("machine") == _machine() and not _exists(content):
+        return True
+    known, since = _seen.get(path, (None, 0.0))
+    if state != known:
+        _seen[path] = state, time.monotonic()
+        return False
+    return time.monotonic() - since >= timeout
+
+
+def _create(path: Path, token: str, text: str) -> bool:
+    """Creates a file with its content in one step; False if it exists. A hard link does so on NFS too."""
+    temporary = path.with_name(f".{path.name}.{token}.tmp")
+    try:
+        temporary.write_text(text)
+        with suppress(FileExistsError, FileNotFoundError):
+            os.link(temporary, path)
+        return os.stat(temporary).st_nlink == 2  # NFS may report the failure of a link that was made
+    except FileNotFoundError:  # the holder has cleaned the folder
+        return False
+    except (PermissionError, NotImplementedError):
+        return _create_exclusively(path, text)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create_exclusively(path: Path, text: str) -> bool:
+    """The same on a file system without hard links."""
+    try:
+        with open(path, "x") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _take_over(path: Path, token: str, text: str, timeout: float) -> bool:
+    """Replaces a dead lease. Of several processes that try, the one that creates the claim succeeds."""
+    content = _content(path)
+    dead = (content or {}).get("token", "damaged")
+    claim = path.with_name(f".{path.name}.{dead}.claim.tmp")
+    if not _create(claim, token, text):
+        if is_dead(claim, timeout):  # it was killed right here
+            claim.unlink(missing_ok=True)
+        return False
+    try:
+        if _content(path) != content:
+            return False
+        new = path.with_name(f".{path.name}.{token}.new.tmp")
+        new.write_text(text)
+        os.replace(new, path)
+    except FileNotFoundError:
+        return False
+    finally:
+        claim.unlink(missing_ok=True)
+    return (_content(path) or {}).get("token") == token
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """None if there is no such file, or if it is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _machine() -> str:
+    """Equal for processes that see each other's process ids: a host name is shared by its containers."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if not boot.is_file():
+        return platform.node()
+    return f"{boot.read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+
+
+def _started(pid: int | str = "self") -> dict[str, str]:
+    """When a process started, since process ids are used again. Empty where this is not known."""
+    with suppress(OSError):
+        return {"started": Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]}
+    return {}
+
+
+def _exists(content: dict[str, Any]) -> bool:
+    try:
+        os.kill(content["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    started = _started(content["pid"])
+    return "started" not in content or not started or started["started"] == content["started"]

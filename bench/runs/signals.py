@@ -1,0 +1,90 @@
+"""Signals that end a command, and the time limit of a run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last is Slurm's warning before it kills
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}")
+        self.code = 130 if number == signal.SIGINT else 143
+
+
+class TimeLimitReached(BaseException):  # noqa: N818
+    """A run has taken as long as it may. Like an interruption, no `except Exception` holds it back."""
+
+
+class Signals:
+    """Turns signals into exceptions: at once, or where training asks for them, so that it can save its state first.
+
+    A second signal always ends it at once.
+    """
+
+    def __init__(self) -> None:
+        self._pending: int | None = None
+        self._is_deferred = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if self._is_deferred and self._pending is None:
+            self._pending = number
+        else:
+            raise self._exception(number)
+
+    @property
+    def is_pending(self) -> bool:
+        return self._pending is not None
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within it signals are only noted; at its end the first of them becomes an exception."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+        number, self._pending = self._pending, None
+        if number is not None:
+            raise self._exception(number)
+
+    @staticmethod
+    def _exception(number: int) -> BaseException:
+        return TimeLimitReached() if number == signal.SIGALRM else Interrupted(number)
+
+
+@contextmanager
+def handled() -> Iterator[Signals]:
+    """Handles signals until the end of the context. In another thread than the main one there are none to handle."""
+    signals = Signals()
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {number: signal.signal(number, signals.handle) for number in (*ENDING, signal.SIGALRM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def time_limit(minutes: float | None, used: float = 0.0) -> Iterator[None]:
+    """Raises TimeLimitReached in the main thread after so many minutes. used: seconds that are over already."""
+    if minutes is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, max(60 * minutes - used, 1e-3))
+    try:
+        yield
+    except TimeLimitReached:
+        raise TimeLimitReached(f"it takes longer than limit.minutes={minutes:g}") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -13,8 +13,11 @@ Content = Callable[[IO[bytes]], object]  # writes the content of a file
 TEMPORARY = ".*.tmp"  # the names of files that are being written
 
 
-def replace_files(files: Sequence[tuple[Path, Content]]) -> None:
-    """Writes files completely or not at all, and replaces none before all are written. Raises OSError."""
+def replace_files(files: Sequence[tuple[Path, Content]], remove_first: Path | None = None) -> None:
+    """Writes files completely or not at all, and replaces none before all are written.
+
+    remove_first: a file to remove before the first one is replaced. Raises OSError.
+    """
     temporary = [path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for path, _ in files]
     try:
         for name, (_, write) in zip(temporary, files, strict=True):
@@ -22,6 +25,8 @@ def replace_files(files: Sequence[tuple[Path, Content]]) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
+        if remove_first:
+            remove_first.unlink(missing_ok=True)
         for name, (path, _) in zip(temporary, files, strict=True):
             os.replace(name, path)
     finally:

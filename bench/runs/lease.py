@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core import InputError
+from bench.runs.files import checksum
 
 LEASE = "lease.json"
 BEATS = 6  # of a heart within a timeout
@@ -50,7 +51,7 @@ class Lease:
                 continue
 
     def _is_held(self) -> bool:
-        return (_content(self.path) or {}).get("token") == self.token
+        return _content(self.path).get("token") == self.token
 
     @property
     def is_lost(self) -> bool:
@@ -81,8 +82,10 @@ def take(folder: Path, timeout: float) -> Lease | None:
     text = json.dumps({"token": token, "host": platform.node(), "pid": os.getpid(), "machine": _machine()} | _started())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (_create(path, token, text) or (is_dead(path, timeout) and _take_over(path, token, text, timeout))):
-            return None
+        if not _create(path, token, text):
+            dead = _dead(path, timeout)
+            if dead is None or not _take_over(path, dead, token, text, timeout):
+                return None
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}; set paths.results to another folder") from error
     return Lease(path, token, timeout)
@@ -91,7 +94,7 @@ def take(folder: Path, timeout: float) -> Lease | None:
 def holder(folder: Path) -> dict[str, Any] | None:
     """The host, pid and start of the process that holds a folder, and under `seconds` the time since its last beat."""
     path = folder / LEASE
-    if (content := _content(path)) is None:
+    if not (content := _content(path)):
         return None
     with suppress(FileNotFoundError):
         return content | {"seconds": max(0.0, time.time() - path.stat().st_mtime)}
@@ -99,28 +102,28 @@ def holder(folder: Path) -> dict[str, Any] | None:
 
 
 def is_free(folder: Path, timeout: float) -> bool:
-    """Whether nobody holds a folder, or only a dead process. See `is_dead`."""
-    path = folder / LEASE
-    return not path.exists() or is_dead(path, timeout)
-
-
-def is_dead(path: Path, timeout: float) -> bool:
-    """Whether the holder of a lease no longer exists, or has shown no sign of life for `timeout` seconds.
+    """Whether nobody holds a folder, or only a dead process.
 
     Silence is counted from the first call on: it takes a second call, later by the timeout, to know of it.
     """
-    content = _content(path)
+    path = folder / LEASE
+    return not path.exists() or _dead(path, timeout) is not None
+
+
+def _dead(path: Path, timeout: float) -> str | None:
+    """The text of a lease whose holder no longer exists, or has shown no sign of life for `timeout` seconds."""
     try:
-        state = str(content), path.stat().st_mtime_ns
+        text, beat = path.read_text(), path.stat().st_mtime_ns
     except FileNotFoundError:
-        return False
-    if content and content.get("machine") == _machine() and not _exists(content):
-        return True
+        return None
+    content = _parsed(text)
+    if content.get("machine") == _machine() and not _exists(content):
+        return text
     known, since = _seen.get(path, (None, 0.0))
-    if state != known:
-        _seen[path] = state, time.monotonic()
-        return False
-    return time.monotonic() - since >= timeout
+    if (text, beat) != known:
+        _seen[path] = (text, beat), time.monotonic()
+        return None
+    return text if time.monotonic() - since >= timeout else None
 
 
 def _create(path: Path, token: str, text: str) -> bool:
@@ -149,17 +152,15 @@ def _create_exclusively(path: Path, text: str) -> bool:
     return True
 
 
-def _take_over(path: Path, token: str, text: str, timeout: float) -> bool:
-    """Replaces a dead lease. Of several processes that try, the one that creates the claim succeeds."""
-    content = _content(path)
-    dead = (content or {}).get("token", "damaged")
-    claim = path.with_name(f".{path.name}.{dead}.claim.tmp")
+def _take_over(path: Path, dead: str, token: str, text: str, timeout: float) -> bool:
+    """Replaces a dead lease. Of several processes that try, the one that creates the claim to it succeeds."""
+    claim = path.with_name(f".{path.name}.{checksum([dead.encode()])}.claim.tmp")
     if not _create(claim, token, text):
-        if is_dead(claim, timeout):  # it was killed right here
+        if _dead(claim, timeout) is not None:  # its maker was killed right here
             claim.unlink(missing_ok=True)
         return False
     try:
-        if _content(path) != content:
+        if path.read_text() != dead:
             return False
         new = path.with_name(f".{path.name}.{token}.new.tmp")
         new.write_text(text)
@@ -168,16 +169,23 @@ def _take_over(path: Path, token: str, text: str, timeout: float) -> bool:
         return False
     finally:
         claim.unlink(missing_ok=True)
-    return (_content(path) or {}).get("token") == token
+    return _content(path).get("token") == token
 
 
-def _content(path: Path) -> dict[str, Any] | None:
-    """None if there is no such file, or if it is damaged."""
+def _content(path: Path) -> dict[str, Any]:
+    """Empty if there is no such file, or if it is damaged."""
     try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+        return _parsed(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _machine() -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last is Slurm's warning before it kills
+# The third is Slurm's warning before it kills; the last comes when a terminal is closed.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -62,12 +63,16 @@ class Signals:
 
 @contextmanager
 def handled() -> Iterator[Signals]:
-    """Handles signals until the end of the context. In another thread than the main one there are none to handle."""
+    """Handles signals until the end of the context, except those that are ignored, as under nohup.
+
+    In another thread than the main one there are none to handle.
+    """
     signals = Signals()
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    before = {number: signal.signal(number, signals.handle) for number in (*ENDING, signal.SIGALRM)}
+    found = [number for number in (*ENDING, signal.SIGALRM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, signals.handle) for number in found}
     try:
         yield signals
     finally:

@@ -170,7 +170,8 @@ def write(
     files.append((folder / RECORD, lambda file: file.write(text.encode())))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_files(files)
+        # If replacing is interrupted, an older record must not remain beside newer weights.
+        replace_files(files, remove_first=None if weights is None else folder / RECORD)
     except OSError as error:
         raise _input_error(
             f"cannot write {folder}: {error.strerror or error}; make room or get permission there, "

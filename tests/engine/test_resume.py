@@ -26,7 +26,14 @@ def run(job, data, seeds, budget, stop_after=None, start=None):
     stack = type(stack)(stack.models, seeds)
     done, rows, report = (start[0]["step"] if start else 0), [[] for _ in seeds], None
     reports = train(
-        stack, data, corruption(job, data), optimizers(job), budget, schedule(job), start, lambda: stop_after is not None
+        stack,
+        data,
+        corruption(job, data),
+        optimizers(job),
+        budget,
+        schedule(job),
+        start,
+        lambda: stop_after is not None,
     )
     for report in reports:
         for of_seed, row in zip(rows, report.row or (), strict=False):

@@ -15,7 +15,7 @@ from bench.engine import train as loop
 from bench.engine.seeds import Stack
 from bench.engine.train import Budget, PlayerOptimizer, batch_sizes, gradient_norms, train
 from bench.parts.corruptions import Identity
-from bench.runs.run import early_gradients
+from bench.runs.facts import early_gradients
 from tests.conftest import data_of, job_of, small_data, stack_of, trained
 
 SGD = partial(torch.optim.SGD, lr=0.1)

@@ -22,6 +22,7 @@ from bench.core import InputError
 from bench.paths import CONF
 from bench.runs import lifecycle, store
 from bench.runs.environment import environment
+from bench.runs.files import checksum_of
 from bench.runs.record import Record
 
 CONFIG = {
@@ -68,6 +69,7 @@ def sample(**changes) -> dict:
         "seconds": 1.5,
         "samples_per_second": 100.0,
         "gradient_norms": {"first": 0.5, "last": 2.0},
+        "weights": None,
         "parameters": {"model": 5, "total": 5},
         "metrics": {
             "elbo": {
@@ -229,12 +231,13 @@ def test_written_files_are_read_back(tmp_path):
     weights = {"encoder": tied.T, "decoder": tied, "log_sigma": torch.tensor(0.5)}
     images = {"input": np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8)}
     history = [{"step": 1, "loss": 0.5}, {"step": 2, "kl": 3.0}]
-    store.write(folder, sample(), history=history, weights=weights, images=images)
+    written = store.write(folder, sample(), history=history, weights=weights, images=images)
 
     assert names(folder) == {"record.json", "history.csv", "weights.safetensors", "images.npz"}
     back = store.read(folder)
     assert back.pop("folder") == folder
-    assert back == {"schema": store.SCHEMA} | sample()
+    assert back == {"schema": store.SCHEMA} | written
+    assert written == sample(weights=checksum_of(folder / "weights.safetensors"))
     assert (folder / "history.csv").read_text() == "step,loss,kl\n1,0.5,\n2,,3.0\n"
     for name, tensor in load_file(folder / "weights.safetensors").items():
         assert torch.equal(tensor, weights[name])

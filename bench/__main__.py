@@ -8,7 +8,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
 from bench.runs.command import Command, begin, command, write_line
+from bench.runs.isolated import end_with_parent, perform, perform_isolated
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, handled
 from bench.runs.store import ELSEWHERE, IDENTITY
@@ -32,7 +32,7 @@ PATHS = {"paths": ("results", "cache"), "dataset": ("root", "path")}  # the sett
 # Keys that do not identify a run: jobs that differ in them alone are one run, so a sweep over them makes no sense.
 NOT_SWEPT = (
     "metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow",
-    "checkpoint", "limit", "lease", "stop_on_failure",
+    "checkpoint", "limit", "lease", "stop_on_failure", "isolate", "attempts",
 )  # fmt: skip
 # What to do about runs that did not end well, by status.
 ADVICE = {
@@ -70,17 +70,25 @@ OmegaConf.register_new_resolver("requirements", requirements, replace=True)
 def job(config: DictConfig) -> None:
     """Runs one job. An InputError is recorded as its outcome, so that the rest of a sweep continues."""
     from bench.core import InputError  # it imports torch, which --help does not need
-    from bench.runs.run import run
 
-    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    number, current = HydraConfig.get().job.num if in_sweep else 0, Command.current()
+    hydra_config = HydraConfig.get()
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN
+    number, current = hydra_config.job.num if in_sweep else 0, Command.current()
     if not current.is_to_run(number):
         return
+    is_launched = in_sweep and not hydra_config.launcher._target_.endswith(".BasicLauncher")
     try:
-        outcome = asdict(run(values_of(config), in_sweep, current.started))
+        values = values_of(config)
+        if is_launched:
+            end_with_parent()
+        if (is_launched or values["isolate"]) and not values["dry_run"]:
+            with handled():
+                perform_isolated(values, number, in_sweep)
+        else:
+            perform(values, number, in_sweep)
     except InputError as error:
-        outcome = {"error": str(error)}
-    current.add(number, outcome | {"dry_run": config.dry_run})
+        current.add(number, {"error": str(error), "dry_run": config.dry_run})
+    outcome = current.outcomes()[number]
     has_failed = "error" in outcome or any(status in FAILURES for status in outcome["seeds"].values())
     if has_failed and config.stop_on_failure:
         current.stop()

@@ -49,14 +49,14 @@ def plan(job: Job, data: Data, folder: Path, id: str, seed: int) -> Plan:
 
     rerun=true repeats all that was finished before the command started.
     """
-    if (record := finished(folder)) is not None and not _is_outdated(job, folder / store.RECORD):
+    if (record := finished(folder)) is not None and not is_outdated(job, folder / store.RECORD):
         images = images_of(data, job.cache)
         metrics = missing(record["metrics"], job.metrics, images) if record["status"] == "ok" else []
         return Plan(Action.ADD_METRICS, record, tuple(metrics)) if metrics else Plan(Action.DONE, record)
     record = trained(folder, job.budget.plan(len(data.train.x))[0])
-    if record and not _is_outdated(job, folder / store.RECORD):
+    if record and not is_outdated(job, folder / store.RECORD):
         return Plan(Action.EVALUATE, record)
-    if not _is_outdated(job, folder / checkpoint.CHECKPOINT):
+    if not is_outdated(job, folder / checkpoint.CHECKPOINT):
         try:
             step, seeds = checkpoint.position(folder, checkpoint_key(job, data, id, seed))
             return Plan(Action.RESUME, step=step, together=tuple(seeds))
@@ -65,7 +65,8 @@ def plan(job: Job, data: Data, folder: Path, id: str, seed: int) -> Plan:
     return Plan(Action.TRAIN)
 
 
-def _is_outdated(job: Job, path: Path) -> bool:
+def is_outdated(job: Job, path: Path) -> bool:
+    """Whether rerun=true repeats what a file says: it was written before the command started."""
     return job.settings.rerun and path.is_file() and path.stat().st_mtime < job.started
 
 
@@ -75,7 +76,7 @@ def checkpoint_key(job: Job, data: Data, id: str, seed: int) -> checkpoint.Key:
 
 def saved_checkpoint(job: Job, data: Data, folder: Path, id: str, seed: int) -> Checkpoint | None:
     """The checkpoint of a seed, or None. One that cannot be used is set aside, with a line that says why."""
-    if _is_outdated(job, folder / checkpoint.CHECKPOINT):
+    if is_outdated(job, folder / checkpoint.CHECKPOINT):
         checkpoint.remove(folder)
     try:
         return checkpoint.read(folder, checkpoint_key(job, data, id, seed))

@@ -15,12 +15,13 @@ from bench.core import InputError, SkipError
 from bench.data import Data
 from bench.evaluation.evaluate import requested
 from bench.runs import lease, store, tracking
+from bench.runs.attempts import ATTEMPTS, attempts
 from bench.runs.config import Job, check, check_combination, corruption
 from bench.runs.estimate import estimated_seconds
 from bench.runs.facts import OF_TRAINING, ending, facts_before_training, facts_of_model
 from bench.runs.files import remove_temporary
 from bench.runs.lease import LeaseLostError
-from bench.runs.lifecycle import Action, Plan, finished, plan, saved_checkpoint
+from bench.runs.lifecycle import Action, Plan, finished, is_outdated, plan, saved_checkpoint
 from bench.runs.outcome import Outcome
 from bench.runs.seed_run import SeedRun, add_metrics, evaluate_seed, train_seeds
 from bench.runs.signals import Signals, TimeLimitReached, handled, time_limit
@@ -93,7 +94,7 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
 def hold(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool:
     """Takes the lease of a seed, and plans it again: two jobs may share a run, as two likelihoods of a GAN do.
 
-    Returns False if another process holds it.
+    Returns False if another process holds it, or if its process has died too often.
     """
     one.lease = lease.take(one.folder, job.settings.lease.seconds)
     if one.lease is None:
@@ -102,6 +103,10 @@ def hold(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool
     leases.callback(one.lease.release)
     remove_temporary(one.folder)
     one.plan = plan(job, data, one.folder, id, one.seed)
+    number, cause = (0, "") if is_outdated(job, one.folder / ATTEMPTS) else attempts(one.folder)
+    if number >= job.settings.attempts and one.plan.action != Action.DONE:
+        one.fail({"status": "crashed", "reason": f"its process {cause}; this was attempt {number}"})
+        return False
     if one.plan.action in TO_TRAIN:
         one.checkpoint = saved_checkpoint(job, data, one.folder, id, one.seed)
         if one.checkpoint is None:
@@ -177,7 +182,7 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
         for one in runs:
             if not one.is_recorded:
                 one.outcome.seeds[one.seed] = store.ELSEWHERE
-    except (Exception, KeyboardInterrupt, TimeLimitReached) as error:
+    except (Exception, KeyboardInterrupt, SystemExit, TimeLimitReached) as error:
         for one in runs:
             if not one.is_recorded:
                 one.fail(ending(error))

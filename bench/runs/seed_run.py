@@ -21,6 +21,7 @@ from bench.evaluation.evidence import images_of
 from bench.evaluation.pictures import pictures
 from bench.evaluation.progress import Progress
 from bench.runs import checkpoint, store, tracking
+from bench.runs.attempts import forget
 from bench.runs.checkpoint import Checkpoint
 from bench.runs.config import Job, build, corruption, optimizers, schedule
 from bench.runs.facts import PACE, early_gradients, ending, now
@@ -71,6 +72,7 @@ class SeedRun:
         """Writes the record. how: its status and reason; files: `weights` and `images`."""
         self.record |= {"finished": now(), **how}
         self.write(self.record, history=self.history or None, **files)
+        forget(self.folder)
         if self.record["status"] in RESULTS:
             checkpoint.remove(self.folder)
         self.is_recorded = True

@@ -45,6 +45,8 @@ class Settings:
     limit: LimitSettings
     lease: LeaseSettings
     stop_on_failure: bool
+    isolate: bool
+    attempts: Count
     rerun: bool
     dry_run: bool
     allow: list[str]

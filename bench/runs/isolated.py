@@ -1,0 +1,109 @@
+"""Jobs in processes of their own: one that takes its process down ends neither the sweep nor the next start of it.
+
+As a program, `python -m bench.runs.isolated FILE` runs the job that a file describes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.runs.attempts import count_attempt
+from bench.runs.command import Command
+from bench.runs.signals import Interrupted, handled
+
+GRACE = 60.0  # seconds for a process to save its work after a signal
+POLL = 0.5  # seconds between two looks at whether the parent is alive
+INTERRUPTED = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes
+
+
+def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
+    """Runs a job in this process and adds its outcome to the command. Wrong input is an outcome too."""
+    from bench.core import InputError  # it imports torch, which a process that only waits does not need
+    from bench.runs.run import run
+
+    current = Command.current()
+    try:
+        outcome = asdict(run(values, in_sweep, current.started))
+    except InputError as error:
+        outcome = {"error": str(error)}
+    current.add(number, outcome | {"dry_run": values["dry_run"]})
+
+
+def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool) -> None:
+    """Runs a job in another process, again if it dies, and adds its outcome to the command.
+
+    Each death is counted for the seeds that it was working on: after `attempts` of them they are not tried again.
+    """
+    current = Command.current()
+    file = current.folder / f"job-{number:06}.json"
+    file.write_text(json.dumps({"values": values, "number": number, "in_sweep": in_sweep, "path": sys.path}))
+    for _ in range(1000):  # each death counts for a seed, so it ends much sooner
+        process = subprocess.Popen([sys.executable, "-m", "bench.runs.isolated", str(file)], start_new_session=True)
+        code = _wait(process)
+        if number in current.outcomes():
+            return
+        if code in INTERRUPTED:
+            raise Interrupted(INTERRUPTED[code])
+        cause = describe(code)
+        sweep = Path(str(values["paths"]["results"])).expanduser() / str(values["sweep"])
+        if not count_attempt(sweep, process.pid, cause):
+            break
+    current.add(number, {"error": f"the process of job {number} {cause} before it worked on a run", "dry_run": False})
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a process. A signal to this one is passed on, and it waits while the process saves its work."""
+    try:
+        return process.wait()
+    except Interrupted as interruption:
+        process.send_signal(signal.SIGINT if interruption.code == 130 else signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+        raise
+    finally:
+        process.kill()
+
+
+def describe(code: int) -> str:
+    """How a process ended, from its exit code."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    return f"was killed by {name}" + (" (perhaps for lack of memory)" if name == "SIGKILL" else "")
+
+
+def end_with_parent() -> None:
+    """Sends this process SIGTERM once its parent no longer exists."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text())
+    sys.path[:] = job["path"]
+    with handled():
+        end_with_parent()
+        try:
+            perform(job["values"], job["number"], job["in_sweep"])
+        except KeyboardInterrupt as raised:
+            sys.exit(raised.code if isinstance(raised, Interrupted) else 130)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from bench.engine.state import State
 from bench.runs.files import checksum, replace_files
+from bench.runs.store import CHECKPOINT
 
-CHECKPOINT = "checkpoint.safetensors"
 SET_ASIDE = "checkpoint.unusable"
 SCHEMA = 1
 

@@ -17,7 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.core import InputError
 from bench.runs.files import checksum
 
 LEASE = "lease.json"
@@ -79,7 +78,8 @@ def take(folder: Path, timeout: float) -> Lease | None:
     Raises InputError if the folder cannot be written.
     """
     path, token = folder / LEASE, uuid.uuid4().hex
-    text = json.dumps({"token": token, "host": platform.node(), "pid": os.getpid(), "machine": _machine()} | _started())
+    mine = {"token": token, "host": platform.node(), "pid": os.getpid(), "machine": _machine(), "since": time.time()}
+    text = json.dumps(mine | _started())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not _create(path, token, text):
@@ -87,18 +87,25 @@ def take(folder: Path, timeout: float) -> Lease | None:
             if dead is None or not _take_over(path, dead, token, text, timeout):
                 return None
     except OSError as error:
+        from bench.core import InputError  # it imports torch, which bench-status does not need
+
         raise InputError(f"cannot write {folder}: {error.strerror}; set paths.results to another folder") from error
     return Lease(path, token, timeout)
 
 
 def holder(folder: Path) -> dict[str, Any] | None:
-    """The host, pid and start of the process that holds a folder, and under `seconds` the time since its last beat."""
+    """The process that holds a folder; None if nobody does.
+
+    host, pid; since: when it took the lease, as time.time(); seconds: since its last sign of life; is_alive: False if
+    it was a process of this machine that no longer exists.
+    """
     path = folder / LEASE
-    if not (content := _content(path)):
+    content = _content(path)
+    try:
+        seconds = max(0.0, time.time() - path.stat().st_mtime)
+    except FileNotFoundError:
         return None
-    with suppress(FileNotFoundError):
-        return content | {"seconds": max(0.0, time.time() - path.stat().st_mtime)}
-    return None
+    return content | {"seconds": seconds, "is_alive": not _is_gone(content)} if content else None
 
 
 def is_free(folder: Path, timeout: float) -> bool:
@@ -117,7 +124,7 @@ def _dead(path: Path, timeout: float) -> str | None:
     except FileNotFoundError:
         return None
     content = _parsed(text)
-    if content.get("machine") == _machine() and not _exists(content):
+    if _is_gone(content):
         return text
     known, since = _seen.get(path, (None, 0.0))
     if (text, beat) != known:
@@ -203,12 +210,15 @@ def _started(pid: int | str = "self") -> dict[str, str]:
     return {}
 
 
-def _exists(content: dict[str, Any]) -> bool:
+def _is_gone(content: dict[str, Any]) -> bool:
+    """Whether it was a process of this machine that no longer exists."""
+    if content.get("machine") != _machine():
+        return False
     try:
         os.kill(content["pid"], 0)
     except ProcessLookupError:
-        return False
-    except PermissionError:
+        return True
+    except PermissionError:  # it is another user's
         pass
     started = _started(content["pid"])
-    return "started" not in content or not started or started["started"] == content["started"]
+    return "started" in content and bool(started) and started["started"] != content["started"]

@@ -56,7 +56,7 @@ def plan(job: Job, data: Data, folder: Path, id: str, seed: int) -> Plan:
     record = trained(folder, job.budget.plan(len(data.train.x))[0])
     if record and not is_outdated(job, folder / store.RECORD):
         return Plan(Action.EVALUATE, record)
-    if not is_outdated(job, folder / checkpoint.CHECKPOINT):
+    if not is_outdated(job, folder / store.CHECKPOINT):
         try:
             step, seeds = checkpoint.position(folder, checkpoint_key(job, data, id, seed))
             return Plan(Action.RESUME, step=step, together=tuple(seeds))
@@ -76,7 +76,7 @@ def checkpoint_key(job: Job, data: Data, id: str, seed: int) -> checkpoint.Key:
 
 def saved_checkpoint(job: Job, data: Data, folder: Path, id: str, seed: int) -> Checkpoint | None:
     """The checkpoint of a seed, or None. One that cannot be used is set aside, with a line that says why."""
-    if is_outdated(job, folder / checkpoint.CHECKPOINT):
+    if is_outdated(job, folder / store.CHECKPOINT):
         checkpoint.remove(folder)
     try:
         return checkpoint.read(folder, checkpoint_key(job, data, id, seed))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bench.core import InputError
 
 RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safetensors", "images.npz"
+CHECKPOINT = "checkpoint.safetensors"  # of a training in progress, see `checkpoint`
 
 # The groups that identify a run, together with the fingerprint of its data.
 IDENTITY = tuple(Config.__annotations__)
@@ -96,6 +97,15 @@ def check_sweep(name: str) -> str:
             f"sweep={name!r} is not a folder name: use letters, digits, '.', '_' and '-', and no '.' at its start"
         )
     return name
+
+
+def sweep_folder(results: Path, sweep: str) -> Path:
+    """The folder of a sweep. Raises InputError if there is none."""
+    folder = Path(results) / check_sweep(sweep)
+    if not folder.is_dir():
+        sweeps = sorted(path.name for path in Path(results).glob("[!.]*") if path.is_dir())
+        raise _input_error(f"there is no sweep {sweep!r} in {results}; its sweeps: {', '.join(sweeps) or 'none yet'}")
+    return folder
 
 
 def run_folder(results: Path, sweep: str, name: str, id: str) -> Path:
@@ -278,10 +288,7 @@ def find(results: Path, sweep: str) -> list[dict[str, Any]]:
     sweep, if it has no record, if one is damaged, not a `Record` or of a schema that is not READABLE, and if two
     folders or two lines hold the same seed of the same run.
     """
-    folder = Path(results) / check_sweep(sweep)
-    if not folder.is_dir():
-        sweeps = sorted(path.name for path in Path(results).glob("[!.]*") if path.is_dir())
-        raise _input_error(f"there is no sweep {sweep!r} in {results}; its sweeps: {', '.join(sweeps) or 'none yet'}")
+    folder = sweep_folder(results, sweep)
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path in sorted(folder.glob(f"[!.]*/seed-*/{RECORD}")):
         record = read(path.parent, READABLE)

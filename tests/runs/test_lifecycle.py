@@ -126,7 +126,7 @@ UNUSABLE = {
 @pytest.mark.parametrize(("changes", "damage", "reason"), UNUSABLE.values(), ids=UNUSABLE)
 def test_a_checkpoint_that_cannot_be_used_is_set_aside(job, tmp_path, changes, damage, reason, capsys):
     save_checkpoint(job, tmp_path, **changes)
-    path = tmp_path / checkpoint.CHECKPOINT
+    path = tmp_path / store.CHECKPOINT
     if damage:
         path.write_bytes(damage(path.read_bytes()))
     before = path.read_bytes()
@@ -146,5 +146,5 @@ def test_a_torn_checkpoint_never_takes_the_place_of_a_whole_one(job, tmp_path, m
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(job, tmp_path, step=8)
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.CHECKPOINT]
+    assert [path.name for path in tmp_path.iterdir()] == [store.CHECKPOINT]
     assert planned(job, tmp_path).step == 4

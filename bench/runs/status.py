@@ -1,0 +1,146 @@
+"""The progress of a sweep, from its records, leases and checkpoints, and the command line of bench-status."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.paths import CONF
+from bench.runs import lease, store
+from bench.runs.record import RESULTS
+
+SHOWN = 20  # lines of a kind
+
+
+@dataclass
+class Status:
+    """The seeds of a sweep, by what became of them.
+
+    ended: the status of each; problems: how those ended that are not ok; running: a line each; waiting: those that were
+    begun and that nobody works on; planned: the runs of all its commands, None where that is not known; seconds: that
+    finished runs took.
+    """
+
+    ended: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    planned: int | None = None
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def left(self) -> int | None:
+        """The number of runs that have no result yet."""
+        done = sum(status in RESULTS for status in self.ended.values())
+        return None if self.planned is None else max(self.planned - done, len(self.running) + len(self.waiting))
+
+
+def status_of(results: Path, sweep: str) -> Status:
+    """The status of a sweep. Raises InputError if there is no such sweep."""
+    folder = store.sweep_folder(results, sweep)
+    found = Status(planned=planned_runs(folder / ".hydra-runs"))
+    for path in sorted(folder.glob("[!.]*/seed-*")):
+        name = f"{path.parent.name} seed {path.name.removeprefix('seed-')}"
+        record = (store.parse(path / store.RECORD) if (path / store.RECORD).is_file() else None) or {}
+        holder = lease.holder(path)
+        if holder and holder["is_alive"]:
+            silent = f", silent for {timedelta(seconds=round(holder['seconds']))}" if holder["seconds"] > 60 else ""
+            since = datetime.fromtimestamp(holder["since"]).strftime("%Y-%m-%d %H:%M:%S")
+            found.running.append(f"{name}: {holder['host']} (process {holder['pid']}), since {since}{silent}")
+        elif record.get("status") in RESULTS:
+            found.ended[name] = record["status"]
+            found.seconds.append(_seconds(record))
+        else:
+            step = " with a checkpoint" if (path / store.CHECKPOINT).is_file() else ""
+            found.waiting.append(f"{name}: {record.get('status') or 'begun'}{step}")
+        if record.get("status") not in (None, "ok", "skipped"):
+            found.problems.append(f"{name}: {record['status']} ({record.get('reason')})")
+    return found
+
+
+def _seconds(record: dict[str, Any]) -> float:
+    started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
+    return (finished - started).total_seconds()
+
+
+def planned_runs(commands: Path) -> int | None:
+    """The runs that the commands of a sweep plan. commands: the folder in which Hydra keeps them.
+
+    None if there are none, as in an exported sweep. Equal commands count once; runs that two of them share, twice.
+    """
+    counts: dict[tuple[str, ...], int] = {}
+    for folder in sorted(path for path in commands.glob("*") if path.is_dir()):
+        configs = sorted(folder.glob("**/.hydra/config.yaml"))
+        if not configs:
+            continue  # no job of this command has begun
+        config: Any = OmegaConf.load(configs[0])
+        seeds = len(config.seeds) if OmegaConf.is_list(config.seeds) else 1
+        is_sweep = (folder / "multirun.yaml").is_file()
+        words: Any = _words(folder / "multirun.yaml") if is_sweep else OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+        counts[tuple(words)] = seeds * (_jobs(words) if is_sweep else 1)
+    return sum(counts.values()) if counts else None
+
+
+def _words(path: Path) -> list[str]:
+    """The overrides of a sweep: those of its experiment that the command line does not replace, and those of this."""
+    config: Any = OmegaConf.load(path)
+    words = list(config.hydra.overrides.task)
+    given = {word.lstrip("+").partition("=")[0] for word in words}
+    return [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items() if key not in given] + words
+
+
+def _jobs(words: Sequence[str]) -> int:
+    parsed = [OverridesParser.create().parse_override(word) for word in words]
+    return prod(len(list(one.sweep_string_iterator())) for one in parsed if one.is_sweep_override())
+
+
+def lines(status: Status) -> list[str]:
+    """The status as text."""
+    ended = ", ".join(f"{count} {name}" for name, count in Counter(status.ended.values()).most_common())
+    found = [f"done: {len(status.ended)}{f' ({ended})' if ended else ''}"]
+    for title, entries in (("running", status.running), ("begun", status.waiting), ("not ok", status.problems)):
+        if entries:
+            hidden = [f"  and {len(entries) - SHOWN} more"] if len(entries) > SHOWN else []
+            found += [f"{title}: {len(entries)}", *(f"  {entry}" for entry in entries[:SHOWN]), *hidden]
+    if status.left is None:
+        return found
+    left = f"left: {status.left} of about {status.planned}"
+    if status.left and status.seconds:
+        workers = max(1, len(status.running))
+        about = timedelta(seconds=round(status.left * statistics.mean(status.seconds) / workers))
+        left += f", about {about} with {workers} at once, judged by the runs that are done"
+    return [*found, left]
+
+
+@hydra.main(config_path=None, config_name="bench_status", version_base="1.3")
+def _status(config: DictConfig) -> None:
+    try:
+        print("\n".join(lines(status_of(Path(str(config.paths.results)).expanduser(), str(config.sweep)))))
+    except ValueError as error:
+        sys.exit(f"bench-status: {error}")
+
+
+def main() -> None:
+    """Prints the status of a sweep. Wrong input is one line on stderr with exit code 1."""
+    ConfigStore.instance().store("bench_status", OmegaConf.load(Path(CONF) / "bench_status.yaml"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here, which Hydra would print over several lines
+    try:
+        _status()
+    except (HydraException, OmegaConfBaseException) as error:
+        first = str(error).strip().splitlines()[0].strip()
+        sys.exit(f"bench-status: {first} See bench-status --help.")

@@ -22,8 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
-from bench.runs.command import Command, begin, command, write_line
+from bench.runs.command import Command, begin, command
 from bench.runs.isolated import end_with_parent, perform, perform_isolated
+from bench.runs.output import say, write_line
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, handled
 from bench.runs.store import ELSEWHERE, IDENTITY
@@ -208,9 +209,9 @@ def main() -> None:
         if any(one.is_stopped for one in started):
             errors.append("stopped at the first failure (stop_on_failure=true)")
     for line in dict.fromkeys(line for outcome in outcomes for line in outcome.get("warnings", ())):
-        write_line(f"bench: {line}", sys.stderr)
+        say(f"bench: {line}")
     for line in dict.fromkeys(outcome["error"] for outcome in outcomes if "error" in outcome):
-        write_line(f"bench: {line}", sys.stderr)
+        say(f"bench: {line}")
         code = code or 1
     jobs = [outcome for outcome in outcomes if "seeds" in outcome]
     if jobs and jobs[0]["dry_run"]:
@@ -224,7 +225,7 @@ def main() -> None:
             errors = errors or [f"no report: {one_line(raised)}"]
         errors = [*unfinished(jobs), *errors]
     for line in dict.fromkeys(errors):
-        write_line(f"bench: {line}", sys.stderr)
+        say(f"bench: {line}")
     close_output()
     sys.exit(code or int(bool(errors)))
 

@@ -59,7 +59,7 @@ ROOMS = {
     ),
     "evaluation": Room(GROUND | {"parts", "metrics"}),
     "runs": Room(GROUND | {"engine", "datasets", "evaluation"}),
-    "report": Room({"paths", "evaluation.views", "runs.store"}, lazy={"core"}, never={"torch"}),
+    "report": Room({"paths", "evaluation.views", "runs.store", "runs.output"}, lazy={"core"}, never={"torch"}),
     "__init__": Room(packages=set(), lazy={"runs", "report"}),
     "__main__": Room({"paths", "runs", "report"}, packages={"*", "hydra"}, lazy={"core"}),
 }
@@ -67,6 +67,7 @@ ROOMS = {
 FILES = {
     "bench/runs/store.py": Room(packages={"safetensors"}, lazy={"core", "numpy", "torch"}),  # a report reads it
     "bench/evaluation/views.py": Room({"rays"}, packages={"numpy"}),  # a report reads it
+    "bench/runs/status.py": Room({"paths", "runs"}, packages={"hydra", "omegaconf"}, never={"torch"}),
     "bench/runs/record.py": Room(packages={"pydantic", "typing_extensions"}),
     "bench/report/command.py": ROOMS["report"]._replace(packages={"*", "hydra"}),
 }

@@ -56,10 +56,12 @@ def write(
     """
     preset: Any = OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml"))
     chosen = preset | options
-    runs = _selected(results, sweeps, chosen["only"])
+    left_out: list[str] = []
+    runs = _selected(results, sweeps, chosen["only"], left_out)
     averaged_axes = _names(chosen["average"])
     check_axes(runs, "average", averaged_axes)
-    pooled, average_note = averaged(runs, averaged_axes), notes.average_note(runs, averaged_axes)
+    pooled = averaged(runs, averaged_axes)
+    extra_notes = [*notes.left_out(left_out), *notes.average_note(runs, averaged_axes)]
     layout = _layout(pooled, chosen)
     folder = Path(results) / sweeps[0] / chosen["folder"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,13 +72,13 @@ def write(
         to_print += tables if printed is None else []
         files.append("claims.csv")
     if chosen["tables"]:
-        built, compared = build(pooled, layout, average_note), _comparisons(pooled, layout, chosen)
+        built, compared = build(pooled, layout, extra_notes), _comparisons(pooled, layout, chosen)
         # Published numbers have texts too long for a terminal.
         published = references.table(runs) if chosen["references"] else None
         tables, comparisons = [*tables, *built], [*compared, *([published] if published else [])]
         to_print += [*built, *compared] if printed is None else _tables_of(runs, printed, chosen)
         files.append("table.csv")
-        formats.write_csv(folder / "table.csv", build(pooled, layout, average_note, all_metrics=True), layout)
+        formats.write_csv(folder / "table.csv", build(pooled, layout, extra_notes, all_metrics=True), layout)
     written = [*tables, *comparisons]
     markdown = formats.markdown(chosen["title"], written, notes.provenance(runs))
     (folder / "table.md").write_text(markdown, encoding="utf-8")
@@ -98,12 +100,12 @@ def export(results: Path, sweeps: Sequence[str], target: Path, only: Any = None)
     target: a file that ends in .jsonl, or a folder, which gets a records.jsonl that is read like the sweep's folders.
     only: as in `write`. Raises InputError as `write` does, and where the file cannot be written.
     """
-    records = [record for run in _selected(results, sweeps, only) for record in run.records]
+    records = [record for run in _selected(results, sweeps, only, None) for record in run.records]
     return store.export(records, Path(target)), len(records)
 
 
-def _selected(results: Path, sweeps: Sequence[str], only: Any) -> list[Run]:
-    return select(load(Path(results), sweeps), {} if only is None else only)
+def _selected(results: Path, sweeps: Sequence[str], only: Any, left_out: list[str] | None) -> list[Run]:
+    return select(load(Path(results), sweeps, left_out), {} if only is None else only)
 
 
 def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list[Table]:

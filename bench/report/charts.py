@@ -14,6 +14,7 @@ from bench.report import notes, svg
 from bench.report.runs import Record, Run
 from bench.report.statistics import Estimate, decimals, estimate, format_estimate
 from bench.report.tables import direction
+from bench.runs.output import say
 
 MAX_LABELS = 12  # marks of a scatter chart that have their names beside them
 MAX_NAMES = 6  # runs that a caption names for one reason
@@ -57,13 +58,18 @@ def losses(run: Run, label: str, longest: int) -> list[tuple[str, str]]:
 
 
 def _history(path: Path) -> dict[str, np.ndarray]:
-    """By player: steps and finite losses, [2, n]."""
+    """By player: steps and finite losses, [2, n]. Empty if there are none, or if the file is damaged."""
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    players = [column for column in rows[0] if column.startswith("loss/")] if rows else []
-    lines = {p: np.array([(row["step"], row[p]) for row in rows if row[p]], float).reshape(-1, 2).T for p in players}
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        players = [column for column in rows[0] if column.startswith("loss/")] if rows else []
+        points = {p: [(row["step"], row[p]) for row in rows if row[p]] for p in players}
+        lines = {p: np.array(found, float).reshape(-1, 2).T for p, found in points.items()}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        say(f"bench-report: {path} is left out, it is damaged: {error}")
+        return {}
     finite = {p: line[:, np.isfinite(line).all(0)] for p, line in lines.items()}
     return {p.removeprefix("loss/"): line for p, line in finite.items() if line.size}
 

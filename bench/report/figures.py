@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
 
 from bench.report.runs import Run
+from bench.runs.output import say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,12 +26,15 @@ INK = "#808080"  # readable on white and on black
 
 
 def arrays(run: Run) -> dict[str, np.ndarray]:
-    """images.npz of the lowest seed that has one; empty if none has."""
+    """images.npz of the lowest seed that has one that can be read; empty if none has."""
     for record in run.ok:
         path = record["folder"] / "images.npz"
         if path.is_file():
-            with np.load(path) as archive:
-                return {name: archive[name] for name in archive.files}
+            try:
+                with np.load(path) as archive:
+                    return {name: archive[name] for name in archive.files}
+            except (OSError, ValueError, EOFError, BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+                say(f"bench-report: {path} is left out, it is damaged: {error}")
     return {}
 
 

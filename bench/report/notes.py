@@ -289,6 +289,11 @@ def _judges(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     return [f"{meaning}: {'; '.join(parts)}."] if parts else []
 
 
+def left_out(reasons: Sequence[str]) -> list[str]:
+    """A line for each record that cannot be read."""
+    return [f"Left out: {reason}." for reason in reasons]
+
+
 def omitted_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     """One line on metrics without a number in any row, with the reasons."""
     by_reason: dict[str, list[str]] = {}

@@ -148,16 +148,16 @@ class Run:
         return _shown(self.value(axis))
 
 
-def load(results: Path, sweeps: Sequence[str]) -> list[Run]:
+def load(results: Path, sweeps: Sequence[str], left_out: list[str] | None = None) -> list[Run]:
     """The runs of some sweeps in the order they were started; a seed that several sweeps hold is taken once.
 
     Records are seeds of one run only if id, schema and data are equal and no metric was measured in two ways; else
-    they are several runs. Raises InputError on a sweep that does not exist or is empty, and on a record that cannot be
-    read.
+    they are several runs. left_out: gets a line for each record that cannot be read. Raises InputError on a sweep that
+    does not exist or is empty.
     """
     by_id: dict[str, list[Record]] = {}
     for sweep in sweeps:
-        for record in store.find(results, sweep):
+        for record in store.find(results, sweep, left_out):
             by_id.setdefault(record["id"], []).append(record)
     runs = [run for records in by_id.values() for run in _runs_of_id(records)]
     return distinguish_datasets(_name_datasets(sorted(runs, key=lambda run: min(r["started"] for r in run.records))))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.runs import lease
+from bench.runs.output import say
 from bench.runs.store import ELSEWHERE, seed_folder
 
 FOLDER = "BENCH_OUTCOMES"  # the variable with the folder of a command, for its processes
@@ -74,8 +75,6 @@ class Command:
 
 
 def _wait(left: Mapping[int, Mapping[str, Any]]) -> None:
-    from bench.runs import lease  # imported late: it imports torch, which --help does not need
-    from bench.runs.tracking import say
 
     held = {
         seed_folder(Path(one["results"], one["sweep"], one["run"]), int(seed)): one["lease_seconds"]
@@ -115,9 +114,3 @@ def begin(folder: Path) -> Command:
     (folder / "started").write_text(repr(time.time()))
     os.environ[FOLDER] = str(folder)
     return Command(folder)
-
-
-def write_line(line: str, stream: Any = None) -> None:
-    """Prints a line. If nothing reads it any more, or its disk is full, the work is not lost for that."""
-    with suppress(OSError, ValueError):
-        print(line, file=stream or sys.stdout, flush=True)

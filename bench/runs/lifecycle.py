@@ -14,8 +14,8 @@ from bench.runs import checkpoint, store
 from bench.runs.checkpoint import Checkpoint, UnusableError
 from bench.runs.config import Job
 from bench.runs.files import checksum_of
+from bench.runs.output import say
 from bench.runs.record import RESULTS
-from bench.runs.tracking import say
 
 UNFINISHED = ("failed", "interrupted", "timeout", "out_of_memory")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.evaluation.evaluate import FAILED
+from bench.runs.output import say
 from bench.runs.record import FAILURES
-from bench.runs.tracking import say
 
 
 @dataclass

@@ -23,6 +23,7 @@ from bench.runs.files import remove_temporary
 from bench.runs.lease import LeaseLostError
 from bench.runs.lifecycle import Action, Plan, finished, is_outdated, plan, saved_checkpoint
 from bench.runs.outcome import Outcome
+from bench.runs.output import say
 from bench.runs.seed_run import SeedRun, add_metrics, evaluate_seed, train_seeds
 from bench.runs.signals import Signals, TimeLimitReached, handled, time_limit
 from bench.runs.trained import restored
@@ -178,7 +179,7 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
                 for one, model in train_seeds(job, data, runs, trackers, signals):
                     evaluate_seed(job, data, one, model)
     except LeaseLostError as error:
-        tracking.say(f"{job.name}: {error}")
+        say(f"{job.name}: {error}")
         for one in runs:
             if not one.is_recorded:
                 one.outcome.seeds[one.seed] = store.ELSEWHERE

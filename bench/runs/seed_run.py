@@ -28,6 +28,7 @@ from bench.runs.facts import PACE, early_gradients, ending, now
 from bench.runs.lease import Lease, LeaseLostError
 from bench.runs.lifecycle import Plan, checkpoint_key, finished
 from bench.runs.outcome import Outcome
+from bench.runs.output import say
 from bench.runs.record import RESULTS
 from bench.runs.signals import Signals
 from bench.runs.trained import restored
@@ -187,7 +188,7 @@ class Saver:
             checkpoint.write(entries)
         except OSError as error:
             if not self._has_failed:
-                tracking.say(f"{self._runs[0].record['name']}: no checkpoint, {error.strerror}; training goes on")
+                say(f"{self._runs[0].record['name']}: no checkpoint, {error.strerror}; training goes on")
             self._has_failed = True
         self._saved = time.monotonic()
 
@@ -218,7 +219,7 @@ def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> N
         metrics = metrics_of(job, model, data, record, one.plan.metrics, progress)
     except Exception as error:
         one.outcome.failed_metrics[one.seed] = list(one.plan.metrics)
-        tracking.say(f"{job.name} seed {one.seed}: its metrics: {ending(error)['reason']}; its record stays")
+        say(f"{job.name} seed {one.seed}: its metrics: {ending(error)['reason']}; its record stays")
         return
     one.record = record | {"metrics": record["metrics"] | metrics}
     one.write(one.record)

@@ -91,7 +91,9 @@ def planned_runs(commands: Path) -> int | None:
         config: Any = OmegaConf.load(configs[0])
         seeds = len(config.seeds) if OmegaConf.is_list(config.seeds) else 1
         is_sweep = (folder / "multirun.yaml").is_file()
-        words: Any = _words(folder / "multirun.yaml") if is_sweep else OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+        words: Any = (
+            _words(folder / "multirun.yaml") if is_sweep else OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+        )
         counts[tuple(words)] = seeds * (_jobs(words) if is_sweep else 1)
     return sum(counts.values()) if counts else None
 

@@ -244,7 +244,11 @@ def read(folder: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
     path = Path(folder) / RECORD
     if not path.is_file():
         raise _input_error(f"{path} does not exist: give the folder of one seed of a finished run, .../seed-<s>")
-    record = _validated(path.read_bytes(), str(path), schemas, "delete it and run the same sweep again")
+    try:
+        text = path.read_bytes()
+    except PermissionError as error:
+        raise _input_error(f"{path} cannot be read: {error.strerror}") from error
+    record = _validated(text, str(path), schemas, "delete it and run the same sweep again")
     return record | {"folder": Path(folder)}
 
 
@@ -281,17 +285,26 @@ def _key(record: Mapping[str, Any]) -> tuple[Any, ...]:
     return record["id"], record["seed"], record["schema"], record["data"] and record["data"]["fingerprint"]
 
 
-def find(results: Path, sweep: str) -> list[dict[str, Any]]:
+def find(results: Path, sweep: str, left_out: list[str] | None = None) -> list[dict[str, Any]]:
     """All records of a sweep, from its run folders and from its records.jsonl, by name, id and seed.
 
-    A record in a run folder replaces a line of the same seed of the same run. Raises InputError if there is no such
-    sweep, if it has no record, if one is damaged, not a `Record` or of a schema that is not READABLE, and if two
-    folders or two lines hold the same seed of the same run.
+    A record in a run folder replaces a line of the same seed of the same run. left_out: gets a line for each run folder
+    whose record is damaged, not a `Record` or of a schema that is not READABLE; without it, that raises InputError.
+    Raises InputError if there is no such sweep, if it has no record, if a line is damaged, and if two folders or two
+    lines hold the same seed of the same run.
     """
     folder = sweep_folder(results, sweep)
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path in sorted(folder.glob(f"[!.]*/seed-*/{RECORD}")):
-        record = read(path.parent, READABLE)
+        try:
+            record = read(path.parent, READABLE)
+        except FileNotFoundError:  # its process replaces it right now
+            continue
+        except ValueError as damage:  # an InputError
+            if left_out is None:
+                raise
+            left_out.append(str(damage))
+            continue
         known = found.setdefault(_key(record), record)
         if known is not record:
             raise _input_error(

@@ -16,7 +16,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -27,6 +27,7 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 
 from bench.core import InputError
+from bench.runs.output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,12 +107,6 @@ class Trackers:
     def closed(self) -> None:
         for tracker in self._all:
             tracker.closed()
-
-
-def say(line: str) -> None:
-    """Prints a line on stderr. Training does not depend on whether anything reads it."""
-    with suppress(OSError, ValueError):  # the terminal is gone, its disk is full, or the stream is closed
-        print(line, file=sys.stderr, flush=True)
 
 
 class Terminal:

@@ -26,6 +26,7 @@ from bench.report.runs import (
 )
 from bench.report.tables import Layout, Table, build, known_metrics
 from bench.runs import store
+from bench.runs.files import write_file
 
 PRESET = "vae_vs_aae_vs_gan"
 
@@ -81,8 +82,8 @@ def write(
         formats.write_csv(folder / "table.csv", build(pooled, layout, extra_notes, all_metrics=True), layout)
     written = [*tables, *comparisons]
     markdown = formats.markdown(chosen["title"], written, notes.provenance(runs))
-    (folder / "table.md").write_text(markdown, encoding="utf-8")
-    (folder / "table.tex").write_text(formats.tex(chosen["title"], written), encoding="utf-8")
+    write_file(folder / "table.md", markdown)
+    write_file(folder / "table.tex", formats.tex(chosen["title"], written))
     if to_print:
         formats.print_tables(console or Console(highlight=False), chosen["title"], to_print)
     if chosen["figures"]:

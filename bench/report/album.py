@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.report import svg
+from bench.runs.files import write_file
 
 MAX_NAME = 200  # bytes of a file's name, without its suffix; file systems end at 255
 
@@ -63,15 +64,18 @@ class Figure:
 
 
 class Album:
-    """Writes each picture and sound to a folder, which is emptied first, and keeps it for the page."""
+    """Writes each picture and sound to a folder, and keeps it for the page."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.names: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.iterdir():
-            if old.suffix in (".png", ".svg", ".wav"):
-                old.unlink()
+
+    def remove_others(self) -> None:
+        """Removes the pictures and sounds of earlier reports."""
+        for old in self.folder.iterdir():
+            if old.suffix in (".png", ".svg", ".wav") and old.name.casefold() not in self.names:
+                old.unlink(missing_ok=True)
 
     def png(self, name: str, alt: str, png: bytes) -> Picture:
         self._write(name, ".png", png)
@@ -103,4 +107,4 @@ class Album:
             number += 1
             file = f"{stem}-{number}{suffix}"
         self.names.add(file.casefold())
-        (self.folder / file).write_bytes(content)
+        write_file(self.folder / file, content)

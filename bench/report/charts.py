@@ -64,7 +64,7 @@ def _history(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        players = [column for column in rows[0] if column.startswith("loss/")] if rows else []
+        players = [column for column in rows[0] if column and column.startswith("loss/")] if rows else []
         points = {p: [(row["step"], row[p]) for row in rows if row[p]] for p in players}
         lines = {p: np.array(found, float).reshape(-1, 2).T for p, found in points.items()}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:

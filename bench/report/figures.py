@@ -22,6 +22,8 @@ GAP = 1  # pixels between images
 GAP_GREY = 110
 MIN_SIDE, MAX_SIDE = 24, 64  # pixels of an image in the page; smaller images are enlarged, larger ones reduced
 WAVE_SIDE = 160  # of the picture of a wave, whose details are as fine as a pixel
+# What reading a damaged archive raises.
+DAMAGES = (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, MemoryError, BadZipFile, zlib.error)
 INK = "#808080"  # readable on white and on black
 
 
@@ -31,9 +33,12 @@ def arrays(run: Run) -> dict[str, np.ndarray]:
         path = record["folder"] / "images.npz"
         if path.is_file():
             try:
-                with np.load(path) as archive:
-                    return {name: archive[name] for name in archive.files}
-            except (OSError, ValueError, EOFError, BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+                with path.open("rb") as file, np.load(file) as archive:
+                    found = {name: np.asanyarray(archive[name]) for name in archive.files}
+                if all(array.ndim for array in found.values()):  # what is no array is read as bytes
+                    return found
+                raise ValueError("it holds something else than arrays")
+            except DAMAGES as error:
                 say(f"bench-report: {path} is left out, it is damaged: {error}")
     return {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from bench.report.tables import Cell, Layout, Table
+from bench.runs.files import write_file
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -137,19 +139,20 @@ def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
     axes = [a for a in (*layout.rows, *layout.columns) if a != "dataset"]
     numbers = ["mean", "low", "high", "iqm", "n"]
     head = ["dataset", "block", "run", *axes, "metric", *numbers, "best", "status", "reason"]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
-        for table in tables:
-            for row in table.rows:
-                for column, cell in zip(table.columns, row.cells, strict=True):
-                    run, e = cell.run, cell.estimate
-                    if run is None:
-                        continue
-                    values = [None] * 4 + [0] if e is None else [e.mean, e.low, e.high, e.iqm, e.n]
-                    shown = ["n/a" if value is None else value for value in values]
-                    key = [run.label("dataset"), table.title, f"{run.name}-{run.id}", *map(run.label, axes)]
-                    writer.writerow([*key, column.metric, *shown, cell.best, cell.status, cell.reason])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(head)
+    for table in tables:
+        for row in table.rows:
+            for column, cell in zip(table.columns, row.cells, strict=True):
+                run, e = cell.run, cell.estimate
+                if run is None:
+                    continue
+                values = [None] * 4 + [0] if e is None else [e.mean, e.low, e.high, e.iqm, e.n]
+                shown = ["n/a" if value is None else value for value in values]
+                key = [run.label("dataset"), table.title, f"{run.name}-{run.id}", *map(run.label, axes)]
+                writer.writerow([*key, column.metric, *shown, cell.best, cell.status, cell.reason])
+    write_file(path, file.getvalue())
 
 
 def _terminal_cell(cell: Cell) -> Text:

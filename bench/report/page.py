@@ -14,6 +14,7 @@ from bench.report.formats import template
 from bench.report.gallery import BRIEF, FULL, gallery
 from bench.report.runs import RECORD_AXES, Run, sort_runs
 from bench.report.tables import Layout, Row, Table, group_by_dataset
+from bench.runs.files import write_file
 
 MAX_FULL = 100  # runs that are shown in full; of more, the page shows less of each
 MAX_OPEN = 60  # figures of a section that are open; more are opened by a click
@@ -61,7 +62,8 @@ def write(
         max_open=MAX_OPEN,
         css_class=_css_class,
     )
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    write_file(folder / "index.html", page)
+    album.remove_others()
 
 
 def _label(runs: Sequence[Run], axes: Sequence[str], dataset: str) -> list[LabelledRun]:

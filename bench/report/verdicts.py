@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from bench.report.claims import FAILS, HOLDS, NOT_RUN, Claim, Comparison, Verdic
 from bench.report.runs import Run
 from bench.report.statistics import ALPHA, Estimate
 from bench.report.tables import Cell, Column, Layout, Row, Table, group_by_dataset
+from bench.runs.files import write_file
 
 _COLUMNS = ("verdict", "effect (95 % interval)", "p, corrected")
 
@@ -123,15 +125,16 @@ def format_effect(c: Comparison, effect: Estimate) -> str:
 def write_csv(path: Path, found: Mapping[str, list[Verdict]]) -> None:
     """A line per comparison; effect, low and high are on its scale, a ratio as a factor; null is left empty."""
     head = ["dataset", "claim", "comparison", "verdict", "scale", "effect", "low", "high", "d", "p", "p_corrected", "n"]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*head, "seeds", "remarks"])
-        for title, verdicts in found.items():
-            for v in verdicts:
-                factor = math.exp if v.comparison.scale == "ratio" else float
-                numbers = [v.effect.mean, v.effect.low, v.effect.high] if v.effect else [None] * 3
-                effects = [None if number is None else factor(number) for number in numbers]
-                key = [title, v.claim, v.comparison.description, v.outcome, v.comparison.scale]
-                seeds = sorted(v.values[0])
-                tests = [v.effect_size, v.p, v.p_corrected]
-                writer.writerow([*key, *effects, *tests, len(seeds), " ".join(map(str, seeds)), "; ".join(v.remarks)])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow([*head, "seeds", "remarks"])
+    for title, verdicts in found.items():
+        for v in verdicts:
+            factor = math.exp if v.comparison.scale == "ratio" else float
+            numbers = [v.effect.mean, v.effect.low, v.effect.high] if v.effect else [None] * 3
+            effects = [None if number is None else factor(number) for number in numbers]
+            key = [title, v.claim, v.comparison.description, v.outcome, v.comparison.scale]
+            seeds = sorted(v.values[0])
+            tests = [v.effect_size, v.p, v.p_corrected]
+            writer.writerow([*key, *effects, *tests, len(seeds), " ".join(map(str, seeds)), "; ".join(v.remarks)])
+    write_file(path, file.getvalue())

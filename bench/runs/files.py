@@ -34,6 +34,19 @@ def replace_files(files: Sequence[tuple[Path, Content]], remove_first: Path | No
             name.unlink(missing_ok=True)
 
 
+def write_file(path: Path, content: str | bytes) -> None:
+    """Replaces a file by one with this content, in UTF-8, without a moment at which it is incomplete. Raises OSError.
+
+    It may be lost if the machine stops: for what can be made again.
+    """
+    temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def remove_temporary(folder: Path) -> None:
     """Removes what a killed writer left. Only the process that holds the folder may do so."""
     for path in folder.glob(TEMPORARY):

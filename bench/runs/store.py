@@ -298,9 +298,9 @@ def find(results: Path, sweep: str, left_out: list[str] | None = None) -> list[d
     for path in sorted(folder.glob(f"[!.]*/seed-*/{RECORD}")):
         try:
             record = read(path.parent, READABLE)
-        except FileNotFoundError:  # its process replaces it right now
-            continue
-        except ValueError as damage:  # an InputError
+        except (ValueError, FileNotFoundError) as damage:  # an InputError is a ValueError
+            if not path.exists():  # its process replaces it right now
+                continue
             if left_out is None:
                 raise
             left_out.append(str(damage))
@@ -313,6 +313,8 @@ def find(results: Path, sweep: str, left_out: list[str] | None = None) -> list[d
             )
     lines = _read_lines(folder / RECORDS) if (folder / RECORDS).is_file() else []
     records = [*found.values(), *(line for line in lines if _key(line) not in found)]
+    if not records and left_out:
+        raise _input_error(f"no record of the sweep {sweep!r} in {results} can be read: {left_out[0]}")
     if not records:
         raise _input_error(f"the sweep {sweep!r} in {results} has no records yet: run `bench sweep={sweep}` first")
     return sorted(records, key=_place)

@@ -1,6 +1,6 @@
-"""Jobs in processes of their own: one that takes its process down ends neither the sweep nor the next start of it.
+"""Jobs in another process: one that takes its process down ends neither the sweep nor the next start of it.
 
-As a program, `python -m bench.runs.isolated FILE` runs the job that a file describes.
+As a program, it runs the jobs whose files it reads from its input, and writes a byte to a pipe after each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.runs.attempts import count_attempt
-from bench.runs.command import Command
+from bench.runs.command import FOLDER, Command
 from bench.runs.signals import Interrupted, handled
 
 GRACE = 60.0  # seconds for a process to save its work after a signal
@@ -40,38 +40,67 @@ def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
 
 
 def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool) -> None:
-    """Runs a job in another process, again if it dies, and adds its outcome to the command.
+    """Runs a job in another process, again if that dies, and adds its outcome to the command.
 
-    Each death is counted for the seeds that it was working on: after `attempts` of them they are not tried again.
+    Each death is counted for the seeds that it was working on: after `attempts` of them they are not tried again. The
+    process is kept for the next job.
     """
     current = Command.current()
     file = current.folder / f"job-{number:06}.json"
-    file.write_text(json.dumps({"values": values, "number": number, "in_sweep": in_sweep, "path": sys.path}))
+    job = {"values": values, "number": number, "in_sweep": in_sweep, "command": str(current.folder), "path": sys.path}
+    file.write_text(json.dumps(job))
     for _ in range(1000):  # each death counts for a seed, so it ends much sooner
-        process = subprocess.Popen([sys.executable, "-m", "bench.runs.isolated", str(file)], start_new_session=True)
-        code = _wait(process)
-        if number in current.outcomes():
+        worker = Worker.current()
+        code = worker.perform(file)
+        if code is None:
             return
         if code in INTERRUPTED:
             raise Interrupted(INTERRUPTED[code])
         cause = describe(code)
         sweep = Path(str(values["paths"]["results"])).expanduser() / str(values["sweep"])
-        if not count_attempt(sweep, process.pid, cause):
+        if not count_attempt(sweep, worker.process.pid, cause):
             break
     current.add(number, {"error": f"the process of job {number} {cause} before it worked on a run", "dry_run": False})
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    """The exit code of a process. A signal to this one is passed on, and it waits while the process saves its work."""
-    try:
-        return process.wait()
-    except Interrupted as interruption:
-        process.send_signal(signal.SIGINT if interruption.code == 130 else signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
-        raise
-    finally:
-        process.kill()
+class Worker:
+    """A process that runs one job after the other, as this one tells it. It ends with this one."""
+
+    _current: Worker | None = None
+
+    def __init__(self) -> None:
+        reading, writing = os.pipe()
+        command = [sys.executable, "-m", "bench.runs.isolated", str(writing)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, pass_fds=[writing], start_new_session=True, text=True
+        )
+        os.close(writing)
+        self._done = os.fdopen(reading, "rb", buffering=0)
+
+    @classmethod
+    def current(cls) -> Worker:
+        """The worker of this process: a new one if the last one died."""
+        if cls._current is None or cls._current.process.poll() is not None:
+            cls._current = cls()
+        return cls._current
+
+    def perform(self, file: Path) -> int | None:
+        """Runs the job of a file. Returns None, or the exit code if the process died.
+
+        A signal to this process is passed on, and it waits while the other one saves its work.
+        """
+        assert self.process.stdin is not None, "it is a pipe"
+        try:
+            with suppress(BrokenPipeError):
+                self.process.stdin.write(f"{file}\n")
+                self.process.stdin.flush()
+            return None if self._done.read(1) else self.process.wait()
+        except Interrupted as interruption:
+            self.process.send_signal(signal.SIGINT if interruption.code == 130 else signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE)
+            self.process.kill()
+            raise
 
 
 def describe(code: int) -> str:
@@ -95,12 +124,15 @@ def end_with_parent() -> None:
 
 
 def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text())
-    sys.path[:] = job["path"]
-    with handled():
+    with handled(), os.fdopen(int(sys.argv[1]), "wb", buffering=0) as done:
         end_with_parent()
         try:
-            perform(job["values"], job["number"], job["in_sweep"])
+            for line in sys.stdin:
+                job = json.loads(Path(line.strip()).read_text())
+                os.environ[FOLDER] = job["command"]
+                sys.path += [folder for folder in job["path"] if folder not in sys.path]
+                perform(job["values"], job["number"], job["in_sweep"])
+                done.write(b".")
         except KeyboardInterrupt as raised:
             sys.exit(raised.code if isinstance(raised, Interrupted) else 130)
 

@@ -24,6 +24,12 @@ def zip_of(content: bytes) -> bytes:
     return file.getvalue()
 
 
+def header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
 DAMAGES = {
     "empty": lambda data: b"",
     "one byte": lambda data: data[:1],
@@ -38,8 +44,8 @@ DAMAGES = {
     "a list": lambda data: b"[1, 2]",
     "a picture of nothing": lambda data: zip_of(b""),
     "a broken header": lambda data: zip_of(b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': Fa"),
-    "a huge header": lambda data: zip_of(b"\x93NUMPY\x01\x00" + b"F\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (999999999999,)}   \n"),
-    "objects": lambda data: zip_of(b"\x93NUMPY\x01\x00" + b"F\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }            \n"),
+    "a huge header": lambda data: zip_of(header("|u1", (999999999999,))),
+    "objects": lambda data: zip_of(header("|O", (1,))),
 }  # fmt: skip
 
 

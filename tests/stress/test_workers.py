@@ -1,0 +1,57 @@
+"""Many processes on one sweep."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from bench.runs import store
+
+from .conftest import IS_LONG, wait_until
+
+WORKERS, RUNS = (8, 200) if IS_LONG else (3, 12)
+STEPS = 200
+
+
+def test_workers_share_a_sweep_though_some_are_frozen_and_one_is_killed(workshop, capsys):
+    """Every run has one record. None is trained twice, except the one whose process was killed."""
+    rates = ",".join(f"{0.001 + i / 1e6:.6f}" for i in range(RUNS))
+    words = ["model=counted", f"optimizer.lr={rates}", f"budget.steps={STEPS}", "sweep=shared", "lease.seconds=20"]
+    workers = [workshop.start(*words) for _ in range(WORKERS)]
+    wait_until(lambda: workshop.steps_taken() > 2 * STEPS)
+    frozen, killed = workers[1:3], workers[0]
+    for process in frozen:
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    for process in frozen:
+        process.send_signal(signal.SIGCONT)
+    wait_until(lambda: workshop.steps_taken() > 4 * STEPS)
+    os.killpg(killed.pid, signal.SIGKILL)
+    outputs = [workshop.finish(worker) for worker in workers[1:]]
+
+    records = store.find(workshop.results, "shared")
+    assert [one["status"] for one in records] == ["ok"] * RUNS
+    assert all(f"{RUNS} runs: {RUNS} ok" in output for output in outputs)
+    started = sum(workshop.output(worker).count(f"seed 0: {STEPS} steps") for worker in workers)
+    with capsys.disabled():
+        print(f"\n{RUNS} runs, {started} starts of training, {workshop.steps_taken()} steps for {RUNS * STEPS}")
+    assert started - RUNS in (0, 1) and workshop.steps_taken() <= (RUNS + 1) * STEPS
+    assert not list(workshop.results.glob("shared/*/seed-*/lease.json"))
+
+
+def test_a_frozen_worker_is_taken_over_and_gives_way(workshop):
+    """It stands still for longer than the timeout: another process trains its run, and it writes nothing more."""
+    words = ["model=counted", "budget.steps=3000", "lease.seconds=3", "checkpoint.minutes=0.02", "sweep=frozen"]
+    first = workshop.start(*words)
+    wait_until(lambda: bool(list(workshop.results.glob(f"frozen/*/seed-0/{store.CHECKPOINT}"))))
+    first.send_signal(signal.SIGSTOP)
+    output = workshop.finish(workshop.start(*words))
+    assert "waiting for 1 run in the hands of" in output and "1 run: 1 ok" in output
+    weights = workshop.files("frozen", store.WEIGHTS)
+    first.send_signal(signal.SIGCONT)
+    output = workshop.finish(first)
+    assert "was taken over by another process while this one stood still" in output and "1 run: 1 ok" in output
+    assert workshop.files("frozen", store.WEIGHTS) == weights
+    workshop.finish(workshop.start(*words[:-1], "sweep=undisturbed"))
+    assert list(workshop.files("undisturbed", store.WEIGHTS).values()) == list(weights.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import sys
@@ -52,6 +53,7 @@ def folder_name(sweep: object) -> str:
     return check_sweep(str(sweep))
 
 
+@functools.cache  # Hydra asks for it in each job
 def requirements() -> str:
     """The help's list of what data sets provide and models require, one line for each option that has any."""
     lines = []
@@ -256,9 +258,15 @@ def plan(jobs: list[dict[str, Any]]) -> str:
     for outcome in runs:
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
         lines.append(f"{outcome['run']}: {counted(outcome['seeds'])}{reason}")
-    about = timedelta(seconds=round(sum(outcome["seconds"] for outcome in runs)))
-    summary = f"{number(len(jobs), 'job')}, {total(jobs)}; training takes about {about}, one after the other"
-    return "\n".join([*lines, summary])
+    training, evaluation = (
+        timedelta(seconds=round(sum(outcome[key] or 0 for outcome in runs)))
+        for key in ("training_seconds", "evaluation_seconds")
+    )
+    lines.append(f"{number(len(jobs), 'job')}, {total(jobs)}")
+    lines.append(f"training takes about {training} and evaluation {evaluation}, one after the other")
+    if unknown := sum(outcome["evaluation_seconds"] is None for outcome in runs):
+        lines[-1] += f"; {number(unknown, 'job')} not counted, as no run of the kind was evaluated yet"
+    return "\n".join(lines)
 
 
 def statuses(jobs: list[dict[str, Any]]) -> dict[tuple[str, ...], str]:

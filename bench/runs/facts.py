@@ -52,6 +52,7 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
         "seeds_stacked": [],
         "steps": 0,
         "seconds": 0.0,
+        "evaluation_seconds": None,
         "samples_per_second": None,
         "gradient_norms": None,
         "parameters": {},

@@ -15,8 +15,8 @@ from bench.runs.record import FAILURES
 class Outcome:
     """The result of a job. seeds: the status of each seed, or in a dry run the action that is planned.
 
-    lease_seconds: the setting; failed_metrics: by seed, the metrics that raised; seconds: the time that a dry run
-    expects; warnings: for the user.
+    lease_seconds: the setting; failed_metrics: by seed, the metrics that raised; training_seconds, evaluation_seconds:
+    that a dry run expects, None if not known; warnings: for the user.
     """
 
     results: str
@@ -26,7 +26,8 @@ class Outcome:
     seeds: dict[int, str] = field(default_factory=dict)
     reason: str | None = None
     failed_metrics: dict[int, list[str]] = field(default_factory=dict)
-    seconds: float = 0.0
+    training_seconds: float = 0.0
+    evaluation_seconds: float | None = 0.0
     warnings: list[str] = field(default_factory=list)
 
     @property

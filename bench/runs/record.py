@@ -118,6 +118,7 @@ class Record(TypedDict):
     seeds_stacked: list[int]  # the seeds that were trained together, this one included
     steps: int  # done
     seconds: float  # of training; stacked seeds share their time evenly
+    evaluation_seconds: NotRequired[float | None]  # of metrics and pictures, as of version 0.2
     samples_per_second: float | None
     gradient_norms: dict[str, Number | None] | None  # of the first and the last layer's weights, in the first 20 steps
     weights: NotRequired[str | None]  # the checksum of weights.safetensors, as of version 0.2

@@ -17,7 +17,7 @@ from bench.evaluation.evaluate import requested
 from bench.runs import lease, store, tracking
 from bench.runs.attempts import ATTEMPTS, attempts
 from bench.runs.config import Job, check, check_combination, corruption
-from bench.runs.estimate import estimated_seconds
+from bench.runs.estimate import evaluation_seconds, training_seconds
 from bench.runs.facts import OF_TRAINING, ending, facts_before_training, facts_of_model
 from bench.runs.files import remove_temporary
 from bench.runs.lease import LeaseLostError
@@ -64,9 +64,7 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
 
     plans = {seed: plan(job, data, store.seed_folder(folder, seed), id, seed) for seed in job.settings.seeds}
     if job.settings.dry_run:
-        outcome.seeds = {seed: planned.action for seed, planned in plans.items()}
-        untrained = sum(planned.action in TO_TRAIN for planned in plans.values())
-        outcome.seconds = estimated_seconds(job, data) * untrained if untrained else 0.0
+        expect(job, data, plans, outcome)
         return outcome
 
     trackers = tracking.trackers(job.tracking, job.results, job.settings.sweep)
@@ -78,18 +76,24 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
     with handled() as signals:
         for seeds in batches(plans, job.stack_size):
             with ExitStack() as leases:
-                runs = [
-                    SeedRun(
-                        seed, store.seed_folder(folder, seed), plans[seed], facts | {"seed": seed}, trackers, outcome
-                    )
-                    for seed in seeds
-                ]
+                runs = [seed_run(seed) for seed in seeds]
                 held = [one for one in runs if one.plan.action == Action.DONE or hold(job, data, id, one, leases)]
                 for group in groups(held):
                     carry_out(job, data, group, trackers, signals)
             if job.settings.stop_on_failure and outcome.has_failed:
                 break
     return outcome
+
+
+def expect(job: Job, data: Data, plans: Mapping[int, Plan], outcome: Outcome) -> None:
+    """Adds the plans to an outcome, with the time that they are expected to take."""
+    outcome.seeds = {seed: str(planned.action) for seed, planned in plans.items()}
+    steps = job.budget.plan(len(data.train.x))[0]
+    shares = [1 - planned.step / max(steps, 1) for planned in plans.values() if planned.action in TO_TRAIN]
+    outcome.training_seconds = training_seconds(job, data) * sum(shares) if shares else 0.0
+    if to_evaluate := sum(planned.action in (*TO_TRAIN, Action.EVALUATE) for planned in plans.values()):
+        seconds = evaluation_seconds(job)
+        outcome.evaluation_seconds = None if seconds is None else seconds * to_evaluate
 
 
 def hold(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool:

@@ -195,6 +195,7 @@ class Saver:
 
 def evaluate_seed(job: Job, data: Data, one: SeedRun, model: Model) -> None:
     """Evaluates a trained model and records the result. An exception ends only this seed."""
+    clock = time.perf_counter()
     try:
         with torch.no_grad():
             model.fit_after(data, Draws(one.seed, "fit_after", device=job.device))
@@ -208,7 +209,8 @@ def evaluate_seed(job: Job, data: Data, one: SeedRun, model: Model) -> None:
         return
     # The weights are already saved, except those that are fitted after training.
     weights = model.state_dict() if type(model).fit_after is not Model.fit_after else None
-    one.finish({"status": "ok", "reason": None}, images=shown, weights=weights)
+    seconds = time.perf_counter() - clock
+    one.finish({"status": "ok", "reason": None, "evaluation_seconds": seconds}, images=shown, weights=weights)
 
 
 def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> None:

@@ -67,6 +67,7 @@ def sample(**changes) -> dict:
         "seeds_stacked": [0],
         "steps": 10,
         "seconds": 1.5,
+        "evaluation_seconds": 0.5,
         "samples_per_second": 100.0,
         "gradient_norms": {"first": 0.5, "last": 2.0},
         "weights": None,

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench.paths import CONF
 from bench.runs.command import Command, begin, command
 from bench.runs.isolated import end_with_parent, perform, perform_isolated
-from bench.runs.output import say, write_line
+from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, handled
 from bench.runs.store import ELSEWHERE, IDENTITY
@@ -221,8 +221,6 @@ def main() -> None:
     elif jobs:
         try:
             show(jobs)
-        except BrokenPipeError:  # the reader has seen enough, as `head` does
-            pass
         except (ValueError, OSError) as raised:  # InputError is a ValueError; only the report failed
             errors = errors or [f"no report: {one_line(raised)}"]
         errors = [*unfinished(jobs), *errors]
@@ -230,15 +228,6 @@ def main() -> None:
         say(f"bench: {line}")
     close_output()
     sys.exit(code or int(bool(errors)))
-
-
-def close_output() -> None:
-    """Drops what nobody can read any more, so that Python does not fail with it at its exit."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def show(jobs: list[dict[str, Any]]) -> None:

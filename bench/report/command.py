@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
 from bench.report import export, write
+from bench.runs.output import close_output, write_line
 
 
 def _store() -> None:
@@ -36,7 +37,7 @@ def _report(config: DictConfig) -> None:
     try:
         if target is not None:
             path, count = export(results, sweeps, Path(target), options["only"])
-            print(f"{count:,} record{'' if count == 1 else 's'} written to {path}")
+            write_line(f"{count:,} record{'' if count == 1 else 's'} written to {path}")
             return
         report = write(results, sweeps, **options)
     except ValueError as error:
@@ -45,7 +46,7 @@ def _report(config: DictConfig) -> None:
         if not isinstance(error, InputError):
             raise
         sys.exit(f"bench-report: {error}")
-    print(f"\nwritten to {report.folder}: {', '.join(report.files)}")
+    write_line(f"\nwritten to {report.folder}: {', '.join(report.files)}")
 
 
 def command() -> None:
@@ -54,6 +55,7 @@ def command() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here, which Hydra would print over several lines
     try:
         _report()
+        close_output()
     except (HydraException, OmegaConfBaseException) as error:
         first = str(error).strip().splitlines()[0].strip()
         sys.exit(f"bench-report: {first} See bench-report --help.")

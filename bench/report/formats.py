@@ -7,6 +7,7 @@ import io
 import math
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,17 @@ MAX_ROWS = 200  # of a table in the terminal: nobody scrolls further, and printi
 def print_tables(console: Console, title: str, tables: Sequence[Table]) -> None:
     """Prints the tables, each in as many parts, one below the other, as its columns need in the console's width.
 
-    Of more than MAX_ROWS rows only the first are printed, with the number of the others.
+    Of more than MAX_ROWS rows only the first are printed, with the number of the others. That nobody reads them any
+    more, as after `| head`, is no error.
     """
+    with suppress(OSError):
+        with console.capture() as captured:
+            _print_tables(console, title, tables)
+        console.file.write(captured.get())
+        console.file.flush()
+
+
+def _print_tables(console: Console, title: str, tables: Sequence[Table]) -> None:
     console.print(Text(title, style="bold"))
     for table in tables:
         console.print()

@@ -36,6 +36,8 @@ def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
         outcome = asdict(run(values, in_sweep, current.started))
     except InputError as error:
         outcome = {"error": str(error)}
+    except Exception as error:  # before the run was known: afterwards it is recorded
+        outcome = {"error": " ".join(f"job {number}: {type(error).__name__}: {error}".split())}
     current.add(number, outcome | {"dry_run": values["dry_run"]})
 
 

@@ -204,9 +204,10 @@ def _machine() -> str:
 
 
 def _started(pid: int | str = "self") -> dict[str, str]:
-    """When a process started, since process ids are used again. Empty where this is not known."""
+    """When a process started, since process ids are used again: "" if it has ended. Empty where this is not known."""
     with suppress(OSError):
-        return {"started": Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]}
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return {"started": "" if state in "ZX" else fields[18]}
     return {}
 
 
@@ -220,5 +221,4 @@ def _is_gone(content: dict[str, Any]) -> bool:
         return True
     except PermissionError:  # it is another user's
         pass
-    started = _started(content["pid"])
-    return "started" in content and bool(started) and started["started"] != content["started"]
+    return "started" in content and _started(content["pid"]).get("started", content["started"]) != content["started"]

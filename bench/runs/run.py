@@ -116,6 +116,8 @@ def hold(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool
         one.checkpoint = saved_checkpoint(job, data, one.folder, id, one.seed)
         if one.checkpoint is None:
             one.plan = Plan(Action.TRAIN)
+        else:
+            one.record["steps"] = one.checkpoint.step
     return True
 
 

@@ -10,7 +10,6 @@ from typing import get_type_hints
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from safetensors.numpy import load, load_file, save_file
 
 from bench.__main__ import total
@@ -18,7 +17,7 @@ from bench.evaluation.evaluate import evaluate
 from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
 from bench.runs import run as bench_run
-from bench.runs import store
+from bench.runs import seed_run, store
 from bench.runs.record import Metric, Record
 
 SWEEP = ["-m", "model=vae,dae", "likelihood=bernoulli,gaussian", "noise=none,gaussian", "seeds=[0,1]", "sweep=first"]
@@ -109,7 +108,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bench, files, elsewhere):
     lines = result.out.splitlines()
     assert [line.split(": ")[1] for line in lines if line.startswith("vae-bernoulli")] == ["1 done, 1 to train"]
     assert sum(line.startswith("gan-digits") for line in lines) == 1
-    assert lines[-1].startswith("6 jobs, 10 runs: 9 to train, 1 done; training takes about 0:0")
+    assert lines[-2] == "6 jobs, 10 runs: 9 to train, 1 done"
     assert [path.name for path in (elsewhere / "results/first").glob("[!.]*-*")] == [next(iter(before)).split("/")[-3]]
 
 
@@ -193,33 +192,40 @@ def test_metrics_that_cannot_be_added_are_reported_and_the_record_is_kept(bench,
 
 def test_stacked_seeds_whose_evaluation_failed_are_not_trained_again(bench, records, files, monkeypatch):
     line = ("model=vae", "seeds=[0,1]", "stack=2")
-    monkeypatch.setattr(bench_run, "estimated_seconds", lambda *_: 100.0)
-    assert "2 to train; training takes about 0:03:20" in bench(*line, "dry_run=true").out
+    monkeypatch.setattr(bench_run, "training_seconds", lambda *_: 100.0)
+    monkeypatch.setattr(bench_run, "evaluation_seconds", lambda *_: 30.0)
+    plan = bench(*line, "dry_run=true").out
+    assert "2 to train" in plan and "training takes about 0:03:20 and evaluation 0:01:00, one after the other" in plan
 
     def fails(*_, **__):
         raise RuntimeError("no luck")
 
     with monkeypatch.context() as broken:
-        broken.setattr(bench_run, "pictures", fails)
+        broken.setattr(seed_run, "pictures", fails)
         assert bench(*line).code == 1
     assert [(r["status"], r["reason"]) for r in records()] == [("failed", "RuntimeError: no luck")] * 2
+    metrics = [r["metrics"] for r in records()]
+    assert all(metrics), "they are kept, though the pictures failed"
     weights = files("weights.safetensors")
     # Another machine, with other versions, may have trained them: the record must keep these.
     for path, (text, _) in files("record.json").items():
         entry = json.loads(text)
         entry["hardware"]["device"], entry["libraries"]["torch"], entry["code"]["commit"] = "a GPU", "2.6", "f00f00f00f"
         Path(path).write_text(json.dumps(entry))
-    monkeypatch.setattr(bench_run, "train", fails)
+    monkeypatch.setattr(seed_run, "train", fails)
+    monkeypatch.setattr(seed_run, "evaluate", fails)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as impatient:
-        impatient.setattr(bench_run, "evaluate", interrupted)
+        impatient.setattr(seed_run, "pictures", interrupted)
         assert bench(*line).code == 130
-    assert "2 to evaluate; training takes about 0:00:00" in bench(*line, "dry_run=true").out
+    plan = bench(*line, "dry_run=true").out
+    assert "2 to evaluate" in plan and "training takes about 0:00:00 and evaluation 0:01:00" in plan
     assert bench(*line).code == 0
     assert files("weights.safetensors") == weights and [r["seeds_stacked"] for r in records()] == [[0, 1]] * 2
+    assert [r["metrics"] for r in records()] == metrics
     trained = {(r["hardware"]["device"], r["libraries"]["torch"], r["code"]["commit"]) for r in records()}
     assert trained == {("a GPU", "2.6", "f00f00f00f")}
     assert all(r["status"] == "ok" and r["seconds"] > 0 and r["gradient_norms"]["first"] > 0 for r in records())
@@ -237,7 +243,7 @@ def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_again(bench,
     assert bench(*line).code == 1
     assert (records()[0]["status"], records()[0]["reason"]) == ("failed", "RuntimeError: no luck")
     monkeypatch.setattr(Autoencoder, "fit_after", fit)
-    monkeypatch.setattr(bench_run, "train", fails)
+    monkeypatch.setattr(seed_run, "train", fails)
     assert bench(*line).code == 0
     (record,) = records()
     assert record["status"] == "ok" and record["metrics"]["sharpness_samples"]["value"] is not None
@@ -265,16 +271,6 @@ def test_the_id_of_a_run_does_not_depend_on_folders_or_unused_settings(bench, re
     assert ids("model=vae", "model.beta=1", sweep="whole_number") == plain
     gan = ids("model=gan", sweep="gan")
     assert ids("model=gan", "likelihood=gaussian", "noise=masking", sweep="gan_too") == gan
-
-
-def test_a_run_that_another_process_holds_is_left_to_it(bench, records, files):
-    assert bench("model=gan").code == 0
-    (seed,) = {r["folder"] for r in records()}
-    weights = files("weights.safetensors")
-    with FileLock(seed / ".lock"):
-        result = bench("model=gan", "likelihood=gaussian", "rerun=true")
-    assert result.code == 1 and files("weights.safetensors") == weights
-    assert "1 run held by another process: repeat this command when it has ended" in result.err
 
 
 def test_two_parallel_jobs_of_one_run_train_it_once(start, records):

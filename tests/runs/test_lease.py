@@ -79,10 +79,14 @@ def test_a_living_holder_keeps_its_lease_for_longer_than_the_timeout(take):
     first.check()
 
 
-def test_the_lease_of_a_process_that_no_longer_exists_is_taken_at_once(take, other):
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_the_lease_of_a_process_that_no_longer_exists_is_taken_at_once(take, other, is_waited_for):
     assert take(100) is None
     other.kill()
-    other.wait()
+    if is_waited_for:
+        other.wait()
+    else:  # it stays in the table of processes until its parent asks how it ended
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
     assert take(100)
 
 

@@ -1,0 +1,211 @@
+"""The ways in which a run can end: each is a status with its reason, and the other runs go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from bench.runs import lease, store
+
+from .conftest import ROOT, command_line
+
+MODEL = """
+import os
+import shutil
+import signal
+import sys
+import time
+
+import torch
+
+from bench.models.vae import VAE
+
+
+class Ending(VAE):
+    def __init__(self, shapes, network, likelihood, prior, how: str = "well", folder: str = ""):
+        super().__init__(shapes, network, likelihood, prior)
+        self.how, self.folder, self.calls = how, folder, 0
+
+    def losses(self, batch, draws, turn):
+        self.calls += 1
+        if self.calls == 3:
+            if self.how == "memory":
+                raise MemoryError
+            if self.how == "gpu":
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+            if self.how == "allocator":
+                torch.empty(10**15)
+            if self.how == "exit":
+                sys.exit(3)
+            if self.how == "hard":
+                os._exit(3)
+            if self.how == "fault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if self.how == "vanish":
+                shutil.rmtree(self.folder)
+        if self.how == "slow":
+            time.sleep(0.05)
+        return super().losses(batch, draws, turn)
+"""
+CONFIG = """
+_target_: endings.Ending
+how: well
+folder: ""
+requires: []
+optimizers:
+  model: {lr: "${optimizer.lr}"}
+"""
+
+HOLD = """
+import sys
+import time
+from pathlib import Path
+
+from bench.runs import lease
+
+lease.take(Path(sys.argv[1]), 60)
+print(flush=True)
+time.sleep(4)
+"""
+
+
+@pytest.fixture
+def endings(elsewhere, monkeypatch) -> list[str]:
+    folder = elsewhere / "own"
+    (folder / "conf" / "model").mkdir(parents=True)
+    (folder / "endings.py").write_text(MODEL)
+    (folder / "conf" / "model" / "ending.yaml").write_text(CONFIG)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(folder)]))
+    yield ["--config-dir", str(folder / "conf"), "model=ending", "metrics.names=[psnr]", "budget.steps=20"]
+    sys.modules.pop("endings", None)
+
+
+def by_ending(entries) -> dict[str, tuple[str, str | None]]:
+    return {one["config"]["model"]["how"]: (one["status"], one["reason"]) for one in entries}
+
+
+def test_each_ending_is_a_status_and_the_others_go_on(bench, endings, records):
+    result = bench("-m", *endings, "model.how=memory,gpu,allocator,exit,well")
+    assert result.code == 1 and "Traceback" not in result.err
+    found = by_ending(records())
+    assert found["well"] == ("ok", None)
+    assert found["exit"] == ("failed", "SystemExit: 3")
+    assert found["memory"] == ("out_of_memory", "MemoryError: ")
+    assert found["gpu"] == ("out_of_memory", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20 GiB")
+    assert found["allocator"][0] == "out_of_memory" and "memory" in found["allocator"][1]
+    assert "bench: 3 runs ran out of memory" in result.err and "bench: 1 run failed" in result.err
+    assert "out_of_memory" in result.out
+
+
+def test_the_first_failure_can_end_a_sweep(bench, endings, records):
+    result = bench("-m", *endings, "model.how=well,exit,memory", "seeds=[0,1]", "stop_on_failure=true")
+    assert result.code == 1 and "stopped at the first failure" in result.err
+    assert [(one["config"]["model"]["how"], one["seed"], one["status"]) for one in records()] == [
+        ("exit", 0, "failed"), ("well", 0, "ok"), ("well", 1, "ok"),
+    ] or by_ending(records()).keys() == {"well", "exit"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("how", "cause"), [("hard", "ended with exit code 3"), ("fault", "was killed by SIGSEGV")])
+def test_a_job_that_takes_its_process_down_is_given_up(bench, endings, records, how, cause):
+    words = ["-m", *endings, f"model.how={how},well", "isolate=true", "attempts=2"]
+    result = bench(*words)
+    assert result.code == 1 and "1 run took their process down" in result.err
+    assert by_ending(records()) == {
+        how: ("crashed", f"its process {cause}; this was attempt 2"),
+        "well": ("ok", None),
+    }
+    again = bench(*words)
+    assert again.code == 1 and again.out.splitlines()[-1] == "2 runs: 1 crashed, 1 ok"
+
+
+def test_a_run_that_takes_too_long_goes_on_with_a_higher_limit(bench, endings, records, files):
+    words = [*endings, "model.how=slow", "budget.steps=60"]
+    assert bench(*words, "limit.minutes=0.02").code == 1
+    (first,) = records()
+    assert (first["status"], first["reason"]) == ("timeout", "it takes longer than limit.minutes=0.02")
+    assert 0 < first["steps"] < 60 and files(store.CHECKPOINT)
+    at = time.monotonic()
+    assert bench(*words, "limit.minutes=0.02").code == 1
+    assert time.monotonic() - at < 20 and records()[0]["steps"] >= first["steps"]
+    result = bench(*words)
+    assert result.code == 0 and records()[0]["status"] == "ok" and not files(store.CHECKPOINT)
+    assert records()[0]["seconds"] > 60 * 0.05, "the time before the interruption counts"
+
+
+def test_a_folder_that_vanishes_costs_only_its_run(bench, endings, elsewhere, records):
+    folder = elsewhere / "results" / "default"
+    result = bench("-m", *endings, "model.how=vanish,well", f"model.folder={folder}")
+    assert "Traceback" not in result.err
+    assert by_ending(records())["well"] == ("ok", None)
+
+
+def test_a_run_that_another_process_holds_is_waited_for(bench, records, files, elsewhere):
+    """It ends first: its record is used. It dies: the run is taken over."""
+    assert bench("model=gan").code == 0
+    (seed,) = {record["folder"] for record in records()}
+    weights = files(store.WEIGHTS)
+    shutil.move(seed / store.RECORD, elsewhere / "kept.json")
+    held = lease.take(seed, timeout=60)
+
+    def end():
+        time.sleep(3)
+        shutil.move(elsewhere / "kept.json", seed / store.RECORD)
+        held.release()
+
+    threading.Thread(target=end).start()
+    result = bench("model=gan")
+    assert result.code == 0 and files(store.WEIGHTS) == weights
+    assert "waiting for 1 run in the hands of" in result.err and result.out.splitlines()[-1] == "1 run: 1 ok"
+
+
+def test_a_run_whose_holder_dies_is_taken_over(bench, records):
+    assert bench("model=gan").code == 0
+    (record,) = records()
+    shutil.rmtree(record["folder"])
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(record["folder"])], stdout=subprocess.PIPE, cwd=ROOT)
+    assert holder.stdout.readline()
+    result = bench("model=gan")
+    holder.communicate()
+    assert "waiting for 1 run" in result.err and result.code == 0
+    assert [one["status"] for one in records()] == ["ok"]
+
+
+def test_an_exception_before_the_run_is_known_is_one_line_and_the_sweep_has_a_report(bench, elsewhere, monkeypatch):
+    from bench import datasets
+
+    load = datasets.load
+
+    def fail(options, *rest):
+        if options["split_seed"] == 1:
+            raise KeyError("first line\nsecond line")
+        return load(options, *rest)
+
+    monkeypatch.setattr(datasets, "load", fail)
+    result = bench("-m", "model=pca", "dataset.split_seed=0,1,2")
+    assert result.code == 1 and "2 runs: 2 ok" in result.out
+    (line,) = [line for line in result.err.splitlines() if "KeyError" in line]
+    assert line.startswith("bench: ") and "Traceback" not in result.err
+    assert (elsewhere / "results" / "default" / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("lost", ["stderr", "stdout", "reader"])
+def test_a_lost_terminal_costs_no_run(elsewhere, records, lost):
+    """Its output goes to a full disk, or to a program that ends after the first line."""
+    words = [sys.executable, "-m", "bench", *command_line(("model=ae", "metrics.names=[psnr]", "seeds=[0,1]"))]
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with open("/dev/full", "w") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL} | ({lost: full} if lost != "reader" else {})
+        process = subprocess.Popen(words, env=variables, **streams)
+        if lost == "reader":
+            assert process.stdout.readline()
+            process.stdout.close()
+        assert process.wait(120) == 0
+    assert [(one["seed"], one["status"]) for one in records()] == [(0, "ok"), (1, "ok")]
+    assert (elsewhere / "results" / "default" / "report" / "index.html").is_file()

@@ -49,7 +49,8 @@ def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool) -> Non
     """
     current = Command.current()
     file = current.folder / f"job-{number:06}.json"
-    job = {"values": values, "number": number, "in_sweep": in_sweep, "command": str(current.folder), "path": sys.path}
+    job = {"values": values, "number": number, "in_sweep": in_sweep}
+    job |= {"command": str(current.folder), "cwd": os.getcwd(), "path": sys.path}
     file.write_text(json.dumps(job))
     for _ in range(1000):  # each death counts for a seed, so it ends much sooner
         worker = Worker.current()
@@ -132,6 +133,7 @@ def main() -> None:
             for line in sys.stdin:
                 job = json.loads(Path(line.strip()).read_text())
                 os.environ[FOLDER] = job["command"]
+                os.chdir(job["cwd"])
                 sys.path += [folder for folder in job["path"] if folder not in sys.path]
                 perform(job["values"], job["number"], job["in_sweep"])
                 done.write(b".")

@@ -32,8 +32,8 @@ class LeaseLostError(Exception):
 class Lease:
     """The right to work on a seed, until `release` or until this process ends. Made by `take`."""
 
-    def __init__(self, path: Path, token: str, timeout: float):
-        self.path, self.token = path, token
+    def __init__(self, path: Path, token: str, text: str, timeout: float):
+        self.path, self.token, self._text = path, token, text
         self._ended = threading.Event()
         self._lost = False
         self._thread = threading.Thread(target=self._beat, args=(timeout / BEATS,), daemon=True)
@@ -42,10 +42,11 @@ class Lease:
     def _beat(self, interval: float) -> None:
         while not self._ended.wait(interval):
             try:
-                if not self._is_held():
+                if self._is_held():
+                    os.utime(self.path)
+                elif self.path.exists():
                     self._lost = True
                     return
-                os.utime(self.path)
             except OSError:  # a server that is away for a moment: the next beat may reach it
                 continue
 
@@ -58,9 +59,14 @@ class Lease:
         return self._lost
 
     def check(self) -> None:
-        """Raises LeaseLostError if another process has taken it over. To be called before anything is written."""
-        if self._lost or not self._is_held():
-            self._lost = True
+        """Raises LeaseLostError if another process has taken it over. To be called before anything is written.
+
+        If somebody has removed the folder, it is made again. Raises OSError if that fails.
+        """
+        if not self._lost and not self._is_held():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lost = not _create(self.path, self.token, self._text)
+        if self._lost:
             raise LeaseLostError(f"{self.path.parent} was taken over by another process while this one stood still")
 
     def release(self) -> None:
@@ -90,7 +96,7 @@ def take(folder: Path, timeout: float) -> Lease | None:
         from bench.core import InputError  # it imports torch, which bench-status does not need
 
         raise InputError(f"cannot write {folder}: {error.strerror}; set paths.results to another folder") from error
-    return Lease(path, token, timeout)
+    return Lease(path, token, text, timeout)
 
 
 def holder(folder: Path) -> dict[str, Any] | None:

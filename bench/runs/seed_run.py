@@ -87,7 +87,7 @@ class SeedRun:
             return
         try:
             self.finish(how)
-        except (InputError, LeaseLostError) as error:
+        except (InputError, LeaseLostError, OSError) as error:
             self.outcome.fail(self.seed, how, f"not recorded: {error}")
 
 
@@ -174,18 +174,18 @@ class Saver:
 
         Raises LeaseLostError if another process trains one of them.
         """
-        for one in self._runs:
-            if one.lease:
-                one.lease.check()
-        if self._interval is None:
-            return
         seeds = [one.seed for one in self._runs]
-        entries = [
-            (one.folder, key, Checkpoint(progress.step, seeds, one.history, state))
-            for one, key, state in zip(self._runs, self._keys, progress.state(), strict=True)
-        ]
         try:
-            checkpoint.write(entries)
+            for one in self._runs:
+                if one.lease:
+                    one.lease.check()
+            if self._interval is not None:
+                states = zip(self._runs, self._keys, progress.state(), strict=True)
+                entries = [
+                    (one.folder, key, Checkpoint(progress.step, seeds, one.history, state))
+                    for one, key, state in states
+                ]
+                checkpoint.write(entries)
         except OSError as error:
             if not self._has_failed:
                 say(f"{self._runs[0].record['name']}: no checkpoint, {error.strerror}; training goes on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,9 +139,17 @@ def test_a_holder_whose_lease_was_taken_stops_before_it_writes(take):
 
 def test_a_heartbeat_notices_the_loss(take):
     first = take()
-    first.path.unlink()
+    first.path.write_text(json.dumps({"token": "another"}))
     time.sleep(TIMEOUT)
     assert first.is_lost
+
+
+def test_a_folder_that_was_removed_is_made_again(take):
+    first = take()
+    shutil.rmtree(first.path.parent)
+    time.sleep(TIMEOUT)
+    first.check()
+    assert not first.is_lost and first.path.exists() and take() is None
 
 
 @pytest.mark.parametrize("state", ["free", "dead", "damaged"])

@@ -76,7 +76,8 @@ class WandB:
     has_failed: ClassVar[bool] = False  # offline too: it does not log any more
 
     def __init__(self, options: Mapping[str, Any], results: Path, sweep: str):
-        self._options, self._folder, self._sweep = options, results / sweep, sweep
+        # The process that writes for W&B may have another working directory.
+        self._options, self._folder, self._sweep = options, (results / sweep).absolute(), sweep
         self._logs: dict[int, Log] = {}
 
     def started(self, records: Sequence[Mapping[str, Any]], steps: int, histories: Histories) -> None:

@@ -10,6 +10,7 @@ import gzip
 import json
 import re
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -88,7 +89,8 @@ class Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client or the server has gone
+        if not isinstance(sys.exc_info()[1], OSError):  # which says that a client or the server has gone
+            super().handle_error(request, client_address)
 
     def answer(self, operation: str, query: str, values: dict[str, Any]) -> dict[str, Any]:
         """The data that answer a GraphQL call."""
@@ -124,7 +126,9 @@ class Handler(BaseHTTPRequestHandler):
             if self.path == "/graphql":
                 call = json.loads(body)
                 name = re.search(r"(?:query|mutation)\s+(\w+)", call["query"])
-                answer = {"data": self.server.answer(name[1] if name else "", call["query"], call["variables"] or {})}
+                answer = {
+                    "data": self.server.answer(name[1] if name else "", call["query"], call.get("variables") or {})
+                }
             elif match := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path):
                 self.server.stream(unquote(match[1]), json.loads(body))
                 answer = {}

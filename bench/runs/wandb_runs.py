@@ -185,7 +185,8 @@ class WandB:
         """Ends a W&B run. record: None if it is unknown how the seed ended."""
         run = self._run(log)
         if images:
-            run.log({f"images/{name}": picture for name, picture in pictures(images).items()})
+            step = max([log.first, *(int(row["step"]) for row in log.rows[-1:])])
+            run.log({f"images/{name}": picture for name, picture in pictures(images).items()}, step=step)
         if record:
             run.summary.update(_summary(record))
         run.finish(exit_code=int(record is None or record["status"] in (*FAILURES, "interrupted")))

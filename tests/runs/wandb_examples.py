@@ -68,6 +68,8 @@ def track(
     **options: Any,
 ) -> None:
     """Seeds with equal rows, from the start or, with a history, from where an earlier process has left them."""
+    if history is not None:
+        written()
     tracker = WandB(OPTIONS | {"images": False} | options, results, "first")
     tracker.started(starting(*seeds, id=id), 40, [history] * len(seeds))
     for one in rows:
@@ -77,8 +79,16 @@ def track(
     tracker.closed()
 
 
+def written() -> None:
+    """Waits until W&B has written everything, as at the end of a process."""
+    import wandb
+
+    wandb.teardown()
+
+
 def folders(results: Path) -> list[Path]:
-    """The offline runs, by time."""
+    """The offline runs, by time, completely written."""
+    written()
     found = results.glob("*/wandb/offline-run-*")
     return sorted(found, key=lambda folder: (folder / "logs").stat().st_mtime_ns)  # filled when the run starts
 
@@ -110,9 +120,7 @@ def steps(folder: Path) -> list[int]:
 @contextmanager
 def forgetting(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[None]:
     """W&B and the tracker as in a new process, with only these variables of W&B."""
-    import wandb
-
-    wandb.teardown()
+    written()
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     for name, value in environment.items():
@@ -121,5 +129,5 @@ def forgetting(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[
     monkeypatch.setattr(WandB, "has_failed", False)
     wandb_runs._online_or_offline.cache_clear()
     yield
-    wandb.teardown()
+    written()
     wandb_runs._online_or_offline.cache_clear()

@@ -167,15 +167,18 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
     action = runs[0].plan.action
     if action in (Action.DONE, Action.ADD_METRICS):
         for one in runs:
-            assert one.plan.record is not None, "a finished seed has a record"
-            one.outcome.add(one.plan.record)
+            record = one.plan.record
+            assert record is not None, "a finished seed has a record"
+            one.outcome.add(record)
             if action == Action.ADD_METRICS:
-                add_metrics(job, data, one, one.plan.record)
+                record = add_metrics(job, data, one, record)
+            trackers.recalled(record)
         return
     used = max(one.checkpoint.state["seconds"] if one.checkpoint else 0.0 for one in runs)
     try:
         with time_limit(job.settings.limit.minutes, used):
-            trackers.started([one.record for one in runs], job.budget.plan(len(data.train.x))[0])
+            steps, _ = job.budget.plan(len(data.train.x))
+            trackers.started([one.record for one in runs], steps, [one.earlier_rows for one in runs])
             if action == Action.EVALUATE:
                 for one in runs:
                     assert one.plan.record is not None, "a trained seed has a record"

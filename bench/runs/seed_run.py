@@ -26,11 +26,12 @@ from bench.runs.checkpoint import Checkpoint
 from bench.runs.config import Job, build, corruption, optimizers, schedule
 from bench.runs.facts import PACE, early_gradients, ending, now
 from bench.runs.lease import Lease, LeaseLostError
-from bench.runs.lifecycle import Plan, checkpoint_key, finished
+from bench.runs.lifecycle import Action, Plan, checkpoint_key, finished
 from bench.runs.outcome import Outcome
 from bench.runs.output import say
 from bench.runs.record import RESULTS
 from bench.runs.signals import Signals
+from bench.runs.terminal import Terminal
 from bench.runs.trained import restored
 
 
@@ -52,6 +53,13 @@ class SeedRun:
     checkpoint: Checkpoint | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     is_recorded: bool = False
+
+    @property
+    def earlier_rows(self) -> list[dict[str, float]] | None:
+        """The rows of the epochs that an earlier process has trained; None if this one starts the training."""
+        if self.checkpoint:
+            return self.checkpoint.history
+        return store.read_history(self.folder) if self.plan.action == Action.EVALUATE else None
 
     def write(self, record: Mapping[str, Any], **files: Any) -> None:
         """Writes a record, and with it other files, see `store.write`."""
@@ -213,19 +221,23 @@ def evaluate_seed(job: Job, data: Data, one: SeedRun, model: Model) -> None:
     one.finish({"status": "ok", "reason": None, "evaluation_seconds": seconds}, images=shown, weights=weights)
 
 
-def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> None:
-    """Adds the metrics that a finished run lacks, from its saved weights. If that fails, its record stays."""
+def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> dict[str, Any]:
+    """Adds the metrics that a finished run lacks, from its saved weights. If that fails, its record stays.
+
+    Returns the record as it is then.
+    """
     try:
         model = restored(record, job.settings.allow).to(job.device)
-        progress = tracking.Terminal(f"{job.name} seed {one.seed}").progress
+        progress = Terminal(f"{job.name} seed {one.seed}").progress
         metrics = metrics_of(job, model, data, record, one.plan.metrics, progress)
     except Exception as error:
         one.outcome.failed_metrics[one.seed] = list(one.plan.metrics)
         say(f"{job.name} seed {one.seed}: its metrics: {ending(error)['reason']}; its record stays")
-        return
+        return record
     one.record = record | {"metrics": record["metrics"] | metrics}
     one.write(one.record)
     one.outcome.add(one.record)
+    return one.record
 
 
 def metrics_of(

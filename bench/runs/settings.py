@@ -62,9 +62,11 @@ class Paths:
 
 @dataclass(frozen=True)
 class TrackingSettings:
-    """The values of the tracking group."""
+    """The values of the tracking group. tags: W&B takes those of 1 to 64 characters."""
 
     mode: str
     project: str
     entity: str | None
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]]
+    notes: str | None
     images: bool

@@ -190,6 +190,15 @@ def write(
     return dict(record)
 
 
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """The rows of history.csv; no rows if there is no such file, or if it is damaged."""
+    try:
+        with (folder / HISTORY).open(newline="") as file:
+            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error):
+        return []
+
+
 READABLE = (2, 3, 4)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
 RECORDS = "records.jsonl"  # the records of a sweep, one per line
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 from pathlib import Path
 from typing import get_type_hints
 
@@ -16,9 +17,11 @@ from bench.__main__ import total
 from bench.evaluation.evaluate import evaluate
 from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
+from bench.models.vae import VAE
 from bench.runs import run as bench_run
 from bench.runs import seed_run, store
 from bench.runs.record import Metric, Record
+from tests.runs.wandb_examples import folders, steps
 
 SWEEP = ["-m", "model=vae,dae", "likelihood=bernoulli,gaussian", "noise=none,gaussian", "seeds=[0,1]", "sweep=first"]
 
@@ -306,6 +309,41 @@ def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):
     result = bench("model=vae", "tracking=wandb", "seeds=[0,1]")
     assert result.code == 0, result.err
     assert len(list((elsewhere / "results/default/wandb").glob("offline-run-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("moment", "code", "expected"), [("training", 143, ([3, 6], [9])), ("evaluation", 130, ([3, 6, 9], [10]))]
+)
+def test_an_interrupted_run_goes_on_in_its_own_wandb_run(bench, elsewhere, monkeypatch, moment, code, expected):
+    """Epochs of 3 steps. It is interrupted in step 7, or after all 9: then only the pictures are logged, after them."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    losses, evaluate, calls = VAE.losses, seed_run.evaluate, []
+
+    def training(*arguments):
+        calls.append(1)
+        if len(calls) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses(*arguments)
+
+    def evaluation(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **options)
+
+    if moment == "training":
+        monkeypatch.setattr(VAE, "losses", training)
+    else:
+        monkeypatch.setattr(seed_run, "evaluate", evaluation)
+    words = ("model=vae", "tracking=wandb", "budget.steps=9", "budget.batch_size=500", "metrics.names=[elbo]")
+    assert bench(*words).code == code
+    (first,) = folders(elsewhere / "results")
+    assert bench(*words).code == 0
+    runs = folders(elsewhere / "results")
+    assert len(runs) == 2 and runs[0] == first
+    assert (steps(runs[0]), steps(runs[1])) == expected
+    assert len({path.name for run in runs for path in run.glob("*.wandb")}) == 1
+    assert not list(elsewhere.rglob("*.synced"))  # both are to be uploaded
 
 
 def test_metrics_of_factors_are_computed_for_sprites(bench, records):

@@ -246,6 +246,16 @@ def test_written_files_are_read_back(tmp_path):
         assert np.array_equal(arrays["input"], images["input"])
 
 
+def test_the_history_is_read_back_and_a_damaged_one_is_empty(tmp_path):
+    history = [{"step": 1.0, "loss": 0.1}, {"step": 2.0, "kl": math.inf}]
+    assert store.read_history(tmp_path) == []
+    store.write(tmp_path, sample(), history=history)
+    assert store.read_history(tmp_path) == history
+    for damage in (b"step,loss\n1,x\n", b"step\n1,2\n", b"\xff\xfe", b"step,loss\n1,\0"):
+        (tmp_path / "history.csv").write_bytes(damage)
+        assert store.read_history(tmp_path) == [], damage
+
+
 def test_values_that_are_not_finite_become_null(tmp_path):
     metrics = {"elbo": {"value": math.nan, "ideal": -math.inf, "list": [1.0, math.inf]}}
     store.write(tmp_path, sample(metrics=metrics, seconds=math.inf))

@@ -33,7 +33,7 @@ from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, handled
 from bench.runs.store import ELSEWHERE, IDENTITY, check_sweep
 
-PATHS = {"paths": ("results", "cache"), "dataset": ("root", "path")}  # the settings that are paths
+PATHS = {"paths": ("results", "cache"), "dataset": ("root", "noise_root", "path")}  # the settings that are paths
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # which Hydra creates
 # Keys that do not identify a run: jobs that differ in them alone are one run, so a sweep over them makes no sense.
 NOT_SWEPT = (
@@ -129,7 +129,7 @@ def values_of(config: DictConfig) -> dict[str, Any]:
     if Path.cwd() != start:  # under hydra.job.chdir=true
         for group, keys in PATHS.items():
             paths = values[group] if isinstance(values.get(group), dict) else {}  # anything else is refused later
-            for key in [key for key in keys if isinstance(paths.get(key), str)]:
+            for key in [key for key in keys if paths.get(key) is not None]:
                 paths[key] = str(start / Path(check_path(f"{group}.{key}", paths[key])).expanduser())
     return values
 

@@ -34,8 +34,8 @@ HYDRA = ["hydra.run.dir", "hydra.sweep.dir", "hydra.job.chdir", "hydra", "hydra.
 
 SCALARS = [
     "null", "nan", "-inf", "1e400", "-1", "0", "1.5", "1" * 30, "9" * 10, "true", "abc", "''", "' '", "a b", "ä",
-    "'a'", "..", "/", "../../x", "~nobody/x", "a" * 300, "a/" * 3000, '"\x1b[31mred"', '"a\nb"', '"\t"', '"\x9b2J"', "os.system",
-    "bench.models.vae.VAE", "torch.nn.Linear",
+    "'a'", "..", "/", "../../x", "~nobody/x", "a" * 300, "a/" * 3000, '"\x1b[31mred"', '"a\nb"', '"\t"', '"\x9b2J"',
+    "os.system", "bench.models.vae.VAE", "torch.nn.Linear",
 ]  # fmt: skip
 STRUCTURES = [
     "[]", "{}", "[a,b]", "[null]", "[1,[2]]", "{a:1}", "{a:{b:null}}", "{1:2}", "[nan]", '["\x1b[0m"]', '{"a\nb":1}',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import gzip
 import io
 import os
@@ -32,22 +31,8 @@ from tests.fuzz.conftest import IS_LONG
 IMAGES = np.arange(40 * 8 * 8, dtype=np.uint8).reshape(40, 8, 8)
 LABELS = np.arange(40, dtype=np.uint8) % 4
 KINDS = [
-    "|u1",
-    "<f4",
-    "<f8",
-    "<f2",
-    "<i8",
-    "|b1",
-    "|O",
-    "<U3",
-    "|S2",
-    "|V1",
-    "<M8[s]",
-    "<c8",
-    "<f16",
-    "|u9",
-    "|V999999999",
-]
+    "|u1", "<f4", "<f8", "<f2", "<i8", "|b1", "<U3", "<c8", "|O", "|S2", "|V1", "<M8[s]", "<f16", "|u9", "|V99999999",
+]  # fmt: skip
 
 
 def npy(shape: object, kind: object = "|u1", body: bytes = b"", order: object = False) -> bytes:
@@ -89,9 +74,8 @@ def damages(draw) -> Callable[[bytes], bytes]:
 
 
 SIDES = st.sampled_from([0, 1, 3, 8, 40, -1, 2**31, 2**63, 10**30]) | st.integers(-100, 10**6)
-SHAPES = st.lists(SIDES, max_size=6).map(tuple) | st.sampled_from(
-    ["None", "(8.0,)", "('a',)", "(True,)", "()", "1", "{", "(((", "[8]"]
-)
+NO_SHAPES = ["None", "(8.0,)", "('a',)", "(True,)", "()", "1", "{", "(((", "[8]"]
+SHAPES = st.lists(SIDES, max_size=6).map(tuple) | st.sampled_from(NO_SHAPES)
 
 
 @st.composite
@@ -105,9 +89,7 @@ def npz_files(draw) -> bytes:
     elif kind == "fits":  # a header that fits, with values that may make no sense
         name = draw(st.sampled_from(KINDS[:8]))
         size = np.dtype(name).itemsize * IMAGES.size
-        members["x_train.npy"] = npy(IMAGES.shape, name, draw(st.binary(min_size=1, max_size=9)) * size)[
-            : -8 * size or None
-        ]
+        members["x_train.npy"] = npy(IMAGES.shape, name, (draw(st.binary(min_size=1, max_size=9)) * size)[:size])
     elif kind == "member":
         members["x_train.npy"] = damage(GOOD)
     elif kind == "names":
@@ -152,13 +134,11 @@ def picture(form: str = "PNG") -> bytes:
 
 def huge_png(width: int, height: int) -> bytes:
     """A PNG of this size, as its header says, with little in it."""
-    parts = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(bytes(999))),
-        (b"IEND", b""),
-    ]
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(999))), (b"IEND", b"")]
     chunks = [
-        struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part)) for kind, part in parts
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in parts
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
@@ -330,9 +310,7 @@ def test_read_array_equals_numpy(kind, order):
     size = file.tell()
     file.seek(0)
     found = read_array(file, "a", size, size)
-    assert (
-        found.dtype == array.dtype and np.array_equal(found, array) and ast.literal_eval(str(found.shape)) == (3, 4, 5)
-    )
+    assert found.dtype == array.dtype and np.array_equal(found, array)
 
 
 # --- pictures, pipes and links

@@ -81,7 +81,7 @@ def read_array(file: IO[bytes], what: str, length: int, stored: int) -> np.ndarr
     except Exception as error:  # the type depends on the kind of damage
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     if kind.hasobject:
-        raise ValueError("it holds pickled objects, and allow_pickle=False")
+        raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
     if not all(type(side) is int and side >= 0 for side in shape):
         raise ValueError(f"its header says that its shape is {shape}")
     size, held = math.prod(shape) * kind.itemsize, length - file.tell()

@@ -91,7 +91,7 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
             shape = tuple(np.frombuffer(start, ">u4", dimensions, offset=4).tolist())
             raw, held, expected = b"", stored - len(start), math.prod(shape)
             if is_packed or held == expected:
-                check_content(str(file), expected, stored)
+                check_content(f"{file}, whose header says {shape},", expected, stored)
                 raw = opened.read(expected + 1)  # one byte more shows whether the file ends there
                 held = len(raw)
     except (OSError, EOFError, zlib.error) as error:

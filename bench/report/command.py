@@ -35,8 +35,9 @@ def _report(config: DictConfig) -> None:
     options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     try:
         sweep, paths, target = options.pop("sweep"), options.pop("paths"), options.pop("export")
-        results = Path(check_path("paths.results", paths and paths["results"])).expanduser()
-        sweeps = [check_text("sweep", name) for name in (sweep if isinstance(sweep, list) else [sweep])]
+        place = paths.get("results") if isinstance(paths, dict) else paths
+        results = Path(check_path("paths.results", place)).expanduser()
+        sweeps = [check_text("sweep", name) for name in (sweep if isinstance(sweep, list) and sweep else [sweep])]
         if target is not None:
             path, count = export(results, sweeps, Path(check_path("export", target)).expanduser(), options["only"])
             write_line(f"{count:,} record{'' if count == 1 else 's'} written to {path}")

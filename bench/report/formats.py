@@ -49,7 +49,9 @@ def footnote_marks(numbers: Sequence[int]) -> str:
 
 # What Markdown takes for markup: emphasis, code, links, mathematics, tables, tags and entities. A letter on both sides
 # of _ makes it a letter, as in knn_accuracy.
-_MARKUP = re.compile(r"[\\`*|$~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|<(?=[\w/!?])|&(?=#?\w+;)|^[#>+-](?=\s)|^\d+(?=[.)]\s)")
+_MARKUP = re.compile(
+    r"[\\`*|$~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|<(?=[\w/!?])|&(?=#?\w+;)|^[#>+-](?=\s)|(?<=^\d)[.)](?=\s)"
+)
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}
 
 

@@ -267,7 +267,10 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
-        record = _validated(line, f"{path}, line {number},", READABLE, "export the sweep again")
+        where, remedy = f"{path}, line {number},", "export the sweep again"
+        record = _validated(line, where, READABLE, remedy)
+        if "/" in f"{record['name']}{record['id']}":
+            raise _input_error(f"{where} is not a valid record, name and id are no names of a folder: {remedy}")
         first, known = found.setdefault(_key(record), (number, record))
         if first != number and record == known:
             raise _input_error(f"{path}, line {number}, repeats line {first}: delete one of them")

@@ -197,7 +197,7 @@ def refused(read_it: Callable[[], object], *words: str) -> None:
         (npy((10**10, 8, 8), body=IMAGES.tobytes()), ["header says", "truncated"]),
         (npy((-1, 8, 8), body=IMAGES.tobytes()), ["(-1, 8, 8)"]),
         (npy("(True, 8, 8)", body=bytes(64)), ["(True, 8, 8)"]),
-        (npy((40,), "|O", b"x" * 40), ["pickled"]),
+        (npy((40,), "|O", b"x" * 40), ["allow_pickle"]),
         (npy("{" * 200), ["x_train"]),
         (npy((40, 8, 8), "|V1", bytes(2560)), ["|V1"]),
         (b"\x93NUMPY\x03\x00" + struct.pack("<I", 2**31), ["2147483648 bytes"]),

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import redirect_stderr
@@ -159,7 +160,7 @@ def commands(arguments: list[str]) -> list[list[str]]:
                 raise HydraException(f"{word}: the value is nested too deeply") from error
             raise HydraException(f"{word}: {error}; quote a value with special characters, as in {example}") from error
         name = word.lstrip("+").partition("=")[0]
-        if name in IDENTITY and override.value() is None:
+        if name in (*IDENTITY, "metrics", "tracking") and override.value() is None:
             raise HydraException(f"{word}: choose an option of {name}; bench --help lists them")
         if name in FOLDERS and not override.is_sweep_override():
             check_path(name, override.value())
@@ -327,7 +328,8 @@ def counted(statuses: dict[Any, str]) -> str:
 
 def line_of(error: Exception) -> str:
     """An error in one line: of the user's input as it is, any other with its place in the code."""
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    raised_in = {*Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts} if error.__traceback__ else set()
+    if isinstance(error, HydraException | OmegaConfBaseException) or raised_in & {"hydra", "omegaconf", "antlr4"}:
         return one_line(error)
     from bench.core import InputError  # both import torch, which --help does not need
     from bench.runs.facts import unexpected

@@ -28,6 +28,7 @@ from bench.report.tables import Layout, Table, build, known_metrics
 from bench.runs import store
 from bench.runs.files import write_file
 from bench.runs.names import check_path
+from bench.runs.output import printable
 
 PRESET = "vae_vs_aae_vs_gan"
 
@@ -58,6 +59,7 @@ def write(
     """
     preset: Any = OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml"))
     chosen = preset | options
+    chosen["title"] = printable(str(chosen["title"]))
     left_out: list[str] = []
     runs = _selected(results, sweeps, chosen["only"], left_out)
     averaged_axes = _names(chosen, "average")

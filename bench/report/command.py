@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
 from bench.report import export, write
-from bench.runs.names import check_path, check_text
+from bench.runs.names import check_path, check_text, check_texts
 from bench.runs.output import printable, write_line
 
 
@@ -34,6 +34,7 @@ def _store() -> None:
 def _report(config: DictConfig) -> None:
     options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     try:
+        check_texts(options)
         sweep, paths, target = options.pop("sweep"), options.pop("paths"), options.pop("export")
         place = paths.get("results") if isinstance(paths, dict) else paths
         results = Path(check_path("paths.results", place)).expanduser()

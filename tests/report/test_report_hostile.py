@@ -108,7 +108,14 @@ def test_what_is_written_has_no_control_characters(tmp_path, results):
 
 @pytest.mark.parametrize(
     "option",
-    [{"rows": 5}, {"columns": [["a"]]}, {"metrics": {"a": 1}}, {"average": [None]}, {"folder": None}, {"folder": "a\nb"}],
+    [
+        {"rows": 5},
+        {"columns": [["a"]]},
+        {"metrics": {"a": 1}},
+        {"average": [None]},
+        {"folder": None},
+        {"folder": "a\nb"},
+    ],
 )
 def test_an_option_of_a_wrong_kind_is_named(results, option):
     results.run("vae")

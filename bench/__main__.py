@@ -58,7 +58,7 @@ def folder_name(sweep: object) -> str:
 
 def results_folder(path: object) -> str:
     """The folder of all sweeps, checked before Hydra creates it."""
-    return check_path("paths.results", path)
+    return str(Path(check_path("paths.results", path)).expanduser())
 
 
 def requirements() -> str:

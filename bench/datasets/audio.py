@@ -38,16 +38,18 @@ def read(file: Path, rate: int) -> np.ndarray:
     """
     from scipy.signal import resample_poly  # slow to import
 
-    check_regular(file)
+    sound = _soundfile()
+    if file.exists():
+        check_regular(file)
     try:
-        facts = _soundfile().info(file)
+        facts = sound.info(file)
         check_content(str(file), WIDTH * facts.frames * facts.channels, file.stat().st_size)
         if not RATES[0] <= facts.samplerate <= RATES[1]:
             raise InputError(
                 f"{file} has {facts.samplerate} samples a second: expected {RATES[0]} to {RATES[1]}; get it again, or "
                 "remove it"
             )
-        wave, own_rate = _soundfile().read(file, dtype="float64", always_2d=True)
+        wave, own_rate = sound.read(file, dtype="float64", always_2d=True)
     except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
         reason = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read as sound: {reason}; get it again, or remove it") from error

@@ -163,7 +163,7 @@ def _unpacked(file: Path) -> np.ndarray:
     """The voxels [n, across, away, up] bool of a packed file."""
     stored = Arrays(file)
     if missing := {"bits", "shape"} - {*stored.names}:
-        raise InputError(f"{file} has no array {min(missing)}: expected bits and shape; get it again, or remove it")
+        raise InputError(f"{file} cannot be read as an .npz file with bits and shape: {min(missing)!r} is missing")
     bits, sides = (stored.read_known(name) for name in ("bits", "shape"))
     shape = tuple(sides.ravel().tolist())
     is_shape = len(shape) == 4 and all(isinstance(side, int) and side > 0 for side in shape)

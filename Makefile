@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Two processes of one thread each are faster than one process of two.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test lint wheel
+.PHONY: demo test stress lint wheel
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -22,6 +22,10 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -n 2
+
+# The long versions of what `test` tries briefly: hundreds of malformed inputs, kills and workers.
+stress: .venv/.installed
+	BENCH_STRESS=1 $(BIN)/python -m pytest -n 2 $(wildcard tests/fuzz tests/stress)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

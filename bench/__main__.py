@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import os
 import re
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import redirect_stderr
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
@@ -25,12 +29,14 @@ from omegaconf.errors import OmegaConfBaseException
 from bench.paths import CONF
 from bench.runs.command import Command, begin, command
 from bench.runs.isolated import end_with_parent, perform, perform_isolated
+from bench.runs.names import check_path, check_text
 from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, handled
-from bench.runs.store import ELSEWHERE, IDENTITY
+from bench.runs.store import ELSEWHERE, IDENTITY, check_sweep
 
-PATHS = {"paths": ("results", "cache"), "dataset": ("root", "path")}  # the settings that are paths
+PATHS = {"paths": ("results", "cache"), "dataset": ("root", "noise_root", "path")}  # the settings that are paths
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # which Hydra creates
 # Keys that do not identify a run: jobs that differ in them alone are one run, so a sweep over them makes no sense.
 NOT_SWEPT = (
     "metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow",
@@ -48,9 +54,12 @@ ADVICE = {
 
 def folder_name(sweep: object) -> str:
     """The name of a sweep, checked before Hydra creates its folder."""
-    from bench.runs.store import check_sweep
+    return check_sweep(check_text("sweep", sweep))
 
-    return check_sweep(str(sweep))
+
+def results_folder(path: object) -> str:
+    """The folder of all sweeps, checked before Hydra creates it."""
+    return str(Path(check_path("paths.results", path)).expanduser())
 
 
 @functools.cache  # Hydra asks for it in each job
@@ -66,34 +75,33 @@ def requirements() -> str:
 
 
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("results_folder", results_folder, replace=True)
 OmegaConf.register_new_resolver("requirements", requirements, replace=True)
 
 
 @hydra.main(config_path=CONF, config_name="config", version_base="1.3")
 def job(config: DictConfig) -> None:
-    """Runs one job. An InputError is recorded as its outcome, so that the rest of a sweep continues."""
-    from bench.core import InputError  # it imports torch, which --help does not need
-
+    """Runs one job. An error is recorded as its outcome, so that the rest of a sweep continues."""
     hydra_config = HydraConfig.get()
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
     number, current = hydra_config.job.num if in_sweep else 0, Command.current()
     if not current.is_to_run(number):
         return
-    is_launched = in_sweep and not hydra_config.launcher._target_.endswith(".BasicLauncher")
     try:
         values = values_of(config)
+        is_launched = in_sweep and not hydra_config.launcher._target_.endswith(".BasicLauncher")
         if is_launched:
             end_with_parent()
-        if (is_launched or values["isolate"]) and not values["dry_run"]:
+        if (is_launched or values.get("isolate")) and not values.get("dry_run"):
             with handled():
                 perform_isolated(values, number, in_sweep)
         else:
             perform(values, number, in_sweep)
-    except InputError as error:
-        current.add(number, {"error": str(error), "dry_run": config.dry_run})
+    except Exception as error:
+        current.add(number, {"error": line_of(error), "dry_run": bool(config.get("dry_run"))})
     outcome = current.outcomes()[number]
     has_failed = "error" in outcome or any(status in FAILURES for status in outcome["seeds"].values())
-    if has_failed and config.stop_on_failure:
+    if has_failed and config.get("stop_on_failure"):
         current.stop()
 
 
@@ -117,14 +125,15 @@ def values_of(config: DictConfig) -> dict[str, Any]:
             "add -m, and name several experiments as experiment=a,b"
         )
     values |= {"choices": dict(hydra_config.runtime.choices), "overrides": overrides}
-    if isinstance(values["allow"], list):  # anything else is refused later
+    if isinstance(values.get("allow"), list):  # anything else is refused later
         sources = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
         values["allow"] += targets_of(Path(source) for source in sources if source != CONF)
     start = Path(hydra_config.runtime.cwd)
     if Path.cwd() != start:  # under hydra.job.chdir=true
         for group, keys in PATHS.items():
-            for key in [key for key in keys if values[group].get(key)]:
-                values[group][key] = str(start / Path(values[group][key]).expanduser())
+            paths = values[group] if isinstance(values.get(group), dict) else {}  # anything else is refused later
+            for key in [key for key in keys if paths.get(key) is not None]:
+                paths[key] = str(start / Path(check_path(f"{group}.{key}", paths[key])).expanduser())
     return values
 
 
@@ -139,19 +148,24 @@ def targets_of(folders: Iterable[Path]) -> list[str]:
 def commands(arguments: list[str]) -> list[list[str]]:
     """The arguments of one Hydra run for each experiment of experiment=a,b or experiment=glob(claims/*).
 
-    Hydra itself would ignore the sweeps that they define. Raises HydraException for an unknown experiment, and for a
-    sweep over a key that does not tell runs apart.
+    Hydra itself would ignore the sweeps that they define. Raises HydraException for wrong arguments, for an unknown
+    experiment, and for a sweep over a key that does not tell runs apart.
     """
+    check_flags(arguments)
     parser = OverridesParser.create()
     for word in [word for word in arguments if "=" in word and not word.startswith("-")]:
         try:
             override = parser.parse_override(word)
-        except HydraException as error:
+        except (HydraException, RecursionError) as error:
             example = "'dataset.path=\"ä b.npz\"'"
+            if isinstance(error, RecursionError):
+                raise HydraException(f"{word}: the value is nested too deeply") from error
             raise HydraException(f"{word}: {error}; quote a value with special characters, as in {example}") from error
         name = word.lstrip("+").partition("=")[0]
-        if name in IDENTITY and override.value() is None:
+        if name in (*IDENTITY, "metrics", "tracking") and override.value() is None:
             raise HydraException(f"{word}: choose an option of {name}; bench --help lists them")
+        if name in FOLDERS and not override.is_sweep_override():
+            check_path(name, override.value())
         if name.split(".")[0] in NOT_SWEPT and override.is_sweep_override():
             raise HydraException(
                 f"{word}: {name} does not tell runs apart, so it cannot be swept: run one command for each value, with "
@@ -172,6 +186,18 @@ def commands(arguments: list[str]) -> list[list[str]]:
         raise HydraException(f"{word}: there is no such experiment; there are only {', '.join(sorted(options))}")
     others = [word for word in arguments if not word.startswith("experiment=")]
     return [[*others, f"experiment={name}"] for name in names]
+
+
+def check_flags(arguments: list[str]) -> None:
+    """Raises HydraException for flags that Hydra would refuse in several lines."""
+    with redirect_stderr(io.StringIO()) as refused:
+        try:
+            get_args_parser().parse_args(arguments)
+        except SystemExit as ended:
+            if ended.code:
+                reason = refused.getvalue().strip().splitlines()[-1].rpartition("error: ")[2]
+                raise HydraException(f"{reason}; see bench --help") from None
+            raise
 
 
 def experiments(folder: Path) -> list[str]:
@@ -197,16 +223,18 @@ def main() -> None:
                     job()
                     while started[-1].next_round():
                         job()
-                except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
-                    errors.append(one_line(raised))
+                except OSError:
+                    raise
+                except Exception as raised:  # of one experiment: the others continue
+                    errors.append(line_of(raised))
         except KeyboardInterrupt as raised:
             code = raised.code if isinstance(raised, Interrupted) else 130
             errors.append("interrupted: finished work is kept, and the same command continues from there")
-        except HydraException as raised:
-            errors.append(one_line(raised))
         except OSError as raised:
             advice = "make room or get permission there, or set paths.results to another folder"
             errors.append(f"{one_line(raised)}: {advice}")
+        except Exception as raised:
+            errors.append(line_of(raised))
         outcomes = [outcome for one in started for outcome in one.outcomes().values()]
         if any(one.is_stopped for one in started):
             errors.append("stopped at the first failure (stop_on_failure=true)")
@@ -293,6 +321,17 @@ def number(count: int, noun: str) -> str:
 
 def counted(statuses: dict[Any, str]) -> str:
     return ", ".join(f"{n} {status}" for status, n in Counter(statuses.values()).most_common())
+
+
+def line_of(error: Exception) -> str:
+    """An error in one line: of the user's input as it is, any other with its place in the code."""
+    raised_in = {*Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts} if error.__traceback__ else set()
+    if isinstance(error, HydraException | OmegaConfBaseException) or raised_in & {"hydra", "omegaconf", "antlr4"}:
+        return one_line(error)
+    from bench.core import InputError  # both import torch, which --help does not need
+    from bench.runs.facts import unexpected
+
+    return str(error) if isinstance(error, InputError) else unexpected(error)
 
 
 def one_line(error: BaseException) -> str:

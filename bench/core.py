@@ -14,8 +14,10 @@ from bench.data import KINDS, Batch, Data
 from bench.draws import Draws
 
 # Types for the options of a constructor. Values are checked against them before anything runs.
-Count = Annotated[int, Field(ge=1, strict=True)]
-NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
+MOST, DEEPEST = 2**31 - 1, 1000  # larger counts overflow; each layer takes time to build
+Count = Annotated[int, Field(ge=1, le=MOST, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=MOST, strict=True)]
+Depth = Annotated[int, Field(ge=1, le=DEEPEST, strict=True)]  # a number of layers
 Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

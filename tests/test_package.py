@@ -60,7 +60,9 @@ ROOMS = {
     "evaluation": Room(GROUND | {"parts", "metrics"}),
     "runs": Room(GROUND | {"engine", "datasets", "evaluation"}),
     "report": Room(
-        {"paths", "evaluation.views", "runs.store", "runs.output", "runs.files"}, lazy={"core"}, never={"torch"}
+        {"paths", "evaluation.views", "runs.store", "runs.names", "runs.output", "runs.files"},
+        lazy={"core"},
+        never={"torch"},
     ),
     "__init__": Room(packages=set(), lazy={"runs", "report"}),
     "__main__": Room({"paths", "runs", "report"}, packages={"*", "hydra"}, lazy={"core"}),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from bench.core import InputError
 from bench.data import Split
 from bench.datasets import Source, hold_out
+from bench.datasets.bounds import check_regular, read_array
 from bench.datasets.conditions import encode_words
 from bench.datasets.folders import SPLITS
 from bench.datasets.layouts import Layout, Position, Shape, Sides
@@ -25,6 +25,7 @@ FACTORS = ("factors",)
 SOURCES = ("source", "sources")
 FOLDERS = ("conditions", "truth")  # of arrays with their own names: conditions_train/age, truth_test/age
 PARTS = {part: tuple(word for word in SPLITS if SPLITS[word] == part) for part in ("train", "validation", "test")}
+MOST_NAMED = 20  # arrays in a message
 EXPECTED = (
     "x_train and x_test (or train_images, ...), with labels y_train and y_test if there are any; or x and y alone"
 )
@@ -46,8 +47,11 @@ class Arrays:
                 f".npy files named {EXPECTED}"
             )
         else:
-            with zipfile.ZipFile(path) as archive:
-                self.names = sorted(name.removesuffix(".npy") for name in archive.namelist())
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    self.names = sorted(name.removesuffix(".npy") for name in archive.namelist())
+            except Exception as error:  # the type depends on the kind of damage
+                raise self._error(error, "its list of arrays") from error
         self.read_names: set[str] = set()
 
     def find(self, words: Iterable[str], parts: Iterable[str] = ()) -> str | None:
@@ -81,19 +85,31 @@ class Arrays:
 
     def read(self, name: str | None) -> np.ndarray | None:
         """The array of that name; None for None."""
-        if name is None:
-            return None
+        return None if name is None else self.read_known(name)
+
+    def read_known(self, name: str) -> np.ndarray:
+        """The array of that name. Raises InputError if it is damaged, pickled or too large."""
         self.read_names.add(name)
+        what = f"{self.path}: {name}"
         try:
             if self.path.is_dir():
-                return np.load(self.path / f"{name}.npy", allow_pickle=False)
-            with np.load(self.path, allow_pickle=False) as archive:
-                return archive[name]
-        except (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{self.path} cannot be read ({name}): {reason}; write plain arrays with numpy.savez"
-            ) from error
+                check_regular(place := self.path / f"{name}.npy")
+                size = place.stat().st_size
+                with place.open("rb") as file:
+                    return read_array(file, what, size, size)
+            with zipfile.ZipFile(self.path) as archive:
+                members = archive.NameToInfo
+                member = members.get(f"{name}.npy") or members[name]
+                with archive.open(member) as file:
+                    return read_array(file, what, member.file_size, member.compress_size)
+        except InputError:
+            raise
+        except Exception as error:  # the type depends on the kind of damage
+            raise self._error(error, name) from error
+
+    def _error(self, error: Exception, what: str) -> InputError:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return InputError(f"{self.path} cannot be read ({what}): {reason}; write plain arrays with numpy.savez")
 
     def any(self, words: tuple[str, ...]) -> bool:
         """Whether there is an array of one of these names, split or not."""
@@ -103,7 +119,12 @@ class Arrays:
     def unread(self) -> tuple[str, ...]:
         """A line that names the arrays that were not read, if there are any."""
         names = [name for name in self.names if name not in self.read_names]
-        return (f"{self.path.name} has arrays that were not read: {', '.join(names)}",) if names else ()
+        return (f"{self.path.name} has arrays that were not read: {_listed(names)}",) if names else ()
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (", ".join(names[:MOST_NAMED]) or "none") + more
 
 
 def _joined(words: Iterable[str], parts: Iterable[str]) -> set[str]:
@@ -142,8 +163,7 @@ def arrays(
         )
     for part in () if whole else ("train", "test"):
         if part not in parts:
-            others = ", ".join(stored.names) or "none"
-            raise InputError(f"{stored.path} has no array x_{part}: expected {EXPECTED}; found {others}")
+            raise InputError(f"{stored.path} has no array x_{part}: expected {EXPECTED}; found {_listed(stored.names)}")
     label_names = LABELS if labels else ()
     if not labels and not stored.any((*LABELS, "latents_values")):
         raise InputError(f"dataset.labels=false has no effect: {stored.path} has no labels; leave it out")
@@ -201,7 +221,7 @@ def _split(
     if groups is not None and group is None:
         expected = f"{groups}_{words[0]}" if words else groups
         raise InputError(
-            f"dataset.groups={groups}: {stored.path} has no array {expected}; found {', '.join(stored.names)}"
+            f"dataset.groups={groups}: {stored.path} has no array {expected}; found {_listed(stored.names)}"
         )
     label, factors = stored.read(stored.find(label_names, words)), stored.read(stored.find(FACTORS, words))
     if images == "imgs" and "latents_values" in stored.names:  # dSprites: its second factor is the shape

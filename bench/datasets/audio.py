@@ -16,12 +16,16 @@ from pydantic import Field
 
 from bench.core import InputError
 from bench.data import Split
+from bench.datasets.bounds import check_content, check_regular
 from bench.datasets.cache import get_or_build, memory_map, write_rows
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 STEPS = 2**15  # the values of int16 are those of the wave, from -1 to 1, times this
 RANGE = (-float(STEPS), float(STEPS))  # of int16, with silence exactly in the middle
 VERSION = 1  # of the cached recordings: raise it if they would differ
+
+RATES = (1000, 768_000)  # Hz, of a file
+WIDTH = 8  # bytes of a sample while it is read
 
 SampleRate = Annotated[int, Field(ge=1000, strict=True)]  # Hz
 Overlap = Annotated[float, Field(ge=0, lt=1)]  # of windows, as a share of their length
@@ -34,8 +38,18 @@ def read(file: Path, rate: int) -> np.ndarray:
     """
     from scipy.signal import resample_poly  # slow to import
 
+    sound = _soundfile()
+    if file.exists():
+        check_regular(file)
     try:
-        wave, own_rate = _soundfile().read(file, dtype="float64", always_2d=True)
+        facts = sound.info(file)
+        check_content(str(file), WIDTH * facts.frames * facts.channels, file.stat().st_size)
+        if not RATES[0] <= facts.samplerate <= RATES[1]:
+            raise InputError(
+                f"{file} has {facts.samplerate} samples a second: expected {RATES[0]} to {RATES[1]}; get it again, or "
+                "remove it"
+            )
+        wave, own_rate = sound.read(file, dtype="float64", always_2d=True)
     except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
         reason = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read as sound: {reason}; get it again, or remove it") from error
@@ -69,11 +83,8 @@ def find_recordings(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: expected one with {', '.join(SUFFIXES)} files")
-    found = [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
+    found = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in SUFFIXES and not file.is_dir()]
+    found = [file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
     if not found:
         raise InputError(f"{folder} has no recordings: expected {', '.join(SUFFIXES)} files")
     return found

@@ -22,6 +22,7 @@ from bench.core import Count, InputError
 from bench.data import Split
 from bench.datasets import Source
 from bench.datasets.cache import get_or_build, memory_map, write_rows
+from bench.datasets.decoding import opened_picture
 from bench.datasets.unpickling import unpickle
 
 VERSION = 2  # of the converted arrays: increase it whenever reading changes
@@ -195,8 +196,10 @@ def _convert(
 def _pixels(file: Path, box: tuple[float, ...] | None, size: int) -> np.ndarray:
     """A picture [3, size, size] uint8, cropped around the middle of its box as far as it reaches (bicubic)."""
     try:
-        with Image.open(file) as opened:
+        with opened_picture(file) as opened:
             picture = opened.convert("RGB")
+    except InputError:
+        raise
     except Exception as error:  # the type depends on the kind of damage
         raise InputError(f"{file} cannot be decoded: {' '.join(str(error).split())}; get it again") from error
     if box is not None:

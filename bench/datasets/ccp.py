@@ -12,6 +12,7 @@ from PIL import Image
 from bench.core import Count, InputError
 from bench.data import Split
 from bench.datasets import Source, hold_out
+from bench.datasets.decoding import opened_picture
 from bench.datasets.dolls import CLOTHING, one_hot_map
 
 # The labels of Clothing Co-Parsing (Yang et al. 2014) in each class of CLOTHING. `_skin` divides bare skin by height.
@@ -156,9 +157,11 @@ def _read(
 
 def _opened(file: Path) -> Image.Image:
     try:
-        with Image.open(file) as picture:
+        with opened_picture(file) as picture:
             picture.load()
             return picture
+    except InputError:
+        raise
     except Exception as error:  # the type depends on the kind of damage
         reason = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read as a picture: {reason}; get it again, or remove it") from error

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.core import InputError
 from bench.data import Batch, Split, one_hot_axis
+from bench.datasets.bounds import check_memory
 from bench.datasets.labels import listed
 
 Arrays = dict[str, np.ndarray]
@@ -122,6 +123,9 @@ def encode_words(splits: dict[str, Split]) -> tuple[dict[str, Split], dict[str, 
         }
         if is_truth:
             return {**arrays, **numbers}
+        for name, n in numbers.items():
+            what = f"the condition {name}, as {len(words[name])} classes of {n.size} words,"
+            check_memory(what, n.size * len(words[name]), "store numbers, or fewer words")
         one_hot = {name: n[..., np.newaxis] == np.arange(len(words[name])) for name, n in numbers.items()}
         return {**arrays, **one_hot}
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +16,16 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps
 
 from bench.core import InputError
+from bench.datasets.bounds import check_regular
 from bench.datasets.cache import write_rows
 from bench.datasets.content import row_hashes
 from bench.datasets.ranges import BYTES, Range
 
 MODES = {1: "L", 3: "RGB"}  # by the number of channels
 BLOCK = 2**24  # bytes of decoded pictures that are written at once
+MOST_PIXELS = 2**26  # of a picture. Pillow's own limit is higher, and only a warning
+LARGE = 2**24  # pixels, from which on pictures are decoded one after the other: each takes up to 25 bytes a pixel
+_one_large = threading.Lock()
 
 
 class PixelFormat(NamedTuple):
@@ -54,18 +61,33 @@ def parse_colour(name: str) -> tuple[int, ...]:
     return colour
 
 
+@contextmanager
+def opened_picture(file: str | Path) -> Iterator[Image.Image]:
+    """An opened picture, not yet decoded. Raises InputError if it is no file or too large, and what Pillow raises."""
+    check_regular(file)
+    with Image.open(file) as picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise InputError(
+                f"{file} has {picture.width} x {picture.height} pixels: expected at most {MOST_PIXELS:,}; make it "
+                "smaller"
+            )
+        with _one_large if picture.width * picture.height > LARGE else nullcontext():
+            yield picture
+
+
 def decode(file: str, pixel_format: PixelFormat) -> Decoded | str:
     """Returns a picture's first frame, cropped around its centre and resized (bicubic), or why it cannot be decoded.
 
     Raises InputError for stored values of unknown range, and for values outside pixel_format.range.
     """
     try:
-        with Image.open(file) as opened:
+        with opened_picture(file) as opened:
             ImageOps.exif_transpose(opened, in_place=True)
             values, alpha = (_read_deep if opened.mode[0] in "IF" else _read_8_bit)(opened)
             white = _largest_value(opened)
     except Exception as error:  # the type depends on the file's format and on the kind of damage
-        return " ".join(str(error).replace(f" {file!r}", "").split()) or type(error).__name__
+        reason = str(error).replace(f" {file!r}", "").removeprefix(f"{file} ")
+        return " ".join(reason.split()) or type(error).__name__
     lowest, highest = float(values.min()), float(values.max())
     stored_range = BYTES if opened.mode == "1" else pixel_format.range or (None if white is None else (0.0, white))
     if stored_range is None:
@@ -137,7 +159,9 @@ def decode_all(root: str, files: list[str], pixel_format: PixelFormat, folder: P
                 f"none of {len(files)} pictures can be decoded; the first is {root}{files[0]}: {damaged[0]}"
             )
 
-    write_rows(folder / "x.npy", blocks())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # of damage and of size, which are reported here
+        write_rows(folder / "x.npy", blocks())
     write_rows(folder / "hashes.npy", hashes)
     np.save(folder / "sizes.npy", np.array(sizes, np.int64))
     return {

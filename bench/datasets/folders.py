@@ -13,6 +13,7 @@ from typing import NamedTuple
 from PIL import Image, ImageFile
 
 from bench.core import InputError
+from bench.datasets.bounds import check_regular
 
 # The names that the folder of a split may have, in lower case.
 SPLITS = {
@@ -69,11 +70,15 @@ class Listing(NamedTuple):
 
 @cache
 def suffixes() -> frozenset[str]:
-    """The suffixes of files that Pillow decodes, in lower case. It recognises stubs and videos but decodes neither."""
+    """The suffixes of files that Pillow decodes, in lower case. It recognises stubs and videos but decodes neither.
+
+    EPS is left out: it is a program, which Pillow gives to Ghostscript.
+    """
 
     def is_decoded(kind: str) -> bool:
         opener = Image.OPEN[kind][0] if kind in Image.OPEN else ImageFile.StubImageFile
-        return kind != "MPEG" and not (isinstance(opener, type) and issubclass(opener, ImageFile.StubImageFile))
+        is_stub = isinstance(opener, type) and issubclass(opener, ImageFile.StubImageFile)
+        return not is_stub and kind not in ("MPEG", "EPS")
 
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if is_decoded(kind))
 
@@ -226,17 +231,31 @@ def _check_classes(root: str, pictures: dict[str, SplitPictures]) -> None:
 
 
 def _entries(folder: str) -> tuple[list[str], list[str]]:
-    """The sorted names of the folders and of the files in a folder, without hidden ones."""
+    """The sorted names of the folders and of the files in a folder, without hidden ones. A broken link is a file.
+
+    Raises InputError if there is something else, such as a pipe, which nobody may read.
+    """
     folders: list[str] = []
     files: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.name.startswith(".") and entry.name != "__MACOSX":
-                    (folders if entry.is_dir() else files).append(entry.name)
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                if _leads_nowhere(entry):
+                    files.append(entry.name)
+                    continue
+                if not entry.is_dir():
+                    check_regular(entry.path)
+                (folders if entry.is_dir() else files).append(entry.name)
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror}; get permission there") from error
     return sorted(folders), sorted(files)
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link to nothing, or to itself."""
+    return entry.is_symlink() and not os.path.exists(entry.path)
 
 
 def separate(files: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import re
 import zlib
@@ -13,6 +14,7 @@ import numpy as np
 from bench.core import InputError
 from bench.data import Split
 from bench.datasets import Source
+from bench.datasets.bounds import check_content, check_regular
 from bench.datasets.openml import fetch
 
 TRAIN = 60_000  # OpenML has one table for each data set, with the training images first
@@ -76,24 +78,31 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
 
     Source: the format's description at yann.lecun.com/exdb/mnist. Raises InputError for anything else.
     """
+    check_regular(file)
+    stored, is_packed = file.stat().st_size, file.suffix.lower() == ".gz"
     try:
-        raw = gzip.decompress(file.read_bytes()) if file.suffix.lower() == ".gz" else file.read_bytes()
+        with gzip.open(file) if is_packed else file.open("rb") as opened:
+            start = opened.read(4 + 4 * dimensions)
+            if start[:4] != bytes([0, 0, UINT8, dimensions]) or len(start) < 4 + 4 * dimensions:
+                raise InputError(
+                    f"{file} is not an IDX file of bytes with {dimensions} dimensions: it begins with "
+                    f"{start[:4].hex() or 'nothing'}, expected 000008{dimensions:02x} and the sizes; get the file again"
+                )
+            shape = tuple(np.frombuffer(start, ">u4", dimensions, offset=4).tolist())
+            raw, held, expected = b"", stored - len(start), math.prod(shape)
+            if is_packed or held == expected:
+                check_content(f"{file}, whose header says {shape},", expected, stored)
+                raw = opened.read(expected + 1)  # one byte more shows whether the file ends there
+                held = len(raw)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read: {error}; get the file again") from error
-    header = 4 + 4 * dimensions
-    if raw[:4] != bytes([0, 0, UINT8, dimensions]) or len(raw) < header:
+    if held != expected:
+        more = " or more" if is_packed and held > expected else ""
         raise InputError(
-            f"{file} is not an IDX file of bytes with {dimensions} dimensions: it begins with "
-            f"{raw[:4].hex() or 'nothing'}, expected 000008{dimensions:02x} and the sizes; get the file again"
+            f"{file} holds {held} bytes{more}, but its header says {shape}, that is {expected}: it is truncated or "
+            "corrupt; get the file again"
         )
-    shape = tuple(np.frombuffer(raw, ">u4", dimensions, offset=4).tolist())
-    expected = int(np.prod(shape, dtype=object))
-    if len(raw) - header != expected:
-        raise InputError(
-            f"{file} holds {len(raw) - header} bytes, but its header says {shape}, that is {expected}: "
-            "it is truncated or corrupt; get the file again"
-        )
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
 def _fetch(name: str, openml: str) -> Source:

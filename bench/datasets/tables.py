@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.core import InputError
+from bench.datasets.bounds import check_memory
 from bench.datasets.conditions import check_name
 from bench.datasets.folders import SplitPictures, suffixes
 
@@ -81,6 +82,8 @@ def columns_of(rows: list[Row]) -> tuple[dict[str, np.ndarray], dict[str, list[s
                 f"{rows[0].place}: {name} is {texts[0]}, and every row has another value: expected numbers, or a class "
                 "that several pictures share; remove this column"
             )
+        size = len(words) * (len(rows) + len(words))
+        check_memory(f"{name}, as {len(words)} classes of {len(rows)} pictures,", size, "remove this column")
         arrays[name], vocabulary[name] = np.eye(len(words), dtype=bool)[index], words.tolist()
     return arrays, vocabulary
 

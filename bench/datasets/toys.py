@@ -9,7 +9,9 @@ import numpy as np
 from bench.core import Count, InputError, Level, Positive
 from bench.data import Split
 from bench.datasets import Seed, Source
+from bench.datasets.bounds import check_memory
 
+COPIES = 24  # bytes of a number while points are drawn and converted
 MARGIN = 6  # standard deviations kept free at the edge: one normal draw in 5e8 lies further out
 BOX = 10.0  # make_blobs draws its centres uniformly in [-10, 10]
 TURN, WIDTH = 1.5 * math.pi, 21.0  # the swiss roll's t lies in [TURN, 3 TURN], its height in [0, WIDTH]
@@ -33,6 +35,8 @@ def gaussian_grid(
             f"dataset.sigma={sigma} is too large: the outer modes lie {edge:g} from the edge of [0, 1], and {MARGIN} "
             f"sigma must fit between; give less than {edge / MARGIN:.3g}"
         )
+    _check_size("dataset.side", side * side, 2)
+    _check_size("dataset.train and dataset.test", train + test, 2)
     rng = np.random.default_rng(data_seed)
     along = (2 * np.arange(side) + 1) * edge
     centres = np.stack(np.meshgrid(along, along, indexing="ij"), -1).reshape(-1, 2)
@@ -55,6 +59,8 @@ def blobs(
     """
     from sklearn.datasets import make_blobs  # slow to import, and not needed by `bench --help`
 
+    _check_size("dataset.features and dataset.centers", centers, features)
+    _check_size("dataset.features, dataset.train and dataset.test", train + test, features)
     x, label, centres = make_blobs(
         train + test, features, centers=centers, cluster_std=sigma, random_state=data_seed, return_centers=True
     )
@@ -74,6 +80,7 @@ def swiss_roll(noise: Level = 0.0, train: Count = 20_000, test: Count = 5_000, d
     most = (HALF - 3 * TURN) / MARGIN
     if noise > most:
         raise InputError(f"dataset.noise={noise} is too large, points would leave [0, 1]: give at most {most:.2f}")
+    _check_size("dataset.train and dataset.test", train + test, 3)
     rng = np.random.default_rng(data_seed)
     factors = rng.random((train + test, 2), np.float32)
     along, across = factors.T.astype(np.float64)
@@ -83,6 +90,11 @@ def swiss_roll(noise: Level = 0.0, train: Count = 20_000, test: Count = 5_000, d
     label = (along * INTERVALS).astype(np.int64)
     whole = Split(x, label, factors)
     return Source(whole.rows(slice(train)), whole.rows(slice(train, None)), classes=range(INTERVALS), range=(0, 1))
+
+
+def _check_size(what: str, points: int, features: int) -> None:
+    """Raises InputError for points that do not fit into memory. what: the options that decide their number."""
+    check_memory(f"{what}: this many numbers", COPIES * points * features, "make them smaller")
 
 
 def _scaled(points: np.ndarray, half: float) -> np.ndarray:

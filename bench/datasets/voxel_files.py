@@ -6,12 +6,15 @@ the right, and away is into the depth. Each raises InputError that names the fil
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from bench.core import InputError
+from bench.datasets.bounds import check_content, check_regular
 
 Up = Literal["y", "z"]  # the vertical axis of a file. The front is -z if y is up, as in ShapeNet, and -y if z is up
 
@@ -23,11 +26,13 @@ def read_binvox(file: Path, up: Up = "y") -> np.ndarray:
 
     Source: the description of the format by P. Min, at patrickmin.com/binvox.
     """
+    check_regular(file)
     raw = file.read_bytes()
     header, _, body = raw.partition(b"\ndata\n")
     lines = [line.split() for line in header.split(b"\n")]
     sides = next((line[1:] for line in lines if line[:1] == [b"dim"]), [])
-    if lines[0][:1] != [b"#binvox"] or len(sides) != 3 or not all(side.isdigit() and int(side) for side in sides):
+    are_sides = len(sides) == 3 and all(re.fullmatch(rb"[1-9]\d{0,3}", side) for side in sides)
+    if lines[0][:1] != [b"#binvox"] or not are_sides:
         raise InputError(f"{file} is not a binvox file: expected the lines #binvox 1, dim D H W and data")
     x, z, y = map(int, sides)
     runs = np.frombuffer(body[: len(body) // 2 * 2], np.uint8).reshape(-1, 2)
@@ -67,10 +72,15 @@ def read_mesh(file: Path, size: int, up: Up = "z") -> np.ndarray:
 
 def read_mat(file: Path) -> np.ndarray:
     """The voxels [32, 32, 32] of a file of 3DShapeNets (Wu et al. 2015): `instance`, 30^3, with a margin of one."""
-    from scipy.io import loadmat  # slow to import
+    from scipy.io import loadmat, whosmat  # slow to import
 
+    check_regular(file)
     try:
+        for name, shape, _ in whosmat(file):
+            check_content(f"{file}: {name}", 8 * math.prod(shape), file.stat().st_size)
         voxels = np.asarray(loadmat(file)["instance"])
+    except InputError:
+        raise
     except Exception as error:  # the type depends on the kind of damage
         reason = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read as a .mat file with the array instance: {reason}") from error

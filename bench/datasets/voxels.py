@@ -17,6 +17,7 @@ train and test, a fixed fifth is the test set. A wrong file raises InputError, w
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from itertools import compress
@@ -31,6 +32,7 @@ from scipy.sparse.csgraph import connected_components
 from bench.core import InputError
 from bench.data import Split
 from bench.datasets import Source, hold_out
+from bench.datasets.arrays import Arrays
 from bench.datasets.folders import located
 from bench.datasets.occupancy import DUPLICATE, Azimuth, Elevation, ViewSize, depth_views, near_duplicates, resized
 from bench.datasets.ranges import BYTES
@@ -159,14 +161,14 @@ def _folder(name: str, root: str | None, content: str) -> Path:
 
 def _unpacked(file: Path) -> np.ndarray:
     """The voxels [n, across, away, up] bool of a packed file."""
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            bits, shape = archive["bits"], tuple(archive["shape"].tolist())
-    except Exception as error:  # the type depends on the kind of damage
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file} cannot be read as an .npz file with bits and shape: {reason}") from error
-    count = int(np.prod(shape[1:]))
-    if len(shape) != 4 or bits.dtype != np.uint8 or bits.shape != (shape[0], -(-count // 8)):
+    stored = Arrays(file)
+    if missing := {"bits", "shape"} - {*stored.names}:
+        raise InputError(f"{file} cannot be read as an .npz file with bits and shape: {min(missing)!r} is missing")
+    bits, sides = (stored.read_known(name) for name in ("bits", "shape"))
+    shape = tuple(sides.ravel().tolist())
+    is_shape = len(shape) == 4 and all(isinstance(side, int) and side > 0 for side in shape)
+    count = math.prod(shape[1:]) if is_shape else 0
+    if not count or bits.dtype != np.uint8 or bits.shape != (shape[0], -(-count // 8)):
         raise InputError(
             f"{file} has bits of type {bits.dtype} and shape {bits.shape} for the shape {shape}: expected uint8 "
             "[n, voxels / 8] for [n, across, away, up]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bench.core import Count, Losses, Model
+from bench.core import Count, Depth, Losses, Model
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.resizing import bicubic, check_resizable
@@ -17,7 +17,7 @@ class Enlarged(Model):
     from the baseline `Bicubic`. Translations are clipped to [0, 1], but not in the loss: clipping stops gradients.
     """
 
-    def __init__(self, shapes: Shapes, width: Count = 32, depth: Count = 5):
+    def __init__(self, shapes: Shapes, width: Count = 32, depth: Depth = 5):
         super().__init__()
         check_resizable(shapes)
         self.sides = shapes.x[1:]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.core import Count, Level, Losses, Model, Phase, Player, SkipError, UnusedIf, Weight, weight_at
+from bench.core import Count, Depth, Level, Losses, Model, Phase, Player, SkipError, UnusedIf, Weight, weight_at
 from bench.data import Batch, Shapes
 from bench.draws import Draws
 from bench.parts.adversaries import Adversarial
@@ -42,7 +42,7 @@ class PaletteNet(Model):
         shapes: Shapes,
         adversarial: Adversarial,
         width: Count = 24,
-        depth: Count = 3,
+        depth: Depth = 3,
         critic_width: Annotated[Count, NO_ADVERSARY] = 16,
         head: Literal["colours", "roles"] = "colours",
         error: Literal["mse", "mae"] = "mse",

@@ -27,6 +27,8 @@ from bench.report.runs import (
 from bench.report.tables import Layout, Table, build, known_metrics
 from bench.runs import store
 from bench.runs.files import write_file
+from bench.runs.names import check_path
+from bench.runs.output import printable
 
 PRESET = "vae_vs_aae_vs_gan"
 
@@ -57,14 +59,15 @@ def write(
     """
     preset: Any = OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml"))
     chosen = preset | options
+    chosen["title"] = printable(str(chosen["title"]))
     left_out: list[str] = []
     runs = _selected(results, sweeps, chosen["only"], left_out)
-    averaged_axes = _names(chosen["average"])
+    averaged_axes = _names(chosen, "average")
     check_axes(runs, "average", averaged_axes)
     pooled = averaged(runs, averaged_axes)
     extra_notes = [*notes.left_out(left_out), *notes.average_note(runs, averaged_axes)]
     layout = _layout(pooled, chosen)
-    folder = Path(results) / sweeps[0] / chosen["folder"]
+    folder = Path(results) / sweeps[0] / check_path("folder", chosen["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     tables, to_print, comparisons = [], [], []
     files = ["table.md", "table.tex"]
@@ -123,7 +126,7 @@ def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list
 
 def _tables_of(runs: Sequence[Run], folders: Collection[str], chosen: dict[str, Any]) -> list[Table]:
     """The tables of the runs in these folders, with the axes in which they differ."""
-    axes = _names(chosen["average"])
+    axes = _names(chosen, "average")
     selected = distinguish_datasets([r for r in runs if any(s["folder"].parent.name in folders for s in r.records)])
     pooled = averaged(selected, axes)
     return build(pooled, _layout(pooled, chosen), notes.average_note(selected, axes)) if selected else []
@@ -154,16 +157,20 @@ def main() -> None:
     command()
 
 
-def _names(option: str | Sequence[str] | None) -> tuple[str, ...]:
-    return () if option is None else (option,) if isinstance(option, str) else tuple(option)
+def _names(chosen: dict[str, Any], key: str) -> tuple[str, ...]:
+    option = chosen[key]
+    names = () if option is None else (option,) if isinstance(option, str) else option
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise input_error(f"{key}={option}: expected a name, or a list of names")
+    return tuple(names)
 
 
 def _metrics(runs: Sequence[Run], chosen: dict[str, Any]) -> tuple[str, ...]:
     known = known_metrics(runs)
-    if metrics := _names(chosen["metrics"]):
+    if metrics := _names(chosen, "metrics"):
         check_metrics(runs, metrics, known)
         return metrics
-    preset = _names(chosen["default_metrics"])
+    preset = _names(chosen, "default_metrics")
     return tuple(m for m in preset if m in known) or tuple(known) or preset
 
 
@@ -172,7 +179,7 @@ def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
 
     What tells data sets apart is no row but the title of a table.
     """
-    rows, columns = _names(chosen["rows"]), _names(chosen["columns"])
+    rows, columns = _names(chosen, "rows"), _names(chosen, "columns")
     check_axes(runs, "rows", rows)
     check_axes(runs, "columns", columns)
     others = [a for a in varying_axes(runs) if a not in rows]

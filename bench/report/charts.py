@@ -14,7 +14,7 @@ from bench.report import notes, svg
 from bench.report.runs import Record, Run
 from bench.report.statistics import Estimate, decimals, estimate, format_estimate
 from bench.report.tables import direction
-from bench.runs.output import say
+from bench.runs.output import printable, say
 
 MAX_LABELS = 12  # marks of a scatter chart that have their names beside them
 MAX_NAMES = 6  # runs that a caption names for one reason
@@ -71,7 +71,7 @@ def _history(path: Path) -> dict[str, np.ndarray]:
         say(f"bench-report: {path} is left out, it is damaged: {error}")
         return {}
     finite = {p: line[:, np.isfinite(line).all(0)] for p, line in lines.items()}
-    return {p.removeprefix("loss/"): line for p, line in finite.items() if line.size}
+    return {printable(p.removeprefix("loss/")): line for p, line in finite.items() if line.size}
 
 
 def _loss(lines: Sequence[tuple[Record, np.ndarray]], alt: str, title: str, i: int, longest: int) -> str:

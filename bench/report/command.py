@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
 from bench.report import export, write
-from bench.runs.output import close_output, write_line
+from bench.runs.names import check_path, check_text, check_texts
+from bench.runs.output import close_output, printable, write_line
 
 
 def _store() -> None:
@@ -32,11 +33,14 @@ def _store() -> None:
 @hydra.main(config_path=None, config_name="bench_report", version_base="1.3")
 def _report(config: DictConfig) -> None:
     options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    sweep, results, target = options.pop("sweep"), Path(options.pop("paths")["results"]), options.pop("export")
-    sweeps = [str(s) for s in sweep] if isinstance(sweep, list) else [str(sweep)]
     try:
+        check_texts(options)
+        sweep, paths, target = options.pop("sweep"), options.pop("paths"), options.pop("export")
+        place = paths.get("results") if isinstance(paths, dict) else paths
+        results = Path(check_path("paths.results", place)).expanduser()
+        sweeps = [check_text("sweep", name) for name in (sweep if isinstance(sweep, list) and sweep else [sweep])]
         if target is not None:
-            path, count = export(results, sweeps, Path(target), options["only"])
+            path, count = export(results, sweeps, Path(check_path("export", target)).expanduser(), options["only"])
             write_line(f"{count:,} record{'' if count == 1 else 's'} written to {path}")
             return
         report = write(results, sweeps, **options)
@@ -45,7 +49,7 @@ def _report(config: DictConfig) -> None:
 
         if not isinstance(error, InputError):
             raise
-        sys.exit(f"bench-report: {error}")
+        sys.exit(printable(f"bench-report: {error}"))
     write_line(f"\nwritten to {report.folder}: {', '.join(report.files)}")
 
 
@@ -57,5 +61,5 @@ def command() -> None:
         _report()
         close_output()
     except (HydraException, OmegaConfBaseException) as error:
-        first = str(error).strip().splitlines()[0].strip()
+        first = printable(str(error).strip().splitlines()[0].strip())
         sys.exit(f"bench-report: {first} See bench-report --help.")

@@ -26,9 +26,9 @@ def paired(verdicts: Sequence[Verdict]) -> bytes:
         if v.comparison.scale == "ratio" and min(ours.values()) > 0:
             axes.set_yscale("log")
         axes.set_xlim(-0.3, 1.3)
-        axes.set_title(f"{v.comparison.metric}\n{v.outcome}", fontsize=8, color=colour)
+        axes.set_title(f"{v.comparison.metric}\n{v.outcome}", fontsize=8, color=colour, parse_math=False)
         plain(axes)
-        axes.set_xticks((0, 1), v.comparison.sides, fontsize=8)
+        axes.set_xticks((0, 1), v.comparison.sides, fontsize=8, parse_math=False)
     figure.tight_layout()
     return as_png(figure)
 
@@ -70,6 +70,7 @@ def critical_difference(found: Ranks) -> bytes:
         y = 0.6 + 0.28 * len(groups) + 0.42 * row
         axes.plot((rank, rank, end), (0, y, y), color=INK, linewidth=0.8)
         label = f"{name}  {rank:.2f}" if i < left else f"{rank:.2f}  {name}"
-        axes.text(end, y, f" {label} ", ha="right" if i < left else "left", va="center", fontsize=8, color=INK)
+        side = "right" if i < left else "left"
+        axes.text(end, y, f" {label} ", ha=side, va="center", fontsize=8, color=INK, parse_math=False)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
     return as_png(figure)

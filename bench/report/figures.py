@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from bench.report.runs import Run
-from bench.runs.output import say
+from bench.runs.output import printable, say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +20,6 @@ GAP = 1  # pixels between images
 GAP_GREY = 110
 MIN_SIDE, MAX_SIDE = 24, 64  # pixels of an image in the page; smaller images are enlarged, larger ones reduced
 WAVE_SIDE = 160  # of the picture of a wave, whose details are as fine as a pixel
-# What reading a damaged archive raises.
-DAMAGES = (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, MemoryError, BadZipFile, zlib.error)
 INK = "#808080"  # readable on white and on black
 
 
@@ -34,13 +30,21 @@ def arrays(run: Run) -> dict[str, np.ndarray]:
         if path.is_file():
             try:
                 with path.open("rb") as file, np.load(file) as archive:
-                    found = {name: np.asanyarray(archive[name]) for name in archive.files}
+                    found = {printable(name): _without_controls(archive[name]) for name in archive.files}
                 if all(array.ndim for array in found.values()):  # what is no array is read as bytes
                     return found
                 raise ValueError("it holds something else than arrays")
-            except DAMAGES as error:
+            except Exception as error:  # the type depends on the kind of damage
                 say(f"bench-report: {path} is left out, it is damaged: {error}")
     return {}
+
+
+def _without_controls(values: Any) -> np.ndarray:
+    """The array; its texts are printable."""
+    array = np.asanyarray(values)
+    if array.dtype.kind != "U":
+        return array
+    return np.array([printable(text) for text in array.ravel()], dtype=str).reshape(array.shape)
 
 
 def given(images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:

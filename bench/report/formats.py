@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
@@ -47,34 +48,44 @@ def footnote_marks(numbers: Sequence[int]) -> str:
     return f" [{', '.join(map(str, numbers))}]" if numbers else ""
 
 
+# What Markdown takes for markup: emphasis, code, links, mathematics, tables, tags and entities. A letter on both sides
+# of _ makes it a letter, as in knn_accuracy.
+_MARKUP = re.compile(
+    r"[\\`*|$~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|<(?=[\w/!?])|&(?=#?\w+;)|^[#>+-](?=\s)|(?<=^\d)[.)](?=\s)"
+)
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
+
+
+def _escaped(text: str) -> str:
+    """A text from records, which Markdown shows as it is, in one line."""
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), " ".join(text.splitlines()))
+
+
 def _markdown_cell(cell: Cell) -> str:
-    return (f"**{cell.text}**" if cell.best else cell.text) + footnote_marks(cell.footnotes)
-
-
-def _escape_bars(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    text = _escaped(cell.text)
+    return (f"**{text}**" if cell.best else text) + footnote_marks(cell.footnotes)
 
 
 def markdown(title: str, tables: Sequence[Table], provenance: str) -> str:
     """Every table under a heading, with its notes below."""
-    parts = [f"# {title}"]
+    parts = [f"# {_escaped(title)}"]
     for table in tables:
         heads = [*table.axes, "seeds", *(column.heading for column in table.columns)]
         body = [
             [
-                *row.labels[:-1],
-                row.labels[-1] + footnote_marks(row.footnotes),
+                *map(_escaped, row.labels[:-1]),
+                _escaped(row.labels[-1]) + footnote_marks(row.footnotes),
                 row.seeds,
                 *map(_markdown_cell, row.cells),
             ]
             for row in table.rows
         ]
         align = ["left"] * (len(table.axes) + 1) + ["left" if table.prose else "right"] * len(table.columns)
-        cells = [[_escape_bars(cell) for cell in line] for line in body]
-        lines = tabulate(cells, list(map(_escape_bars, heads)), "pipe", colalign=align, disable_numparse=True)
-        notes = [f"- {line}" for line in table.notes] + [f"- [{i}] {line}" for i, line in enumerate(table.footnotes, 1)]
-        parts += [f"## {table.title}", *([table.caption] if table.caption else []), lines, "\n".join(notes)]
-    return "\n\n".join(filter(None, [*parts, provenance and f"Made by {provenance}."])) + "\n"
+        lines = tabulate(body, list(map(_escaped, heads)), "pipe", colalign=align, disable_numparse=True)
+        footnotes = [f"[{i}] {_escaped(line)}" for i, line in enumerate(table.footnotes, 1)]
+        notes = [f"- {line}" for line in (*map(_escaped, table.notes), *footnotes)]
+        parts += [f"## {_escaped(table.title)}", _escaped(table.caption), lines, "\n".join(notes)]
+    return "\n\n".join(filter(None, [*parts, provenance and f"Made by {_escaped(provenance)}."])) + "\n"
 
 
 def template(name: str, **syntax: Any) -> Template:
@@ -194,7 +205,7 @@ def _print_tables(console: Console, title: str, tables: Sequence[Table]) -> None
         for part in parts:
             printed = RichTable(header_style="bold", pad_edge=False, show_lines=table.prose)
             for name in (*table.axes, "seeds"):
-                printed.add_column(name, no_wrap=not table.prose, overflow="fold")
+                printed.add_column(Text(name), no_wrap=not table.prose, overflow="fold")
             for i in part:
                 justify: Any = "left" if table.prose else "right"
                 printed.add_column(Text(heads[i]), justify=justify, no_wrap=not table.prose, overflow="fold")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -25,14 +26,17 @@ from bench.evaluation.evaluate import requested, settings_of
 from bench.evaluation.settings import EvaluationSettings
 from bench.paths import CONF
 from bench.runs import overrides
+from bench.runs.names import check_path, check_text, check_texts
 from bench.runs.overrides import Effects
 from bench.runs.settings import Paths, Settings, TrackingSettings
+from bench.runs.size import limited_size
 from bench.runs.store import IDENTITY, LOCATION, check_sweep
 from bench.runs.targets import PARTS, checked, checked_options, locate, make, unused_options
 
 # Checked here, so that the message names the key. The optimizer itself checks its other options.
 HYPERPARAMETERS = {"lr": Level, "betas": list[Rate], "momentum": Rate, "alpha": Rate, "weight_decay": Level}
 
+LONGEST = 50  # letters of an option in the name of a folder: file systems end at 255
 PLURAL = {"label": "labels", "source": "sources"}  # how messages name what a model requires
 
 # The keys of a configuration. The console entry adds choices and overrides; claim is for the report.
@@ -64,7 +68,7 @@ class Job:
     def name(self) -> str:
         """A readable name for folders: the chosen options of the main groups, if the model uses them."""
         shown = (self.choices[group] for group in ("model", "likelihood", "dataset", "noise"))
-        return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", choice).lstrip(".") for choice in shown if choice)
+        return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", choice).lstrip(".")[:LONGEST] for choice in shown if choice)
 
     @property
     def budget(self) -> Budget:
@@ -87,13 +91,19 @@ def check(config: dict[str, Any], in_sweep: bool = True, started: float | None =
     config["overrides"] lists what the command line sets. A setting without effect is an error in a single run, and a
     warning in a sweep, where it may have an effect on other jobs.
     """
-    if unknown := sorted(config.keys() - KEYS):
+    check_texts({key: value for key, value in config.items() if key != "overrides"})
+    if unknown := sorted(map(str, config.keys() - KEYS)):
         raise InputError(f"{unknown[0]} is not a key of the configuration: bench --cfg job shows all")
+    if missing := sorted({*get_type_hints(Settings), "metrics", "tracking", "paths"} - config.keys()):
+        raise InputError(f"{missing[0]} is missing: leave it as it is; bench --cfg job shows all")
     for group in IDENTITY:
         if not isinstance(config.get(group), dict):
             raise InputError(f"{group} has no option: choose one, as in bench {group}=...; bench --help lists them")
     settings = _settings(config)
-    paths = checked("paths", Paths, config["paths"])
+    places = config["paths"]
+    if isinstance(places, dict):
+        places = {key: check_path(f"paths.{key}", value) for key, value in places.items()}
+    paths = checked("paths", Paths, places)
     metrics = checked("metrics", EvaluationSettings, config["metrics"])
     tracking = checked("tracking", TrackingSettings, config["tracking"])
 
@@ -103,7 +113,10 @@ def check(config: dict[str, Any], in_sweep: bool = True, started: float | None =
     groups: dict[str, Any] = {group: None if group in effects.groups else dict(config[group]) for group in IDENTITY}
     choices = {group: None if group in effects.groups else config["choices"][group] for group in IDENTITY}
     # A path or a name such as 2024 reaches this as a number.
-    groups["dataset"] |= {key: str(value) for key in LOCATION if (value := groups["dataset"].get(key)) is not None}
+    located = {key: value for key in LOCATION if (value := groups["dataset"].get(key)) is not None}
+    groups["dataset"] |= {key: check_path(f"dataset.{key}", value) for key, value in located.items()}
+    for group, key in (("model", "requires"), ("dataset", "provides")):
+        checked(f"{group}.{key}", list[str], config[group].get(key, []))
     choices["dataset"] = data_name(groups["dataset"], config["choices"]["dataset"])
     effects.unneeded = _unneeded(metrics, tracking)
     _check_options(groups, config["choices"], model, settings.allow, effects)
@@ -133,7 +146,7 @@ def data_name(options: dict[str, Any], choice: str) -> str:
     is_loader = options["_target_"].rpartition(".")[2] == choice
     if options.get("name") or not (is_loader and place):
         return options.get("name") or choice
-    path = Path(place).expanduser().resolve()
+    path = Path(os.path.realpath(Path(place).expanduser()))  # Path.resolve raises for a link to itself
     return path.name if path.is_dir() else path.stem
 
 
@@ -170,7 +183,7 @@ def build(config: dict[str, Any], shapes: Shapes, seed: int, allow: Sequence[str
     target = _model_class(config, allow)
     if missing := [part for part in PARTS if part in inspect.signature(target).parameters and config[part] is None]:
         raise InputError(f"{missing[0]} is null, and {target.__name__} needs one: choose an option of {missing[0]}")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), limited_size():
         torch.manual_seed(generator_seed(seed, "initialisation"))
         parts = {part: make(part, config[part], allow) for part in PARTS if config[part] is not None}
         return target(shapes=shapes, **parts, **checked_options("model", config["model"], target))
@@ -212,7 +225,8 @@ def schedule(job: Job) -> Schedule:
 def _settings(config: dict[str, Any]) -> Settings:
     seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
     values = {key: config[key] for key in get_type_hints(Settings)}
-    settings = checked("", Settings, values | {"seeds": seeds, "sweep": str(config["sweep"])})  # sweep=2024 is a number
+    sweep = check_text("sweep", config["sweep"])  # 2024 is a number
+    settings = checked("", Settings, values | {"seeds": seeds, "sweep": sweep})
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds={seeds} repeats a seed: name each once")
     check_sweep(settings.sweep)
@@ -301,7 +315,7 @@ def _check_optimizers(groups: dict[str, Any], model: type[Model], allow: Sequenc
     for player in players:
         try:
             target([torch.zeros(1, requires_grad=True)], **shared | used[player])
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # the type depends on the optimizer
             raise InputError(f"optimizer of {player} with {shared | used[player]}: {error}") from error
     for name in shared:
         overridden = [player for player in players if name in used[player]]
@@ -341,6 +355,9 @@ def _check_finite(where: str, value: Any) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             _check_finite(f"{where}.{key}" if where else key, item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_finite(f"{where}.{index}", item)
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}={value}: expected a finite number")
 
@@ -350,8 +367,8 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
+        torch.zeros(1, device=device).item()  # which the device meta cannot do
+    except Exception as error:  # the type depends on the device
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"device={name} is not available ({reason}): use auto, cpu or another device") from error
     return device

@@ -16,12 +16,11 @@ from bench.runs import store
 from bench.runs.config import Job
 from bench.runs.environment import environment
 from bench.runs.signals import TimeLimitReached
+from bench.runs.size import is_memory_error
 
 PACE = ("steps", "seconds", "samples_per_second")
 # The fields about training, which stay if another process evaluates the seed.
 OF_TRAINING = (*PACE, "seeds_stacked", "gradient_norms", "code", "libraries", "hardware", "started", "weights")
-# Parts of the messages of torch's errors when the memory of the machine does not suffice.
-OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
 
 
 def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
@@ -78,6 +77,17 @@ def facts_of_model(job: Job, model: Model, data: Data) -> dict[str, Any]:
     return {"likelihood_key": key, "parameters": _parameters(model)}
 
 
+def unexpected(error: BaseException) -> str:
+    """An error that is not the user's, in one line: what was raised, and where in this package or in the user's own."""
+    reason = " ".join(str(error).split())
+    if is_memory_error(error):
+        return f"this does not fit into memory ({reason or 'no more is known'}): make the data or the networks smaller"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename and "/lib/python" not in frame.filename]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {reason}{place}"
+
+
 def early_gradients(history: list[dict[str, float]]) -> dict[str, float] | None:
     """The norms of the gradients in a history, means over EARLY_STEPS; None where nothing was trained."""
     steps, sums = 0, dict.fromkeys(("first", "last"), 0.0)
@@ -99,15 +109,10 @@ def ending(error: BaseException) -> dict[str, Any]:
         return {"status": status, "reason": str(error) or "stopped by Ctrl-C"}
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return {
-        "status": "out_of_memory" if _is_memory(error) else "failed",
+        "status": "out_of_memory" if is_memory_error(error) else "failed",
         "reason": reason,
         "traceback": "".join(traceback.format_exception(error)),
     }
-
-
-def _is_memory(error: BaseException) -> bool:
-    of_machine = isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
-    return of_machine or isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
 
 
 def _parameters(model: Model) -> dict[str, int]:

@@ -27,8 +27,9 @@ INTERRUPTED = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes
 
 
 def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
-    """Runs a job in this process and adds its outcome to the command. Wrong input is an outcome too."""
+    """Runs a job in this process and adds its outcome to the command. Wrong input and any other error are outcomes."""
     from bench.core import InputError  # it imports torch, which a process that only waits does not need
+    from bench.runs.facts import unexpected
     from bench.runs.run import run
 
     current = Command.current()
@@ -36,9 +37,9 @@ def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
         outcome = asdict(run(values, in_sweep, current.started))
     except InputError as error:
         outcome = {"error": str(error)}
-    except Exception as error:  # before the run was known: afterwards it is recorded
-        outcome = {"error": " ".join(f"job {number}: {type(error).__name__}: {error}".split())}
-    current.add(number, outcome | {"dry_run": values["dry_run"]})
+    except (Exception, SystemExit) as error:  # a job that fails before its run is known must not end the sweep
+        outcome = {"error": unexpected(error)}
+    current.add(number, outcome | {"dry_run": bool(values.get("dry_run"))})
 
 
 def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool) -> None:

@@ -22,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
 from bench.runs import lease, store
+from bench.runs.names import check_path, check_text
+from bench.runs.output import printable, write_line
 from bench.runs.record import RESULTS
 
 SHOWN = 20  # lines of a kind
@@ -132,9 +134,10 @@ def lines(status: Status) -> list[str]:
 @hydra.main(config_path=None, config_name="bench_status", version_base="1.3")
 def _status(config: DictConfig) -> None:
     try:
-        print("\n".join(lines(status_of(Path(str(config.paths.results)).expanduser(), str(config.sweep)))))
+        results = Path(check_path("paths.results", config.paths.results)).expanduser()
+        write_line("\n".join(lines(status_of(results, check_text("sweep", config.sweep)))))
     except ValueError as error:
-        sys.exit(f"bench-status: {error}")
+        sys.exit(printable(f"bench-status: {error}"))
 
 
 def main() -> None:
@@ -144,5 +147,5 @@ def main() -> None:
     try:
         _status()
     except (HydraException, OmegaConfBaseException) as error:
-        first = str(error).strip().splitlines()[0].strip()
+        first = printable(str(error).strip().splitlines()[0].strip())
         sys.exit(f"bench-status: {first} See bench-status --help.")

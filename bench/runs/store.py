@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.runs.files import Content, checksum, replace_files
+from bench.runs.output import printable_values
 from bench.runs.record import SCHEMA, Config, problem
 
 if TYPE_CHECKING:
@@ -92,9 +93,10 @@ def identity(config: Mapping[str, Any], fingerprint: str, refused: str | None = 
 
 def check_sweep(name: str) -> str:
     """The name, if it is one plain folder name; otherwise InputError."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", name):
         raise _input_error(
-            f"sweep={name!r} is not a folder name: use letters, digits, '.', '_' and '-', and no '.' at its start"
+            f"sweep={name!r} is not a folder name: use up to 200 letters, digits, '.', '_' and '-', and no '.' at its "
+            "start"
         )
     return name
 
@@ -173,7 +175,7 @@ def write(
         arrays: dict[str, Any] = dict(images)
         files.append((folder / IMAGES, lambda file: np.savez_compressed(file, **arrays)))
     text = json.dumps(
-        {"schema": SCHEMA} | {key: _finite(value) for key, value in record.items() if key != "folder"},
+        {"schema": SCHEMA} | _finite(printable_values({k: v for k, v in record.items() if k != "folder"})),
         indent=1,
         allow_nan=False,
     )
@@ -222,7 +224,10 @@ def _parsed(text: bytes) -> dict[str, Any] | str:
 
 
 def _validated(text: bytes, where: str, schemas: tuple[int, ...], remedy: str) -> dict[str, Any]:
-    """The record in a text. Raises InputError if it is damaged, of another schema or not a `Record`."""
+    """The record in a text, without control characters.
+
+    Raises InputError if it is damaged, of another schema or not a `Record`.
+    """
     record = _parsed(text)
     if isinstance(record, str):
         raise _input_error(f"{where} is damaged, {record}: {remedy}")
@@ -234,7 +239,8 @@ def _validated(text: bytes, where: str, schemas: tuple[int, ...], remedy: str) -
     _name_schedule(record)
     if found := problem(record):
         raise _input_error(f"{where} is not a valid record, {found}: {remedy}")
-    return record
+    # Only texts with escapes or letters beyond ASCII can hold control characters; thousands of records take seconds.
+    return printable_values(record) if b"\\" in text or not text.isascii() else record
 
 
 def _name_schedule(record: dict[str, Any]) -> None:
@@ -270,7 +276,10 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
-        record = _validated(line, f"{path}, line {number},", READABLE, "export the sweep again")
+        where, remedy = f"{path}, line {number},", "export the sweep again"
+        record = _validated(line, where, READABLE, remedy)
+        if "/" in f"{record['name']}{record['id']}":
+            raise _input_error(f"{where} is not a valid record, name and id are no names of a folder: {remedy}")
         first, known = found.setdefault(_key(record), (number, record))
         if first != number and record == known:
             raise _input_error(f"{path}, line {number}, repeats line {first}: delete one of them")

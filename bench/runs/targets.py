@@ -32,7 +32,9 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
     Raises InputError, before anything is imported, for a name that is not allowed; also for a name that leads to an
     object of another package, such as bench.parts.networks.torch.save.
     """
-    name = str(options.get("_target_"))
+    name = options.get("_target_")
+    if not isinstance(name, str):
+        raise InputError(f"{group}._target_={name}: expected the dotted name of a class or function")
     package = PACKAGES.get(group, PARTS_PACKAGE)
     if ":" in name or not any(f"{name}.".startswith(f"{allowed}.") for allowed in (package, *allow)):
         top = name.partition(".")[0]
@@ -42,7 +44,7 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
         )
     try:
         target = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the module itself may raise anything
         raise InputError(f"{group}._target_={name!r} cannot be imported: {error}") from error
     is_defined_there = str(getattr(target, "__module__", None)).partition(".")[0] == name.partition(".")[0]
     if not (inspect.isclass(target) or inspect.isfunction(target)) or not is_defined_there:
@@ -80,7 +82,7 @@ def unused_options(group: str, options: Mapping[str, Any], target: Callable[...,
 def checked(where: str, annotation: Any, value: Any) -> Any:
     """The value, converted to its annotation. where: the key that the message names. Raises InputError."""
     fields = get_type_hints(annotation) if is_dataclass(annotation) else None
-    if fields and (unknown := sorted(value.keys() - fields.keys())):
+    if fields and isinstance(value, Mapping) and (unknown := sorted(map(str, value.keys() - fields.keys()))):
         key = ".".join(filter(None, [where, unknown[0]]))
         raise InputError(f"{key} is not an option: the options are {list(fields)}")
     try:

@@ -260,3 +260,4 @@ def test_the_home_folder_may_be_named(bench, elsewhere, monkeypatch):
     monkeypatch.setenv("HOME", str(elsewhere / "home"))
     assert bench("model=vae", 'paths.results="~/results"').code == 0
     assert list((elsewhere / "home/results/default").glob("vae-*"))
+    assert not (elsewhere / "~").exists()

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.core import Count, NonNegativeInt, UnusedIf
+from bench.core import DEEPEST, Count, Depth, UnusedIf
 from bench.draws import Draws
 from bench.parts.networks.layers import LAYERS, Convolution, layers_of
 
@@ -246,7 +246,7 @@ class Network(ABC):
     """Builds the networks of a model. hidden: units per layer; depth: hidden layers."""
 
     hidden: Annotated[Count, UnusedIf(depth=0)] = 500
-    depth: NonNegativeInt = 2
+    depth: Annotated[int, Field(ge=0, le=DEEPEST, strict=True)] = 2
     activation: Annotated[Activation, UnusedIf(depth=0)] = "relu"
     norm: Annotated[Norm, UnusedIf(depth=0)] = "none"
     dropout: Annotated[DropoutRate, UnusedIf(depth=0)] = 0.0
@@ -309,7 +309,7 @@ class Conv(Network):
     """
 
     hidden: Count = 32
-    depth: Count = 2
+    depth: Depth = 2
 
     def encoder(self, image: ImageShape, outputs: int, condition: int = 0) -> nn.Module:
         return ConvEncoder(image, outputs, condition, self)
@@ -326,7 +326,7 @@ class ResNet(Network):
     """The networks of Conv with a residual block, initially the identity, at the end of each level."""
 
     hidden: Count = 32
-    depth: Count = 2
+    depth: Depth = 2
 
     def encoder(self, image: ImageShape, outputs: int, condition: int = 0) -> nn.Module:
         return ConvEncoder(image, outputs, condition, self, blocks=1)

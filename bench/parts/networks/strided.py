@@ -8,7 +8,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from bench.core import Count
+from bench.core import Count, Depth
 from bench.parts.networks.layers import LAYERS, Convolution, Transposed, layers_of
 from bench.parts.networks.shared import (
     Critic,
@@ -95,7 +95,7 @@ class Strided(Network):
     """
 
     hidden: Count = 32
-    depth: Count = 2
+    depth: Depth = 2
 
     def encoder(self, image: ImageShape, outputs: int, condition: int = 0) -> nn.Module:
         return StridedEncoder(image, outputs, condition, self)

@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Two processes of one thread each are faster than one process of two.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test lint wheel
+.PHONY: demo test slurm ray lint wheel
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -22,6 +22,14 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -n 2
+
+# A Slurm cluster of one node. Needs root, and apt-get install slurm-wlm munge.
+slurm: .venv/.installed
+	$(BIN)/python tests/slurm/run
+
+# A Ray cluster of two nodes on this machine, in an environment of its own.
+ray: .venv-ray/.installed
+	.venv-ray/bin/python tests/ray/run
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -42,4 +50,11 @@ $(BIN)/python:
 
 .venv/.installed-dev: pyproject.toml constraints.txt | .venv/.installed
 	$(INSTALL) '.[dev]'
+	@touch $@
+
+# hydra-ray-launcher needs an older cloudpickle than the pinned joblib.
+.venv-ray/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m venv .venv-ray
+	grep -v '^joblib==' constraints.txt > .venv-ray/constraints.txt
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-ray/constraints.txt --editable '.[ray]'
 	@touch $@

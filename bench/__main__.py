@@ -16,17 +16,20 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
+from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
+from bench.runs import lease
 from bench.runs.command import Command, begin, command
-from bench.runs.isolated import end_with_parent, perform, perform_isolated
+from bench.runs.isolated import end_when, perform, perform_isolated
+from bench.runs.launcher import BASIC, Launcher
 from bench.runs.output import say, write_line
 from bench.runs.record import FAILURES
-from bench.runs.signals import Interrupted, handled
+from bench.runs.signals import Interrupted, handled, pass_on
 from bench.runs.store import ELSEWHERE, IDENTITY
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "path")}  # the settings that are paths
@@ -67,27 +70,49 @@ OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 OmegaConf.register_new_resolver("requirements", requirements, replace=True)
 
 
+class Variables(metaclass=Singleton):
+    """Environment variables of the command. Hydra hands its singletons to all jobs, on other machines too."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+
 @hydra.main(config_path=CONF, config_name="config", version_base="1.3")
 def job(config: DictConfig) -> None:
     """Runs one job. An InputError is recorded as its outcome, so that the rest of a sweep continues."""
-    from bench.core import InputError  # it imports torch, which --help does not need
-
+    os.environ.update(Variables().values)
     hydra_config = HydraConfig.get()
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
     number, current = hydra_config.job.num if in_sweep else 0, Command.current()
+    launcher = Launcher.of(hydra_config.launcher) if in_sweep else Launcher(BASIC)
+    if launcher.name == BASIC:
+        carry_out(config, number, current, None)
+        return
+    process = current.process
+    if launcher.is_local:
+        end_when(lambda: lease.is_gone(process))
+    try:
+        with handled() as signals, launcher.turn(current):
+            signals.is_patient = process["pid"] != os.getpid()
+            carry_out(config, number, current, launcher)
+    except Interrupted as interruption:
+        pass_on(interruption)
+        raise
+
+
+def carry_out(config: DictConfig, number: int, current: Command, launcher: Launcher | None) -> None:
+    """Runs a job here, or in a process of its own under a launcher and with isolate=true, and adds its outcome."""
     if not current.is_to_run(number):
         return
-    is_launched = in_sweep and not hydra_config.launcher._target_.endswith(".BasicLauncher")
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         values = values_of(config)
-        if is_launched:
-            end_with_parent()
-        if (is_launched or values["isolate"]) and not values["dry_run"]:
+        if (launcher or values["isolate"]) and not values["dry_run"]:
             with handled():
-                perform_isolated(values, number, in_sweep)
+                perform_isolated(values, number, in_sweep, launcher.threads(os.environ) if launcher else None)
         else:
             perform(values, number, in_sweep)
-    except InputError as error:
+    except ValueError as error:  # InputError is one; importing it would import torch, which another process does
         current.add(number, {"error": str(error), "dry_run": config.dry_run})
     outcome = current.outcomes()[number]
     has_failed = "error" in outcome or any(status in FAILURES for status in outcome["seeds"].values())
@@ -100,17 +125,15 @@ def values_of(config: DictConfig) -> dict[str, Any]:
 
     Every `_target_` in the user's own YAML is allowed, and relative paths start at the folder of the command.
     """
-    from bench.core import InputError
-
     hydra_config = HydraConfig.get()
     values: Any = OmegaConf.to_container(config, resolve=True)
     if added := {"choices", "overrides"} & values.keys():
-        raise InputError(f"{min(added)} cannot be set: choose an option by its group, as in model=vae")
+        raise refused(f"{min(added)} cannot be set: choose an option by its group, as in model=vae")
     overrides = list(hydra_config.overrides.task)
     swept = {name.lstrip("+") for name in hydra_config.sweeper.get("params") or {}}
     # The command line's own experiment= replaces a sweep over experiments.
     if ignored := sorted(swept - ({word.lstrip("+").partition("=")[0] for word in overrides} - {"experiment"})):
-        raise InputError(
+        raise refused(
             f"this experiment sweeps {', '.join(ignored)}, but this command would run only one job of the sweep: "
             "add -m, and name several experiments as experiment=a,b"
         )
@@ -124,6 +147,13 @@ def values_of(config: DictConfig) -> dict[str, Any]:
             for key in [key for key in keys if values[group].get(key)]:
                 values[group][key] = str(start / Path(values[group][key]).expanduser())
     return values
+
+
+def refused(message: str) -> ValueError:
+    """An InputError. Its module imports torch, which a process that waits for another one does not need."""
+    from bench.core import InputError
+
+    return InputError(message)
 
 
 def targets_of(folders: Iterable[Path]) -> list[str]:
@@ -185,19 +215,29 @@ def main() -> None:
     errors: list[str] = []
     code = 0
     outcomes: list[dict[str, Any]] = []
+    is_launched = False
     with handled(), command() as folder:
         started: list[Command] = []
         try:
             for number, arguments in enumerate(commands(sys.argv[1:])):
                 started.append(begin(folder / f"{number:06}"))
+                Variables().values = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
                 sys.argv[1:] = arguments
+                is_launched = any(word.lstrip("+").startswith("hydra/launcher=") for word in arguments)
                 try:
                     job()
                     while started[-1].next_round():
                         job()
                 except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
                     errors.append(one_line(raised))
+                except Exception as raised:  # of a launcher: it has lost a job, or could not start any
+                    if not is_launched:
+                        raise
+                    started[-1].keep()
+                    errors.append(f"{reason(raised)}; jobs in a queue go on, and the same command continues the others")
         except KeyboardInterrupt as raised:
+            if is_launched:
+                started[-1].keep()
             code = raised.code if isinstance(raised, Interrupted) else 130
             errors.append("interrupted: finished work is kept, and the same command continues from there")
         except HydraException as raised:
@@ -228,6 +268,13 @@ def main() -> None:
         say(f"bench: {line}")
     close_output()
     sys.exit(code or int(bool(errors)))
+
+
+def reason(error: Exception) -> str:
+    """What a launcher says about a lost job, in one line. The cause stands at the end of a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    causes = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupted)\b", line)]
+    return f"{type(error).__name__}: {(causes or lines[:1])[-1][:300].rstrip('.')}"
 
 
 def close_output() -> None:
@@ -306,4 +353,6 @@ def one_line(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    from bench.__main__ import main as imported  # the workers of a launcher import what they are sent, from there
+
+    imported()

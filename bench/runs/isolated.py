@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ from bench.runs.signals import Interrupted, handled
 
 GRACE = 60.0  # seconds for a process to save its work after a signal
 POLL = 0.5  # seconds between two looks at whether the parent is alive
+WATCH = "bench-watch"  # the thread that looks
 INTERRUPTED = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes
 
 
@@ -39,16 +41,19 @@ def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
     current.add(number, outcome | {"dry_run": values["dry_run"]})
 
 
-def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool) -> None:
+def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool, threads: int | None = None) -> None:
     """Runs a job in another process, again if it dies, and adds its outcome to the command.
 
     Each death is counted for the seeds that it was working on: after `attempts` of them they are not tried again.
+    threads: of the process; None for as many as its libraries choose.
     """
+    variables = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
     current = Command.current()
     file = current.folder / f"job-{number:06}.json"
     file.write_text(json.dumps({"values": values, "number": number, "in_sweep": in_sweep, "path": sys.path}))
     for _ in range(1000):  # each death counts for a seed, so it ends much sooner
-        process = subprocess.Popen([sys.executable, "-m", "bench.runs.isolated", str(file)], start_new_session=True)
+        program = [sys.executable, "-m", "bench.runs.isolated", str(file)]
+        process = subprocess.Popen(program, env=variables, start_new_session=True)
         code = _wait(process)
         if number in current.outcomes():
             return
@@ -82,23 +87,25 @@ def describe(code: int) -> str:
     return f"was killed by {name}" + (" (perhaps for lack of memory)" if name == "SIGKILL" else "")
 
 
-def end_with_parent() -> None:
-    """Sends this process SIGTERM once its parent no longer exists."""
-    parent = os.getppid()
+def end_when(is_over: Callable[[], bool]) -> None:
+    """Sends this process SIGTERM once something is over, and again until it has ended: it may begin another job."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while True:
+            if is_over():
+                os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(POLL)
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True).start()
+    if not any(thread.name == WATCH for thread in threading.enumerate()):
+        threading.Thread(target=watch, name=WATCH, daemon=True).start()
 
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     sys.path[:] = job["path"]
+    parent = os.getppid()
     with handled():
-        end_with_parent()
+        end_when(lambda: os.getppid() != parent)
         try:
             perform(job["values"], job["number"], job["in_sweep"])
         except KeyboardInterrupt as raised:

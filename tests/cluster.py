@@ -12,9 +12,10 @@ from typing import Any
 
 from bench.runs import lease, store
 
-SWEEP = ["model=vae,ae", "likelihood=bernoulli,gaussian", "dataset=digits", "network.hidden=8", "metrics.names=[psnr]"]
-SWEEP += ["tracking=none", "device=cpu", "checkpoint.minutes=0.02", "lease.seconds=10"]
-PATIENCE = 900.0  # seconds for anything to happen
+FOUR = ["model=vae,ae", "likelihood=bernoulli,gaussian", "budget.steps=5"]
+SLOW = ["model=ae", "budget.steps=3000", "checkpoint.minutes=0.02"]
+SMALL = ["dataset=digits", "network.hidden=8", "metrics.names=[psnr]", "tracking=none", "device=cpu"]
+PATIENCE = float(os.environ.get("PATIENCE", 900))  # seconds for anything to happen
 
 
 class Cluster:
@@ -22,14 +23,22 @@ class Cluster:
 
     def __init__(self, folder: Path, launcher: Sequence[str]):
         self.folder, self.launcher = folder, launcher
+        self.commands: list[subprocess.Popen[str]] = []
         self.environment = os.environ | {"BENCH_CACHE": str(folder / "cache")}
         self.environment.pop("OMP_NUM_THREADS", None)
 
     def start(self, sweep: str, *words: str) -> subprocess.Popen[str]:
-        """Starts `bench` on the four jobs."""
-        command = [sys.executable, "-m", "bench", "-m", *self.launcher, *SWEEP, f"sweep={sweep}", *words]
+        """Starts `bench`."""
+        command = [sys.executable, "-m", "bench", "-m", *self.launcher, *SMALL, f"sweep={sweep}", *words]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.folder, env=self.environment, text=True, **pipes)
+        self.commands.append(subprocess.Popen(command, cwd=self.folder, env=self.environment, text=True, **pipes))
+        return self.commands[-1]
+
+    def close(self) -> None:
+        """Ends the commands that still run."""
+        for command in self.commands:
+            command.kill()
+            command.wait()
 
     def finish(self, process: subprocess.Popen[str], code: int, last: str) -> str:
         """Waits for a command. Exits unless it ends with a code and a last line. Returns what is on stderr."""

@@ -12,6 +12,14 @@ import pytest
 from bench.runs.signals import Interrupted, TimeLimitReached, handled, pass_on, time_limit
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Tests in the background of a shell inherit that Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
 def test_a_signal_is_an_exception_with_an_exit_code(number, code):
     before = signal.getsignal(number)

@@ -55,6 +55,11 @@ def folder_name(sweep: object) -> str:
     return check_sweep(str(sweep))
 
 
+def absolute(folder: str, path: object) -> str:
+    """A path that starts at a folder, unless it is absolute."""
+    return str(Path(folder, Path(str(path)).expanduser()))
+
+
 def requirements() -> str:
     """The help's list of what data sets provide and models require, one line for each option that has any."""
     lines = []
@@ -67,6 +72,7 @@ def requirements() -> str:
 
 
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("absolute", absolute, replace=True)
 OmegaConf.register_new_resolver("requirements", requirements, replace=True)
 
 
@@ -145,7 +151,7 @@ def values_of(config: DictConfig) -> dict[str, Any]:
     if Path.cwd() != start:  # under hydra.job.chdir=true
         for group, keys in PATHS.items():
             for key in [key for key in keys if values[group].get(key)]:
-                values[group][key] = str(start / Path(values[group][key]).expanduser())
+                values[group][key] = absolute(str(start), values[group][key])
     return values
 
 

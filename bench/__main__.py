@@ -240,7 +240,9 @@ def main() -> None:
                     if not is_launched:
                         raise
                     started[-1].keep()
-                    errors.append(f"{reason(raised)}; jobs in a queue go on, and the same command continues the others")
+                    errors.append(
+                        f"the launcher reports {reason(raised)}; the same command continues (jobs in Slurm's queue go on)"
+                    )
         except KeyboardInterrupt as raised:
             if is_launched:
                 started[-1].keep()

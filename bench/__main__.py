@@ -46,6 +46,7 @@ ADVICE = {
     "crashed": "took their process down: rerun=true tries again",
     ELSEWHERE: "held by another process: repeat this command when it has ended",
 }
+CONTINUED = "the same command continues (jobs in the queue of Slurm go on meanwhile)"
 
 
 def folder_name(sweep: object) -> str:
@@ -240,9 +241,7 @@ def main() -> None:
                     if not is_launched:
                         raise
                     started[-1].keep()
-                    errors.append(
-                        f"the launcher reports {reason(raised)}; the same command continues (jobs in Slurm's queue go on)"
-                    )
+                    errors.append(f"the launcher reports {reason(raised)}; {CONTINUED}")
         except KeyboardInterrupt as raised:
             if is_launched:
                 started[-1].keep()

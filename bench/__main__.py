@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench.paths import CONF
 from bench.runs import lease
 from bench.runs.command import Command, begin, command
-from bench.runs.isolated import end_when, perform, perform_isolated
+from bench.runs.isolated import end_when, perform, perform_isolated, siblings
 from bench.runs.launcher import BASIC, Launcher
 from bench.runs.output import say, write_line
 from bench.runs.record import FAILURES
@@ -97,7 +97,7 @@ def job(config: DictConfig) -> None:
         return
     process = current.process
     if launcher.is_local:
-        end_when(lambda: lease.is_gone(process))
+        end_when(lambda: lease.is_gone(process), siblings())
     try:
         with handled() as signals, launcher.turn(current):
             signals.is_patient = process["pid"] != os.getpid()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,7 @@ from bench.runs.signals import Interrupted, handled
 GRACE = 60.0  # seconds for a process to save its work after a signal
 POLL = 0.5  # seconds between two looks at whether the parent is alive
 WATCH = "bench-watch"  # the thread that looks
+LOKY = b"LokyProcess"  # on the command line of joblib's workers
 INTERRUPTED = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes
 
 
@@ -87,17 +88,34 @@ def describe(code: int) -> str:
     return f"was killed by {name}" + (" (perhaps for lack of memory)" if name == "SIGKILL" else "")
 
 
-def end_when(is_over: Callable[[], bool]) -> None:
-    """Sends this process SIGTERM once something is over, and again until it has ended: it may begin another job."""
+def end_when(is_over: Callable[[], bool], others: Sequence[Path] = ()) -> None:
+    """Sends this process SIGTERM once something is over, and again until it has ended: it may begin another job.
+
+    others: in /proc, workers of joblib that end with it. They do not watch for themselves before they have a job.
+    """
 
     def watch() -> None:
         while True:
             if is_over():
+                for other in others:
+                    with suppress(OSError):  # it has ended
+                        if LOKY in (other / "cmdline").read_bytes():
+                            os.kill(int(other.name), signal.SIGTERM)
                 os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(POLL)
 
     if not any(thread.name == WATCH for thread in threading.enumerate()):
         threading.Thread(target=watch, name=WATCH, daemon=True).start()
+
+
+def siblings() -> list[Path]:
+    """In /proc, the processes that the parent of this one has started. Empty where there is no /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            if int(path.read_text().rpartition(")")[2].split()[1]) == os.getppid():
+                found.append(path.parent)
+    return found
 
 
 def main() -> None:

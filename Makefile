@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Two processes of one thread each are faster than one process of two.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test stress lint wheel
+.PHONY: demo test stress slurm ray lint wheel
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -26,6 +26,14 @@ test: .venv/.installed
 # The long versions of what `test` tries briefly: hundreds of malformed inputs, kills and workers.
 stress: .venv/.installed
 	BENCH_STRESS=1 $(BIN)/python -m pytest -n 2 $(wildcard tests/fuzz tests/stress)
+
+# A Slurm cluster of one node. Needs root, and apt-get install slurm-wlm munge.
+slurm: .venv/.installed
+	$(BIN)/python tests/slurm/run
+
+# A Ray cluster of two nodes on this machine, in an environment of its own.
+ray: .venv-ray/.installed
+	.venv-ray/bin/python tests/ray/run
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -46,4 +54,11 @@ $(BIN)/python:
 
 .venv/.installed-dev: pyproject.toml constraints.txt | .venv/.installed
 	$(INSTALL) '.[dev]'
+	@touch $@
+
+# hydra-ray-launcher needs an older cloudpickle than the pinned joblib.
+.venv-ray/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m venv .venv-ray
+	grep -v '^joblib==' constraints.txt > .venv-ray/constraints.txt
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-ray/constraints.txt --editable '.[ray]'
 	@touch $@

@@ -9,10 +9,8 @@ import os
 import re
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import redirect_stderr
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,23 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
+from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.paths import CONF
+from bench.runs import lease
 from bench.runs.command import Command, begin, command
-from bench.runs.isolated import end_with_parent, perform, perform_isolated
+from bench.runs.isolated import end_when, perform, perform_isolated, siblings
+from bench.runs.launcher import BASIC, Launcher
 from bench.runs.names import check_path, check_text
 from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
-from bench.runs.signals import Interrupted, handled
-from bench.runs.store import ELSEWHERE, IDENTITY, check_sweep
+from bench.runs.signals import Interrupted, handled, pass_on
+from bench.runs.store import IDENTITY, check_sweep
+from bench.runs.summary import plan, show, unfinished
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "noise_root", "path")}  # the settings that are paths
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # which Hydra creates
@@ -42,14 +44,7 @@ NOT_SWEPT = (
     "metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow",
     "checkpoint", "limit", "lease", "stop_on_failure", "isolate", "attempts",
 )  # fmt: skip
-# What to do about runs that did not end well, by status.
-ADVICE = {
-    "failed": "failed, for the reasons above: the same command tries again",
-    "out_of_memory": "ran out of memory: make room, or make batches or networks smaller; the same command tries again",
-    "timeout": "took longer than limit.minutes: the same command continues with a higher limit",
-    "crashed": "took their process down: rerun=true tries again",
-    ELSEWHERE: "held by another process: repeat this command when it has ended",
-}
+CONTINUED = "the same command continues (jobs in the queue of Slurm go on meanwhile)"
 
 
 def folder_name(sweep: object) -> str:
@@ -57,9 +52,12 @@ def folder_name(sweep: object) -> str:
     return check_sweep(check_text("sweep", sweep))
 
 
-def results_folder(path: object) -> str:
-    """The folder of all sweeps, checked before Hydra creates it."""
-    return str(Path(check_path("paths.results", path)).expanduser())
+def results_folder(path: object, start: str) -> str:
+    """The folder of all sweeps, checked before Hydra creates it.
+
+    It is absolute: jobs on other machines may start in another folder than the command, which is `start`.
+    """
+    return str(Path(start, Path(check_path("paths.results", path)).expanduser()))
 
 
 @functools.cache  # Hydra asks for it in each job
@@ -79,22 +77,46 @@ OmegaConf.register_new_resolver("results_folder", results_folder, replace=True)
 OmegaConf.register_new_resolver("requirements", requirements, replace=True)
 
 
+class Variables(metaclass=Singleton):
+    """Environment variables of the command. Hydra hands its singletons to all jobs, on other machines too."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+
 @hydra.main(config_path=CONF, config_name="config", version_base="1.3")
 def job(config: DictConfig) -> None:
     """Runs one job. An error is recorded as its outcome, so that the rest of a sweep continues."""
+    os.environ.update(Variables().values)
     hydra_config = HydraConfig.get()
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
     number, current = hydra_config.job.num if in_sweep else 0, Command.current()
+    launcher = Launcher.of(hydra_config.launcher) if in_sweep else Launcher(BASIC)
+    if launcher.name == BASIC:
+        carry_out(config, number, current, None)
+        return
+    process = current.process
+    if launcher.is_local:
+        end_when(lambda: lease.is_gone(process), siblings())
+    try:
+        with handled() as signals, launcher.turn(current):
+            signals.is_patient = process["pid"] != os.getpid()
+            carry_out(config, number, current, launcher)
+    except Interrupted as interruption:
+        pass_on(interruption)
+        raise
+
+
+def carry_out(config: DictConfig, number: int, current: Command, launcher: Launcher | None) -> None:
+    """Runs a job here, or in a process of its own under a launcher and with isolate=true, and adds its outcome."""
     if not current.is_to_run(number):
         return
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         values = values_of(config)
-        is_launched = in_sweep and not hydra_config.launcher._target_.endswith(".BasicLauncher")
-        if is_launched:
-            end_with_parent()
-        if (is_launched or values.get("isolate")) and not values.get("dry_run"):
+        if (launcher or values.get("isolate")) and not values.get("dry_run"):
             with handled():
-                perform_isolated(values, number, in_sweep)
+                perform_isolated(values, number, in_sweep, launcher.threads(os.environ) if launcher else None)
         else:
             perform(values, number, in_sweep)
     except Exception as error:
@@ -110,17 +132,15 @@ def values_of(config: DictConfig) -> dict[str, Any]:
 
     Every `_target_` in the user's own YAML is allowed, and relative paths start at the folder of the command.
     """
-    from bench.core import InputError
-
     hydra_config = HydraConfig.get()
     values: Any = OmegaConf.to_container(config, resolve=True)
     if added := {"choices", "overrides"} & values.keys():
-        raise InputError(f"{min(added)} cannot be set: choose an option by its group, as in model=vae")
+        raise refused(f"{min(added)} cannot be set: choose an option by its group, as in model=vae")
     overrides = list(hydra_config.overrides.task)
     swept = {name.lstrip("+") for name in hydra_config.sweeper.get("params") or {}}
     # The command line's own experiment= replaces a sweep over experiments.
     if ignored := sorted(swept - ({word.lstrip("+").partition("=")[0] for word in overrides} - {"experiment"})):
-        raise InputError(
+        raise refused(
             f"this experiment sweeps {', '.join(ignored)}, but this command would run only one job of the sweep: "
             "add -m, and name several experiments as experiment=a,b"
         )
@@ -135,6 +155,13 @@ def values_of(config: DictConfig) -> dict[str, Any]:
             for key in [key for key in keys if paths.get(key) is not None]:
                 paths[key] = str(start / Path(check_path(f"{group}.{key}", paths[key])).expanduser())
     return values
+
+
+def refused(message: str) -> ValueError:
+    """An InputError. Its module imports torch, which a process that waits for another one does not need."""
+    from bench.core import InputError
+
+    return InputError(message)
 
 
 def targets_of(folders: Iterable[Path]) -> list[str]:
@@ -213,21 +240,30 @@ def main() -> None:
     errors: list[str] = []
     code = 0
     outcomes: list[dict[str, Any]] = []
+    is_launched = False
     with handled(), command() as folder:
         started: list[Command] = []
         try:
             for number, arguments in enumerate(commands(sys.argv[1:])):
                 started.append(begin(folder / f"{number:06}"))
+                Variables().values = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
                 sys.argv[1:] = arguments
+                is_launched = any(word.lstrip("+").startswith("hydra/launcher=") for word in arguments)
                 try:
                     job()
                     while started[-1].next_round():
                         job()
-                except OSError:
-                    raise
-                except Exception as raised:  # of one experiment: the others continue
-                    errors.append(line_of(raised))
+                except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
+                    errors.append(one_line(raised))
+                except Exception as raised:
+                    if not is_launched and isinstance(raised, OSError):
+                        raise
+                    started[-1].keep()
+                    reported = f"the launcher reports {reason(raised)}; {CONTINUED}"  # it lost a job, or started none
+                    errors.append(reported if is_launched else line_of(raised))
         except KeyboardInterrupt as raised:
+            for one in started[-1:]:
+                one.keep()
             code = raised.code if isinstance(raised, Interrupted) else 130
             errors.append("interrupted: finished work is kept, and the same command continues from there")
         except OSError as raised:
@@ -258,69 +294,11 @@ def main() -> None:
     sys.exit(code or int(bool(errors)))
 
 
-def show(jobs: list[dict[str, Any]]) -> None:
-    """Writes the report of each sweep, prints the rows of this command, and last the number of runs by status."""
-    from bench import report
-
-    for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
-        runs = {outcome["run"] for outcome in jobs if (outcome["results"], outcome["sweep"]) == (results, sweep)}
-        report.write(Path(results), [sweep], printed=runs)
-    write_line(total(jobs))
-
-
-def plan(jobs: list[dict[str, Any]]) -> str:
-    """The result of a dry run: a line for each run, and the sum."""
-    runs = {(outcome["sweep"], outcome["run"]): outcome for outcome in jobs}.values()  # two jobs may share a run
-    lines = []
-    for outcome in runs:
-        reason = f" ({outcome['reason']})" if outcome["reason"] else ""
-        lines.append(f"{outcome['run']}: {counted(outcome['seeds'])}{reason}")
-    training, evaluation = (
-        timedelta(seconds=round(sum(outcome[key] or 0 for outcome in runs)))
-        for key in ("training_seconds", "evaluation_seconds")
-    )
-    lines.append(f"{number(len(jobs), 'job')}, {total(jobs)}")
-    lines.append(f"training takes about {training} and evaluation {evaluation}, one after the other")
-    if unknown := sum(outcome["evaluation_seconds"] is None for outcome in runs):
-        lines[-1] += f"; {number(unknown, 'job')} not counted, as no run of the kind was evaluated yet"
-    return "\n".join(lines)
-
-
-def statuses(jobs: list[dict[str, Any]]) -> dict[tuple[str, ...], str]:
-    """The status of each (sweep, run, seed). Of two jobs that share a run, each may leave seeds to the other."""
-    entries = [((job["sweep"], job["run"], seed), status) for job in jobs for seed, status in job["seeds"].items()]
-    return dict(sorted(entries, key=lambda entry: entry[1] != ELSEWHERE))
-
-
-def total(jobs: list[dict[str, Any]]) -> str:
-    """The number of runs, by status."""
-    runs = statuses(jobs)
-    return f"{number(len(runs), 'run')}: {counted(runs)}"
-
-
-def unfinished(jobs: list[dict[str, Any]]) -> list[str]:
-    """A line for each kind of work that the command did not finish."""
-    counts = Counter(statuses(jobs).values())
-    failed = {
-        f"{name} of {outcome['run']} seed {seed}"
-        for outcome in jobs
-        for seed, names in outcome["failed_metrics"].items()
-        for name in names
-    }
-    lines = [f"{number(counts[status], 'run')} {text}" for status, text in ADVICE.items() if counts[status]]
-    if failed:
-        few = ", ".join(sorted(failed)[:3]) + (", ..." if len(failed) > 3 else "")
-        lines.append(f"{number(len(failed), 'metric')} failed ({few}), see above: the same command tries again")
-    return lines
-
-
-def number(count: int, noun: str) -> str:
-    """As "1 run" or "2 runs"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def counted(statuses: dict[Any, str]) -> str:
-    return ", ".join(f"{n} {status}" for status, n in Counter(statuses.values()).most_common())
+def reason(error: Exception) -> str:
+    """What a launcher says about a lost job, in one line. The cause stands at the end of a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    causes = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupted)\b", line)]
+    return f"{type(error).__name__}: {(causes or lines[:1])[-1][:300].rstrip('.')}"
 
 
 def line_of(error: Exception) -> str:
@@ -342,4 +320,6 @@ def one_line(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    from bench.__main__ import main as imported  # the workers of a launcher import what they are sent, from there
+
+    imported()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from bench.runs.output import say
 from bench.runs.store import ELSEWHERE, seed_folder
 
 FOLDER = "BENCH_OUTCOMES"  # the variable with the folder of a command, for its processes
-TODO, STOP = "todo.json", "stop"
+COMMAND, TODO, STOP, KEEP = "command.json", "todo.json", "stop", "keep"
 POLL = 1.0  # seconds
+KEPT = 30 * 24 * 3600.0  # seconds for which jobs that wait in the queue of a cluster find the folder of their command
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,16 @@ class Command:
     @property
     def started(self) -> float:
         """When the command started, as time.time()."""
-        return float((self.folder / "started").read_text())
+        return self.process["since"]
+
+    @property
+    def process(self) -> dict[str, Any]:
+        """Its process, as `lease.is_gone` takes it. Raises FileNotFoundError with advice if there is no folder."""
+        try:
+            return json.loads((self.folder / COMMAND).read_text())
+        except FileNotFoundError as error:
+            place = f"{platform.node()} has no folder {self.folder}"
+            raise FileNotFoundError(f"{place}: set BENCH_CACHE to a folder that all machines share") from error
 
     def is_to_run(self, number: int) -> bool:
         """Whether a job is to be run: not after a stop, and not again in a later round unless it left something."""
@@ -53,6 +65,10 @@ class Command:
     def stop(self) -> None:
         """No further job is started."""
         (self.folder / STOP).touch()
+
+    def keep(self) -> None:
+        """Keeps the folder after the end of the command, for jobs that go on without it."""
+        (self.folder.parent / KEEP).touch()
 
     @property
     def is_stopped(self) -> bool:
@@ -94,9 +110,10 @@ def _wait(left: Mapping[int, Mapping[str, Any]]) -> None:
 
 @contextmanager
 def command() -> Iterator[Path]:
-    """The folder for the commands of this process, one for each experiment. It is removed in the end.
+    """The folder for the commands of this process, one for each experiment.
 
-    It lies in the cache, which the nodes of a cluster usually share.
+    It lies in the cache, which the nodes of a cluster usually share. It is removed in the end, or, while jobs in the
+    queue of a cluster may still need it (see `keep`), by a command a month later.
     """
     cache = Path(os.environ.get("BENCH_CACHE") or "~/.cache/latentbench").expanduser()
     place: Path | None = cache / "commands"
@@ -104,13 +121,21 @@ def command() -> Iterator[Path]:
         cache.joinpath("commands").mkdir(parents=True, exist_ok=True)
     except OSError:
         place = None  # the folder for temporary files
-    with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    for old in place.iterdir() if place else ():
+        with suppress(OSError):  # another command is faster
+            if time.time() - old.stat().st_mtime > KEPT:
+                shutil.rmtree(old)
+    folder = Path(tempfile.mkdtemp(dir=place))
+    try:
+        yield folder
+    finally:
+        if not (folder / KEEP).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def begin(folder: Path) -> Command:
     """A new command in a new folder, which becomes the current one."""
     folder.mkdir()
-    (folder / "started").write_text(repr(time.time()))
+    (folder / COMMAND).write_text(json.dumps({"since": time.time()} | lease.this_process()))
     os.environ[FOLDER] = str(folder)
     return Command(folder)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,8 @@ from bench.runs.signals import Interrupted, handled
 
 GRACE = 60.0  # seconds for a process to save its work after a signal
 POLL = 0.5  # seconds between two looks at whether the parent is alive
+WATCH = "bench-watch"  # the thread that looks
+LOKY = b"LokyProcess"  # on the command line of joblib's workers
 INTERRUPTED = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes
 
 
@@ -42,11 +45,11 @@ def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
     current.add(number, outcome | {"dry_run": bool(values.get("dry_run"))})
 
 
-def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool) -> None:
-    """Runs a job in another process, again if that dies, and adds its outcome to the command.
+def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool, threads: int | None = None) -> None:
+    """Runs a job in another process, again if it dies, and adds its outcome to the command.
 
-    Each death is counted for the seeds that it was working on: after `attempts` of them they are not tried again. The
-    process is kept for the next job.
+    Each death is counted for the seeds that it was working on: after `attempts` of them they are not tried again.
+    The process is kept for the next job. threads: of the process; None for as many as its libraries choose.
     """
     current = Command.current()
     file = current.folder / f"job-{number:06}.json"
@@ -54,7 +57,7 @@ def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool) -> Non
     job |= {"command": str(current.folder), "cwd": os.getcwd(), "path": sys.path}
     file.write_text(json.dumps(job))
     for _ in range(1000):  # each death counts for a seed, so it ends much sooner
-        worker = Worker.current()
+        worker = Worker.current(threads)
         code = worker.perform(file)
         if code is None:
             return
@@ -72,20 +75,21 @@ class Worker:
 
     _current: Worker | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None) -> None:
+        variables = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
         reading, writing = os.pipe()
         command = [sys.executable, "-m", "bench.runs.isolated", str(writing)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, pass_fds=[writing], start_new_session=True, text=True
+            command, stdin=subprocess.PIPE, pass_fds=[writing], start_new_session=True, text=True, env=variables
         )
         os.close(writing)
         self._done = os.fdopen(reading, "rb", buffering=0)
 
     @classmethod
-    def current(cls) -> Worker:
+    def current(cls, threads: int | None) -> Worker:
         """The worker of this process: a new one if the last one died."""
         if cls._current is None or cls._current.process.poll() is not None:
-            cls._current = cls()
+            cls._current = cls(threads)
         return cls._current
 
     def perform(self, file: Path) -> int | None:
@@ -115,21 +119,40 @@ def describe(code: int) -> str:
     return f"was killed by {name}" + (" (perhaps for lack of memory)" if name == "SIGKILL" else "")
 
 
-def end_with_parent() -> None:
-    """Sends this process SIGTERM once its parent no longer exists."""
-    parent = os.getppid()
+def end_when(is_over: Callable[[], bool], others: Sequence[Path] = ()) -> None:
+    """Sends this process SIGTERM once something is over, and again until it has ended: it may begin another job.
+
+    others: in /proc, workers of joblib that end with it. They do not watch for themselves before they have a job.
+    """
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while True:
+            if is_over():
+                for other in others:
+                    with suppress(OSError):  # it has ended
+                        if LOKY in (other / "cmdline").read_bytes():
+                            os.kill(int(other.name), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(POLL)
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True).start()
+    if not any(thread.name == WATCH for thread in threading.enumerate()):
+        threading.Thread(target=watch, name=WATCH, daemon=True).start()
+
+
+def siblings() -> list[Path]:
+    """In /proc, the processes that the parent of this one has started. Empty where there is no /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            if int(path.read_text().rpartition(")")[2].split()[1]) == os.getppid():
+                found.append(path.parent)
+    return found
 
 
 def main() -> None:
+    parent = os.getppid()
     with handled(), os.fdopen(int(sys.argv[1]), "wb", buffering=0) as done:
-        end_with_parent()
+        end_when(lambda: os.getppid() != parent)
         try:
             for line in sys.stdin:
                 job = json.loads(Path(line.strip()).read_text())

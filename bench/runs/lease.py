@@ -84,8 +84,7 @@ def take(folder: Path, timeout: float) -> Lease | None:
     Raises InputError if the folder cannot be written.
     """
     path, token = folder / LEASE, uuid.uuid4().hex
-    mine = {"token": token, "host": platform.node(), "pid": os.getpid(), "machine": _machine(), "since": time.time()}
-    text = json.dumps(mine | _started())
+    text = json.dumps({"token": token, "host": platform.node(), "since": time.time()} | this_process())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not _create(path, token, text):
@@ -111,7 +110,7 @@ def holder(folder: Path) -> dict[str, Any] | None:
         seconds = max(0.0, time.time() - path.stat().st_mtime)
     except FileNotFoundError:
         return None
-    return content | {"seconds": seconds, "is_alive": not _is_gone(content)} if content else None
+    return content | {"seconds": seconds, "is_alive": not is_gone(content)} if content else None
 
 
 def is_free(folder: Path, timeout: float) -> bool:
@@ -130,7 +129,7 @@ def _dead(path: Path, timeout: float) -> str | None:
     except FileNotFoundError:
         return None
     content = _parsed(text)
-    if _is_gone(content):
+    if is_gone(content):
         return text
     known, since = _seen.get(path, (None, 0.0))
     if (text, beat) != known:
@@ -201,6 +200,11 @@ def _parsed(text: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def this_process() -> dict[str, Any]:
+    """What tells this process apart from all others, on any machine."""
+    return {"pid": os.getpid(), "machine": _machine()} | _started()
+
+
 def _machine() -> str:
     """Equal for processes that see each other's process ids: a host name is shared by its containers."""
     boot = Path("/proc/sys/kernel/random/boot_id")
@@ -217,7 +221,7 @@ def _started(pid: int | str = "self") -> dict[str, str]:
     return {}
 
 
-def _is_gone(content: dict[str, Any]) -> bool:
+def is_gone(content: dict[str, Any]) -> bool:
     """Whether it was a process of this machine that no longer exists."""
     if content.get("machine") != _machine():
         return False

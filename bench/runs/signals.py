@@ -6,10 +6,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, MethodType
 
-# The third is Slurm's warning before it kills; the last comes when a terminal is closed.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+# Slurm warns with SIGUSR1 or SIGUSR2 before it kills; SIGHUP comes when a terminal is closed.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -17,6 +17,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}")
+        self.number = number
         self.code = 130 if number == signal.SIGINT else 143
 
 
@@ -27,15 +28,21 @@ class TimeLimitReached(BaseException):  # noqa: N818
 class Signals:
     """Turns signals into exceptions: at once, or where training asks for them, so that it can save its state first.
 
-    A second signal always ends it at once.
+    A second Ctrl-C ends the process at once, unless it is patient. Other signals count once: Slurm sends each to all
+    processes of a job, and a process also passes it on to those that it has started.
     """
 
     def __init__(self) -> None:
+        self.is_patient = False  # for the jobs of a launcher: submitit, too, sends them the Ctrl-C that they have got
         self._pending: int | None = None
         self._is_deferred = False
+        self._is_ending = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        if self._is_deferred and self._pending is None:
+        if self._is_ending and (number != signal.SIGINT or self.is_patient):
+            return
+        is_second, self._is_ending = self._is_ending, number != signal.SIGALRM
+        if self._is_deferred and not is_second:
             self._pending = number
         else:
             raise self._exception(number)
@@ -65,10 +72,11 @@ class Signals:
 def handled() -> Iterator[Signals]:
     """Handles signals until the end of the context, except those that are ignored, as under nohup.
 
-    In another thread than the main one there are none to handle.
+    Nested contexts share the signals of the outer one. In another thread than the main one there are none to handle.
     """
-    signals = Signals()
-    if threading.current_thread() is not threading.main_thread():
+    outer = [handler.__self__ for number in ENDING if isinstance(handler := signal.getsignal(number), MethodType)]
+    signals = next((one for one in outer if isinstance(one, Signals)), None) or Signals()
+    if signals in outer or threading.current_thread() is not threading.main_thread():
         yield signals
         return
     found = [number for number in (*ENDING, signal.SIGALRM) if signal.getsignal(number) != signal.SIG_IGN]
@@ -78,6 +86,17 @@ def handled() -> Iterator[Signals]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def pass_on(interruption: Interrupted) -> None:
+    """Calls the handler that a launcher has set for a signal, such as submitit's, which puts the job back in the queue.
+
+    It may end the process or raise.
+    """
+    handler = signal.getsignal(interruption.number)
+    is_ours = isinstance(getattr(handler, "__self__", None), Signals)
+    if callable(handler) and handler is not signal.default_int_handler and not is_ours:
+        handler(interruption.number, None)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, load_file, save_file
 
-from bench.__main__ import total
 from bench.evaluation.evaluate import evaluate
 from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
@@ -21,6 +20,7 @@ from bench.models.vae import VAE
 from bench.runs import run as bench_run
 from bench.runs import seed_run, store
 from bench.runs.record import Metric, Record
+from bench.runs.summary import total
 from tests.runs.wandb_examples import folders, steps
 
 SWEEP = ["-m", "model=vae,dae", "likelihood=bernoulli,gaussian", "noise=none,gaussian", "seeds=[0,1]", "sweep=first"]

@@ -9,7 +9,15 @@ import time
 
 import pytest
 
-from bench.runs.signals import Interrupted, TimeLimitReached, handled, time_limit
+from bench.runs.signals import Interrupted, TimeLimitReached, handled, pass_on, time_limit
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Tests in the background of a shell inherit that Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
@@ -75,3 +83,50 @@ def test_a_time_limit_counts_what_was_used_before():
         time.sleep(0.3)
         with time_limit(None):
             pass
+
+
+def test_other_signals_than_ctrl_c_count_once():
+    """Slurm sends each to all processes of a job, and they pass it on to each other."""
+    reached = []
+    with handled() as signals:
+        with pytest.raises(Interrupted, match="SIGTERM"), signals.deferred():
+            for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR2):
+                os.kill(os.getpid(), number)
+            reached.append("the end")
+        os.kill(os.getpid(), signal.SIGTERM)  # while the interruption is on its way up
+        with handled() as inner:
+            assert inner is signals
+    assert reached == ["the end"]
+
+
+def test_a_patient_process_does_not_mind_a_second_ctrl_c():
+    with handled() as signals:
+        signals.is_patient = True
+        with pytest.raises(Interrupted, match="Ctrl-C"), signals.deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            reached = True
+    assert reached
+
+
+def test_a_time_limit_gives_way_to_a_signal():
+    with handled() as signals, pytest.raises(Interrupted, match="SIGUSR1"), signals.deferred():
+        os.kill(os.getpid(), signal.SIGALRM)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_signal_is_passed_on_to_the_handler_of_a_launcher():
+    received = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _: received.append(number))
+    try:
+        with pytest.raises(Interrupted, match="SIGUSR2") as raised, handled():
+            os.kill(os.getpid(), signal.SIGUSR2)
+            time.sleep(1)
+        with handled():
+            pass_on(raised.value)
+        assert received == [], "that of this package is no launcher's"
+        pass_on(raised.value)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    pass_on(raised.value)
+    assert received == [signal.SIGUSR2]

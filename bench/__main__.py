@@ -116,7 +116,7 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
         values = values_of(config)
         if (launcher or values.get("isolate")) and not values.get("dry_run"):
             with handled():
-                perform_isolated(values, number, in_sweep, launcher.threads(os.environ) if launcher else None)
+                perform_isolated(values, number, in_sweep, launcher)
         else:
             perform(values, number, in_sweep)
     except Exception as error:
@@ -241,11 +241,12 @@ def main() -> None:
     code = 0
     outcomes: list[dict[str, Any]] = []
     is_launched = False
-    with handled(), command() as folder:
+    with handled() as signals, command() as folder:
         started: list[Command] = []
         try:
             for number, arguments in enumerate(commands(sys.argv[1:])):
                 started.append(begin(folder / f"{number:06}"))
+                signals.before_interruption = started[-1].interrupt
                 Variables().values = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
                 sys.argv[1:] = arguments
                 is_launched = any(word.lstrip("+").startswith("hydra/launcher=") for word in arguments)

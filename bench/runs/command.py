@@ -19,8 +19,9 @@ from bench.runs.output import say
 from bench.runs.store import ELSEWHERE, seed_folder
 
 FOLDER = "BENCH_OUTCOMES"  # the variable with the folder of a command, for its processes
-COMMAND, TODO, STOP, KEEP = "command.json", "todo.json", "stop", "keep"
-POLL = 1.0  # seconds
+COMMAND, TODO, STOP, KEEP, INTERRUPTED = "command.json", "todo.json", "stop", "keep", "interrupted"
+GRACE = 60.0  # seconds for a process to save its work after a signal
+POLL = 0.5  # seconds
 KEPT = 30 * 24 * 3600.0  # seconds for which jobs that wait in the queue of a cluster find the folder of their command
 
 
@@ -50,8 +51,8 @@ class Command:
             raise FileNotFoundError(f"{place}: set BENCH_CACHE to a folder that all machines share") from error
 
     def is_to_run(self, number: int) -> bool:
-        """Whether a job is to be run: not after a stop, and not again in a later round unless it left something."""
-        if self.is_stopped:
+        """Whether a job is to be run: not after a stop or an interruption, and not again in a later round unless it left something."""
+        if self.is_stopped or (self.folder / INTERRUPTED).exists():
             return False
         path = self.folder / TODO
         return not path.exists() or number in json.loads(path.read_text())
@@ -69,6 +70,23 @@ class Command:
     def keep(self) -> None:
         """Keeps the folder after the end of the command, for jobs that go on without it."""
         (self.folder.parent / KEEP).touch()
+
+    def enter(self) -> None:
+        """Notes this process as one that ends, with its work saved, when the command is interrupted."""
+        (self.folder / f"process-{os.getpid()}").write_text(json.dumps(lease.this_process()))
+
+    def interrupt(self, number: int) -> None:
+        """Passes a signal to the noted processes, and waits until they have ended. Launchers would just kill them."""
+        noted = [json.loads(path.read_text()) for path in self.folder.glob("process-*")]
+        if not noted:
+            return
+        (self.folder / INTERRUPTED).touch()
+        for process in filter(lease.is_running_here, noted):
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(process["pid"], number)
+        end = time.monotonic() + GRACE
+        while any(map(lease.is_running_here, noted)) and time.monotonic() < end:
+            time.sleep(POLL)
 
     @property
     def is_stopped(self) -> bool:

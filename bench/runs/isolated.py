@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.runs.attempts import count_attempt
-from bench.runs.command import FOLDER, Command
+from bench.runs.command import FOLDER, GRACE, Command
+from bench.runs.launcher import Launcher
 from bench.runs.signals import Interrupted, handled
 
-GRACE = 60.0  # seconds for a process to save its work after a signal
 POLL = 0.5  # seconds between two looks at whether the parent is alive
 WATCH = "bench-watch"  # the thread that looks
 LOKY = b"LokyProcess"  # on the command line of joblib's workers
@@ -45,19 +45,20 @@ def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
     current.add(number, outcome | {"dry_run": bool(values.get("dry_run"))})
 
 
-def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool, threads: int | None = None) -> None:
+def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool, launcher: Launcher | None = None) -> None:
     """Runs a job in another process, again if it dies, and adds its outcome to the command.
 
     Each death is counted for the seeds that it was working on: after `attempts` of them they are not tried again.
-    The process is kept for the next job. threads: of the process; None for as many as its libraries choose.
+    The process is kept for the next job.
     """
     current = Command.current()
     file = current.folder / f"job-{number:06}.json"
     job = {"values": values, "number": number, "in_sweep": in_sweep}
-    job |= {"command": str(current.folder), "cwd": os.getcwd(), "path": sys.path}
+    job |= {"is_noted": launcher is not None and launcher.is_local, "command": str(current.folder)}
+    job |= {"cwd": os.getcwd(), "path": sys.path}
     file.write_text(json.dumps(job))
     for _ in range(1000):  # each death counts for a seed, so it ends much sooner
-        worker = Worker.current(threads)
+        worker = Worker.current(launcher.threads(os.environ) if launcher else None)
         code = worker.perform(file)
         if code is None:
             return
@@ -83,25 +84,33 @@ class Worker:
             command, stdin=subprocess.PIPE, pass_fds=[writing], start_new_session=True, text=True, env=variables
         )
         os.close(writing)
+        assert self.process.stdin is not None, "it is a pipe"
+        self._files = self.process.stdin
         self._done = os.fdopen(reading, "rb", buffering=0)
 
     @classmethod
     def current(cls, threads: int | None) -> Worker:
         """The worker of this process: a new one if the last one died."""
-        if cls._current is None or cls._current.process.poll() is not None:
-            cls._current = cls(threads)
+        if cls._current is not None and cls._current.process.poll() is not None:
+            cls._current._close()
+            cls._current = None
+        cls._current = cls._current or cls(threads)
         return cls._current
+
+    def _close(self) -> None:
+        self._done.close()
+        with suppress(BrokenPipeError):  # it has died before it read its input
+            self._files.close()
 
     def perform(self, file: Path) -> int | None:
         """Runs the job of a file. Returns None, or the exit code if the process died.
 
         A signal to this process is passed on, and it waits while the other one saves its work.
         """
-        assert self.process.stdin is not None, "it is a pipe"
         try:
             with suppress(BrokenPipeError):
-                self.process.stdin.write(f"{file}\n")
-                self.process.stdin.flush()
+                self._files.write(f"{file}\n")
+                self._files.flush()
             return None if self._done.read(1) else self.process.wait()
         except Interrupted as interruption:
             self.process.send_signal(signal.SIGINT if interruption.code == 130 else signal.SIGTERM)
@@ -151,7 +160,8 @@ def siblings() -> list[Path]:
 
 def main() -> None:
     parent = os.getppid()
-    with handled(), os.fdopen(int(sys.argv[1]), "wb", buffering=0) as done:
+    with handled() as signals, os.fdopen(int(sys.argv[1]), "wb", buffering=0) as done:
+        signals.is_patient = True
         end_when(lambda: os.getppid() != parent)
         try:
             for line in sys.stdin:
@@ -159,6 +169,8 @@ def main() -> None:
                 os.environ[FOLDER] = job["command"]
                 os.chdir(job["cwd"])
                 sys.path += [folder for folder in job["path"] if folder not in sys.path]
+                if job["is_noted"]:
+                    Command.current().enter()
                 perform(job["values"], job["number"], job["in_sweep"])
                 done.write(b".")
         except KeyboardInterrupt as raised:

@@ -221,6 +221,11 @@ def _started(pid: int | str = "self") -> dict[str, str]:
     return {}
 
 
+def is_running_here(content: dict[str, Any]) -> bool:
+    """Whether it is a process of this machine that exists."""
+    return content.get("machine") == _machine() and not is_gone(content)
+
+
 def is_gone(content: dict[str, Any]) -> bool:
     """Whether it was a process of this machine that no longer exists."""
     if content.get("machine") != _machine():

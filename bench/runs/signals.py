@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, MethodType
 
@@ -34,6 +34,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.is_patient = False  # for the jobs of a launcher: submitit, too, sends them the Ctrl-C that they have got
+        self.before_interruption: Callable[[int], None] | None = None  # gets the signal that raises Interrupted
         self._pending: int | None = None
         self._is_deferred = False
         self._is_ending = False
@@ -44,8 +45,10 @@ class Signals:
         is_second, self._is_ending = self._is_ending, number != signal.SIGALRM
         if self._is_deferred and not is_second:
             self._pending = number
-        else:
-            raise self._exception(number)
+            return
+        if self.before_interruption and self._is_ending and not is_second:
+            self.before_interruption(number)
+        raise self._exception(number)
 
     @property
     def is_pending(self) -> bool:

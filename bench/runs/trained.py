@@ -108,7 +108,9 @@ def restored(record: dict[str, Any], allow: Sequence[str] = ()) -> Model:
         raise InputError(f"{weights} does not exist: train the run again with rerun=true")
     model = build(record["config"], _shapes(record["data"]), record["seed"], allow)
     if record.get("weights") not in (None, checksum_of(weights)):
-        raise InputError(f"{weights} is not what its record describes: train the run again with rerun=true")
+        raise InputError(
+            f"{weights} is damaged: its checksum is not the one in its record; train the run again with rerun=true"
+        )
     try:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:

@@ -70,10 +70,9 @@ class Log:
 class WandB:
     """The W&B runs of a job. No failure of the network, of W&B or of the disk may lose a trained model."""
 
-    is_lost: ClassVar[bool] = (
-        False  # in this process: it logs offline, as each later job would wait for the server again
-    )
-    has_failed: ClassVar[bool] = False  # offline too: it does not log any more
+    # Of the process, as each later job would wait for the server again.
+    is_lost: ClassVar[bool] = False  # the server: it logs offline
+    has_failed: ClassVar[bool] = False  # W&B itself: it does not log any more
 
     def __init__(self, options: Mapping[str, Any], results: Path, sweep: str):
         # The process that writes for W&B may have another working directory.

@@ -35,7 +35,6 @@ from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, handled, pass_on
 from bench.runs.store import IDENTITY, check_sweep
-from bench.runs.summary import plan, show, unfinished
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "noise_root", "path")}  # the settings that are paths
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # which Hydra creates
@@ -123,7 +122,7 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
         current.add(number, {"error": line_of(error), "dry_run": bool(config.get("dry_run"))})
     outcome = current.outcomes()[number]
     has_failed = "error" in outcome or any(status in FAILURES for status in outcome["seeds"].values())
-    if has_failed and config.get("stop_on_failure"):
+    if has_failed and config.get("stop_on_failure") is True:
         current.stop()
 
 
@@ -281,6 +280,8 @@ def main() -> None:
         say(f"bench: {line}")
         code = code or 1
     jobs = [outcome for outcome in outcomes if "seeds" in outcome]
+    from bench.report.summary import plan, show, unfinished  # --help does not need it
+
     if jobs and jobs[0]["dry_run"]:
         write_line(plan(jobs))
     elif jobs:

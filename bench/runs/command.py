@@ -51,7 +51,7 @@ class Command:
             raise FileNotFoundError(f"{place}: set BENCH_CACHE to a folder that all machines share") from error
 
     def is_to_run(self, number: int) -> bool:
-        """Whether a job is to be run: not after a stop or an interruption, and not again in a later round unless it left something."""
+        """Whether a job is to be run: not after the end, and in a later round only if it left something to others."""
         if self.is_stopped or (self.folder / INTERRUPTED).exists():
             return False
         path = self.folder / TODO

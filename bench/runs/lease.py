@@ -64,8 +64,10 @@ class Lease:
         If somebody has removed the folder, it is made again. Raises OSError if that fails.
         """
         if not self._lost and not self._is_held():
+            is_removed = not self.path.parent.exists()
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lost = not _create(self.path, self.token, self._text)
+            # Without a lease the folder belongs to nobody: who took it over has finished.
+            self._lost = not (is_removed and _create(self.path, self.token, self._text))
         if self._lost:
             raise LeaseLostError(f"{self.path.parent} was taken over by another process while this one stood still")
 

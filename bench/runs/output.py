@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-LONGEST = 2000  # characters of a line: the rest of a value is left out of the middle
+LONGEST = 5000  # characters of a line: the rest of a value is left out of the middle
 # What a terminal obeys or hides: controls, marks that change the direction of text, and halves of surrogate pairs.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 

@@ -124,7 +124,8 @@ def test_a_folder_without_write_permission_is_named(bench, monkeypatch, elsewher
     def refuse(*_, **__):  # tests may run as the superuser, who may write anywhere
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("bench.runs.store._replace", refuse)
+    monkeypatch.setattr("bench.runs.lease.os.link", refuse)
+    monkeypatch.setattr("bench.runs.lease._create_exclusively", refuse)
     assert_one_line(bench("model=ae"), "results/default", "Permission denied", "paths.results")
 
 

@@ -17,10 +17,10 @@ from bench.evaluation.evaluate import evaluate
 from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
 from bench.models.vae import VAE
+from bench.report.summary import total
 from bench.runs import run as bench_run
 from bench.runs import seed_run, store
 from bench.runs.record import Metric, Record
-from bench.runs.summary import total
 from tests.runs.wandb_examples import folders, steps
 
 SWEEP = ["-m", "model=vae,dae", "likelihood=bernoulli,gaussian", "noise=none,gaussian", "seeds=[0,1]", "sweep=first"]
@@ -136,7 +136,9 @@ def test_a_larger_evaluation_setting_recomputes_only_the_metrics_that_depend_on_
     assert bench("model=vae", "sweep=first").code == 0
     weights, before = files("weights.safetensors"), records("first")[0]["metrics"]
     evaluated = []
-    monkeypatch.setattr("bench.runs.run.evaluate", lambda *a, **k: evaluated.append(a[2].names) or evaluate(*a, **k))
+    monkeypatch.setattr(
+        "bench.runs.seed_run.evaluate", lambda *a, **k: evaluated.append(a[2].names) or evaluate(*a, **k)
+    )
     assert bench("model=vae", "sweep=first").code == 0 and evaluated == []
     assert bench("model=vae", "sweep=first", "metrics.samples=60").code == 0 and evaluated == []  # it is based on more
     assert bench("model=vae", "sweep=first", "metrics.samples=600").code == 0

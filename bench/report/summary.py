@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from bench.report import write
 from bench.runs.output import write_line
 from bench.runs.store import ELSEWHERE
 
@@ -22,11 +23,9 @@ ADVICE = {
 
 def show(jobs: list[dict[str, Any]]) -> None:
     """Writes the report of each sweep, prints the rows of this command, and last the number of runs by status."""
-    from bench import report
-
     for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
         runs = {outcome["run"] for outcome in jobs if (outcome["results"], outcome["sweep"]) == (results, sweep)}
-        report.write(Path(results), [sweep], printed=runs)
+        write(Path(results), [sweep], printed=runs)
     write_line(total(jobs))
 
 

@@ -51,12 +51,13 @@ def folder_name(sweep: object) -> str:
     return check_sweep(check_text("sweep", sweep))
 
 
-def results_folder(path: object, start: str) -> str:
-    """The folder of all sweeps, checked before Hydra creates it.
+def results_folder(path: object, start: str, dry_run: object) -> str:
+    """The folder of all sweeps, checked before Hydra creates it: in a dry run a temporary one.
 
     It is absolute: jobs on other machines may start in another folder than the command, which is `start`.
     """
-    return str(Path(start, Path(check_path("paths.results", path)).expanduser()))
+    results = Path(start, Path(check_path("paths.results", path)).expanduser())
+    return str(Command.current().folder if dry_run is True else results)
 
 
 @functools.cache  # Hydra asks for it in each job

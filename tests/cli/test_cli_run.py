@@ -112,6 +112,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bench, files, elsewhere):
     assert [line.split(": ")[1] for line in lines if line.startswith("vae-bernoulli")] == ["1 done, 1 to train"]
     assert sum(line.startswith("gan-digits") for line in lines) == 1
     assert lines[-2] == "6 jobs, 10 runs: 9 to train, 1 done"
+    assert bench("-m", "model=vae,ae", "sweep=second", "paths.results=other", "dry_run=true").code == 0
+    assert not (elsewhere / "results/second").exists() and not (elsewhere / "other").exists()
     assert [path.name for path in (elsewhere / "results/first").glob("[!.]*-*")] == [next(iter(before)).split("/")[-3]]
 
 

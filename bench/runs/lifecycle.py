@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from bench.runs.files import checksum_of
 from bench.runs.output import say
 from bench.runs.record import RESULTS
 
+CLOCKS = 60.0  # seconds by which the clocks of two machines may differ
 UNFINISHED = ("failed", "interrupted", "timeout", "out_of_memory")
 
 
@@ -66,8 +68,13 @@ def plan(job: Job, data: Data, folder: Path, id: str, seed: int) -> Plan:
 
 
 def is_outdated(job: Job, path: Path) -> bool:
-    """Whether rerun=true repeats what a file says: it was written before the command started."""
-    return job.settings.rerun and path.is_file() and path.stat().st_mtime < job.started
+    """Whether rerun=true repeats what a file says: it was written before the command started.
+
+    A file from the future was so too, and the clock has been set back since.
+    """
+    if not job.settings.rerun or not path.is_file():
+        return False
+    return not job.started <= path.stat().st_mtime <= time.time() + CLOCKS
 
 
 def checkpoint_key(job: Job, data: Data, id: str, seed: int) -> checkpoint.Key:

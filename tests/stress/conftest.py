@@ -53,7 +53,7 @@ class Workshop:
         path = os.pathsep.join([str(ROOT), str(self.folder)])
         variables = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "STEPS": str(self.steps)}
         small = ["dataset=digits", "tracking=none", "device=cpu", "network.hidden=16", "metrics.names=[psnr]"]
-        command = [sys.executable, "-m", "bench", *words, *small, "--config-dir", str(self.folder / "conf"), "-m"]
+        command = [sys.executable, "-m", "bench", *small, *words, "--config-dir", str(self.folder / "conf"), "-m"]
         with (self.folder / f"output-{len(self.processes)}").open("wb") as output:
             process = subprocess.Popen(
                 command, env=variables, cwd=self.folder, stdout=output, stderr=output, start_new_session=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import partial
 from typing import Any
 
@@ -148,8 +148,14 @@ def _entry(metric: Metric, answer: Value, reason: str | None = None, remarks: It
     return {"better": metric.better, "ideal": metric.ideal, "unit": metric.unit, **finite, "reason": reason}
 
 
+def evaluate(*arguments: Any, **options: Any) -> dict[str, dict[str, Any]]:
+    """The result of `evaluations`, which has the same parameters."""
+    *_, found = {}, *evaluations(*arguments, **options)
+    return found
+
+
 @torch.no_grad()
-def evaluate(
+def evaluations(
     model: Model,
     images: Images,
     settings: EvaluationSettings,
@@ -158,8 +164,10 @@ def evaluate(
     seed: int,
     facts: dict[str, float | None],
     progress: Progress = no_progress,
-) -> dict[str, dict[str, Any]]:
+) -> Iterator[dict[str, dict[str, Any]]]:
     """The metrics of a model on the test split, by name, as `bench.runs.record.Metric` describes them.
+
+    Yields those that are complete, after each further one. The last dictionary has all.
 
     Metrics of corrupted inputs use `corruption` (Gaussian noise of 0.5 in place of Identity). They are repeated as
     `name@level` with the same kind of noise at each of `settings.noise_levels`. Metrics of a model's outputs for the
@@ -188,8 +196,14 @@ def evaluate(
         if (others := permuted(answers)) is not None:
             variants[f"@{PERMUTED}"] = own, Translations(images, Stages(answers, others)), _OF_TRANSLATIONS
 
+    def is_repeated(metric: Metric, suffix: str) -> bool:
+        requests, differing = _requests(metric), variants[suffix][2]
+        return bool(requests & differing) and not (requests & _OF_TRANSLATIONS and requests & _OF_ANSWERS)
+
+    suffixes = {name: ["", *(s for s in variants if s and is_repeated(metric, s))] for name, metric in metrics.items()}
     entries: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in metrics}
-    for suffix, (kind, translations, differing) in variants.items():
+    complete: set[str] = set()
+    for suffix, (kind, translations, _) in variants.items():
         # Made here and dropped again, so that only one level's images are held at a time.
         noisy = CorruptedImages(images, kind)
         of_data = evidence_of(images) | evidence_of(noisy)
@@ -197,7 +211,7 @@ def evaluate(
         of_model |= evidence_of(translations) | evidence_of(traversals) | evidence_of(Critics(answers))
         for name, metric in metrics.items():
             requests = _requests(metric)
-            if suffix and (not requests & differing or (requests & _OF_TRANSLATIONS and requests & _OF_ANSWERS)):
+            if suffix not in suffixes[name]:
                 continue
             noise_key = (type(kind), *sorted(vars(kind).items())) if requests & _OF_NOISE else ()
             shared = images.answers if requests <= of_data.keys() else {}
@@ -226,4 +240,6 @@ def evaluate(
                     "settings": settings_of(metric, settings),
                     "details": details,
                 }
-    return {full_name: entry for of_metric in entries.values() for full_name, entry in of_metric.items()}
+            if suffix == suffixes[name][-1]:
+                complete.add(name)
+                yield {name: entry for one in metrics if one in complete for name, entry in entries[one].items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bench.draws import Draws
 from bench.engine.seeds import Stack
 from bench.engine.train import Progress as Training
 from bench.engine.train import train
-from bench.evaluation.evaluate import evaluate, missing
+from bench.evaluation.evaluate import evaluations, missing
 from bench.evaluation.evidence import images_of
 from bench.evaluation.pictures import pictures
 from bench.evaluation.progress import Progress
@@ -33,6 +34,8 @@ from bench.runs.record import RESULTS
 from bench.runs.signals import Signals
 from bench.runs.terminal import Terminal
 from bench.runs.trained import restored
+
+UNEVALUATED = "its evaluation did not finish"
 
 
 @dataclass
@@ -69,13 +72,12 @@ class SeedRun:
 
     def save_weights(self, model: Model) -> None:
         """Saves the trained weights, with a record that says that the evaluation is missing."""
-        unfinished = self.record | {"reason": "its evaluation did not finish"}
+        unfinished = self.record | {"reason": UNEVALUATED}
         self.write(unfinished, history=self.history or None, weights=model.state_dict())
 
-    def save_metrics(self, metrics: dict[str, Any]) -> None:
-        """Saves the metrics, with a record that says that the pictures are missing."""
-        self.record["metrics"] = metrics
-        self.write(self.record | {"reason": "its pictures were not made"})
+    def save_metrics(self, reason: str) -> None:
+        """Saves the metrics so far, with a record that says what is missing."""
+        self.write(self.record | {"reason": reason})
 
     def finish(self, how: Mapping[str, Any], **files: dict[str, Any] | None) -> None:
         """Writes the record. how: its status and reason; files: `weights` and `images`."""
@@ -202,15 +204,24 @@ class Saver:
 
 
 def evaluate_seed(job: Job, data: Data, one: SeedRun, model: Model) -> None:
-    """Evaluates a trained model and records the result. An exception ends only this seed."""
-    clock = time.perf_counter()
+    """Evaluates a trained model and records the result. An exception ends only this seed.
+
+    The metrics so far are saved every `checkpoint.minutes`.
+    """
+    clock = saved = time.perf_counter()
+    interval = 60 * (job.settings.checkpoint.minutes or math.inf)
     try:
         with torch.no_grad():
             model.fit_after(data, Draws(one.seed, "fit_after", device=job.device))
         images = images_of(data, job.cache)
         if names := missing(one.record["metrics"], job.metrics, images):
-            found = metrics_of(job, model, data, one.record, names, one.trackers.progress)
-            one.save_metrics(one.record["metrics"] | found)
+            earlier = one.record["metrics"]
+            for found in metrics_of(job, model, data, one.record, names, one.trackers.progress):
+                one.record["metrics"] = earlier | found
+                if time.perf_counter() - saved >= interval:
+                    one.save_metrics(UNEVALUATED)
+                    saved = time.perf_counter()
+            one.save_metrics("its pictures were not made")
         shown = pictures(model, images, corruption=corruption(job), seed=one.seed)
     except Exception as error:
         one.finish(ending(error))
@@ -229,7 +240,7 @@ def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> d
     try:
         model = restored(record, job.settings.allow).to(job.device)
         progress = Terminal(f"{job.name} seed {one.seed}").progress
-        metrics = metrics_of(job, model, data, record, one.plan.metrics, progress)
+        *_, metrics = metrics_of(job, model, data, record, one.plan.metrics, progress)
     except Exception as error:
         one.outcome.failed_metrics[one.seed] = list(one.plan.metrics)
         say(f"{job.name} seed {one.seed}: its metrics: {ending(error)['reason']}; its record stays")
@@ -242,12 +253,12 @@ def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> d
 
 def metrics_of(
     job: Job, model: Model, data: Data, record: Mapping[str, Any], names: Sequence[str], progress: Progress
-) -> dict[str, Any]:
-    """Metrics of a trained model, by name. record: with the fields about its training."""
+) -> Iterator[dict[str, Any]]:
+    """Metrics of a trained model, by name: those so far, after each. record: with the fields about its training."""
     facts = {"parameters": record["parameters"]["total"]} | {key: record[key] for key in PACE}
     facts |= {f"gradient_norm_{end}": (record.get("gradient_norms") or {}).get(end) for end in ("first", "last")}
     settings = replace(job.metrics, names=list(names))
     images = images_of(data, job.cache)
-    return evaluate(
+    return evaluations(
         model, images, settings, corruption=corruption(job), seed=record["seed"], facts=facts, progress=progress
     )

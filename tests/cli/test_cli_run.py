@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, load_file, save_file
 
-from bench.evaluation.evaluate import evaluate
+from bench.evaluation.evaluate import evaluations
 from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
 from bench.models.vae import VAE
@@ -139,7 +139,7 @@ def test_a_larger_evaluation_setting_recomputes_only_the_metrics_that_depend_on_
     weights, before = files("weights.safetensors"), records("first")[0]["metrics"]
     evaluated = []
     monkeypatch.setattr(
-        "bench.runs.seed_run.evaluate", lambda *a, **k: evaluated.append(a[2].names) or evaluate(*a, **k)
+        "bench.runs.seed_run.evaluations", lambda *a, **k: evaluated.append(a[2].names) or evaluations(*a, **k)
     )
     assert bench("model=vae", "sweep=first").code == 0 and evaluated == []
     assert bench("model=vae", "sweep=first", "metrics.samples=60").code == 0 and evaluated == []  # it is based on more
@@ -220,7 +220,7 @@ def test_stacked_seeds_whose_evaluation_failed_are_not_trained_again(bench, reco
         entry["hardware"]["device"], entry["libraries"]["torch"], entry["code"]["commit"] = "a GPU", "2.6", "f00f00f00f"
         Path(path).write_text(json.dumps(entry))
     monkeypatch.setattr(seed_run, "train", fails)
-    monkeypatch.setattr(seed_run, "evaluate", fails)
+    monkeypatch.setattr(seed_run, "evaluations", fails)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -321,7 +321,7 @@ def test_wandb_is_written_beside_the_records(bench, elsewhere, monkeypatch):
 def test_an_interrupted_run_goes_on_in_its_own_wandb_run(bench, elsewhere, monkeypatch, moment, code, expected):
     """Epochs of 3 steps. It is interrupted in step 7, or after all 9: then only the pictures are logged, after them."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    losses, evaluate, calls = VAE.losses, seed_run.evaluate, []
+    losses, calls = VAE.losses, []
 
     def training(*arguments):
         calls.append(1)
@@ -333,12 +333,12 @@ def test_an_interrupted_run_goes_on_in_its_own_wandb_run(bench, elsewhere, monke
         calls.append(1)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        return evaluate(*arguments, **options)
+        return evaluations(*arguments, **options)
 
     if moment == "training":
         monkeypatch.setattr(VAE, "losses", training)
     else:
-        monkeypatch.setattr(seed_run, "evaluate", evaluation)
+        monkeypatch.setattr(seed_run, "evaluations", evaluation)
     words = ("model=vae", "tracking=wandb", "budget.steps=9", "budget.batch_size=500", "metrics.names=[elbo]")
     assert bench(*words).code == code
     (first,) = folders(elsewhere / "results")
@@ -348,6 +348,37 @@ def test_an_interrupted_run_goes_on_in_its_own_wandb_run(bench, elsewhere, monke
     assert (steps(runs[0]), steps(runs[1])) == expected
     assert len({path.name for run in runs for path in run.glob("*.wandb")}) == 1
     assert not list(elsewhere.rglob("*.synced"))  # both are to be uploaded
+
+
+def test_metrics_are_kept_when_the_evaluation_is_interrupted(bench, records, files, monkeypatch):
+    """In memory up to the last one, and on the disk every `checkpoint.minutes`."""
+    line = ("model=vae", "metrics.names=[elbo,psnr,ssim,knn_accuracy]", "checkpoint.minutes=1e-9")
+    on_disk = []
+
+    def interrupted(*arguments, **options):
+        for found in evaluations(*arguments, **options):
+            yield found
+            on_disk.append([list(one["metrics"]) for one in records()])
+            if len(found) == 2:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as impatient:
+        impatient.setattr(seed_run, "evaluations", interrupted)
+        assert bench(*line).code == 130
+    assert on_disk == [[["elbo"]], [["elbo", "psnr"]]]
+    (record,) = records()
+    assert (record["status"], list(record["metrics"])) == ("interrupted", ["elbo", "psnr"])
+    history = files("history.csv")
+    asked = []
+
+    def noted(*arguments, **options):
+        asked.append(arguments[2].names)
+        return evaluations(*arguments, **options)
+
+    monkeypatch.setattr(seed_run, "evaluations", noted)
+    assert bench(*line).code == 0 and asked == [["ssim", "knn_accuracy"]] and files("history.csv") == history
+    assert bench(*line, "sweep=undisturbed").code == 0
+    assert records()[0]["metrics"] == records("undisturbed")[0]["metrics"]
 
 
 def test_metrics_of_factors_are_computed_for_sprites(bench, records):

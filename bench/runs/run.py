@@ -167,8 +167,7 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
     action = runs[0].plan.action
     if action in (Action.DONE, Action.ADD_METRICS):
         for one in runs:
-            record = one.plan.record
-            assert record is not None, "a finished seed has a record"
+            record = one.plan_record
             one.outcome.add(record)
             if action == Action.ADD_METRICS:
                 record = add_metrics(job, data, one, record)
@@ -178,12 +177,13 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
     try:
         with time_limit(job.settings.limit.minutes, used):
             steps, _ = job.budget.plan(len(data.train.x))
+            if action == Action.EVALUATE:
+                for one in runs:
+                    one.record |= {key: one.plan_record.get(key) for key in (*OF_TRAINING, "metrics")}
             trackers.started([one.record for one in runs], steps, [one.earlier_rows for one in runs])
             if action == Action.EVALUATE:
                 for one in runs:
-                    assert one.plan.record is not None, "a trained seed has a record"
-                    one.record |= {key: one.plan.record.get(key) for key in (*OF_TRAINING, "metrics")}
-                    evaluate_seed(job, data, one, restored(one.plan.record, job.settings.allow).to(job.device))
+                    evaluate_seed(job, data, one, restored(one.plan_record, job.settings.allow).to(job.device))
             else:
                 for one, model in train_seeds(job, data, runs, trackers, signals):
                     evaluate_seed(job, data, one, model)

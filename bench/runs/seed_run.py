@@ -58,6 +58,12 @@ class SeedRun:
     is_recorded: bool = False
 
     @property
+    def plan_record(self) -> dict[str, Any]:
+        """The record that the plan starts from: of a seed that is trained."""
+        assert self.plan.record is not None, "a trained seed has a record"
+        return self.plan.record
+
+    @property
     def earlier_rows(self) -> list[dict[str, float]] | None:
         """The rows of the epochs that an earlier process has trained; None if this one starts the training."""
         if self.checkpoint:

@@ -41,6 +41,7 @@ class Terminal:
         self._label = f"{records[0]['name']} seed {','.join(str(record['seed']) for record in records)}"
         self._losses = ""
         self._last_line = time.monotonic()
+        done = records[0].get("steps", 0)  # more than 0 if an earlier process has begun
         if self._has_bar:
             self._bar = Bar(
                 TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
@@ -53,10 +54,12 @@ class Terminal:
                 transient=True,
                 expand=True,
             )
-            self._bar.add_task(self._label, total=steps, news="")
+            self._bar.add_task(self._label, total=steps, completed=done, news="")
             self._bar.start()
+        elif done < steps:
+            say(f"{self._label}: {steps} steps" + (f", resumed at step {done}" if done else ""))
         else:
-            say(f"{self._label}: {steps} steps")
+            say(f"{self._label}: is evaluated")
 
     def advanced(self, event: Event) -> None:
         if event.row:

@@ -75,5 +75,6 @@ def test_a_signal_ends_a_run_within_seconds_and_it_goes_on(workshop):
         (record,) = store.find(workshop.results, "signals")
         assert record["status"] == "interrupted" and record["steps"] > 0
         assert list(workshop.results.glob(f"signals/*/seed-0/{store.CHECKPOINT}"))
-    workshop.finish(workshop.start(*words))
+    output = workshop.finish(workshop.start(*words))
+    assert f"seed 0: {STEPS} steps, resumed at step {record['steps']}\n" in output
     assert workshop.steps_taken() == STEPS, "no step was done twice"

@@ -51,13 +51,18 @@ def footnote_marks(numbers: Sequence[int]) -> str:
 # What Markdown takes for markup: emphasis, code, links, mathematics, tables, tags and entities. A letter on both sides
 # of _ makes it a letter, as in knn_accuracy.
 _MARKUP = re.compile(
-    r"[\\`*|$~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|<(?=[\w/!?])|&(?=#?\w+;)|^[#>+-](?=\s)|(?<=^\d)[.)](?=\s)"
+    r"[\\`*$~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|<(?=[\w/!?])|&(?=#?\w+;)|^[#>+-](?=\s)|(?<=^\d)[.)](?=\s)"
 )
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}
 
 
 def _escaped(text: str) -> str:
-    """A text from records, which Markdown shows as it is, in one line."""
+    """A text from records for a cell of a table, which Markdown shows as it is, in one line."""
+    return _escaped_prose(text).replace("|", "\\|")
+
+
+def _escaped_prose(text: str) -> str:
+    """The same outside a table."""
     return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), " ".join(text.splitlines()))
 
 
@@ -68,7 +73,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 def markdown(title: str, tables: Sequence[Table], provenance: str) -> str:
     """Every table under a heading, with its notes below."""
-    parts = [f"# {_escaped(title)}"]
+    parts = [f"# {_escaped_prose(title)}"]
     for table in tables:
         heads = [*table.axes, "seeds", *(column.heading for column in table.columns)]
         body = [
@@ -82,10 +87,10 @@ def markdown(title: str, tables: Sequence[Table], provenance: str) -> str:
         ]
         align = ["left"] * (len(table.axes) + 1) + ["left" if table.prose else "right"] * len(table.columns)
         lines = tabulate(body, list(map(_escaped, heads)), "pipe", colalign=align, disable_numparse=True)
-        footnotes = [f"[{i}] {_escaped(line)}" for i, line in enumerate(table.footnotes, 1)]
-        notes = [f"- {line}" for line in (*map(_escaped, table.notes), *footnotes)]
-        parts += [f"## {_escaped(table.title)}", _escaped(table.caption), lines, "\n".join(notes)]
-    return "\n\n".join(filter(None, [*parts, provenance and f"Made by {_escaped(provenance)}."])) + "\n"
+        footnotes = [f"[{i}] {_escaped_prose(line)}" for i, line in enumerate(table.footnotes, 1)]
+        notes = [f"- {line}" for line in (*map(_escaped_prose, table.notes), *footnotes)]
+        parts += [f"## {_escaped_prose(table.title)}", _escaped_prose(table.caption), lines, "\n".join(notes)]
+    return "\n\n".join(filter(None, [*parts, provenance and f"Made by {_escaped_prose(provenance)}."])) + "\n"
 
 
 def template(name: str, **syntax: Any) -> Template:

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from bench import __main__ as console
 from bench import datasets
 from bench.paths import CONF
+from bench.report import summary
 from bench.report.claims import claims, evaluate
 from bench.report.runs import load
 from bench.runs.config import check_combination
@@ -54,8 +54,8 @@ def combinations(name: str, **changes: str) -> list[dict[str, Any]]:
 def jobs(monkeypatch) -> list[dict[str, Any]]:
     """The outcome of each job of a command, in order."""
     outcomes: list[dict[str, Any]] = []
-    show = console.show
-    monkeypatch.setattr(console, "show", lambda jobs: (outcomes.extend(jobs), show(jobs)))
+    show = summary.show
+    monkeypatch.setattr(summary, "show", lambda jobs: (outcomes.extend(jobs), show(jobs)))
     return outcomes
 
 

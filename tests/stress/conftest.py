@@ -56,8 +56,9 @@ class Workshop:
         command = [sys.executable, "-m", "bench", *small, *words, "--config-dir", str(self.folder / "conf"), "-m"]
         with (self.folder / f"output-{len(self.processes)}").open("wb") as output:
             process = subprocess.Popen(
-                command, env=variables, cwd=self.folder, stdout=output, stderr=output, start_new_session=True
-            )
+                command, env=variables, cwd=self.folder, stdout=output, stderr=output, start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background of a shell
+            )  # fmt: skip
         self.processes.append(process)
         return process
 

@@ -41,7 +41,9 @@ def _hashable(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as a table shows it. Different values look different."""
+    """A value as a table shows it, lists as on the command line. Different values look different."""
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_shown, value))}]"
     if isinstance(value, float):
         return short if float(short := f"{value:g}") == value else repr(value)
     return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

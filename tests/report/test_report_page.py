@@ -158,7 +158,7 @@ def test_cells_of_text_have_a_class_of_their_own(results):
 
 
 def test_what_filters_find_a_run_by():
-    labels = [("model", "VAE_GAN"), ("model.latent_dim", "2"), ("network.hidden", "(500, 20)")]
+    labels = [("model", "VAE_GAN"), ("model.latent_dim", "2"), ("network.hidden", "[500,20]")]
     assert page.filter_words(labels, "mnist, binarize=static").split() == [
         *("mnist", "binarize=static"),
         *("vae_gan", "model=vae_gan"),

@@ -90,7 +90,7 @@ class Run:
         keys = dict(_flatten(self.records[0]["config"], ""))
         return {key: value for key, value in keys.items() if "." in key and "_target_" not in key}
 
-    @property
+    @cached_property
     def ok(self) -> list[Record]:
         return [r for r in self.records if r["status"] == "ok"]
 

@@ -43,7 +43,6 @@ NOT_SWEPT = (
     "metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow",
     "checkpoint", "limit", "lease", "stop_on_failure", "isolate", "attempts",
 )  # fmt: skip
-CONTINUED = "the same command continues (jobs in the queue of Slurm go on meanwhile)"
 
 
 def folder_name(sweep: object) -> str:
@@ -240,7 +239,7 @@ def main() -> None:
     errors: list[str] = []
     code = 0
     outcomes: list[dict[str, Any]] = []
-    is_launched = False
+    launcher = ""  # that the command line names
     with handled() as signals, command() as folder:
         started: list[Command] = []
         try:
@@ -249,7 +248,7 @@ def main() -> None:
                 signals.before_interruption = started[-1].interrupt
                 Variables().values = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
                 sys.argv[1:] = arguments
-                is_launched = any(word.lstrip("+").startswith("hydra/launcher=") for word in arguments)
+                launcher = "".join(word.partition("=")[2] for word in arguments if "hydra/launcher=" in word)
                 try:
                     job()
                     while started[-1].next_round():
@@ -257,11 +256,12 @@ def main() -> None:
                 except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
                     errors.append(one_line(raised))
                 except Exception as raised:
-                    if not is_launched and isinstance(raised, OSError):
+                    if not launcher and isinstance(raised, OSError):
                         raise
                     started[-1].keep()
-                    reported = f"the launcher reports {reason(raised)}; {CONTINUED}"  # it lost a job, or started none
-                    errors.append(reported if is_launched else line_of(raised))
+                    # A launcher has lost a job, or could not start any.
+                    reported = f"{launcher} reports {reason(raised)}; the same command continues"
+                    errors.append(reported if launcher else line_of(raised))
         except KeyboardInterrupt as raised:
             for one in started[-1:]:
                 one.keep()

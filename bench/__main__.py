@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterable
 from contextlib import redirect_stderr
@@ -25,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bench.errors import InputError
 from bench.paths import CONF
 from bench.runs import lease
 from bench.runs.command import Command, begin, command
@@ -33,16 +35,11 @@ from bench.runs.launcher import BASIC, Launcher
 from bench.runs.names import check_path, check_text
 from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
-from bench.runs.signals import Interrupted, handled, pass_on
-from bench.runs.store import IDENTITY, check_sweep
+from bench.runs.signals import Interrupted, Signals, handled, pass_on
+from bench.runs.store import IDENTITY, NOT_IDENTITY, check_sweep
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "noise_root", "path")}  # the settings that are paths
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # which Hydra creates
-# Keys that do not identify a run: jobs that differ in them alone are one run, so a sweep over them makes no sense.
-NOT_SWEPT = (
-    "metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow",
-    "checkpoint", "limit", "lease", "stop_on_failure", "isolate", "attempts",
-)  # fmt: skip
 
 
 def folder_name(sweep: object) -> str:
@@ -114,8 +111,7 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
     try:
         values = values_of(config)
         if (launcher or values.get("isolate")) and not values.get("dry_run"):
-            with handled():
-                perform_isolated(values, number, in_sweep, launcher)
+            perform_isolated(values, number, in_sweep, launcher)
         else:
             perform(values, number, in_sweep)
     except Exception as error:
@@ -134,12 +130,12 @@ def values_of(config: DictConfig) -> dict[str, Any]:
     hydra_config = HydraConfig.get()
     values: Any = OmegaConf.to_container(config, resolve=True)
     if added := {"choices", "overrides"} & values.keys():
-        raise refused(f"{min(added)} cannot be set: choose an option by its group, as in model=vae")
+        raise InputError(f"{min(added)} cannot be set: choose an option by its group, as in model=vae")
     overrides = list(hydra_config.overrides.task)
     swept = {name.lstrip("+") for name in hydra_config.sweeper.get("params") or {}}
     # The command line's own experiment= replaces a sweep over experiments.
     if ignored := sorted(swept - ({word.lstrip("+").partition("=")[0] for word in overrides} - {"experiment"})):
-        raise refused(
+        raise InputError(
             f"this experiment sweeps {', '.join(ignored)}, but this command would run only one job of the sweep: "
             "add -m, and name several experiments as experiment=a,b"
         )
@@ -154,13 +150,6 @@ def values_of(config: DictConfig) -> dict[str, Any]:
             for key in [key for key in keys if paths.get(key) is not None]:
                 paths[key] = str(start / Path(check_path(f"{group}.{key}", paths[key])).expanduser())
     return values
-
-
-def refused(message: str) -> ValueError:
-    """An InputError. Its module imports torch, which a process that waits for another one does not need."""
-    from bench.core import InputError
-
-    return InputError(message)
 
 
 def targets_of(folders: Iterable[Path]) -> list[str]:
@@ -192,7 +181,7 @@ def commands(arguments: list[str]) -> list[list[str]]:
             raise HydraException(f"{word}: choose an option of {name}; bench --help lists them")
         if name in FOLDERS and not override.is_sweep_override():
             check_path(name, override.value())
-        if name.split(".")[0] in NOT_SWEPT and override.is_sweep_override():
+        if name.split(".")[0] in NOT_IDENTITY and override.is_sweep_override():
             raise HydraException(
                 f"{word}: {name} does not tell runs apart, so it cannot be swept: run one command for each value, with "
                 "its own sweep= if you want to keep both"
@@ -236,65 +225,83 @@ def main() -> None:
     """`bench`. Exit code: 0 if all is done, 1 for wrong input or a failed run, 130 or 143 when interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which are printed once, below
     sys.path.append(os.getcwd())  # the user's own model may be in this folder
-    errors: list[str] = []
-    code = 0
-    outcomes: list[dict[str, Any]] = []
-    launcher = ""  # that the command line names
     with handled() as signals, command() as folder:
-        started: list[Command] = []
+        code, outcomes, errors = run_commands(folder, signals)
         try:
-            for number, arguments in enumerate(commands(sys.argv[1:])):
-                started.append(begin(folder / f"{number:06}"))
-                signals.before_interruption = started[-1].interrupt
-                Variables().values = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
-                sys.argv[1:] = arguments
-                launcher = "".join(word.partition("=")[2] for word in arguments if "hydra/launcher=" in word)
-                try:
-                    job()
-                    while started[-1].next_round():
-                        job()
-                except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
-                    errors.append(one_line(raised))
-                except Exception as raised:
-                    if not launcher and isinstance(raised, OSError):
-                        raise
-                    started[-1].keep()
-                    # A launcher has lost a job, or could not start any.
-                    reported = f"{launcher} reports {reason(raised)}; the same command continues"
-                    errors.append(reported if launcher else line_of(raised))
+            code = code or report(outcomes, errors)
         except KeyboardInterrupt as raised:
-            for one in started[-1:]:
-                one.keep()
-            code = raised.code if isinstance(raised, Interrupted) else 130
-            errors.append("interrupted: finished work is kept, and the same command continues from there")
-        except OSError as raised:
-            advice = "make room or get permission there, or set paths.results to another folder"
-            errors.append(f"{one_line(raised)}: {advice}")
-        except Exception as raised:
-            errors.append(line_of(raised))
-        outcomes = [outcome for one in started for outcome in one.outcomes().values()]
-        if any(one.is_stopped for one in started):
-            errors.append("stopped at the first failure (stop_on_failure=true)")
-    for line in dict.fromkeys(line for outcome in outcomes for line in outcome.get("warnings", ())):
-        say(f"bench: {line}")
-    for line in dict.fromkeys(outcome["error"] for outcome in outcomes if "error" in outcome):
-        say(f"bench: {line}")
-        code = code or 1
-    jobs = [outcome for outcome in outcomes if "seeds" in outcome]
-    from bench.report.summary import plan, show, unfinished  # --help does not need it
-
-    if jobs and jobs[0]["dry_run"]:
-        write_line(plan(jobs))
-    elif jobs:
-        try:
-            show(jobs)
-        except (ValueError, OSError) as raised:  # InputError is a ValueError; only the report failed
-            errors = errors or [f"no report: {one_line(raised)}"]
-        errors = [*unfinished(jobs), *errors]
+            code = code or exit_code(raised)
+            errors.append("interrupted: there is no report, bench-report makes it")
     for line in dict.fromkeys(errors):
         say(f"bench: {line}")
     close_output()
     sys.exit(code or int(bool(errors)))
+
+
+def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, Any]], list[str]]:
+    """Runs the jobs of each experiment. Returns an exit code if it was interrupted, the outcomes, and errors."""
+    started: list[Command] = []
+    errors: list[str] = []
+    code = 0
+    since = time.time()
+    try:
+        for number, arguments in enumerate(commands(sys.argv[1:])):
+            started.append(begin(folder / f"{number:06}", since))
+            signals.before_interruption = started[-1].interrupt
+            Variables().values = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
+            sys.argv[1:] = arguments
+            launcher = "".join(word.partition("=")[2] for word in arguments if "hydra/launcher=" in word)
+            try:
+                job()
+                while started[-1].next_round():
+                    job()
+            except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
+                errors.append(one_line(raised))
+            except Exception as raised:
+                if not launcher and isinstance(raised, OSError):
+                    raise
+                started[-1].keep()
+                # A launcher has lost a job, or could not start any.
+                reported = f"{launcher} reports {reason(raised)}; the same command continues"
+                errors.append(reported if launcher else line_of(raised))
+            if started[-1].is_stopped:
+                errors.append("stopped at the first failure (stop_on_failure=true)")
+                break
+    except KeyboardInterrupt as raised:
+        for one in started[-1:]:
+            one.keep()
+        code = exit_code(raised)
+        errors.append("interrupted: finished work is kept, and the same command continues from there")
+    except OSError as raised:
+        errors.append(f"{one_line(raised)}: make room or get permission there, or set paths.results to another folder")
+    except Exception as raised:
+        errors.append(line_of(raised))
+    return code, [outcome for one in started for outcome in one.outcomes().values()], errors
+
+
+def exit_code(interruption: KeyboardInterrupt) -> int:
+    return interruption.code if isinstance(interruption, Interrupted) else 130
+
+
+def report(outcomes: list[dict[str, Any]], errors: list[str]) -> int:
+    """Prints warnings, then the plan of a dry run or the report. Returns an exit code; adds to the errors."""
+    wrong = list(dict.fromkeys(outcome["error"] for outcome in outcomes if "error" in outcome))
+    for line in [*dict.fromkeys(line for outcome in outcomes for line in outcome.get("warnings", ())), *wrong]:
+        say(f"bench: {line}")
+    jobs = [outcome for outcome in outcomes if "seeds" in outcome]
+    if jobs:
+        from bench.report.summary import plan, show, unfinished  # --help does not need it
+
+        if jobs[0]["dry_run"]:
+            write_line(plan(jobs))
+            return int(bool(wrong))
+        try:
+            show(jobs)
+        except (ValueError, OSError) as raised:  # InputError is a ValueError; only the report failed
+            if not errors:
+                errors.append(f"no report: {one_line(raised)}")
+        errors[:0] = unfinished(jobs)
+    return int(bool(wrong))
 
 
 def reason(error: Exception) -> str:
@@ -309,8 +316,7 @@ def line_of(error: Exception) -> str:
     raised_in = {*Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts} if error.__traceback__ else set()
     if isinstance(error, HydraException | OmegaConfBaseException) or raised_in & {"hydra", "omegaconf", "antlr4"}:
         return one_line(error)
-    from bench.core import InputError  # both import torch, which --help does not need
-    from bench.runs.facts import unexpected
+    from bench.runs.facts import unexpected  # it imports torch, which --help does not need
 
     return str(error) if isinstance(error, InputError) else unexpected(error)
 

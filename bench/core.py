@@ -12,6 +12,9 @@ from typing_extensions import TypedDict  # Pydantic accepts that of typing from 
 
 from bench.data import KINDS, Batch, Data
 from bench.draws import Draws
+from bench.errors import InputError as InputError
+from bench.errors import SkipError as SkipError
+from bench.errors import UnavailableError as UnavailableError
 
 # Types for the options of a constructor. Values are checked against them before anything runs.
 MOST, DEEPEST = 2**31 - 1, 1000  # larger counts overflow; each layer takes time to build
@@ -61,18 +64,6 @@ class UnusedIf:
     def holds(self, options: Mapping[str, Any]) -> bool:
         """Whether the option has no effect with these options of its group."""
         return all(name in options and options[name] in values for name, values in self.options.items())
-
-
-class InputError(ValueError):
-    """An error that the user can fix. The message says what was wrong, what was expected and what to do."""
-
-
-class SkipError(InputError):
-    """A combination that makes no sense: an error in a single run, a skipped row with its reason in a sweep."""
-
-
-class UnavailableError(Exception):
-    """The model cannot compute this. The message is the reason that the table shows for "n/a"."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from bench.errors import InputError
 from bench.paths import CONF
 from bench.report import formats, improvement, notes, ranks, references
 from bench.report.averages import averaged
@@ -19,7 +20,6 @@ from bench.report.runs import (
     check_metrics,
     dataset_axes,
     distinguish_datasets,
-    input_error,
     load,
     select,
     varying_axes,
@@ -117,7 +117,7 @@ def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list
     from bench.report import claims, verdicts  # imports what validates claims
 
     if chosen["average"]:
-        raise input_error("verdicts need the runs as they are: leave out average, or claims")
+        raise InputError("verdicts need the runs as they are: leave out average, or claims")
     selected = claims.claims(None if chosen["claims"] == "all" else chosen["claims"])
     found = verdicts.by_dataset(runs, selected)
     verdicts.write_csv(folder / "claims.csv", found)
@@ -161,7 +161,7 @@ def _names(chosen: dict[str, Any], key: str) -> tuple[str, ...]:
     option = chosen[key]
     names = () if option is None else (option,) if isinstance(option, str) else option
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise input_error(f"{key}={option}: expected a name, or a list of names")
+        raise InputError(f"{key}={option}: expected a name, or a list of names")
     return tuple(names)
 
 

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bench.errors import InputError
 from bench.paths import CONF
 from bench.report import notes
 from bench.report.comparability import differences, ranking_key
-from bench.report.runs import Run, input_error, varying_axes
+from bench.report.runs import Run, varying_axes
 from bench.report.statistics import (
     ALPHA,
     MIN_SEEDS,
@@ -148,7 +149,7 @@ def claims(names: Any = None) -> dict[str, Claim]:
     selected = known if names is None else [names] if isinstance(names, str) else names
     for name in selected if isinstance(selected, list) else [selected]:
         if name not in known:
-            raise input_error(f"claims={name} is not known: choose all, or from {', '.join(known)}")
+            raise InputError(f"claims={name} is not known: choose all, or from {', '.join(known)}")
     return {name: _read(FOLDER / f"{name}.yaml") for name in selected}
 
 
@@ -158,7 +159,7 @@ def _read(path: Path) -> Claim:
         return Claim.model_validate(content.get("claim", {}))
     except ValidationError as error:
         first = error.errors()[0]
-        raise input_error(f"{path}: claim.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise InputError(f"{path}: claim.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def evaluate(runs: Sequence[Run], selected: Mapping[str, Claim]) -> list[Verdict]:

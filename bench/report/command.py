@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bench.errors import InputError
 from bench.paths import CONF
 from bench.report import export, write
 from bench.runs.names import check_path, check_text, check_texts
@@ -44,11 +45,7 @@ def _report(config: DictConfig) -> None:
             write_line(f"{count:,} record{'' if count == 1 else 's'} written to {path}")
             return
         report = write(results, sweeps, **options)
-    except ValueError as error:
-        from bench.core import InputError  # imports torch, which a report without an error does without
-
-        if not isinstance(error, InputError):
-            raise
+    except InputError as error:
         sys.exit(printable(f"bench-report: {error}"))
     write_line(f"\nwritten to {report.folder}: {', '.join(report.files)}")
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.errors import InputError
 from bench.report.comparability import Evaluation, describe_evaluations, evaluation_of
 from bench.runs import store
 
@@ -274,13 +275,6 @@ def distinguish_datasets(runs: Sequence[Run]) -> list[Run]:
     return made
 
 
-def input_error(message: str) -> Exception:
-    """An InputError, to be raised."""
-    from bench.core import InputError  # imports torch, which a report without an error does without
-
-    return InputError(message)
-
-
 def varying_axes(runs: Sequence[Run]) -> list[str]:
     """The axes: choices with two values or more, then settings that differ within the same choices.
 
@@ -315,7 +309,7 @@ def check_axes(runs: Sequence[Run], option: str, names: Sequence[str]) -> None:
     known = dict.fromkeys([*choices, *RECORD_AXES, *sorted({key for run in runs for key in run.settings})])
     for name in names:
         if name not in known:
-            raise input_error(f"{option}={name} is not known: these runs have {', '.join(known)}")
+            raise InputError(f"{option}={name} is not known: these runs have {', '.join(known)}")
 
 
 def select(runs: Sequence[Run], only: Any) -> list[Run]:
@@ -324,7 +318,7 @@ def select(runs: Sequence[Run], only: Any) -> list[Run]:
     Raises InputError where `only` is no mapping, an axis is not known, or no run has a value.
     """
     if not isinstance(only, Mapping):
-        raise input_error(f"only={only} is not a mapping: give axes and their values, as {{likelihood: bernoulli}}")
+        raise InputError(f"only={only} is not a mapping: give axes and their values, as {{likelihood: bernoulli}}")
     check_axes(runs, "only", list(only))
     selected = list(runs)
     for axis, value in only.items():
@@ -332,10 +326,10 @@ def select(runs: Sequence[Run], only: Any) -> list[Run]:
         for one in values:
             if not any(run.has(axis, one) for run in runs):
                 known = dict.fromkeys(run.label(axis) for run in runs if run.value(axis) is not None)
-                raise input_error(f"only={{{axis}: {one}}}: no run has that, there is {', '.join(known)}")
+                raise InputError(f"only={{{axis}: {one}}}: no run has that, there is {', '.join(known)}")
         selected = [run for run in selected if run.value(axis) is None or any(run.has(axis, one) for one in values)]
     if not selected:
-        raise input_error(f"only={dict(only)} selects no run: each value is there, but no run has all of them")
+        raise InputError(f"only={dict(only)} selects no run: each value is there, but no run has all of them")
     return distinguish_datasets(selected)
 
 
@@ -343,7 +337,7 @@ def check_metrics(runs: Sequence[Run], names: Sequence[str], known: Sequence[str
     """Raises InputError where no run records a metric of that name; runs that all failed record none to check by."""
     for name in names:
         if name not in known and any(run.ok for run in runs):
-            raise input_error(f"metrics={name} is not known: these runs record {', '.join(known)}")
+            raise InputError(f"metrics={name} is not known: these runs record {', '.join(known)}")
 
 
 def sort_runs(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:

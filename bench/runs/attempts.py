@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from bench.runs import lease
+from bench.runs.files import write_file
 
 ATTEMPTS = "attempts.json"
 
@@ -15,11 +16,11 @@ def count_attempt(sweep: Path, pid: int, cause: str) -> bool:
     held = [
         path.parent
         for path in sweep.glob(f"[!.]*/seed-*/{lease.LEASE}")
-        if (holder := lease.holder(path.parent)) and holder["pid"] == pid and lease.is_free(path.parent, 0)
+        if (holder := lease.holder(path.parent)) and holder["pid"] == pid and not holder["is_alive"]
     ]
     for folder in held:
         number, _ = attempts(folder)
-        (folder / ATTEMPTS).write_text(json.dumps({"number": number + 1, "cause": cause}))
+        write_file(folder / ATTEMPTS, json.dumps({"number": number + 1, "cause": cause}))
     return bool(held)
 
 
@@ -33,4 +34,5 @@ def attempts(folder: Path) -> tuple[int, str]:
 
 
 def forget(folder: Path) -> None:
+    """Starts to count anew."""
     (folder / ATTEMPTS).unlink(missing_ok=True)

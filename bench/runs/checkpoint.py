@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bench.engine.state import State
+from bench.runs.environment import version
 from bench.runs.files import checksum, replace_files
 from bench.runs.store import CHECKPOINT
 
@@ -34,7 +34,7 @@ class Key:
     seed: int
     steps: int
     schema: int = SCHEMA
-    version: str = version("latentbench")
+    version: str | None = version()
     torch: str = torch.__version__
 
 
@@ -48,10 +48,11 @@ class Checkpoint:
     state: State
 
 
-def write(entries: Sequence[tuple[Path, Key, Checkpoint]]) -> None:
+def write(entries: Sequence[tuple[Path, Key, Checkpoint]], check: Callable[[], None] | None = None) -> None:
     """Writes the checkpoints of seeds that are trained together into their folders. Raises OSError.
 
     Each is one file, so that no interruption leaves half of one: safetensors, with the values of JSON in its header.
+    check: see `files.replace_files`.
     """
     files = []
     for folder, key, one in entries:
@@ -66,7 +67,7 @@ def write(entries: Sequence[tuple[Path, Key, Checkpoint]]) -> None:
         text = json.dumps(asdict(key) | content)
         data = save(tensors, {"content": text, "checksum": _checksum(text, tensors)})
         files.append((folder / CHECKPOINT, lambda file, data=data: file.write(data)))
-    replace_files(files)
+    replace_files(files, check=check)
 
 
 def position(folder: Path, key: Key) -> tuple[int, list[int]]:

@@ -54,14 +54,15 @@ class Command:
         """Whether a job is to be run: not after the end, and in a later round only if it left something to others."""
         if self.is_stopped or (self.folder / INTERRUPTED).exists():
             return False
-        path = self.folder / TODO
-        return not path.exists() or number in json.loads(path.read_text())
+        todo = self._todo()
+        return todo is None or number in todo["jobs"]
 
     def add(self, number: int, outcome: Mapping[str, Any]) -> None:
         """Writes the outcome of a job."""
         path = self.folder / f"{number:06}.json"
         path.with_suffix(".new").write_text(json.dumps(outcome))
         path.with_suffix(".new").replace(path)
+        os.utime(self.folder.parent)  # it is in use
 
     def stop(self) -> None:
         """No further job is started."""
@@ -77,10 +78,10 @@ class Command:
 
     def interrupt(self, number: int) -> None:
         """Passes a signal to the noted processes, and waits until they have ended. Launchers would just kill them."""
-        noted = [json.loads(path.read_text()) for path in self.folder.glob("process-*")]
-        if not noted:
+        if not any(self.folder.glob("process-*")):
             return
         (self.folder / INTERRUPTED).touch()
+        noted = [json.loads(path.read_text()) for path in self.folder.glob("process-*")]
         for process in filter(lease.is_running_here, noted):
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(process["pid"], number)
@@ -103,19 +104,34 @@ class Command:
         left = {number: one for number, one in self.outcomes().items() if ELSEWHERE in one.get("seeds", {}).values()}
         if not left or self.is_stopped:
             return False
-        (self.folder / TODO).write_text(json.dumps(list(left)))
-        _wait(left)
+        held = _held(left)
+        _wait(held)
+        (self.folder / TODO).write_text(json.dumps({"jobs": list(left), "silences": lease.silences(held)}))
         return True
 
+    def learn_silences(self) -> None:
+        """In a later round, lets this process know which holders of runs seem to be dead."""
+        if todo := self._todo():
+            lease.learn(todo["silences"])
 
-def _wait(left: Mapping[int, Mapping[str, Any]]) -> None:
+    def _todo(self) -> dict[str, Any] | None:
+        """What is left in a later round."""
+        path = self.folder / TODO
+        return json.loads(path.read_text()) if path.exists() else None
 
-    held = {
+
+def _held(left: Mapping[int, Mapping[str, Any]]) -> dict[Path, float]:
+    """The folders of the seeds that others hold, with their `lease.seconds`."""
+    return {
         seed_folder(Path(one["results"], one["sweep"], one["run"]), int(seed)): one["lease_seconds"]
         for one in left.values()
         for seed, status in one["seeds"].items()
         if status == ELSEWHERE
     }
+
+
+def _wait(held: Mapping[Path, float]) -> None:
+    """Waits until one of the folders is free."""
     is_told = False
     while not any(lease.is_free(folder, seconds) for folder, seconds in held.items()):
         if not is_told:
@@ -126,6 +142,13 @@ def _wait(left: Mapping[int, Mapping[str, Any]]) -> None:
         time.sleep(POLL)
 
 
+def is_side_by_side() -> bool:
+    """Whether this process may work beside others of its command: a launcher has started it."""
+    if FOLDER not in os.environ:
+        return False
+    return Command.current().process["pid"] not in (os.getpid(), os.getppid())
+
+
 @contextmanager
 def command() -> Iterator[Path]:
     """The folder for the commands of this process, one for each experiment.
@@ -134,16 +157,16 @@ def command() -> Iterator[Path]:
     queue of a cluster may still need it (see `keep`), by a command a month later.
     """
     cache = Path(os.environ.get("BENCH_CACHE") or "~/.cache/latentbench").expanduser()
-    place: Path | None = cache / "commands"
+    place = cache / "commands"
     try:
-        cache.joinpath("commands").mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=place))
     except OSError:
-        place = None  # the folder for temporary files
-    for old in place.iterdir() if place else ():
-        with suppress(OSError):  # another command is faster
+        folder = Path(tempfile.mkdtemp())
+    with suppress(OSError):  # another command is faster
+        for old in place.iterdir():
             if time.time() - old.stat().st_mtime > KEPT:
                 shutil.rmtree(old)
-    folder = Path(tempfile.mkdtemp(dir=place))
     try:
         yield folder
     finally:
@@ -151,9 +174,9 @@ def command() -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def begin(folder: Path) -> Command:
-    """A new command in a new folder, which becomes the current one."""
+def begin(folder: Path, since: float) -> Command:
+    """A new command in a new folder, which becomes the current one. since: when the user gave it, as time.time()."""
     folder.mkdir()
-    (folder / COMMAND).write_text(json.dumps({"since": time.time()} | lease.this_process()))
+    (folder / COMMAND).write_text(json.dumps({"since": since} | lease.this_process()))
     os.environ[FOLDER] = str(folder)
     return Command(folder)

@@ -22,7 +22,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     """The record's `code`, `libraries` and `hardware`. device: a readable name; threads: torch's. Cached."""
     status = _git("status", "--porcelain")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes
-    code = Code(version=_version(), commit=_git("rev-parse", "HEAD"), dirty=None if status is None else bool(status))
+    code = Code(version=version(), commit=_git("rev-parse", "HEAD"), dirty=None if status is None else bool(status))
     hardware = Hardware(
         cpu=_cpu(), cores=os.cpu_count(), memory_gib=round(memory / 2**30, 1), device=device, threads=threads
     )
@@ -39,7 +39,7 @@ def _git(*command: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def _version() -> str | None:
+def version() -> str | None:
     try:
         return importlib.metadata.version("latentbench")
     except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed

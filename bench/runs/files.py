@@ -13,10 +13,13 @@ Content = Callable[[IO[bytes]], object]  # writes the content of a file
 TEMPORARY = ".*.tmp"  # the names of files that are being written
 
 
-def replace_files(files: Sequence[tuple[Path, Content]], remove_first: Path | None = None) -> None:
+def replace_files(
+    files: Sequence[tuple[Path, Content]], remove_first: Path | None = None, check: Callable[[], None] | None = None
+) -> None:
     """Writes files completely or not at all, and replaces none before all are written.
 
-    remove_first: a file to remove before the first one is replaced. Raises OSError.
+    remove_first: a file to remove before the first one is replaced; check: is called before any file of the folders is
+    changed, and may raise. Raises OSError.
     """
     temporary = [path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for path, _ in files]
     try:
@@ -25,6 +28,8 @@ def replace_files(files: Sequence[tuple[Path, Content]], remove_first: Path | No
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
+        if check:
+            check()
         if remove_first:
             remove_first.unlink(missing_ok=True)
         for name, (path, _) in zip(temporary, files, strict=True):

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.errors import InputError
 from bench.runs.attempts import count_attempt
 from bench.runs.command import FOLDER, GRACE, Command
 from bench.runs.launcher import Launcher
@@ -31,8 +32,7 @@ INTERRUPTED = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes
 
 def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
     """Runs a job in this process and adds its outcome to the command. Wrong input and any other error are outcomes."""
-    from bench.core import InputError  # it imports torch, which a process that only waits does not need
-    from bench.runs.facts import unexpected
+    from bench.runs.facts import unexpected  # both import torch, which a process that only waits does not need
     from bench.runs.run import run
 
     current = Command.current()
@@ -57,7 +57,7 @@ def perform_isolated(values: dict[str, Any], number: int, in_sweep: bool, launch
     job |= {"is_noted": launcher is not None and launcher.is_local, "command": str(current.folder)}
     job |= {"cwd": os.getcwd(), "path": sys.path}
     file.write_text(json.dumps(job))
-    for _ in range(1000):  # each death counts for a seed, so it ends much sooner
+    while True:  # each death counts for a seed
         worker = Worker.current(launcher.threads(os.environ) if launcher else None)
         code = worker.perform(file)
         if code is None:

@@ -7,20 +7,25 @@ the same machine that no longer exists.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
 import threading
 import time
 import uuid
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bench.errors import InputError
 from bench.runs.files import checksum
 
 LEASE = "lease.json"
 BEATS = 6  # of a heart within a timeout
+# What file systems answer that have no hard links.
+WITHOUT_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 _seen: dict[Path, tuple[tuple[str, int], float]] = {}  # the leases of others: what they were, and since when
 
@@ -94,8 +99,6 @@ def take(folder: Path, timeout: float) -> Lease | None:
             if dead is None or not _take_over(path, dead, token, text, timeout):
                 return None
     except OSError as error:
-        from bench.core import InputError  # it imports torch, which bench-status does not need
-
         raise InputError(f"cannot write {folder}: {error.strerror}; set paths.results to another folder") from error
     return Lease(path, token, text, timeout)
 
@@ -113,6 +116,23 @@ def holder(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return content | {"seconds": seconds, "is_alive": not is_gone(content)} if content else None
+
+
+def silences(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """For how long the holders of folders have been silent, as far as this process has watched them."""
+    now, paths = time.monotonic(), [folder / LEASE for folder in folders]
+    return [
+        {"path": str(path), "text": text, "beat": beat, "seconds": now - since}
+        for path in paths
+        if path in _seen
+        for (text, beat), since in [_seen[path]]
+    ]
+
+
+def learn(silences: Iterable[Mapping[str, Any]]) -> None:
+    """Takes over what another process, on any host, has watched: a new process would wait for the timeout again."""
+    for one in silences:
+        _seen[Path(one["path"])] = (one["text"], one["beat"]), time.monotonic() - one["seconds"]
 
 
 def is_free(folder: Path, timeout: float) -> bool:
@@ -147,10 +167,12 @@ def _create(path: Path, token: str, text: str) -> bool:
         temporary.write_text(text)
         with suppress(FileExistsError, FileNotFoundError):
             os.link(temporary, path)
-        return os.stat(temporary).st_nlink == 2  # NFS may report the failure of a link that was made
+        return _content(path).get("token") == token  # NFS may report the failure of a link that was made
     except FileNotFoundError:  # the holder has cleaned the folder
         return False
-    except (PermissionError, NotImplementedError):
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
         return _create_exclusively(path, text)
     finally:
         temporary.unlink(missing_ok=True)
@@ -167,12 +189,15 @@ def _create_exclusively(path: Path, text: str) -> bool:
 
 
 def _take_over(path: Path, dead: str, token: str, text: str, timeout: float) -> bool:
-    """Replaces a dead lease. Of several processes that try, the one that creates the claim to it succeeds."""
+    """Replaces a dead lease. Of several processes that try, the one that creates the claim to it succeeds.
+
+    The claim of a process that was killed right here is taken over in the same way.
+    """
     claim = path.with_name(f".{path.name}.{checksum([dead.encode()])}.claim.tmp")
     if not _create(claim, token, text):
-        if _dead(claim, timeout) is not None:  # its maker was killed right here
-            claim.unlink(missing_ok=True)
-        return False
+        left = _dead(claim, timeout)
+        if left is None or not _take_over(claim, left, token, text, timeout):
+            return False
     try:
         if path.read_text() != dead:
             return False

@@ -19,7 +19,7 @@ from bench.runs.output import say
 from bench.runs.record import RESULTS
 
 CLOCKS = 60.0  # seconds by which the clocks of two machines may differ
-UNFINISHED = ("failed", "interrupted", "timeout", "out_of_memory")
+UNFINISHED = ("failed", "interrupted", "timeout", "out_of_memory", "crashed")
 
 
 class Action(StrEnum):
@@ -72,9 +72,13 @@ def is_outdated(job: Job, path: Path) -> bool:
 
     A file from the future was so too, and the clock has been set back since.
     """
-    if not job.settings.rerun or not path.is_file():
+    if not job.settings.rerun:
         return False
-    return not job.started <= path.stat().st_mtime <= time.time() + CLOCKS
+    try:
+        written = path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return not job.started <= written <= time.time() + CLOCKS
 
 
 def checkpoint_key(job: Job, data: Data, id: str, seed: int) -> checkpoint.Key:
@@ -100,17 +104,14 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
     Raises InputError for a record of another schema.
     """
-    path = folder / store.RECORD
-    if not path.is_file() or store.parse(path) is None:
-        return None
-    record = store.read(folder)
-    return record if record["status"] in RESULTS else None
+    record = store.read_if_whole(folder)
+    return record if record and record["status"] in RESULTS else None
 
 
 def trained(folder: Path, steps: int) -> dict[str, Any] | None:
     """The record of a seed that was trained for all its steps but not completely evaluated, if its weights exist."""
     path, weights = folder / store.RECORD, folder / store.WEIGHTS
-    record = store.parse(path) if path.is_file() and weights.is_file() else None
+    record = store.parse(path) if weights.is_file() else None
     if record is None or record.get("schema") != store.SCHEMA or record["status"] not in UNFINISHED:
         return None
     if not 0 < record["steps"] == steps or record.get("weights") not in (None, checksum_of(weights)):

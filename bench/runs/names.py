@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.errors import InputError
 from bench.runs.output import UNPRINTABLE
 
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, as in most file systems, less what is added to them
@@ -15,9 +16,9 @@ LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, as in most file systems, less w
 def check_text(key: str, value: Any) -> str:
     """The value as text. Raises InputError for anything but a number or a text that a terminal shows in one line."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _input_error(f"{key}={value}: expected a text")
+        raise InputError(f"{key}={value}: expected a text")
     if found := UNPRINTABLE.search(str(value)):
-        raise _input_error(f"{key}={value}: expected a text of letters, and it has the control character {found[0]!r}")
+        raise InputError(f"{key}={value}: expected a text of letters, and it has the control character {found[0]!r}")
     return str(value)
 
 
@@ -40,19 +41,13 @@ def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
 def check_path(key: str, value: Any) -> str:
     """The value as a path, which need not exist. Raises InputError for a list, null, a line break and the like."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-        raise _input_error(f"{key}={value!r}: expected the name of a file or a folder")
+        raise InputError(f"{key}={value!r}: expected the name of a file or a folder")
     path = check_text(key, value)
     names = Path(path).parts
     try:
         Path(path).expanduser()
     except RuntimeError as error:
-        raise _input_error(f"{key}={path}: there is no user of this name") from error
+        raise InputError(f"{key}={path}: there is no user of this name") from error
     if len(os.fsencode(path)) > LONGEST_PATH or any(len(os.fsencode(name)) > LONGEST_NAME for name in names):
-        raise _input_error(f"{key} is a path of {len(path)} letters: expected a shorter one")
+        raise InputError(f"{key} is a path of {len(path)} letters: expected a shorter one")
     return path
-
-
-def _input_error(message: str) -> Exception:
-    from bench.core import InputError  # imported late: it imports torch, which --help does not need
-
-    return InputError(message)

@@ -16,12 +16,12 @@ Status = Literal[
     "failed",  # raised: run again by the same command
     "out_of_memory",  # of the machine or the GPU: run again by the same command
     "timeout",  # took longer than limit.minutes: continued by the same command with a higher limit
-    "crashed",  # its process ended `attempts` times without a record: run again with rerun=true
+    "crashed",  # its process died `attempts` times: continued by the same command with more attempts
     "interrupted",  # by a signal such as Ctrl-C: continued by the same command
     "skipped",  # a combination that makes no sense; `reason` says why
 ]
 
-RESULTS = ("ok", "diverged", "skipped", "crashed")  # statuses that the same command does not try to change
+RESULTS = ("ok", "diverged", "skipped")  # statuses that the same command does not try to change
 FAILURES = ("failed", "out_of_memory", "timeout", "crashed")  # statuses that end a command with exit code 1
 
 Number = Annotated[float, Field(allow_inf_nan=False)]

@@ -15,7 +15,7 @@ from bench.core import InputError, SkipError
 from bench.data import Data
 from bench.evaluation.evaluate import requested
 from bench.runs import lease, store, tracking
-from bench.runs.attempts import ATTEMPTS, attempts
+from bench.runs.attempts import ATTEMPTS, attempts, forget
 from bench.runs.config import Job, check, check_combination, corruption
 from bench.runs.estimate import evaluation_seconds, training_seconds
 from bench.runs.facts import OF_TRAINING, ending, facts_before_training, facts_of_model
@@ -77,7 +77,7 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
         for seeds in batches(plans, job.stack_size):
             with ExitStack() as leases:
                 runs = [seed_run(seed) for seed in seeds]
-                held = [one for one in runs if one.plan.action == Action.DONE or hold(job, data, id, one, leases)]
+                held = [one for one in runs if one.plan.action == Action.DONE or is_held(job, data, id, one, leases)]
                 for group in groups(held):
                     carry_out(job, data, group, trackers, signals)
             if job.settings.stop_on_failure and outcome.has_failed:
@@ -96,6 +96,15 @@ def expect(job: Job, data: Data, plans: Mapping[int, Plan], outcome: Outcome) ->
         outcome.evaluation_seconds = None if seconds is None else seconds * to_evaluate
 
 
+def is_held(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool:
+    """The result of `hold`. A failure, as on a full disk, is the outcome of this seed."""
+    try:
+        return hold(job, data, id, one, leases)
+    except (InputError, OSError) as error:
+        one.outcome.fail(one.seed, ending(error), "not recorded")
+        return False
+
+
 def hold(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool:
     """Takes the lease of a seed, and plans it again: two jobs may share a run, as two likelihoods of a GAN do.
 
@@ -108,9 +117,15 @@ def hold(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool
     leases.callback(one.lease.release)
     remove_temporary(one.folder)
     one.plan = plan(job, data, one.folder, id, one.seed)
-    number, cause = (0, "") if is_outdated(job, one.folder / ATTEMPTS) else attempts(one.folder)
+    if one.plan.action == Action.EVALUATE:
+        one.record |= {key: one.plan_record.get(key) for key in (*OF_TRAINING, "metrics")}
+    if is_outdated(job, one.folder / ATTEMPTS):
+        forget(one.folder)
+    number, cause = attempts(one.folder)
     if number >= job.settings.attempts and one.plan.action != Action.DONE:
         one.fail({"status": "crashed", "reason": f"its process {cause}; this was attempt {number}"})
+        if one.plan.action == Action.ADD_METRICS:  # other metrics may be harmless
+            forget(one.folder)
         return False
     if one.plan.action in TO_TRAIN:
         one.checkpoint = saved_checkpoint(job, data, one.folder, id, one.seed)
@@ -177,9 +192,6 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
     try:
         with time_limit(job.settings.limit.minutes, used):
             steps, _ = job.budget.plan(len(data.train.x))
-            if action == Action.EVALUATE:
-                for one in runs:
-                    one.record |= {key: one.plan_record.get(key) for key in (*OF_TRAINING, "metrics")}
             trackers.started([one.record for one in runs], steps, [one.earlier_rows for one in runs])
             if action == Action.EVALUATE:
                 for one in runs:

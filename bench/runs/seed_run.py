@@ -74,6 +74,7 @@ class SeedRun:
         """Writes a record, and with it other files, see `store.write`."""
         if self.lease:
             self.lease.check()
+            files["check"] = self.lease.check
         self.record["weights"] = store.write(self.folder, record, **files).get("weights")
 
     def save_weights(self, model: Model) -> None:
@@ -89,7 +90,8 @@ class SeedRun:
         """Writes the record. how: its status and reason; files: `weights` and `images`."""
         self.record |= {"finished": now(), **how}
         self.write(self.record, history=self.history or None, **files)
-        forget(self.folder)
+        if self.record["status"] != "crashed":
+            forget(self.folder)
         if self.record["status"] in RESULTS:
             checkpoint.remove(self.folder)
         self.is_recorded = True
@@ -149,17 +151,28 @@ def train_seeds(
                 saver.save(progress)
             if is_stopping:
                 break
+        else:
+            return save_trained(runs, stack.unstack(), diverged_at, pace)
+    raise AssertionError("a signal that stops the training is raised at the end of its deferral")
 
-    # From here on the record says that training is done: a failure loses the evaluation, not the weights.
-    converged = []
-    for one, model, step in zip(runs, stack.unstack(), diverged_at, strict=True):
-        one.record |= pace | {"seconds": pace["seconds"] / len(seeds), "gradient_norms": early_gradients(one.history)}
+
+def save_trained(
+    runs: Sequence[SeedRun], models: Sequence[Model], diverged_at: Sequence[int | None], pace: Mapping[str, Any]
+) -> list[tuple[SeedRun, Model]]:
+    """Saves the weights of trained seeds, and then records those that diverged. Returns the others with their models.
+
+    Then the records say that training is done: a failure loses the evaluation, not the weights.
+    """
+    converged, diverged = [], []
+    for one, model, step in zip(runs, models, diverged_at, strict=True):
+        one.record |= {**pace, "seconds": pace["seconds"] / len(runs), "gradient_norms": early_gradients(one.history)}
         if step or not all(weight.isfinite().all() for weight in model.state_dict().values()):
-            reason = f"its loss or its weights were no longer finite at step {step or pace['steps']}"
-            one.finish({"status": "diverged", "reason": reason})
+            diverged.append((one, step or pace["steps"]))
         else:
             one.save_weights(model)
             converged.append((one, model))
+    for one, step in diverged:
+        one.finish({"status": "diverged", "reason": f"its loss or its weights were no longer finite at step {step}"})
     return converged
 
 
@@ -192,21 +205,24 @@ class Saver:
         """
         seeds = [one.seed for one in self._runs]
         try:
-            for one in self._runs:
-                if one.lease:
-                    one.lease.check()
+            self._check_leases()
             if self._interval is not None:
                 states = zip(self._runs, self._keys, progress.state(), strict=True)
                 entries = [
                     (one.folder, key, Checkpoint(progress.step, seeds, one.history, state))
                     for one, key, state in states
                 ]
-                checkpoint.write(entries)
+                checkpoint.write(entries, check=self._check_leases)
         except OSError as error:
             if not self._has_failed:
                 say(f"{self._runs[0].record['name']}: no checkpoint, {error.strerror}; training goes on")
             self._has_failed = True
         self._saved = time.monotonic()
+
+    def _check_leases(self) -> None:
+        for one in self._runs:
+            if one.lease:
+                one.lease.check()
 
 
 def evaluate_seed(job: Job, data: Data, one: SeedRun, model: Model) -> None:
@@ -247,12 +263,13 @@ def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> d
         model = restored(record, job.settings.allow).to(job.device)
         progress = Terminal(f"{job.name} seed {one.seed}").progress
         *_, metrics = metrics_of(job, model, data, record, one.plan.metrics, progress)
+        one.record = record | {"metrics": record["metrics"] | metrics}
+        one.write(one.record)
     except Exception as error:
         one.outcome.failed_metrics[one.seed] = list(one.plan.metrics)
         say(f"{job.name} seed {one.seed}: its metrics: {ending(error)['reason']}; its record stays")
         return record
-    one.record = record | {"metrics": record["metrics"] | metrics}
-    one.write(one.record)
+    forget(one.folder)
     one.outcome.add(one.record)
     return one.record
 

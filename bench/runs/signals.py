@@ -62,7 +62,7 @@ class Signals:
             yield
         finally:
             self._is_deferred = False
-        number, self._pending = self._pending, None
+            number, self._pending = self._pending, None
         if number is not None:
             raise self._exception(number)
 

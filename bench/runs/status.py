@@ -24,7 +24,8 @@ from bench.paths import CONF
 from bench.runs import lease, store
 from bench.runs.names import check_path, check_text
 from bench.runs.output import printable, write_line
-from bench.runs.record import RESULTS
+from bench.runs.record import FAILURES, RESULTS
+from bench.runs.store import NOT_IDENTITY
 
 SHOWN = 20  # lines of a kind
 
@@ -33,12 +34,13 @@ SHOWN = 20  # lines of a kind
 class Status:
     """The seeds of a sweep, by what became of them.
 
-    ended: the status of each; problems: how those ended that are not ok; running: a line each; waiting: those that were
-    begun and that nobody works on; planned: the runs of all its commands, None where that is not known; seconds: that
-    finished runs took.
+    ended: the status of those that have a result; problems: how those ended that are not ok; running: a line each;
+    waiting: those that were begun and that nobody works on; unfinished: the number of those that have no result yet;
+    planned: the runs of all its commands, None where that is not known; seconds: that finished runs took.
     """
 
     ended: dict[str, str] = field(default_factory=dict)
+    unfinished: int = 0
     problems: list[str] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
@@ -48,8 +50,7 @@ class Status:
     @property
     def left(self) -> int | None:
         """The number of runs that have no result yet."""
-        done = sum(status in RESULTS for status in self.ended.values())
-        return None if self.planned is None else max(self.planned - done, len(self.running) + len(self.waiting))
+        return None if self.planned is None else max(self.planned - len(self.ended), self.unfinished)
 
 
 def status_of(results: Path, sweep: str) -> Status:
@@ -58,32 +59,34 @@ def status_of(results: Path, sweep: str) -> Status:
     found = Status(planned=planned_runs(folder / ".hydra-runs"))
     for path in sorted(folder.glob("[!.]*/seed-*")):
         name = f"{path.parent.name} seed {path.name.removeprefix('seed-')}"
-        record = (store.parse(path / store.RECORD) if (path / store.RECORD).is_file() else None) or {}
+        record = store.parse(path / store.RECORD) or {}
+        status = record.get("status")
+        problem = f"{name}: {status} ({record.get('reason')})"
         holder = lease.holder(path)
+        found.unfinished += status not in RESULTS or bool(holder and holder["is_alive"])
         if holder and holder["is_alive"]:
             silent = f", silent for {timedelta(seconds=round(holder['seconds']))}" if holder["seconds"] > 60 else ""
             since = datetime.fromtimestamp(holder["since"]).strftime("%Y-%m-%d %H:%M:%S")
             found.running.append(f"{name}: {holder['host']} (process {holder['pid']}), since {since}{silent}")
-        elif record.get("status") in RESULTS:
-            found.ended[name] = record["status"]
-            found.seconds.append(_seconds(record))
+        elif status in RESULTS:
+            found.ended[name] = status
+            if status != "skipped":
+                found.seconds.append(record["seconds"] + (record.get("evaluation_seconds") or 0.0))
+            if status == "diverged":
+                found.problems.append(problem)
+        elif status in FAILURES:
+            found.problems.append(problem)
         else:
             step = " with a checkpoint" if (path / store.CHECKPOINT).is_file() else ""
-            found.waiting.append(f"{name}: {record.get('status') or 'begun'}{step}")
-        if record.get("status") not in (None, "ok", "skipped"):
-            found.problems.append(f"{name}: {record['status']} ({record.get('reason')})")
+            found.waiting.append(f"{name}: {status or 'begun'}{step}")
     return found
-
-
-def _seconds(record: dict[str, Any]) -> float:
-    started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
-    return (finished - started).total_seconds()
 
 
 def planned_runs(commands: Path) -> int | None:
     """The runs that the commands of a sweep plan. commands: the folder in which Hydra keeps them.
 
-    None if there are none, as in an exported sweep. Equal commands count once; runs that two of them share, twice.
+    None if there are none, as in an exported sweep. Commands that differ in no setting of their runs count once; runs
+    that two others share, twice.
     """
     counts: dict[tuple[str, ...], int] = {}
     for folder in sorted(path for path in commands.glob("*") if path.is_dir()):
@@ -96,7 +99,8 @@ def planned_runs(commands: Path) -> int | None:
         words: Any = (
             _words(folder / "multirun.yaml") if is_sweep else OmegaConf.load(folder / ".hydra" / "overrides.yaml")
         )
-        counts[tuple(words)] = seeds * (_jobs(words) if is_sweep else 1)
+        identifying = tuple(word for word in words if _key(word).split(".")[0] not in NOT_IDENTITY)
+        counts[identifying] = seeds * (_jobs(words) if is_sweep else 1)
     return sum(counts.values()) if counts else None
 
 
@@ -104,8 +108,13 @@ def _words(path: Path) -> list[str]:
     """The overrides of a sweep: those of its experiment that the command line does not replace, and those of this."""
     config: Any = OmegaConf.load(path)
     words = list(config.hydra.overrides.task)
-    given = {word.lstrip("+").partition("=")[0] for word in words}
+    given = {_key(word) for word in words}
     return [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items() if key not in given] + words
+
+
+def _key(word: str) -> str:
+    """The key that an override sets."""
+    return word.lstrip("+").partition("=")[0]
 
 
 def _jobs(words: Sequence[str]) -> int:

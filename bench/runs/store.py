@@ -14,11 +14,12 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import InputError
 from bench.runs.files import Content, checksum, replace_files
 from bench.runs.output import printable_values
 from bench.runs.record import SCHEMA, Config, problem
@@ -27,13 +28,17 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from bench.core import InputError
 
 RECORD, HISTORY, WEIGHTS, IMAGES = "record.json", "history.csv", "weights.safetensors", "images.npz"
 CHECKPOINT = "checkpoint.safetensors"  # of a training in progress, see `checkpoint`
 
 # The groups that identify a run, together with the fingerprint of its data.
 IDENTITY = tuple(Config.__annotations__)
+# Keys that do not identify a run: jobs that differ in them alone are one run.
+NOT_IDENTITY = (
+    "metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow",
+    "checkpoint", "limit", "lease", "stop_on_failure", "isolate", "attempts",
+)  # fmt: skip
 # Keys of a data set: where it is, and what it is called.
 LOCATION = ("root", "noise_root", "path", "prefix", "name", "openml")
 # Keys of groups that do not decide the weights: requirements are checked against the data themselves.
@@ -43,12 +48,6 @@ DESCRIPTIONS = {"dataset": (*LOCATION, "provides"), "model": ("requires",)}
 CONSTANT = {"_target_": "bench.engine.schedules.Schedule", "decay": "none", "warmup": 0.0}
 
 ELSEWHERE = "in another process"  # instead of a status, if another process holds the seed; never in a record
-
-
-def _input_error(message: str) -> InputError:
-    from bench.core import InputError  # imported late: it imports torch, which a report does not need
-
-    return InputError(message)
 
 
 def identified(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def identity(config: Mapping[str, Any], fingerprint: str, refused: str | None = 
 def check_sweep(name: str) -> str:
     """The name, if it is one plain folder name; otherwise InputError."""
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", name):
-        raise _input_error(
+        raise InputError(
             f"sweep={name!r} is not a folder name: use up to 200 letters, digits, '.', '_' and '-', and no '.' at its "
             "start"
         )
@@ -106,7 +105,7 @@ def sweep_folder(results: Path, sweep: str) -> Path:
     folder = Path(results) / check_sweep(sweep)
     if not folder.is_dir():
         sweeps = sorted(path.name for path in Path(results).glob("[!.]*") if path.is_dir())
-        raise _input_error(f"there is no sweep {sweep!r} in {results}; its sweeps: {', '.join(sweeps) or 'none yet'}")
+        raise InputError(f"there is no sweep {sweep!r} in {results}; its sweeps: {', '.join(sweeps) or 'none yet'}")
     return folder
 
 
@@ -155,12 +154,13 @@ def write(
     history: list[dict[str, Any]] | None = None,
     weights: dict[str, Tensor] | None = None,
     images: dict[str, np.ndarray] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Writes a seed's folder, each file completely or not at all, and record.json last. None keeps a file unchanged.
 
     history: one row per epoch, columns in order of appearance; weights: the record gets their checksum; images: arrays
-    by name. Returns the record as it was written. Raises InputError if the folder cannot be written (no space, no
-    permission).
+    by name; check: see `files.replace_files`. Returns the record as it was written. Raises InputError if the folder
+    cannot be written (no space, no permission).
     """
     files: list[tuple[Path, Content]] = []
     if history is not None:
@@ -183,9 +183,9 @@ def write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # If replacing is interrupted, an older record must not remain beside newer weights.
-        replace_files(files, remove_first=None if weights is None else folder / RECORD)
+        replace_files(files, None if weights is None else folder / RECORD, check)
     except OSError as error:
-        raise _input_error(
+        raise InputError(
             f"cannot write {folder}: {error.strerror or error}; make room or get permission there, "
             "or set paths.results to another folder"
         ) from error
@@ -203,11 +203,15 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 
 READABLE = (2, 3, 4)  # schemas that `find` reads; only records of SCHEMA are resumed or evaluated again
 RECORDS = "records.jsonl"  # the records of a sweep, one per line
+REMEDY = "delete it and run the same sweep again"
 
 
 def parse(path: Path) -> dict[str, Any] | None:
-    """The content of a record file; None if it is damaged."""
-    content = _parsed(path.read_bytes())
+    """The content of a record file; None if there is none, or if it is damaged."""
+    try:
+        content = _parsed(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     return None if isinstance(content, str) else content
 
 
@@ -230,15 +234,15 @@ def _validated(text: bytes, where: str, schemas: tuple[int, ...], remedy: str) -
     """
     record = _parsed(text)
     if isinstance(record, str):
-        raise _input_error(f"{where} is damaged, {record}: {remedy}")
+        raise InputError(f"{where} is damaged, {record}: {remedy}")
     if record.get("schema") not in schemas:
-        raise _input_error(
+        raise InputError(
             f"{where} has schema {record.get('schema')}, this version reads schema {' and '.join(map(str, schemas))}: "
             "use the version that wrote it, or another sweep name"
         )
     _name_schedule(record)
     if found := problem(record):
-        raise _input_error(f"{where} is not a valid record, {found}: {remedy}")
+        raise InputError(f"{where} is not a valid record, {found}: {remedy}")
     # Only texts with escapes or letters beyond ASCII can hold control characters; thousands of records take seconds.
     return printable_values(record) if b"\\" in text or not text.isascii() else record
 
@@ -258,13 +262,23 @@ def read(folder: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
     """
     path = Path(folder) / RECORD
     if not path.is_file():
-        raise _input_error(f"{path} does not exist: give the folder of one seed of a finished run, .../seed-<s>")
+        raise InputError(f"{path} does not exist: give the folder of one seed of a finished run, .../seed-<s>")
     try:
         text = path.read_bytes()
     except PermissionError as error:
-        raise _input_error(f"{path} cannot be read: {error.strerror}") from error
-    record = _validated(text, str(path), schemas, "delete it and run the same sweep again")
-    return record | {"folder": Path(folder)}
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    return _validated(text, str(path), schemas, REMEDY) | {"folder": Path(folder)}
+
+
+def read_if_whole(folder: Path) -> dict[str, Any] | None:
+    """The same; None if it is missing or damaged. Raises InputError for another schema, and if it is not a `Record`."""
+    try:
+        text = (folder / RECORD).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if isinstance(_parsed(text), str):
+        return None
+    return _validated(text, str(folder / RECORD), (SCHEMA,), REMEDY) | {"folder": Path(folder)}
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
@@ -279,12 +293,12 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         where, remedy = f"{path}, line {number},", "export the sweep again"
         record = _validated(line, where, READABLE, remedy)
         if "/" in f"{record['name']}{record['id']}":
-            raise _input_error(f"{where} is not a valid record, name and id are no names of a folder: {remedy}")
+            raise InputError(f"{where} is not a valid record, name and id are no names of a folder: {remedy}")
         first, known = found.setdefault(_key(record), (number, record))
         if first != number and record == known:
-            raise _input_error(f"{path}, line {number}, repeats line {first}: delete one of them")
+            raise InputError(f"{path}, line {number}, repeats line {first}: delete one of them")
         if first != number:
-            raise _input_error(
+            raise InputError(
                 f"{path}, lines {first} and {number}, are different records of seed {record['seed']} of "
                 f"{record['name']}-{record['id']}: delete one of them, or export the sweep again"
             )
@@ -325,16 +339,16 @@ def find(results: Path, sweep: str, left_out: list[str] | None = None) -> list[d
             continue
         known = found.setdefault(_key(record), record)
         if known is not record:
-            raise _input_error(
+            raise InputError(
                 f"{known['folder']} and {record['folder']} hold the same seed of the same run: move one of them out of "
                 "the sweep, or rename a run folder to start with a dot"
             )
     lines = _read_lines(folder / RECORDS) if (folder / RECORDS).is_file() else []
     records = [*found.values(), *(line for line in lines if _key(line) not in found)]
     if not records and left_out:
-        raise _input_error(f"no record of the sweep {sweep!r} in {results} can be read: {left_out[0]}")
+        raise InputError(f"no record of the sweep {sweep!r} in {results} can be read: {left_out[0]}")
     if not records:
-        raise _input_error(f"the sweep {sweep!r} in {results} has no records yet: run `bench sweep={sweep}` first")
+        raise InputError(f"the sweep {sweep!r} in {results} has no records yet: run `bench sweep={sweep}` first")
     return sorted(records, key=_place)
 
 
@@ -348,7 +362,7 @@ def export(records: Iterable[Mapping[str, Any]], target: Path) -> Path:
     records = sorted(records, key=_place)
     for one, other in pairwise(sorted(records, key=lambda record: str(_key(record)))):
         if _key(one) == _key(other):
-            raise _input_error(
+            raise InputError(
                 f"there are two records of seed {one['seed']} of {one['name']}-{one['id']}, in {one['folder']} and "
                 f"{other['folder']}: export them to two files"
             )
@@ -361,5 +375,5 @@ def export(records: Iterable[Mapping[str, Any]], target: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_files([(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))])
     except OSError as error:
-        raise _input_error(f"cannot write {path}: {error.strerror or error}; export to another place") from error
+        raise InputError(f"cannot write {path}: {error.strerror or error}; export to another place") from error
     return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Column
 
+from bench.runs.command import is_side_by_side
 from bench.runs.output import say
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class Terminal:
     """Progress on stderr: a bar on a terminal; otherwise a line at the start and end of a run, and a few between."""
 
     def __init__(self, label: str = "") -> None:
-        # Only one process draws a bar: the workers of a parallel launcher share its terminal and write plain lines.
-        self._has_bar = sys.stderr.isatty() and parent_process() is None
+        # Only one process draws a bar: the jobs of a parallel launcher share its terminal and write plain lines.
+        self._has_bar = sys.stderr.isatty() and not is_side_by_side()
         self._bar: Bar | None = None
         self._open: set[int] = set()
         self._label = label

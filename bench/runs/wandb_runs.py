@@ -7,9 +7,8 @@ fails, the process goes on offline: the open runs start anew there, with all the
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-import platform
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -196,21 +195,28 @@ class WandB:
             self._finish(Log(record, [], False), record, None)
 
     def _place(self) -> str:
-        """A hash of the machine and the folder, so that a rerun replaces only its own W&B run."""
-        place = f"{platform.node()}:{self._folder.resolve()}"
-        return hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
+        """A name of this folder on all machines, so that a rerun replaces only its own W&B run."""
+        return _agreed(self._folder / "wandb" / "place.txt", uuid.uuid4().hex[:8])
 
     def _id(self, record: Mapping[str, Any], agent: Agent | None) -> str:
         """The id of a seed's W&B run: that of the agent's for the first seed that asks, in whichever process."""
         own = f"{record['id']}-{self._place()}-{record['seed']}"
-        folder = self._folder / "wandb"
-        folder.mkdir(parents=True, exist_ok=True)
         if not agent:
             return own
-        path = folder / f"agent-{agent.run_id}.txt"
-        with suppress(FileExistsError), path.open("x") as file:
-            file.write(own)
-        return agent.run_id if path.read_text() == own else own
+        return agent.run_id if _agreed(self._folder / "wandb" / f"agent-{agent.run_id}.txt", own) == own else own
+
+
+def _agreed(path: Path, own: str) -> str:
+    """The text of the process that came first, of all that share the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary.write_text(own)
+    with suppress(OSError):
+        os.link(temporary, path)
+    if not path.exists():  # a file system without hard links
+        os.replace(temporary, path)
+    temporary.unlink(missing_ok=True)
+    return path.read_text()
 
 
 @dataclass(frozen=True)

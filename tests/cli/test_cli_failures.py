@@ -124,12 +124,11 @@ def test_a_failure_never_replaces_a_result(bench, own_models, records, files, el
     line = [*own_models, "model=misbehaving", "model.raises=[0]", "budget.steps=5"]
     assert bench(*line).code == 0
     before = files("*")
-    monkeypatch.setattr("bench.runs.run.check_combination", lambda *_: 1 / 0)
-    refused = bench("-m", *line, f"rerun={rerun}")
+    with monkeypatch.context() as broken:
+        broken.setattr("bench.runs.run.check_combination", lambda *_: 1 / 0)
+        refused = bench("-m", *line, f"rerun={rerun}")
     assert refused.code == 1 and "failed (ZeroDivisionError: division by zero); its record stays" in refused.err
     assert files("*") == before
-    monkeypatch.undo()
-    os.chdir(elsewhere)
     assert bench(*line).code == 0 and files("*") == before
 
 

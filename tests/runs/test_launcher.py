@@ -54,7 +54,7 @@ def test_as_many_jobs_run_at_once_as_there_are_cores(monkeypatch, tmp_path, name
     monkeypatch.setenv("BENCH_OUTCOMES", "")
     monkeypatch.setattr("bench.runs.launcher.cores", lambda: 5)
     monkeypatch.setattr("bench.runs.launcher.POLL", 0.01)
-    command = begin(tmp_path / "command")
+    command = begin(tmp_path / "command", time.time())
     running, counts, lock = SimpleNamespace(number=0), [], threading.Lock()
     together = threading.Barrier(6)
 
@@ -78,7 +78,7 @@ def test_as_many_jobs_run_at_once_as_there_are_cores(monkeypatch, tmp_path, name
 
 def test_a_job_does_not_wait_once_the_command_is_stopped(monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_OUTCOMES", "")
-    command = begin(tmp_path / "command")
+    command = begin(tmp_path / "command", time.time())
     one = launcher("local", cpus_per_task=cores())
     command.stop()
     with one.turn(command), one.turn(command):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import sys
 from typing import NamedTuple
 
+import pytest
+
 from bench.runs import terminal
+from bench.runs.command import COMMAND, FOLDER
 
 NAME = "vae-bernoulli-digits-none"
 
@@ -75,8 +80,14 @@ def test_a_terminal_shows_a_bar_and_removes_it(monkeypatch):
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is hidden once, and shown again
 
 
-def test_a_worker_of_a_parallel_launcher_draws_no_bar(monkeypatch):
-    monkeypatch.setattr(terminal, "parent_process", object)
+@pytest.mark.parametrize(("pid", "bars"), [(os.getpid, True), (os.getppid, True), (lambda: 1, False)])
+def test_only_the_command_and_its_own_process_draw_a_bar(monkeypatch, tmp_path, pid, bars):
+    """A job of a parallel launcher has others beside it, which share the terminal."""
+    (tmp_path / COMMAND).write_text(json.dumps({"pid": pid()}))
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    if bars:
+        assert "\x1b" in run_on(Screen(terminal=True), monkeypatch, [0.0])
+        return
     lines = run_on(Screen(terminal=True), monkeypatch, [0.0]).splitlines()
     assert len(lines) == 5 and not any("\x1b" in line for line in lines)
 

@@ -36,6 +36,7 @@ def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
     from bench.runs.run import run
 
     current = Command.current()
+    current.learn_silences()
     try:
         outcome = asdict(run(values, in_sweep, current.started))
     except InputError as error:

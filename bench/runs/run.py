@@ -77,7 +77,15 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
         for seeds in batches(plans, job.stack_size):
             with ExitStack() as leases:
                 runs = [seed_run(seed) for seed in seeds]
-                held = [one for one in runs if one.plan.action == Action.DONE or is_held(job, data, id, one, leases)]
+                held = []
+                for one in runs:
+                    try:
+                        if one.plan.action == Action.DONE or hold(job, data, id, one, leases):
+                            held.append(one)
+                    except (InputError, OSError) as error:  # as on a full disk
+                        if not in_sweep and len(plans) == 1:
+                            raise
+                        outcome.fail(one.seed, ending(error), "not recorded")
                 for group in groups(held):
                     carry_out(job, data, group, trackers, signals)
             if job.settings.stop_on_failure and outcome.has_failed:
@@ -94,15 +102,6 @@ def expect(job: Job, data: Data, plans: Mapping[int, Plan], outcome: Outcome) ->
     if to_evaluate := sum(planned.action in (*TO_TRAIN, Action.EVALUATE) for planned in plans.values()):
         seconds = evaluation_seconds(job)
         outcome.evaluation_seconds = None if seconds is None else seconds * to_evaluate
-
-
-def is_held(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool:
-    """The result of `hold`. A failure, as on a full disk, is the outcome of this seed."""
-    try:
-        return hold(job, data, id, one, leases)
-    except (InputError, OSError) as error:
-        one.outcome.fail(one.seed, ending(error), "not recorded")
-        return False
 
 
 def hold(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from bench.models.vae import VAE
 from bench.runs import lease, store
 
 from .conftest import ROOT, command_line
@@ -123,6 +125,27 @@ def test_a_job_that_takes_its_process_down_is_given_up(bench, endings, records, 
     }
     again = bench(*words)
     assert again.code == 1 and again.out.splitlines()[-1] == "2 runs: 1 crashed, 1 ok"
+    assert "this was attempt 2" in by_ending(records())[how][1], "it was not tried again"
+    assert bench(*words, "attempts=3").code == 1 and "this was attempt 3" in by_ending(records())[how][1]
+
+
+@pytest.mark.parametrize("seeds", ["[0]", "[0,1]"])
+def test_a_signal_in_the_last_step_loses_no_training(bench, records, monkeypatch, seeds):
+    calls, losses = [], VAE.losses
+
+    def last(*arguments):
+        calls.append(1)
+        if len(calls) == 10:  # stacked seeds share a call
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses(*arguments)
+
+    words = ("model=vae", "budget.steps=10", f"seeds={seeds}", "stack=2", "metrics.names=[psnr]")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(VAE, "losses", last)
+        assert bench(*words).code == 143
+    assert {(one["status"], one["steps"]) for one in records()} == {("interrupted", 10)}
+    monkeypatch.setattr(VAE, "losses", lambda *_: 1 / 0)
+    assert bench(*words).code == 0 and {one["status"] for one in records()} == {"ok"}
 
 
 def test_a_run_that_takes_too_long_goes_on_with_a_higher_limit(bench, endings, records, files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -83,6 +84,19 @@ def test_a_job_that_its_launcher_warns_goes_on_in_another_process(start, own_mod
     assert out.splitlines()[-1] == "1 run: 1 ok"
     assert len(list(elsewhere.glob("begun-*"))) == 2
     assert [(record["status"], record["steps"]) for record in records()] == [("ok", 12)]
+
+
+def test_a_run_of_a_dead_host_is_taken_over_by_jobs_that_start_anew(bench, elsewhere, records):
+    """Only the command has watched the silence of its holder for long enough."""
+    line = ["-m", "model=ae", "metrics.names=[psnr]", "lease.seconds=3"]
+    assert bench(*line).code == 0
+    (record,) = records()
+    (record["folder"] / "record.json").unlink()
+    other = {"token": "other", "host": "other", "pid": 1, "machine": "other", "since": 0.0}
+    (record["folder"] / lease.LEASE).write_text(json.dumps(other))
+    result = bench(*line, plugin("submitit_local"))
+    assert result.code == 0 and "waiting for 1 run in the hands of other (process 1)" in result.err
+    assert result.out.splitlines()[-1] == "1 run: 1 ok"
 
 
 def test_a_launcher_that_cannot_start_jobs_is_one_line(bench, tmp_path, monkeypatch):

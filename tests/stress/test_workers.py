@@ -55,3 +55,12 @@ def test_a_frozen_worker_is_taken_over_and_gives_way(workshop):
     assert workshop.files("frozen", store.WEIGHTS) == weights
     workshop.finish(workshop.start(*words[:-1], "sweep=undisturbed"))
     assert list(workshop.files("undisturbed", store.WEIGHTS).values()) == list(weights.values())
+
+
+def test_workers_that_rerun_a_sweep_train_each_run_once(workshop):
+    words = ["model=counted", "model.latent_dim=2,3,4,5", f"budget.steps={STEPS}", "sweep=rerun"]
+    workshop.finish(workshop.start(*words))
+    assert workshop.steps_taken() == 4 * STEPS
+    for worker in [workshop.start(*words, "rerun=true") for _ in range(2)]:
+        assert "4 runs: 4 ok" in workshop.finish(worker)
+    assert workshop.steps_taken() == 8 * STEPS

@@ -16,7 +16,7 @@ ADVICE = {
     "failed": "failed, for the reasons above: the same command tries again",
     "out_of_memory": "ran out of memory: make room, or make batches or networks smaller; the same command tries again",
     "timeout": "took longer than limit.minutes: the same command continues with a higher limit",
-    "crashed": "took their process down: the same command continues with more attempts (attempts=6)",
+    "crashed": "crashed with the process: the same command continues with more attempts (attempts=6)",
     ELSEWHERE: "held by another process: repeat this command when it has ended",
 }
 

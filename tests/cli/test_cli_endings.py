@@ -118,7 +118,7 @@ def test_the_first_failure_can_end_a_sweep(bench, endings, records):
 def test_a_job_that_takes_its_process_down_is_given_up(bench, endings, records, how, cause):
     words = ["-m", *endings, f"model.how={how},well", "isolate=true", "attempts=2"]
     result = bench(*words)
-    assert result.code == 1 and "1 run took their process down" in result.err
+    assert result.code == 1 and "1 run crashed with the process" in result.err
     assert by_ending(records()) == {
         how: ("crashed", f"its process {cause}; this was attempt 2"),
         "well": ("ok", None),

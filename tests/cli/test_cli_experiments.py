@@ -113,10 +113,15 @@ def files(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("BENCH_DATA", str(shared))
 
 
+def few_examples(name: str) -> list[str]:
+    """The overrides that make the generated data of an experiment small."""
+    options = job_of(f"experiment={name}").config["dataset"]
+    return [f"dataset.{key}=60" for key in ("examples", "train", "test") if key in options]
+
+
 @pytest.mark.parametrize("name", HYBRIDS)
 def test_hybrids_run_on_few_examples_of_their_own_data(bench, records, jobs, files, name):
-    options = job_of(f"experiment={name}").config["dataset"]
-    sizes = [f"dataset.{key}=60" for key in ("examples", "train", "test") if key in options]
+    sizes = few_examples(name)
     sweep = written(name)["sweep"]
     result = bench(f"experiment={name}", *sizes, "seeds=[0]", "device=cpu", "budget.batch_size=8", "metrics=fast")
     assert result.code == 0, result.err
@@ -159,7 +164,8 @@ def test_an_experiment_finds_its_own_data(monkeypatch, name):
         if not SHARED:
             pytest.skip(f"BENCH_DATA is not set: the data of experiment={name} are not read")
         monkeypatch.setenv("BENCH_DATA", SHARED)
-    where = [f"dataset.root={SHARED}/cifar10", "dataset.limit=20"] if "/dataset: images" in text else []
+    where = few_examples(name) if name in HYBRIDS else []
+    where += [f"dataset.root={SHARED}/cifar10", "dataset.limit=20"] if "/dataset: images" in text else []
     first = (f"{axis}={value}" for axis, value in combinations(name)[0].items())
     job = job_of(f"experiment={name}", *where, *first, "device=cpu")
     data = datasets.load(job.config["dataset"])

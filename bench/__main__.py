@@ -23,9 +23,10 @@ from hydra.core.override_parser.types import Glob
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
+from bench.compose import dry_sweep
 from bench.errors import InputError
 from bench.paths import CONF
 from bench.runs import lease
@@ -252,6 +253,9 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
             sys.argv[1:] = arguments
             launcher = "".join(word.partition("=")[2] for word in arguments if "hydra/launcher=" in word)
             try:
+                if (planned := dry_sweep(arguments)) is not None:
+                    plan_jobs(planned, started[-1])
+                    continue
                 job()
                 while started[-1].next_round():
                     job()
@@ -277,6 +281,15 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
     except Exception as raised:
         errors.append(line_of(raised))
     return code, [outcome for one in started for outcome in one.outcomes().values()], errors
+
+
+def plan_jobs(configs: list[DictConfig], current: Command) -> None:
+    """Plans the jobs of a dry run."""
+    for config in configs:
+        HydraConfig.instance().set_config(config)
+        with flag_override(config, ["struct", "readonly"], [False, False]):
+            del config["hydra"]
+        carry_out(config, HydraConfig.get().job.num, current, None)
 
 
 def exit_code(interruption: KeyboardInterrupt) -> int:

@@ -65,7 +65,8 @@ ROOMS = {
         never={"torch"},
     ),
     "__init__": Room(packages=set(), lazy={"runs", "report"}),
-    "__main__": Room({"errors", "paths", "runs", "report"}, packages={"*", "hydra"}),
+    "compose": Room({"paths"}, packages={"hydra", "omegaconf"}),
+    "__main__": Room({"compose", "errors", "paths", "runs", "report"}, packages={"*", "hydra"}),
 }
 # Files with a row of their own.
 FILES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import get_type_hints
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, load_file, save_file
 
+from bench import __main__ as console
 from bench.evaluation.evaluate import evaluations
 from bench.metrics import discover
 from bench.models.autoencoder import Autoencoder
@@ -115,6 +117,28 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bench, files, elsewhere):
     assert bench("-m", "model=vae,ae", "sweep=second", "paths.results=other", "dry_run=true").code == 0
     assert not (elsewhere / "results/second").exists() and not (elsewhere / "other").exists()
     assert [path.name for path in (elsewhere / "results/first").glob("[!.]*-*")] == [next(iter(before)).split("/")[-3]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-m", "model=vae,ae", "likelihood=gaussian,bernoulli", "model.latent_dim=2,3", "optimizer.lr=0.1"),
+        ("-m", "model=vae", "model.beta=1,{from:0,to:1,over:0.2}", "optimizer=adam,sgd", "optimizer.lr=1e-3,0.01"),
+        ("experiment=contraction", "seeds=[0,1]"),
+        ("-m", "experiment=contraction,digits_first_look", "model=vae"),
+        ("-m", "model=gan,pca", "+dataset.limit=100,200", "~model.requires"),
+        ("-m", "model=vae,nothing"),
+        ("-m", "model=vae", "model.nothing=1,2"),
+        ("-m", "model=vae,ae", "dataset.split_seed=-1,1", "hydra/launcher=joblib"),
+    ],
+)
+def test_a_dry_run_is_composed_as_hydra_composes(bench, monkeypatch, words):
+    fast = bench(*words, "dry_run=true")
+    monkeypatch.setattr(console, "dry_sweep", lambda _: None)
+    slow = bench(*words, "dry_run=true")
+    without_times = [re.sub(r"takes about .* evaluation \S+", "", result.out) for result in (fast, slow)]
+    assert (fast.code, without_times[0], fast.err) == (slow.code, without_times[1], slow.err)
+    assert fast.out or fast.err
 
 
 def test_metrics_are_added_from_the_weights_of_a_finished_run(bench, files, records):

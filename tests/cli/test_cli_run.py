@@ -124,8 +124,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bench, files, elsewhere):
     [
         ("-m", "model=vae,ae", "likelihood=gaussian,bernoulli", "model.latent_dim=2,3", "optimizer.lr=0.1"),
         ("-m", "model=vae", "model.beta=1,{from:0,to:1,over:0.2}", "optimizer=adam,sgd", "optimizer.lr=1e-3,0.01"),
-        ("experiment=contraction", "seeds=[0,1]"),
-        ("-m", "experiment=contraction,digits_first_look", "model=vae"),
+        ("experiment=digits_first_look", "model=vae", "seeds=[0,1]"),
+        ("-m", "experiment=digits_first_look,gaussian_grid", "model=vae"),
         ("-m", "model=gan,pca", "+dataset.limit=100,200", "~model.requires"),
         ("-m", "model=vae,nothing"),
         ("-m", "model=vae", "model.nothing=1,2"),

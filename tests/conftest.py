@@ -200,3 +200,11 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Prints what tests have measured."""
+    for report in terminalreporter.stats.get("passed", ()):
+        for name, value in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(value)

@@ -18,7 +18,7 @@ MINUTE, SHARE = 60.0, 0.02
 
 
 @pytest.mark.parametrize("words", [("model=vae",), ("model=vae_gan", "network=conv"), ("model=vae", "network=resnet")])
-def test_a_checkpoint_costs_less_than_a_fiftieth_of_a_minute(tmp_path, capsys, words):
+def test_a_checkpoint_costs_less_than_a_fiftieth_of_a_minute(tmp_path, record_property, words):
     """Networks of the default size on images of 28 x 28, one checkpoint a minute. The best of three, as disks vary."""
     job = job_of(*words, "dataset=digits", "metrics=fast")
     data = data_of(torch.rand(256, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
@@ -33,6 +33,5 @@ def test_a_checkpoint_costs_less_than_a_fiftieth_of_a_minute(tmp_path, capsys, w
         checkpoint.write([(tmp_path / "seed-0", Key("id", 0, 2), Checkpoint(2, [0], [], state))])
         seconds.append(time.perf_counter() - clock)
     size = (tmp_path / "seed-0" / "checkpoint.safetensors").stat().st_size / 2**20
-    with capsys.disabled():
-        print(f"\n{' '.join(words)}: a checkpoint of {size:.1f} MiB takes {min(seconds):.3f} s")
+    record_property("figures", f"{' '.join(words)}: a checkpoint of {size:.1f} MiB takes {min(seconds):.3f} s")
     assert size > 1 and min(seconds) < SHARE * MINUTE

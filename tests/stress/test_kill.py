@@ -23,7 +23,7 @@ def table(workshop: Workshop, sweep: str) -> list[dict[str, str]]:
     return [row for row in rows if row["metric"] not in ("seconds", "samples_per_second")]
 
 
-def test_a_sweep_that_is_killed_at_random_moments_ends_like_an_undisturbed_one(workshop, capsys):
+def test_a_sweep_that_is_killed_at_random_moments_ends_like_an_undisturbed_one(workshop, record_property):
     words = ["model=counted", "model.latent_dim=2,4", f"budget.steps={STEPS}", "seeds=[0,1]", CHECKPOINTS]
     workshop.finish(workshop.start(*words, "sweep=undisturbed"))
     assert workshop.steps_taken() == 4 * STEPS
@@ -49,8 +49,7 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_like_an_undisturbed_one(w
         workshop.finish(process)
         break
     redone = (workshop.steps_taken() - before) / (4 * STEPS) - 1
-    with capsys.disabled():
-        print(f"\n{kills} kills, {100 * redone:.0f} % of the training was done again")
+    record_property("figures", f"{kills} kills, {100 * redone:.0f} % of the training was done again")
 
     records = store.find(workshop.results, "killed")
     assert [(one["status"], one["seed"]) for one in records] == [("ok", 0), ("ok", 1)] * 2

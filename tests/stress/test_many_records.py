@@ -29,7 +29,7 @@ def written(sweep: Path, record: dict[str, Any], number: int) -> None:
     store.write(sweep / f"{record['name']}-{record['id']}" / f"seed-{seed}", record)
 
 
-def test_a_report_of_many_records_while_others_are_written(workshop, capsys):
+def test_a_report_of_many_records_while_others_are_written(workshop, record_property):
     """None is half read, and a run folder without a record is no error."""
     workshop.finish(workshop.start("model=counted", "budget.steps=5", "sweep=first"))
     (record,) = store.find(workshop.results, "first")
@@ -56,8 +56,7 @@ def test_a_report_of_many_records_while_others_are_written(workshop, capsys):
     seconds = time.monotonic() - clock
     is_over.set()
     writer.join()
-    with capsys.disabled():
-        print(f"\na report of {RECORDS:,} records took {seconds:.1f} s while others were written")
+    record_property("figures", f"a report of {RECORDS:,} records took {seconds:.1f} s while others were written")
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert seconds < SECONDS
     rows = csv.DictReader((sweep / "report" / "table.csv").read_text().splitlines())

@@ -14,7 +14,7 @@ WORKERS, RUNS = (8, 200) if IS_LONG else (3, 12)
 STEPS = 200
 
 
-def test_workers_share_a_sweep_though_some_are_frozen_and_one_is_killed(workshop, capsys):
+def test_workers_share_a_sweep_though_some_are_frozen_and_one_is_killed(workshop, record_property):
     """Every run has one record. None is trained twice, except the one whose process was killed."""
     rates = ",".join(f"{0.001 + i / 1e6:.6f}" for i in range(RUNS))
     words = ["model=counted", f"optimizer.lr={rates}", f"budget.steps={STEPS}", "sweep=shared", "lease.seconds=20"]
@@ -34,8 +34,8 @@ def test_workers_share_a_sweep_though_some_are_frozen_and_one_is_killed(workshop
     assert [one["status"] for one in records] == ["ok"] * RUNS
     assert all(f"{RUNS} runs: {RUNS} ok" in output for output in outputs)
     started = sum(workshop.output(worker).count(f"seed 0: {STEPS} steps") for worker in workers)
-    with capsys.disabled():
-        print(f"\n{RUNS} runs, {started} starts of training, {workshop.steps_taken()} steps for {RUNS * STEPS}")
+    figures = f"{RUNS} runs, {started} starts of training, {workshop.steps_taken():,} steps for {RUNS * STEPS:,}"
+    record_property("figures", figures)
     assert started - RUNS in (0, 1) and workshop.steps_taken() <= (RUNS + 1) * STEPS
     assert not list(workshop.results.glob("shared/*/seed-*/lease.json"))
 

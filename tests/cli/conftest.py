@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,7 +102,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def bench(monkeypatch, capsys) -> Callable[..., Result]:
+def bench(monkeypatch, capsys) -> Iterator[Callable[..., Result]]:
     """bench(*arguments), in this process."""
 
     def run(*arguments: str) -> Result:
@@ -112,7 +112,10 @@ def bench(monkeypatch, capsys) -> Callable[..., Result]:
             main()
         return Result(ended.value.code, *capsys.readouterr())
 
-    return run
+    yield run
+    # joblib keeps its processes for a while: they must not meet the next test in a folder that is removed.
+    if (loky := sys.modules.get("joblib.externals.loky.reusable_executor")) and loky._executor:
+        loky._executor.shutdown(wait=True, kill_workers=True)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from bench.runs.output import say
 from bench.runs.store import ELSEWHERE, seed_folder
 
 FOLDER = "BENCH_OUTCOMES"  # the variable with the folder of a command, for its processes
-COMMAND, TODO, STOP, KEEP, INTERRUPTED = "command.json", "todo.json", "stop", "keep", "interrupted"
+COMMAND, LEFT, STOP, KEEP, INTERRUPTED = "command.json", "left.json", "stop", "keep", "interrupted"
 GRACE = 60.0  # seconds for a process to save its work after a signal
 POLL = 0.5  # seconds
 KEPT = 30 * 24 * 3600.0  # seconds for which jobs that wait in the queue of a cluster find the folder of their command
@@ -106,7 +106,7 @@ class Command:
             return False
         held = _held(left)
         _wait(held)
-        (self.folder / TODO).write_text(json.dumps({"jobs": list(left), "silences": lease.silences(held)}))
+        (self.folder / LEFT).write_text(json.dumps({"jobs": list(left), "silences": lease.silences(held)}))
         return True
 
     def learn_silences(self) -> None:
@@ -116,7 +116,7 @@ class Command:
 
     def _todo(self) -> dict[str, Any] | None:
         """What is left in a later round."""
-        path = self.folder / TODO
+        path = self.folder / LEFT
         return json.loads(path.read_text()) if path.exists() else None
 
 

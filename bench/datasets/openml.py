@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from http.client import HTTPException
 
 import numpy as np
@@ -30,12 +31,12 @@ def openml(
     data, target = fetch(name, name, version, "check dataset.name and dataset.version, and the connection")
     whole = Split(_images(name, data, image), None if target is None else _labels(name, target))
     unread = target is not None and whole.label is None
-    warnings = (f"the target of {name} is continuous, so it was not read as a label",) if unread else ()
+    remarks = (f"the target of {name} is continuous, so it was not read as a label",) if unread else ()
     if test is None:
-        return hold_out(whole, name, warnings=warnings)
+        return hold_out(whole, name, warnings=remarks)
     if test >= len(whole.x):
         raise InputError(f"dataset.test={test}: {name} has {len(whole.x)} images in all; give fewer")
-    return Source(whole.rows(slice(-test)), whole.rows(slice(-test, None)), warnings=warnings)
+    return Source(whole.rows(slice(-test)), whole.rows(slice(-test, None)), warnings=remarks)
 
 
 def fetch(title: str, name: str, version: int, advice: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -43,7 +44,9 @@ def fetch(title: str, name: str, version: int, advice: str) -> tuple[np.ndarray,
     from sklearn.datasets import fetch_openml  # slow to import, and not needed by `bench --help`
 
     try:
-        table = fetch_openml(name, version=version, as_frame=False)
+        with warnings.catch_warnings():  # of each attempt: the error below names the last one
+            warnings.filterwarnings("ignore", "A network error occurred")
+            table = fetch_openml(name, version=version, as_frame=False)
     except (OSError, HTTPException, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{title} cannot be fetched from openml.org ({reason}): {advice}") from error

@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 import torch
 from omegaconf import OmegaConf
+from pydantic import StrictBool
 
 from bench.core import Corruption, InputError, Level, Model, Rate, Recorded, SkipError
 from bench.data import Data, Shapes
@@ -34,7 +35,11 @@ from bench.runs.store import IDENTITY, LOCATION, check_sweep
 from bench.runs.targets import PARTS, checked, checked_options, locate, make, unused_options
 
 # Checked here, so that the message names the key. The optimizer itself checks its other options.
-HYPERPARAMETERS = {"lr": Level, "betas": list[Rate], "momentum": Rate, "alpha": Rate, "weight_decay": Level}
+FLAGS = ("amsgrad", "capturable", "centered", "differentiable", "foreach", "fused", "maximize", "nesterov")
+HYPERPARAMETERS: dict[str, Any] = {
+    "lr": Level, "betas": list[Rate], "momentum": Rate, "alpha": Rate, "weight_decay": Level,
+    **dict.fromkeys(FLAGS, StrictBool | None),
+}  # fmt: skip
 
 LONGEST = 50  # letters of an option in the name of a folder: file systems end at 255
 PLURAL = {"label": "labels", "source": "sources"}  # how messages name what a model requires

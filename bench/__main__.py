@@ -326,6 +326,8 @@ def reason(error: Exception) -> str:
 
 def line_of(error: Exception) -> str:
     """An error in one line: of the user's input as it is, any other with its place in the code."""
+    if isinstance(error, RecursionError):
+        return "a value is nested too deeply"
     raised_in = {*Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts} if error.__traceback__ else set()
     if isinstance(error, HydraException | OmegaConfBaseException) or raised_in & {"hydra", "omegaconf", "antlr4"}:
         return one_line(error)

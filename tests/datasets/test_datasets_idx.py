@@ -192,7 +192,7 @@ def test_a_missing_file_is_named(idx_folder, name):
 )
 def test_wrong_content_is_refused(idx_folder, change, message):
     rewrite(idx_folder / IMAGES, change)
-    with pytest.raises(InputError, match=rf"{IMAGES}.*{message}"):
+    with pytest.raises(InputError, match=rf"{IMAGES},? .*{message}"):
         read(idx_folder)
 
 

@@ -59,7 +59,7 @@ class Result(NamedTuple):
         assert self.grown < MEMORY, self
         assert "Traceback" not in self.out + self.err, self
         assert not CONTROL.search(self.out + self.err), self
-        assert all(re.fullmatch(r"[\w.: ~-]+", name) for path in self.created for name in path.split("/")), self
+        assert all(re.fullmatch(r"[\w. ~-]+", name) for path in self.created for name in path.split("/")), self
         if self.code:
             (line,) = self.lines
             assert line.startswith("bench: ") and not OF_A_MISTAKE.match(line), self

@@ -117,6 +117,8 @@ def test_a_drawn_value_of_a_wrong_kind_is_refused(run, drawn):
     [
         (["model=null"], ["model=null", "choose an option"]),
         (["~seeds"], ["seeds is missing"]),
+        (["dry_run=" + 150 * "[" + 150 * "]"], ["nested too deeply"]),
+        (["model=vae", "optimizer.fused=abc"], ["optimizer.fused='abc'", "boolean"]),
         (["~paths"], ["paths.results"]),
         (["~allow"], ["allow is missing"]),
         (["model._target_=null"], ["model._target_=None", "dotted name"]),

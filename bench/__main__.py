@@ -23,10 +23,10 @@ from hydra.core.override_parser.types import Glob
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.compose import dry_sweep
+from bench.compose import PlannedJob, dry_sweep
 from bench.errors import InputError
 from bench.paths import CONF
 from bench.runs import lease
@@ -283,13 +283,11 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
     return code, [outcome for one in started for outcome in one.outcomes().values()], errors
 
 
-def plan_jobs(configs: list[DictConfig], current: Command) -> None:
+def plan_jobs(jobs: list[PlannedJob], current: Command) -> None:
     """Plans the jobs of a dry run."""
-    for config in configs:
-        HydraConfig.instance().set_config(config)
-        with flag_override(config, ["struct", "readonly"], [False, False]):
-            del config["hydra"]
-        carry_out(config, HydraConfig.get().job.num, current, None)
+    for planned in jobs:
+        planned.use_hydra_config()
+        carry_out(planned.config, planned.number, current, None)
 
 
 def exit_code(interruption: KeyboardInterrupt) -> int:

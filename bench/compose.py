@@ -9,23 +9,58 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from bench.paths import CONF
 
 FLAGS = {"overrides", "multirun", "config_dir"}  # arguments of a plain sweep
 
 
-def dry_sweep(arguments: Sequence[str]) -> list[DictConfig] | None:
-    """The configuration of each job of a dry run, with Hydra's own part. None if it is no dry run of a plain sweep.
+class Composed(NamedTuple):
+    """What Hydra composes for a choice of options. Hydra's own part is large, and equal in all jobs of a choice."""
+
+    config: DictConfig
+    holder: DictConfig  # of Hydra's own part, as HydraConfig holds it
+
+    @classmethod
+    def of(cls, whole: DictConfig) -> Composed:
+        with flag_override(whole, ["struct", "readonly"], [False, False]):
+            whole.hydra.mode = RunMode.MULTIRUN
+            holder = OmegaConf.masked_copy(whole, "hydra")
+            del whole["hydra"]
+        return cls(whole, holder)
+
+
+class PlannedJob(NamedTuple):
+    """A job of a dry run. overrides: its part of the command line."""
+
+    number: int
+    config: DictConfig
+    overrides: list[str]
+    holder: DictConfig
+
+    def use_hydra_config(self) -> None:
+        """Makes Hydra's own part that of this job, as in a job that Hydra starts."""
+        hydra = self.holder.hydra
+        with flag_override(hydra, ["struct", "readonly"], [False, False]):
+            hydra.job.num = self.number
+            hydra.overrides.task = self.overrides
+        hydra._set_parent(self.config)  # Hydra's own part refers to settings of the job
+        HydraConfig.instance().cfg = self.holder
+
+
+def dry_sweep(arguments: Sequence[str]) -> list[PlannedJob] | None:
+    """The jobs of a dry run. None if it is no dry run of a plain sweep.
 
     Raises HydraException and OmegaConfBaseException as Hydra does.
     """
@@ -48,7 +83,7 @@ def dry_sweep(arguments: Sequence[str]) -> list[DictConfig] | None:
         _ = whole.hydra.run.dir  # raises if the folder of the sweep has no proper name
         defined = [f"{key}={value}" for key, value in (whole.hydra.sweeper.params or {}).items()]
         (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*defined, *words]), None)
-        composed: dict[tuple[str, ...], DictConfig] = {}
+        composed: dict[tuple[str, ...], Composed] = {}
         return [_job(parser, number, job, folders, composed) for number, job in enumerate(jobs)]
 
 
@@ -57,19 +92,17 @@ def _job(
     number: int,
     words: list[str],
     folders: Sequence[str],
-    composed: dict[tuple[str, ...], DictConfig],
-) -> DictConfig:
-    """The configuration of a job. composed: those of the choices of options so far, which may get another one."""
+    composed: dict[tuple[str, ...], Composed],
+) -> PlannedJob:
+    """A job. composed: the configurations of the choices of options so far, which may get another one."""
     overrides = parser.parse_overrides(words)
     options = [one for one in overrides if any(Path(folder, one.key_or_group).is_dir() for folder in folders)]
     options += [one for one in overrides if one.key_or_group.startswith("hydra")]
     key = tuple(str(one.input_line) for one in options)
     if key not in composed:
-        composed[key] = compose("config", list(key), return_hydra_config=True)
-    config = copy.deepcopy(composed[key])
+        composed[key] = Composed.of(compose("config", list(key), return_hydra_config=True))
+    config = copy.deepcopy(composed[key].config)
     ConfigLoaderImpl._apply_overrides_to_config([one for one in overrides if one not in options], config)
-    with open_dict(config.hydra):
-        config.hydra.mode = RunMode.MULTIRUN
-        config.hydra.job.num = number
-        config.hydra.overrides.task = [one.input_line for one in overrides if not one.is_hydra_override()]
-    return config
+    OmegaConf.set_struct(config, False)
+    own = [str(one.input_line) for one in overrides if not one.is_hydra_override()]
+    return PlannedJob(number, config, own, composed[key].holder)

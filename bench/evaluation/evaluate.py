@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ def _fact(name: str, value: float | None) -> float:
     return value
 
 
+@cache
 def _requests(metric: Metric) -> Set[str]:
     """The names of a metric's parameters, in their order, which decides which reason is given first."""
     return inspect.signature(metric).parameters.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import math
@@ -71,6 +72,7 @@ def check_sides(metric: Metric, number: int) -> None:
         raise UnavailableError(f"this metric is for {meant}, and these are {KINDS[number]}")
 
 
+@functools.cache  # a sweep asks for it in each job
 def discover() -> dict[str, Metric]:
     """All metrics of this package's modules, by name."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]

@@ -37,7 +37,7 @@ class Result(NamedTuple):
     """How a command ended.
 
     seconds: of processor time; grown: its memory at the peak in bytes, above that of an idle process; created: the
-    paths that were created in its folder.
+    paths that were created in its folder, without those that an argument for one of Hydra's folders names.
     """
 
     code: int
@@ -102,7 +102,9 @@ class Server:
         found = json.loads(self.process.stdout.readline())
         out, err = (Path(file).read_text(errors="surrogateescape") for file in files.values())
         after = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-        return Result(found["code"], out, err, found["seconds"], found["grown"], sorted(after - before))
+        named = "\n".join(argument for argument in arguments if re.match(r"\+*hydra\.\w+\.dir=", argument))
+        created = sorted(path for path in after - before if CONTROL.search(path) or path.split("/")[0] not in named)
+        return Result(found["code"], out, err, found["seconds"], found["grown"], created)
 
     def close(self) -> None:
         assert self.process.stdin

@@ -70,6 +70,7 @@ def words(draw) -> list[str]:
 
 
 @settings(max_examples=200 if IS_LONG else 20)
+@example(["hydra.run.dir=:"])  # the name of a folder that a user may choose
 @given(words())
 def test_a_drawn_command_line_ends_in_one_clear_line(run, drawn):
     result = run(*drawn)
@@ -100,7 +101,8 @@ def wrong_settings(draw) -> list[str]:
     return ["model=vae", "network.hidden=16", *choice, wrong]
 
 
-ACCEPTED = ("checkpoint.minutes=null", "limit.minutes=null", "metrics.names=null")  # which mean "none" and "all"
+# Which mean "none", "all" and "as torch chooses".
+ACCEPTED = ("checkpoint.minutes=null", "limit.minutes=null", "metrics.names=null", "optimizer.fused=null")
 
 
 @settings(max_examples=100 if IS_LONG else 20)

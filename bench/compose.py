@@ -56,7 +56,7 @@ class PlannedJob(NamedTuple):
             hydra.job.num = self.number
             hydra.overrides.task = self.overrides
         hydra._set_parent(self.config)  # Hydra's own part refers to settings of the job
-        HydraConfig.instance().cfg = self.holder
+        HydraConfig.instance().cfg = self.holder  # type: ignore[assignment]  # Hydra has one such line too
 
 
 def dry_sweep(arguments: Sequence[str]) -> list[PlannedJob] | None:

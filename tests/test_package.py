@@ -61,7 +61,16 @@ ROOMS = {
     "evaluation": Room(GROUND | {"parts", "metrics"}),
     "runs": Room(GROUND | {"engine", "datasets", "evaluation"}),
     "report": Room(
-        {"errors", "paths", "evaluation.views", "runs.store", "runs.names", "runs.output", "runs.files"},
+        {
+            "errors",
+            "paths",
+            "evaluation.conventions",
+            "evaluation.views",
+            "runs.store",
+            "runs.names",
+            "runs.output",
+            "runs.files",
+        },
         never={"torch"},
     ),
     "__init__": Room(packages=set(), lazy={"runs", "report"}),
@@ -71,6 +80,7 @@ ROOMS = {
 # Files with a row of their own.
 FILES = {
     "bench/runs/store.py": Room({"errors"}, packages={"safetensors"}, lazy={"numpy", "torch"}),  # a report reads it
+    "bench/evaluation/conventions.py": Room(packages=set()),  # a report reads it
     "bench/evaluation/views.py": Room({"rays"}, packages={"numpy"}),  # a report reads it
     "bench/runs/status.py": Room({"paths", "runs"}, packages={"hydra", "omegaconf"}, never={"torch"}),
     "bench/runs/record.py": Room(packages={"pydantic", "typing_extensions"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -121,11 +122,11 @@ class Stack:
             for name, value in self.state(k).items():
                 value.copy_(state[name])
 
-    def unstack(self) -> list[Model]:
-        """Each seed's model with its own weights, in evaluation mode."""
-        if not self.is_single:
-            for k, model in enumerate(self.models):
-                _Caller(model).load_state_dict(self.state(k))
+    def unstack(self, states: Mapping[int, State] = MappingProxyType({})) -> list[Model]:
+        """Each seed's model with its own weights, in evaluation mode. states: other weights of some seeds, by k."""
+        for k, model in enumerate(self.models):
+            if k in states or not self.is_single:
+                _Caller(model).load_state_dict(states.get(k) or self.state(k))
         return [model.eval() for model in self.models]
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,11 +26,24 @@ EARLY_STEPS = 20  # at the start of training, in which the gradient norms of the
 
 @dataclass(frozen=True)
 class Budget:
-    """The length of training. steps, if set, overrides epochs."""
+    """The length of training, and which weights it keeps. steps, if set, overrides epochs.
+
+    monitor: what patience and keep go by on the validation split: `validation/loss/<player>` or `validation/<metric>`;
+    patience: epochs without a better value after which training stops, None: it never does; keep: the weights of the
+    last step, or those with the best value. Both look at the last phase only: the phases before it are whole.
+    """
 
     epochs: NonNegativeInt | None = 20
     batch_size: Count = 128
     steps: NonNegativeInt | None = None
+    monitor: str | None = None
+    patience: Count | None = None
+    keep: Literal["last", "best"] = "last"
+
+    @property
+    def selects(self) -> bool:
+        """Whether the weights depend on the validation split."""
+        return self.patience is not None or self.keep == "best"
 
     def plan(self, examples: int) -> tuple[int, int]:
         """(total steps, steps per epoch)."""
@@ -44,7 +57,7 @@ class Progress(NamedTuple):
     step: how many are done, of steps in total; diverged: for each seed the first step with a non-finite loss, or None;
     row: at the end of an epoch and of training, for each seed the means of the values logged since the previous row,
     and the learning rate of the last step; state: returns the state of each seed after this step, as it is until
-    training goes on.
+    training goes on; phase: that of the last step.
     """
 
     step: int
@@ -53,6 +66,7 @@ class Progress(NamedTuple):
     diverged: list[int | None]
     row: list[dict[str, float]] | None
     state: Callable[[], list[State]]
+    phase: Phase
 
 
 def batch_sizes(examples: int, batch_size: int) -> list[int]:
@@ -92,6 +106,15 @@ def check_ownership(stack: Stack) -> dict[str, list[str]]:
     return owned
 
 
+def target_and_input(
+    data: Data, corruption: Corruption, model: Model, draws: Draws, x: Tensor, source: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """batch.x and batch.input of stored examples x and, if there are any, their sources."""
+    target = data.observe(x, draws)
+    clean = target if source is None or isinstance(corruption, Recorded) else as_floats(source)
+    return target, corruption(clean, draws)
+
+
 def train(
     stack: Stack,
     data: Data,
@@ -120,11 +143,6 @@ def train(
     phases = phases_of(model) if model.players else ()
     shares = torch.tensor([phase.share for phase in phases]).cumsum(0).tolist()
     ends = [round(steps * share / shares[-1]) for share in shares]
-
-    def target_and_input(model: Model, draws: Draws, x: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor]:
-        target = data.observe(x, draws)
-        clean = target if source is None or isinstance(corruption, Recorded) else as_floats(source)
-        return target, corruption(clean, draws)
 
     log = Log(seeds, stack.device)
     parts: dict[str, Part] = {"weights": stack, "log": log}
@@ -162,7 +180,7 @@ def train(
         index = batches[position]
         stored, of_seeds = data.train, partial(torch.full, (seeds,), device=stack.device)
         source, label = (None if part is None else part[index] for part in (stored.source, stored.label))
-        x, input = stack.map(target_and_input, ("batch", step), stored.x[index], source)
+        x, input = stack.map(partial(target_and_input, data, corruption), ("batch", step), stored.x[index], source)
         conditions = {name: as_floats(part[index]) for name, part in stored.conditions.items()}
         batch = Batch(x, input, label, conditions, index, of_seeds(step), of_seeds(progress))
 
@@ -197,7 +215,7 @@ def train(
                 pace = {"seconds": seconds, "samples_per_second": seeds * trained_examples / seconds}
                 rates = {f"learning_rate/{name}": steppers[name].learning_rate for turn in phase.turns for name in turn}
                 row = [{"step": done, "epoch": done / per_epoch, **values, **rates, **pace} for values in row]
-            yield Progress(done, steps, stack.seeds, diverged, row, state)
+            yield Progress(done, steps, stack.seeds, diverged, row, state, phase)
             if all_diverged:
                 return
             clock = time.perf_counter()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.core import Corruption, InputError, Model, UnavailableError
+from bench.evaluation.conventions import VALIDATION, is_on_validation, metric_of
 from bench.evaluation.evidence import (
     SOURCES,
     Answers,
@@ -35,6 +36,8 @@ from bench.metrics import Metric, Value, check_sides, discover, summarise
 
 PERMUTED = "permuted"  # the suffix of metrics of outputs with the conditions of another example
 FAILED = "failed: "  # the start of the reason of a metric that raised
+NOT_FINITE = "not a finite number"  # the start of the reason of a metric without a finite value
+FACTS = ("parameters", "seconds", "samples_per_second", "gradient_norm_first", "gradient_norm_last")  # of a run
 
 _NO_VALUE = Value(math.nan)
 _DECLARED = {name: evidence for kind in SOURCES for name, evidence in evidence_in(kind).items()}
@@ -70,12 +73,20 @@ def _uses_judges(metric: Metric) -> bool:
 
 
 def requested(settings: EvaluationSettings) -> dict[str, Metric]:
-    """The metrics that the settings name. Raises InputError for an unknown name, before anything is trained."""
+    """The metrics that the settings name, by these names. Raises InputError for an unknown one, before any training."""
+    if settings.names is None:
+        return discover()
+    return {name: known_metric("metrics.names", name) for name in settings.names}
+
+
+def known_metric(key: str, name: str) -> Metric:
+    """A metric by its name, also on the validation split. Raises InputError for an unknown one, with the key."""
     known = discover()
-    for name in settings.names or ():
-        if name not in known:
-            raise InputError(f"metrics.names: there is no metric {name!r}; choose from {', '.join(sorted(known))}")
-    return known if settings.names is None else {name: known[name] for name in settings.names}
+    if metric_of(name) not in known:
+        raise InputError(f"{key}: there is no metric {name!r}; choose from {', '.join(sorted(known))}")
+    if is_on_validation(name) and not _declared(known[metric_of(name)]):
+        raise InputError(f"{key}: {metric_of(name)} is a fact about a run, which is the same on every split")
+    return known[metric_of(name)]
 
 
 def settings_of(metric: Metric, settings: EvaluationSettings) -> dict[str, Any]:
@@ -110,9 +121,10 @@ def missing(entries: dict[str, dict[str, Any]], settings: EvaluationSettings, im
     ):
         recorded = {entry["details"][key] for entry in entries.values() if key in entry["details"]}
         cached = hash_in_cache() if recorded else None
-        trains = cached is None and any(uses(known[name]) for name in names)
+        trains = cached is None and any(uses(known[metric_of(name)]) for name in names)
         if recorded and (trains or (cached is not None and recorded != {cached})):
-            names += [name for name in known if name in entries.keys() - names and uses(known[name])]
+            both = (*known, *(VALIDATION + name for name in known))
+            names += [name for name in both if name in entries.keys() - names and uses(known[metric_of(name)])]
     return names
 
 
@@ -142,7 +154,7 @@ def _answers(metric: Metric, evidence: dict[str, Callable[[], Any]], subsets: Ma
 def _entry(metric: Metric, answer: Value, reason: str | None = None, remarks: Iterable[str] = ()) -> dict[str, Any]:
     """A record's entry. Numbers are finite or null; a null value has a reason, a number may have remarks."""
     if reason is None and not math.isfinite(answer.value):
-        answer, reason = _NO_VALUE, f"not a finite number: {answer.value}"
+        answer, reason = _NO_VALUE, f"{NOT_FINITE}: {answer.value}"
     reason = reason or "; ".join(filter(None, [answer.note, *remarks])) or None
     numbers = {key: getattr(answer, key) for key in ("value", "se", "n", "floor")}
     finite = {key: x if x is not None and math.isfinite(x) else None for key, x in numbers.items()}
@@ -177,6 +189,8 @@ def evaluations(
     subset of the test split that the data or the metric name. facts: parameters, seconds, samples_per_second,
     gradient_norm_first and gradient_norm_last. Leaves the model in evaluation mode. Raises InputError for an unknown
     metric.
+
+    Names such as validation/knn_accuracy are for the caller: their metric is that of `validation_images_of`.
     """
     metrics, settings = requested(settings), settings.on(images.data.train.x.device)
     model.eval()

@@ -50,6 +50,7 @@ class Metric(Protocol):
     unit: str
     sides: Set[int]
 
+    def __hash__(self) -> int: ...
     def __call__(self, **evidence: Any) -> float | Tensor | Value: ...
 
 

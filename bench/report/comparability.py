@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bench.evaluation.conventions import metric_of
+
 if TYPE_CHECKING:
     from bench.report.runs import Run
 
@@ -64,7 +66,7 @@ def describe_evaluations(groups: Sequence[Mapping[str, Evaluation]]) -> list[str
 
 
 def is_likelihood_metric(metric: str) -> bool:
-    return metric.startswith(LIKELIHOOD_METRICS) and not metric.endswith(SHARED)
+    return metric_of(metric).startswith(LIKELIHOOD_METRICS) and not metric.endswith(SHARED)
 
 
 def ranking_key(run: Run, metric: str) -> dict[str, Hashable]:
@@ -79,10 +81,12 @@ def ranking_key(run: Run, metric: str) -> dict[str, Hashable]:
         key["likelihoods"] = tuple(sorted(likelihood.items()))
     if metric.endswith(SHARED):
         key["conditions"] = bool(likelihood.get("conditional"))
-    if metric.startswith(NOISE_METRICS):  # measured under the run's own noise, and Gaussian noise of 0.5 without one
+    if metric_of(metric).startswith(
+        NOISE_METRICS
+    ):  # measured under the run's own noise, and Gaussian noise of 0.5 without one
         has_noise = run.value("noise") not in (None, "none")
         key["kinds of noise"] = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)
-    if metric in PRIOR_METRICS:  # distances in units of the prior's own width
+    if metric_of(metric) in PRIOR_METRICS:  # distances in units of the prior's own width
         settings = sorted((name, value) for name, value in run.settings.items() if name.startswith("prior."))
         ex_post = run.value("model.ex_post") not in (None, "none") and run.key  # a density of the run's own codes
         key["priors"] = run.value("prior"), run.value("model.latent_dim"), tuple(settings), ex_post

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.evaluation.conventions import metric_of
 from bench.report.comparability import NOISE_METRICS, describe_evaluations
 from bench.report.runs import Record, Run
 from bench.report.statistics import ALPHA, MIN_SEEDS
@@ -238,7 +239,7 @@ def _evaluations(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str
 
 def _noises(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     kinds = sorted({run.label("noise") for run in runs if run.value("noise") is not None})
-    if len(kinds) < 2 or not any(metric.startswith(NOISE_METRICS) for metric in metrics):
+    if len(kinds) < 2 or not any(metric_of(metric).startswith(NOISE_METRICS) for metric in metrics):
         return []
     return [
         f"Denoising and drift are measured under each row's own noise ({', '.join(kinds)}; Gaussian where there is "

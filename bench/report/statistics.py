@@ -6,15 +6,17 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from bench.evaluation.conventions import Better as Better
+from bench.evaluation.conventions import loss as loss
+
 MIN_SEEDS = 5  # with fewer, a table only describes: no test, no verdict
 ALPHA = 0.05  # significance level of all tests of one metric together
 
-Better = Literal["lower", "higher", "closest"]
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -67,14 +69,6 @@ def best_means(means: Mapping[Key, float], better: Better | None, ideal: float |
         return set()
     least = min(losses.values())
     return {key for key, value in losses.items() if value == least}
-
-
-def loss(value: float, better: Better, ideal: float | None) -> float:
-    """A number that is lower for a better value."""
-    if better == "closest":
-        assert ideal is not None, "a metric whose best is the closest has an ideal"
-        return abs(value - ideal)
-    return value if better == "lower" else -value
 
 
 def paired_t_test(a: Mapping[int, float], b: Mapping[int, float]) -> float:

@@ -23,6 +23,7 @@ from bench.data import Data, Shapes
 from bench.draws import generator_seed
 from bench.engine.schedules import CONSTANT, Schedule
 from bench.engine.train import Budget, MakeOptimizer
+from bench.evaluation.conventions import VALIDATION
 from bench.evaluation.evaluate import requested, settings_of
 from bench.evaluation.settings import EvaluationSettings
 from bench.paths import CONF
@@ -285,7 +286,16 @@ def _check_options(
         groups[group].pop(name, None)
 
     if groups["budget"] is not None:
-        groups["budget"] = asdict(checked("budget", Budget, groups["budget"]))
+        budget = checked("budget", Budget, groups["budget"])
+        if budget.selects and budget.monitor is None:
+            raise InputError(
+                "budget.patience and budget.keep=best go by a value on the validation split: name it as budget.monitor="
+                f"{VALIDATION}loss/<player> or {VALIDATION}<metric>"
+            )
+        groups["budget"] = asdict(budget)
+        if not budget.selects:
+            del groups["budget"]["monitor"]
+            effects.unused["budget.monitor"] = "neither budget.patience nor budget.keep=best uses it"
         if groups["budget"]["steps"] is not None:
             groups["budget"]["epochs"] = None
             effects.unused["budget.epochs"] = f"budget.steps={groups['budget']['steps']} replaces it"

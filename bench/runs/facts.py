@@ -20,7 +20,17 @@ from bench.runs.size import is_memory_error
 
 PACE = ("steps", "seconds", "samples_per_second")
 # The fields about training, which stay if another process evaluates the seed.
-OF_TRAINING = (*PACE, "seeds_stacked", "gradient_norms", "code", "libraries", "hardware", "started", "weights")
+OF_TRAINING = (
+    *PACE,
+    "seeds_stacked",
+    "gradient_norms",
+    "code",
+    "libraries",
+    "hardware",
+    "started",
+    "weights",
+    "validation",
+)
 
 
 def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
@@ -54,6 +64,7 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
         "evaluation_seconds": None,
         "samples_per_second": None,
         "gradient_norms": None,
+        "validation": None,
         "parameters": {},
         "metrics": {},
         "warnings": [*data.warnings, *job.warnings],

@@ -114,6 +114,7 @@ def trained(folder: Path, steps: int) -> dict[str, Any] | None:
     record = store.parse(path) if weights.is_file() else None
     if record is None or record.get("schema") != store.SCHEMA or record["status"] not in UNFINISHED:
         return None
-    if not 0 < record["steps"] == steps or record.get("weights") not in (None, checksum_of(weights)):
+    stopped = (record.get("validation") or {}).get("stopped")
+    if not 0 < record["steps"] == (stopped or steps) or record.get("weights") not in (None, checksum_of(weights)):
         return None
     return record | {"folder": folder}

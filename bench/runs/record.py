@@ -68,6 +68,18 @@ class LikelihoodKey(TypedDict):
     conditional: bool  # on a label
 
 
+class ValidationNote(TypedDict):
+    """What training did with the validation split."""
+
+    every: int  # epochs from one measurement of the losses to the next
+    seconds: Number  # that it took, which are not part of those of training
+    step: int  # whose weights were kept
+    value: Number | None  # of budget.monitor, with these weights; null: there is none
+    stopped: int | None  # the step at which the patience was over
+    losses: dict[str, Number | None]  # player: at the end of training
+    late: dict[str, Number | None]  # at nine tenths of training: validation/loss/<player>, validation/<metric>
+
+
 class Code(TypedDict):
     version: str | None
     commit: str | None  # null: not run from a git checkout
@@ -123,6 +135,7 @@ class Record(TypedDict):
     gradient_norms: dict[str, Number | None] | None  # of the first and the last layer's weights, in the first 20 steps
     weights: NotRequired[str | None]  # the checksum of weights.safetensors, as of version 0.2
     parameters: dict[str, int]  # player: count, and total (players may overlap)
+    validation: NotRequired[ValidationNote | None]  # null: no gradient training; as of version 0.2
     metrics: dict[str, Metric]
     warnings: list[str]
     started: str  # ISO 8601 with time zone

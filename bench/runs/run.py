@@ -24,9 +24,11 @@ from bench.runs.lease import LeaseLostError
 from bench.runs.lifecycle import Action, Plan, finished, is_outdated, plan, saved_checkpoint
 from bench.runs.outcome import Outcome
 from bench.runs.output import say
-from bench.runs.seed_run import SeedRun, add_metrics, evaluate_seed, train_seeds
+from bench.runs.seed_run import SeedRun, add_metrics, evaluate_seed
 from bench.runs.signals import Signals, TimeLimitReached, handled, time_limit
 from bench.runs.trained import restored
+from bench.runs.training import train_seeds
+from bench.runs.validation import check_monitor
 
 TO_TRAIN = (Action.RESUME, Action.TRAIN)
 
@@ -49,7 +51,9 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
     outcome = Outcome(str(job.results), job.settings.sweep, folder.name, job.settings.lease.seconds, warnings=warnings)
     facts = facts_before_training(job, data, id)
     try:
-        facts |= facts_of_model(job, check_combination(job, data.shapes), data)
+        model = check_combination(job, data.shapes)
+        check_monitor(job.budget, model)
+        facts |= facts_of_model(job, model, data)
         corruption(job, data)
     except Exception as error:
         if isinstance(error, InputError) and not in_sweep:

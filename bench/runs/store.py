@@ -46,6 +46,8 @@ DESCRIPTIONS = {"dataset": (*LOCATION, "provides"), "model": ("requires",)}
 
 # The schedule of constant learning rates. Records that name no schedule have this one.
 CONSTANT = {"_target_": "bench.engine.schedules.Schedule", "decay": "none", "warmup": 0.0}
+# The settings of a budget that selects nothing on the validation split. Records without them have these.
+UNSELECTED = {"patience": None, "keep": "last"}
 
 ELSEWHERE = "in another process"  # instead of a status, if another process holds the seed; never in a record
 
@@ -79,13 +81,15 @@ def identity(config: Mapping[str, Any], fingerprint: str, refused: str | None = 
     """Ten hexadecimal characters of BLAKE2b over the configuration and the fingerprint of the data.
 
     It does not depend on the location of the data, or on the module of this package that defines a class. Constant
-    learning rates do not change it, so a run has the same id as one whose record names no schedule. refused: the reason
-    why a combination makes no sense; it distinguishes the combination from a model with the same settings and other
-    requirements.
+    learning rates do not change it, nor does a budget that selects nothing on the validation split, so a run has the
+    same id as one whose record names neither. refused: the reason why a combination makes no sense; it distinguishes
+    the combination from a model with the same settings and other requirements.
     """
     content = _canonical(identified(config)) | {"data": fingerprint} | ({"refused": refused} if refused else {})
     if content["schedule"] in (None, _canonical(CONSTANT)):
         del content["schedule"]
+    if budget := content["budget"]:
+        content["budget"] = {key: value for key, value in budget.items() if (key, value) not in UNSELECTED.items()}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
@@ -240,19 +244,23 @@ def _validated(text: bytes, where: str, schemas: tuple[int, ...], remedy: str) -
             f"{where} has schema {record.get('schema')}, this version reads schema {' and '.join(map(str, schemas))}: "
             "use the version that wrote it, or another sweep name"
         )
-    _name_schedule(record)
+    _name_defaults(record)
     if found := problem(record):
         raise InputError(f"{where} is not a valid record, {found}: {remedy}")
     # Only texts with escapes or letters beyond ASCII can hold control characters; thousands of records take seconds.
     return printable_values(record) if b"\\" in text or not text.isascii() else record
 
 
-def _name_schedule(record: dict[str, Any]) -> None:
-    """Adds the constant schedule to a record that names none."""
+def _name_defaults(record: dict[str, Any]) -> None:
+    """Adds the constant schedule to a record that names none, and to its budget that nothing is selected."""
     config, choices = record.get("config"), record.get("choices")
-    if isinstance(config, dict) and isinstance(choices, dict) and "schedule" not in config:
+    if not isinstance(config, dict) or not isinstance(choices, dict):
+        return
+    if "schedule" not in config:
         is_trained = config.get("optimizer") is not None
         config["schedule"], choices["schedule"] = (dict(CONSTANT), "constant") if is_trained else (None, None)
+    if isinstance(budget := config.get("budget"), dict):
+        config["budget"] = budget | {key: value for key, value in UNSELECTED.items() if key not in budget}
 
 
 def read(folder: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:

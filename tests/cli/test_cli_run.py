@@ -21,7 +21,7 @@ from bench.models.autoencoder import Autoencoder
 from bench.models.vae import VAE
 from bench.report.summary import total
 from bench.runs import run as bench_run
-from bench.runs import seed_run, store
+from bench.runs import seed_run, store, training
 from bench.runs.record import Metric, Record
 from tests.runs.wandb_examples import folders, steps
 
@@ -243,7 +243,7 @@ def test_stacked_seeds_whose_evaluation_failed_are_not_trained_again(bench, reco
         entry = json.loads(text)
         entry["hardware"]["device"], entry["libraries"]["torch"], entry["code"]["commit"] = "a GPU", "2.6", "f00f00f00f"
         Path(path).write_text(json.dumps(entry))
-    monkeypatch.setattr(seed_run, "train", fails)
+    monkeypatch.setattr(training, "train", fails)
     monkeypatch.setattr(seed_run, "evaluations", fails)
 
     def interrupted(*_, **__):
@@ -274,7 +274,7 @@ def test_a_run_whose_evaluation_failed_is_evaluated_and_not_trained_again(bench,
     assert bench(*line).code == 1
     assert (records()[0]["status"], records()[0]["reason"]) == ("failed", "RuntimeError: no luck")
     monkeypatch.setattr(Autoencoder, "fit_after", fit)
-    monkeypatch.setattr(seed_run, "train", fails)
+    monkeypatch.setattr(training, "train", fails)
     assert bench(*line).code == 0
     (record,) = records()
     assert record["status"] == "ok" and record["metrics"]["sharpness_samples"]["value"] is not None

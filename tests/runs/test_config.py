@@ -69,7 +69,7 @@ def others(group: str, line: tuple[str, ...], name: str, value: Any) -> Iterator
     elif isinstance(value, dict):  # a ramp
         candidates += [value | {"from": value["from"] + 1}]
     elif value is None:
-        candidates += [3]
+        candidates += [3, "validation/elbo"]
     for candidate in candidates:
         try:
             checked("", hint, candidate)
@@ -96,6 +96,8 @@ def changed(line: tuple[str, ...], group: str, name: str, value: Any) -> dict[st
     else:  # composing takes a while
         config = config_of(*line)
         config = config | {group: config[group] | {name: value}}
+        if group == "budget" and name in ("patience", "keep"):  # they go by a monitor
+            config["budget"]["monitor"] = "validation/loss/model"
     return config | {"overrides": [override]}
 
 
@@ -137,7 +139,7 @@ def test_every_setting_in_the_id_changes_the_run(group, words):
 
 def behaviour(job: Job) -> list[Any]:
     """The parts, losses and samples of a job on three batches, or the reason why it is refused."""
-    outputs: list[Any] = [job.budget.plan(1000), job.budget.batch_size]
+    outputs: list[Any] = [job.budget, job.budget.plan(1000)]
     data = data_for(job.choices["model"], 16)
     try:
         model = build(job.config, data.shapes, seed=0, allow=job.settings.allow)

@@ -35,7 +35,7 @@ CONFIG = {
     "network": {"hidden": [500, 500]},
     "optimizer": {"lr": 1e-3},
     "schedule": dict(store.CONSTANT),
-    "budget": {"epochs": 20},
+    "budget": {"epochs": 20, "patience": None, "keep": "last"},
     "sweep": "first",
     "seeds": [0, 1],
     "device": "cpu",
@@ -71,6 +71,7 @@ def sample(**changes) -> dict:
         "samples_per_second": 100.0,
         "gradient_norms": {"first": 0.5, "last": 2.0},
         "weights": None,
+        "validation": None,
         "parameters": {"model": 5, "total": 5},
         "metrics": {
             "elbo": {

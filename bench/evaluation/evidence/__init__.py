@@ -11,7 +11,7 @@ from bench.evaluation.evidence.answers import Answers, CorruptedAnswers, denoisi
 from bench.evaluation.evidence.critics import Critics
 from bench.evaluation.evidence.decorator import evidence_in, evidence_of
 from bench.evaluation.evidence.densities import Densities
-from bench.evaluation.evidence.images import CorruptedImages, Images, images_of
+from bench.evaluation.evidence.images import CorruptedImages, Images, images_of, validation_images_of
 from bench.evaluation.evidence.translations import Stages, Translations, permuted
 from bench.evaluation.evidence.traversals import Traversals, one_hot_conditions, traversed
 
@@ -33,6 +33,7 @@ __all__ = [
     "one_hot_conditions",
     "permuted",
     "traversed",
+    "validation_images_of",
 ]
 
 SOURCES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -44,11 +45,11 @@ class Facts(dict[str, Tensor]):
 class Images:
     """Evidence that depends on the data only: computed once and shared by all models and seeds.
 
-    cache: the folder of judges.
+    cache: the folder of judges; whole: the data whose test images tell how good a judge is, `data` by default.
     """
 
-    def __init__(self, data: Data, cache: Path):
-        self.data, self.cache = data, cache
+    def __init__(self, data: Data, cache: Path, whole: Data | None = None):
+        self.data, self.cache, self._whole = data, cache, whole or data
         self.answers: dict[tuple[object, ...], dict[str, Value]] = {}  # of the metrics that depend on the data only
 
     def blocks(self, split: str) -> Iterator[Batch]:
@@ -229,6 +230,7 @@ class Images:
 
     @cached_property
     def _features(self) -> Judge:
+        features_of(self._whole, self.cache)
         return features_of(self.data, self.cache)
 
     def cached_features(self) -> str | None:
@@ -301,6 +303,7 @@ class Images:
 
     @cached_property
     def _judges(self) -> list[Judge]:
+        judges_of(self._whole, self.cache)
         return judges_of(self.data, self.cache)
 
     @cached_property
@@ -380,3 +383,9 @@ class CorruptedImages:
 @lru_cache(maxsize=4)
 def images_of(data: Data, cache: Path) -> Images:
     return Images(data, cache)
+
+
+@lru_cache(maxsize=4)
+def validation_images_of(data: Data, cache: Path) -> Images:
+    """The same, with the validation split in the place of the test split."""
+    return Images(replace(data, test=data.validation), cache, whole=data)

@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.compose import PlannedJob, dry_sweep
+from bench.compose import PlannedJob, dry_sweep, tuning_trials
 from bench.errors import InputError
 from bench.paths import CONF
 from bench.runs import lease
@@ -38,6 +38,7 @@ from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, Signals, handled, pass_on
 from bench.runs.store import IDENTITY, NOT_IDENTITY, check_sweep
+from bench.trials import candidates
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "noise_root", "path")}  # the settings that are paths
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # which Hydra creates
@@ -82,8 +83,11 @@ class Variables(metaclass=Singleton):
 
 
 @hydra.main(config_path=CONF, config_name="config", version_base="1.3")
-def job(config: DictConfig) -> None:
-    """Runs one job. An error is recorded as its outcome, so that the rest of a sweep continues."""
+def job(config: DictConfig) -> float | None:
+    """Runs one job. An error is recorded as its outcome, so that the rest of a sweep continues.
+
+    Returns the mean over seeds of `objective`, NaN if a seed has none, for a sweeper that optimises it.
+    """
     os.environ.update(Variables().values)
     hydra_config = HydraConfig.get()
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
@@ -91,7 +95,7 @@ def job(config: DictConfig) -> None:
     launcher = Launcher.of(hydra_config.launcher) if in_sweep else Launcher(BASIC)
     if launcher.name == BASIC:
         carry_out(config, number, current, None)
-        return
+        return current.objective(number)
     process = current.process
     if launcher.is_local:
         end_when(lambda: lease.is_gone(process), siblings())
@@ -102,6 +106,7 @@ def job(config: DictConfig) -> None:
     except Interrupted as interruption:
         pass_on(interruption)
         raise
+    return current.objective(number)
 
 
 def carry_out(config: DictConfig, number: int, current: Command, launcher: Launcher | None) -> None:
@@ -140,6 +145,9 @@ def values_of(config: DictConfig) -> dict[str, Any]:
             f"this experiment sweeps {', '.join(ignored)}, but this command would run only one job of the sweep: "
             "add -m, and name several experiments as experiment=a,b"
         )
+    if config.get("trial") not in (None, "default"):
+        fixed = [word.lstrip("+").partition("=")[0] for word in overrides]
+        values["candidates"] = candidates(config, fixed, IDENTITY)
     values |= {"choices": dict(hydra_config.runtime.choices), "overrides": overrides}
     if isinstance(values.get("allow"), list):  # anything else is refused later
         sources = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
@@ -190,7 +198,7 @@ def commands(arguments: list[str]) -> list[list[str]]:
     word = next((word for word in reversed(arguments) if word.startswith("experiment=")), "experiment=null")
     override = parser.parse_override(word)
     if not override.is_sweep_override():
-        return [arguments]
+        return stages(arguments)
     flags = argparse.ArgumentParser(add_help=False)
     flags.add_argument("--config-dir", "-cd")
     folders = [CONF, flags.parse_known_args(arguments)[0].config_dir]
@@ -201,7 +209,22 @@ def commands(arguments: list[str]) -> list[list[str]]:
     if not names or not options.issuperset(names):
         raise HydraException(f"{word}: there is no such experiment; there are only {', '.join(sorted(options))}")
     others = [word for word in arguments if not word.startswith("experiment=")]
-    return [[*others, f"experiment={name}"] for name in names]
+    return [stage for name in names for stage in stages([*others, f"experiment={name}"])]
+
+
+def stages(arguments: list[str]) -> list[list[str]]:
+    """The arguments of each Hydra run of a command or an experiment.
+
+    With tuning.trials: first the trials, then the default settings and the best ones of the trials.
+    """
+    keys = [word.lstrip("+~").partition("=")[0] for word in arguments]
+    if "trial" in keys or not any(key.startswith(("tuning", "experiment")) for key in keys):
+        return [arguments]
+    trials = tuning_trials(arguments)
+    if trials is None:
+        return [arguments]
+    multirun = [] if {"-m", "--multirun"} & {*arguments} else ["--multirun"]
+    return [[*arguments, *multirun, f"trial=range({trials})"], [*arguments, *multirun, "trial=default,best"]]
 
 
 def check_flags(arguments: list[str]) -> None:

@@ -7,7 +7,8 @@ once, and the values of a job are set in a copy of it. Only dry runs need it: th
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,17 +60,23 @@ class PlannedJob(NamedTuple):
         HydraConfig.instance().cfg = self.holder  # type: ignore[assignment]  # Hydra has one such line too
 
 
-def dry_sweep(arguments: Sequence[str]) -> list[PlannedJob] | None:
-    """The jobs of a dry run. None if it is no dry run of a plain sweep.
+class Fixed(NamedTuple):
+    """What is the same in all jobs of a command, as Hydra composes it, without the sweeps among its words."""
 
-    Raises HydraException and OmegaConfBaseException as Hydra does.
-    """
+    whole: DictConfig
+    words: list[str]
+    folders: list[str]
+    parser: OverridesParser
+
+
+@contextmanager
+def _fixed(arguments: Sequence[str]) -> Iterator[Fixed | None]:
+    """None if Hydra is asked for something else than a run or a sweep, such as help."""
     flags = vars(get_args_parser().parse_args(list(arguments)))
-    others = {name for name, value in flags.items() if value not in (None, False, [])} - FLAGS
-    words = flags["overrides"]
-    if others or not any(word.startswith("dry_run=") for word in words):
-        return None
-    folders = [CONF]
+    if {name for name, value in flags.items() if value not in (None, False, [])} - FLAGS:
+        yield None
+        return
+    words, folders = flags["overrides"], [CONF]
     if folder := flags["config_dir"]:
         folders.append(folder)
         words = [f"hydra.searchpath=[file://{Path(folder).absolute()}]", *words]
@@ -77,14 +84,35 @@ def dry_sweep(arguments: Sequence[str]) -> list[PlannedJob] | None:
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         fixed = [str(one.input_line) for one in parser.parse_overrides(words) if not one.is_sweep_override()]
         whole = compose("config", fixed, return_hydra_config=True)
-        is_sweep = flags["multirun"] or whole.hydra.mode == RunMode.MULTIRUN
-        if whole.dry_run is not True or not is_sweep:
+        with flag_override(whole, ["struct", "readonly"], [False, False]):
+            if flags["multirun"]:
+                whole.hydra.mode = RunMode.MULTIRUN
+        yield Fixed(whole, words, folders, parser)
+
+
+def tuning_trials(arguments: Sequence[str]) -> int | None:
+    """The number of trials that a command or its experiment asks for. Raises as `dry_sweep` does."""
+    with _fixed(arguments) as fixed:
+        trials = fixed and OmegaConf.select(fixed.whole, "tuning.trials")
+    return trials if isinstance(trials, int) and trials > 0 else None  # anything else is refused later
+
+
+def dry_sweep(arguments: Sequence[str]) -> list[PlannedJob] | None:
+    """The jobs of a dry run. None if it is no dry run of a plain sweep.
+
+    Raises HydraException and OmegaConfBaseException as Hydra does.
+    """
+    if not any(word.startswith("dry_run=") for word in arguments):
+        return None
+    with _fixed(arguments) as fixed:
+        if fixed is None or fixed.whole.dry_run is not True or fixed.whole.hydra.mode != RunMode.MULTIRUN:
             return None
-        _ = whole.hydra.run.dir  # raises if the folder of the sweep has no proper name
-        defined = [f"{key}={value}" for key, value in (whole.hydra.sweeper.params or {}).items()]
-        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*defined, *words]), None)
+        _ = fixed.whole.hydra.run.dir  # raises if the folder of the sweep has no proper name
+        defined = [f"{key}={value}" for key, value in (fixed.whole.hydra.sweeper.params or {}).items()]
+        words = fixed.parser.parse_overrides([*defined, *fixed.words])
+        (jobs,) = BasicSweeper.split_arguments(words, None)
         composed: dict[tuple[str, ...], Composed] = {}
-        return [_job(parser, number, job, folders, composed) for number, job in enumerate(jobs)]
+        return [_job(fixed.parser, number, job, fixed.folders, composed) for number, job in enumerate(jobs)]
 
 
 def _job(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.evaluation.conventions import is_on_validation, metric_of
 from bench.report import notes, svg
 from bench.report.runs import Record, Run
 from bench.report.statistics import Estimate, decimals, estimate, format_estimate
@@ -44,13 +45,14 @@ class Chart:
 def losses(run: Run, label: str, longest: int) -> list[tuple[str, str]]:
     """A player's name and the chart of its loss against the step, a line per seed; [] if nothing was logged.
 
-    longest: at most so many points of a line are drawn. The line of a seed that did not end well is dashed, and the
-    axes fit the others, if there are any.
+    longest: at most so many points of a line are drawn. The loss on the validation split is a pale line. The line of a
+    seed that did not end well is dashed, and the axes fit the others, if there are any.
     """
-    found: dict[str, list[tuple[Record, np.ndarray]]] = {}
+    found: dict[str, list[tuple[Record, bool, np.ndarray]]] = {}
     for r in run.records:
-        for player, line in _history(r["folder"] / "history.csv").items():
-            found.setdefault(player, []).append((r, line))
+        for column, line in _history(r["folder"] / "history.csv").items():
+            player = printable(metric_of(column).removeprefix("loss/"))
+            found.setdefault(player, []).append((r, is_on_validation(column), line))
     return [
         (player, _loss(lines, f"loss of {player}, {label}", player, i, longest))
         for i, (player, lines) in enumerate(found.items())
@@ -58,34 +60,35 @@ def losses(run: Run, label: str, longest: int) -> list[tuple[str, str]]:
 
 
 def _history(path: Path) -> dict[str, np.ndarray]:
-    """By player: steps and finite losses, [2, n]. Empty if there are none, or if the file is damaged."""
+    """By column of losses: steps and finite values, [2, n]. Empty if there are none, or if the file is damaged."""
     if not path.is_file():
         return {}
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        players = [column for column in rows[0] if column and column.startswith("loss/")] if rows else []
-        points = {p: [(row["step"], row[p]) for row in rows if row[p]] for p in players}
-        lines = {p: np.array(found, float).reshape(-1, 2).T for p, found in points.items()}
+        columns = [column for column in rows[0] if column and metric_of(column).startswith("loss/")] if rows else []
+        points = {c: [(row["step"], row[c]) for row in rows if row[c]] for c in columns}
+        lines = {c: np.array(found, float).reshape(-1, 2).T for c, found in points.items()}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         say(f"bench-report: {path} is left out, it is damaged: {error}")
         return {}
-    finite = {p: line[:, np.isfinite(line).all(0)] for p, line in lines.items()}
-    return {printable(p.removeprefix("loss/")): line for p, line in finite.items() if line.size}
+    finite = {c: line[:, np.isfinite(line).all(0)] for c, line in lines.items()}
+    return {c: line for c, line in finite.items() if line.size}
 
 
-def _loss(lines: Sequence[tuple[Record, np.ndarray]], alt: str, title: str, i: int, longest: int) -> str:
-    steady = [line[1] for r, line in lines if r["status"] == "ok"] or [line[1] for _, line in lines]
-    x, y = (svg.axis(np.concatenate(part)) for part in ([line[0] for _, line in lines], steady))
+def _loss(lines: Sequence[tuple[Record, bool, np.ndarray]], alt: str, title: str, i: int, longest: int) -> str:
+    steady = [line[1] for r, _, line in lines if r["status"] == "ok"] or [line[1] for *_, line in lines]
+    x, y = (svg.axis(np.concatenate(part)) for part in ([line[0] for *_, line in lines], steady))
     plot = svg.Plot(230, 132, x, y, title=title)
     parts = []
-    for r, line in lines:
+    for r, is_validation, line in lines:
         # A long history is thinned evenly; its last point stays.
         thin = line[:, np.unique(np.linspace(0, line.shape[1] - 1, longest).round().astype(int))]
         status = "" if r["status"] == "ok" else f", {r['status']}"
         points = [plot.at(*point) for point in thin.T]
         curve = svg.polyline(points, 0 if r["status"] == "ok" else len(svg.COLOURS), 1.1)
-        parts.append(f"<g><title>seed {r['seed']}{status}: {thin[1, -1]:.4g}</title>{curve}</g>")
+        split, opacity = (" on validation", ' opacity=".45"') if is_validation else ("", "")
+        parts.append(f"<g{opacity}><title>seed {r['seed']}{split}{status}: {thin[1, -1]:.4g}</title>{curve}</g>")
     return plot.render([f"<g{svg.colour(i)}>", *parts, "</g>"], alt)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from bench.report import notes
+from bench.report import convergence, notes
 from bench.report.comparability import group_key, is_likelihood_metric
 from bench.report.runs import Run, dataset_axes, sort_runs
 from bench.report.statistics import Better, Estimate, best_group, decimals, estimate, format_estimate
@@ -160,6 +160,7 @@ def _table(
     row_numbers = {}
     for labels, by_pivot in rows.items():
         texts = [text for run in by_pivot.values() for text in notes.row_footnotes(run, data_warnings)]
+        texts += [text for run in by_pivot.values() for text in convergence.footnotes(run, layout.metrics[0])]
         row_numbers[labels] = numbers(texts)
         for i, column in enumerate(columns):
             cells[labels, i] = _cell(by_pivot.get(pivots[i % len(pivots)]), column.metric, numbers)

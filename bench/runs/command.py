@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.runs import lease
@@ -95,6 +97,14 @@ class Command:
 
     def outcomes(self) -> dict[int, dict[str, Any]]:
         return {int(path.stem): json.loads(path.read_text()) for path in sorted(self.folder.glob("[0-9]*.json"))}
+
+    def objective(self, number: int) -> float | None:
+        """The mean over the seeds of a job of its objective, NaN if one has none. None if it has no objective."""
+        outcome = self.outcomes().get(number, {})
+        if outcome.get("objective") is None:
+            return None
+        values = outcome["objectives"].values()
+        return math.nan if not values or None in values else fmean(values)
 
     def next_round(self) -> bool:
         """Waits until another process has ended one of the runs that were left to it, or has died with it.

@@ -55,7 +55,7 @@ class Job:
 
     config and choices have None for a group that the model does not use, and config has no options without effect.
     started: when the command started, as time.time(); ignored: overrides without effect, which the user is shown;
-    warnings: overrides that do not reach every player, which the record keeps.
+    warnings: overrides that do not reach every player, which the record keeps; tuning: that field of the record.
     """
 
     config: dict[str, Any]
@@ -69,6 +69,7 @@ class Job:
     started: float
     ignored: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    tuning: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:

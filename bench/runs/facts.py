@@ -65,6 +65,7 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
         "samples_per_second": None,
         "gradient_norms": None,
         "validation": None,
+        "tuning": job.tuning,
         "parameters": {},
         "metrics": {},
         "warnings": [*data.warnings, *job.warnings],

@@ -16,7 +16,8 @@ class Outcome:
     """The result of a job. seeds: the status of each seed, or in a dry run the action that is planned.
 
     lease_seconds: the setting; failed_metrics: by seed, the metrics that raised; training_seconds, evaluation_seconds:
-    that a dry run expects, None if not known; warnings: for the user.
+    that a dry run expects, None if not known; warnings: for the user; objective: a metric whose values, in `objectives`
+    by seed, a sweeper of Hydra asks for.
     """
 
     results: str
@@ -29,6 +30,8 @@ class Outcome:
     training_seconds: float = 0.0
     evaluation_seconds: float | None = 0.0
     warnings: list[str] = field(default_factory=list)
+    objective: str | None = None
+    objectives: dict[int, float | None] = field(default_factory=dict)
 
     @property
     def has_failed(self) -> bool:
@@ -38,6 +41,8 @@ class Outcome:
         """The status, the reason and the failed metrics of a seed's record."""
         seed, metrics = record["seed"], record["metrics"]
         self.seeds[seed], self.reason = record["status"], record["reason"]
+        if self.objective:
+            self.objectives[seed] = metrics.get(self.objective, {"value": None})["value"]
         self.failed_metrics[seed] = [name for name, m in metrics.items() if str(m["reason"]).startswith(FAILED)]
 
     def fail(self, seed: int, how: Mapping[str, Any], consequence: str) -> None:

@@ -80,6 +80,18 @@ class ValidationNote(TypedDict):
     late: dict[str, Number | None]  # at nine tenths of training: validation/loss/<player>, validation/<metric>
 
 
+class TuningNote(TypedDict):
+    """A trial of a tuning, the default settings beside it, or the best settings of all trials."""
+
+    trial: str  # its number, default, or best
+    objective: str  # validation/<metric>
+    space: Literal["own", "learning rates"]  # what was tuned: the model's own space, or only its learning rates
+    settings: dict[str, Any]  # of the trial, or of the best one
+    values: list[Number | None]  # of the objective, by trial; empty unless it is the best
+    reasons: list[str | None]  # why a trial has no value
+    chosen: int | None  # the best trial
+
+
 class Code(TypedDict):
     version: str | None
     commit: str | None  # null: not run from a git checkout
@@ -136,6 +148,7 @@ class Record(TypedDict):
     weights: NotRequired[str | None]  # the checksum of weights.safetensors, as of version 0.2
     parameters: dict[str, int]  # player: count, and total (players may overlap)
     validation: NotRequired[ValidationNote | None]  # null: no gradient training; as of version 0.2
+    tuning: NotRequired[TuningNote | None]  # as of version 0.2
     metrics: dict[str, Metric]
     warnings: list[str]
     started: str  # ISO 8601 with time zone

@@ -14,9 +14,9 @@ from bench import datasets
 from bench.core import InputError, SkipError
 from bench.data import Data
 from bench.evaluation.evaluate import requested
-from bench.runs import lease, store, tracking
+from bench.runs import lease, store, tracking, tuning
 from bench.runs.attempts import ATTEMPTS, attempts, forget
-from bench.runs.config import Job, check, check_combination, corruption
+from bench.runs.config import Job, check_combination, corruption
 from bench.runs.estimate import evaluation_seconds, training_seconds
 from bench.runs.facts import OF_TRAINING, ending, facts_before_training, facts_of_model
 from bench.runs.files import remove_temporary
@@ -41,16 +41,27 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
     no sense as skipped.
     """
     keep_freed_memory()
-    job = check(config, in_sweep, started)
+    job = tuning.job_of(config, in_sweep, started)
     requested(job.metrics)
     data = datasets.load(job.config["dataset"], job.device, job.cache)
+    refused: SkipError | None = None
+    if job.settings.trial == tuning.BEST:
+        try:
+            job = tuning.best_job(config, data, in_sweep, started)
+        except SkipError as error:
+            refused = error
 
     id = store.identity(job.config, data.fingerprint)
     folder = store.run_folder(job.results, job.settings.sweep, job.name, id)
     warnings = [*job.ignored, *job.warnings]
-    outcome = Outcome(str(job.results), job.settings.sweep, folder.name, job.settings.lease.seconds, warnings=warnings)
+    outcome = Outcome(
+        str(job.results), job.settings.sweep, folder.name, job.settings.lease.seconds, warnings=warnings,
+        objective=job.settings.objective,
+    )  # fmt: skip
     facts = facts_before_training(job, data, id)
     try:
+        if refused:
+            raise refused
         model = check_combination(job, data.shapes)
         check_monitor(job.budget, model)
         facts |= facts_of_model(job, model, data)
@@ -68,6 +79,8 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
 
     plans = {seed: plan(job, data, store.seed_folder(folder, seed), id, seed) for seed in job.settings.seeds}
     if job.settings.dry_run:
+        if job.settings.trial == tuning.BEST:  # which one it is may not be known yet
+            outcome.run = f"{job.name}, the best of {job.settings.tuning.trials} trials"
         expect(job, data, plans, outcome)
         return outcome
 
@@ -84,7 +97,8 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
                 held = []
                 for one in runs:
                     try:
-                        if one.plan.action == Action.DONE or hold(job, data, id, one, leases):
+                        is_done = one.plan.action == Action.DONE and not renames(job, one)
+                        if is_done or hold(job, data, id, one, leases):
                             held.append(one)
                     except (InputError, OSError) as error:  # as on a full disk
                         if not in_sweep and len(plans) == 1:
@@ -139,6 +153,11 @@ def hold(job: Job, data: Data, id: str, one: SeedRun, leases: ExitStack) -> bool
     return True
 
 
+def renames(job: Job, one: SeedRun) -> bool:
+    """Whether the record of a trained seed is to say that these are the default or the best settings of a tuning."""
+    return tuning.replaces(job.tuning, one.plan_record.get("tuning"))
+
+
 def batches(plans: Mapping[int, Plan], stack_size: int) -> Iterator[list[int]]:
     """The seeds whose leases are taken together: first each trained seed alone, then the others by stack_size.
 
@@ -189,6 +208,9 @@ def carry_out(job: Job, data: Data, runs: Sequence[SeedRun], trackers: tracking.
             one.outcome.add(record)
             if action == Action.ADD_METRICS:
                 record = add_metrics(job, data, one, record)
+            if renames(job, one):
+                one.record = record | {"tuning": job.tuning}
+                one.write(one.record)
             trackers.recalled(record)
         return
     used = max(one.checkpoint.state["seconds"] if one.checkpoint else 0.0 for one in runs)

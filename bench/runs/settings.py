@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bench.core import Count, Positive
+from bench.core import MOST, Count, Positive
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
@@ -34,6 +34,15 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True)
+class TuningSettings:
+    """trials: of each model; objective: a metric on the validation split; space: settings and their ranges."""
+
+    trials: Annotated[int, Field(ge=1, le=2**16, strict=True)] | None
+    objective: str | None
+    space: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Settings:
     """The values of a job outside the groups."""
 
@@ -50,6 +59,9 @@ class Settings:
     rerun: bool
     dry_run: bool
     allow: list[str]
+    trial: Annotated[int, Field(ge=0, lt=MOST, strict=True)] | Literal["default", "best"] | None
+    objective: str | None
+    tuning: TuningSettings
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ IDENTITY = tuple(Config.__annotations__)
 # Keys that do not identify a run: jobs that differ in them alone are one run.
 NOT_IDENTITY = (
     "metrics", "tracking", "stack", "device", "rerun", "dry_run", "allow",
-    "checkpoint", "limit", "lease", "stop_on_failure", "isolate", "attempts",
+    "checkpoint", "limit", "lease", "stop_on_failure", "isolate", "attempts", "objective", "tuning",
 )  # fmt: skip
 # Keys of a data set: where it is, and what it is called.
 LOCATION = ("root", "noise_root", "path", "prefix", "name", "openml")

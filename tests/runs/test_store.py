@@ -72,6 +72,7 @@ def sample(**changes) -> dict:
         "gradient_norms": {"first": 0.5, "last": 2.0},
         "weights": None,
         "validation": None,
+        "tuning": None,
         "parameters": {"model": 5, "total": 5},
         "metrics": {
             "elbo": {

@@ -1,0 +1,156 @@
+"""Tuning at equal trials: what a trial changes in a job, and which trial was the best."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from bench.core import InputError, SkipError
+from bench.data import Data
+from bench.evaluation.conventions import VALIDATION, is_on_validation, loss
+from bench.evaluation.evaluate import known_metric
+from bench.runs import store
+from bench.runs.config import Job, check
+
+DEFAULT, BEST = "default", "best"
+RANK = {DEFAULT: 1, BEST: 2}  # of a run that is several things at once; a trial has 0
+
+
+class Trial(NamedTuple):
+    """A trial with its result. value: of the objective; None for the reason."""
+
+    number: int
+    settings: dict[str, Any]
+    value: float | None
+    reason: str | None
+
+
+class NotRunError(InputError):
+    """A trial has no record yet."""
+
+
+def objective_of(config: dict[str, Any]) -> str:
+    """The metric that trials are compared by. Raises InputError."""
+    name = config["tuning"]["objective"]
+    if name is None:
+        raise InputError(
+            f"tuning.objective is missing: name the metric that trials are compared by, as in "
+            f"tuning.objective={VALIDATION}knn_accuracy"
+        )
+    check_objective("tuning.objective", name)
+    return name
+
+
+def check_objective(key: str, name: str) -> None:
+    """Raises InputError for anything but a metric on the validation split that has a better direction."""
+    if not is_on_validation(name):
+        raise InputError(f"{key}={name}: expected a metric on the validation split, such as {VALIDATION}knn_accuracy")
+    if known_metric(key, name).better is None:
+        raise InputError(f"{key}={name}: no value of this metric is better than another")
+
+
+def prepared(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a job, with the settings of its trial and with its objectives among its metrics.
+
+    A trial has one seed, and is evaluated on the validation split only. Raises InputError.
+    """
+    config = dict(config)
+    candidates, trial = config.pop("candidates", []), config.get("trial")
+    added = []
+    if isinstance(config.get("objective"), str):
+        check_objective("objective", config["objective"])
+        added.append(config["objective"])
+    if trial is not None:
+        added.append(objective_of(config))
+    metrics = config.get("metrics")
+    if added and isinstance(metrics, dict) and isinstance(metrics.get("names"), list):
+        config["metrics"] = metrics | {"names": list(dict.fromkeys([*metrics["names"], *added]))}
+    if isinstance(trial, int):
+        config = _with(config, candidates[0])
+        seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
+        config |= {"seeds": seeds[:1], "metrics": config["metrics"] | {"names": added[-1:], "noise_levels": []}}
+    return config
+
+
+def _with(config: dict[str, Any], candidate: dict[str, Any]) -> dict[str, Any]:
+    words = [f"{key}={value}" for key, value in candidate["settings"].items()]
+    return config | candidate["groups"] | {"overrides": [*config.get("overrides", ()), *words]}
+
+
+def job_of(config: dict[str, Any], in_sweep: bool, started: float | None = None) -> Job:
+    """The checked job of a configuration, `prepared` for its trial. Raises InputError.
+
+    That of trial=best has the default settings until `best_job` knows better ones.
+    """
+    job = check(prepared(config), in_sweep, started)
+    if job.settings.trial is None:
+        return job
+    settings = config["candidates"][0]["settings"] if isinstance(job.settings.trial, int) else {}
+    return replace(job, tuning=_note(config, str(job.settings.trial), settings))
+
+
+def _note(config: dict[str, Any], trial: str, settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "trial": trial,
+        "objective": objective_of(config),
+        "space": "own" if config["tuning"]["space"] else "learning rates",
+        "settings": settings,
+        "values": [],
+        "reasons": [],
+        "chosen": None,
+    }
+
+
+def best_job(config: dict[str, Any], data: Data, in_sweep: bool, started: float | None) -> Job:
+    """The job with the best settings of the trials in its sweep. A dry run takes the first before trials are run.
+
+    Raises InputError if trials were not run, and SkipError if none has a value of the objective.
+    """
+    objective, candidates = objective_of(config), config["candidates"]
+    try:
+        found = [_result(config, number, candidate, data, objective) for number, candidate in enumerate(candidates)]
+    except NotRunError:
+        if not config["dry_run"]:
+            raise
+        found = [Trial(0, candidates[0]["settings"], 0.0, None)]
+    valued = [trial for trial in found if trial.value is not None]
+    if not valued:
+        reasons = dict.fromkeys(str(trial.reason) for trial in found)
+        raise SkipError(f"no trial has a value of {objective}: {'; '.join(reasons)}")
+    metric = known_metric("tuning.objective", objective)
+    assert metric.better is not None, "an objective has a direction"
+    losses = {trial.number: loss(trial.value or 0.0, metric.better, metric.ideal) for trial in valued}
+    best = min(losses, key=lambda number: (losses[number], number))
+    job = check(_with(prepared(config), candidates[best]), in_sweep, started)
+    if len(ties := [str(number) for number, value in losses.items() if value == losses[best]]) > 1:
+        tie = f"trials {' and '.join(ties)} have the same {objective}, so the first of them was chosen"
+        job = replace(job, warnings=(*job.warnings, tie))
+    values = {"values": [trial.value for trial in found], "reasons": [trial.reason for trial in found], "chosen": best}
+    return replace(job, tuning=_note(config, BEST, found[best].settings) | values)
+
+
+def _result(config: dict[str, Any], number: int, candidate: dict[str, Any], data: Data, objective: str) -> Trial:
+    """A trial, from the record of its first seed."""
+    job = check(prepared(config | {"trial": number, "candidates": [candidate]}))
+    id = store.identity(job.config, data.fingerprint)
+    folder = store.run_folder(job.results, job.settings.sweep, job.name, id)
+    record = store.read_if_whole(store.seed_folder(folder, job.settings.seeds[0]))
+    if record is None:
+        raise NotRunError(
+            f"trial {number} of {job.name} has no record in the sweep {job.settings.sweep}: first run "
+            f"trial=range({config['tuning']['trials']}) with the same settings, or let tuning.trials do both"
+        )
+    entry = record["metrics"].get(objective)
+    if entry is None or entry["value"] is None:
+        ended = f"{record['status']}: {record['reason']}" if record["status"] != "ok" else None
+        return Trial(number, candidate["settings"], None, ended or (entry["reason"] if entry else "not evaluated"))
+    return Trial(number, candidate["settings"], entry["value"], None)
+
+
+def replaces(ours: dict[str, Any] | None, theirs: dict[str, Any] | None) -> bool:
+    """Whether a record gets our note in place of its own: the best settings may be those of a trial."""
+
+    def rank(one: dict[str, Any] | None) -> int:
+        return -1 if one is None else RANK.get(one["trial"], 0)
+
+    return rank(ours) > rank(theirs)

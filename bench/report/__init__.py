@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.errors import InputError
 from bench.paths import CONF
-from bench.report import formats, improvement, notes, ranks, references
+from bench.report import formats, improvement, notes, ranks, references, tuning
 from bench.report.averages import averaged
 from bench.report.runs import (
     Run,
@@ -77,6 +77,7 @@ def write(
         files.append("claims.csv")
     if chosen["tables"]:
         built, compared = build(pooled, layout, extra_notes), _comparisons(pooled, layout, chosen)
+        compared += tuning.tables(runs, layout, chosen["figures"])
         # Published numbers have texts too long for a terminal.
         published = references.table(runs) if chosen["references"] else None
         tables, comparisons = [*tables, *built], [*compared, *([published] if published else [])]
@@ -129,7 +130,10 @@ def _tables_of(runs: Sequence[Run], folders: Collection[str], chosen: dict[str, 
     axes = _names(chosen, "average")
     selected = distinguish_datasets([r for r in runs if any(s["folder"].parent.name in folders for s in r.records)])
     pooled = averaged(selected, axes)
-    return build(pooled, _layout(pooled, chosen), notes.average_note(selected, axes)) if selected else []
+    if not selected:
+        return []
+    layout = _layout(pooled, chosen)
+    return build(pooled, layout, notes.average_note(selected, axes)) + tuning.tables(selected, layout, figures=False)
 
 
 def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) -> list[Table]:

@@ -8,21 +8,22 @@ from bench.evaluation.conventions import VALIDATION
 from bench.report.runs import Record, Run
 from bench.report.statistics import estimate
 
+LOSS = f"{VALIDATION}loss/"
 SHARE = "the last tenth of training"
 
 
 def footnotes(run: Run, headline: str) -> list[str]:
     """A line if the headline metric still moved by more than its interval over seeds; at least two are needed.
 
-    It is looked at on the validation split. Where it was not measured there, the loss takes its place, if the model
-    has one player. Runs that choose their weights on the validation split have no such line.
+    It is looked at on the validation split. Where it was not measured there, another metric that was takes its place,
+    or the loss of a model with one player. Runs that choose their weights on the validation split have no such line.
     """
     name = next((name for name in _candidates(run, headline) if len(_moves(run, name)) > 1), None)
     if name is None or run.value("budget.keep") == "best":
         return []
     moves = _moves(run, name)
     after, move = estimate([after for _, after in moves]), fmean(after - before for before, after in moves)
-    if after.half_width is None or abs(move) <= after.half_width:
+    if not after.half_width or abs(move) <= after.half_width:
         return []
     return [
         f"not converged: {name} still changed by {move:+.2g} in {SHARE}, and its interval over seeds is "
@@ -31,8 +32,11 @@ def footnotes(run: Run, headline: str) -> list[str]:
 
 
 def _candidates(run: Run, headline: str) -> list[str]:
-    losses = {f"{VALIDATION}loss/{player}" for r in run.ok for player in (r.get("validation") or {}).get("losses", {})}
-    return [f"{VALIDATION}{headline}", *(losses if len(losses) == 1 else ())]
+    """What was measured on the validation split: the headline metric, other metrics, or a loss that is the only one."""
+    measured = dict.fromkeys(name for r in run.ok for name in (r.get("validation") or {}).get("late", {}))
+    losses = [name for name in measured if name.startswith(LOSS)]
+    metrics = sorted(measured.keys() - losses, key=lambda name: name != f"{VALIDATION}{headline}")
+    return [*metrics, *(losses if len(losses) == 1 else ())]
 
 
 def _moves(run: Run, name: str) -> list[tuple[float, float]]:
@@ -47,6 +51,6 @@ def _before(r: Record, name: str) -> float | None:
 
 
 def _after(r: Record, name: str) -> float | None:
-    if name.startswith(loss := f"{VALIDATION}loss/"):
-        return (r.get("validation") or {}).get("losses", {}).get(name.removeprefix(loss))
+    if name.startswith(LOSS):
+        return (r.get("validation") or {}).get("losses", {}).get(name.removeprefix(LOSS))
     return r["metrics"].get(name, {"value": None})["value"]

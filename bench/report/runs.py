@@ -16,6 +16,8 @@ Record = dict[str, Any]
 DATA_LOCATION = {f"dataset.{key}" for key in store.LOCATION}
 # Options that change what models see of the same stored images.
 PREPARATION = ("dataset.binarize", "dataset.dequantize", "dataset.grey_levels")
+# The axis of runs that belong to a tuning: their default settings, the best ones, or those of a trial.
+AXIS, DEFAULT, TUNED = "tuning", "default", "tuned"
 # Axes that a table has only if choices and settings do not tell runs apart.
 RECORD_AXES = ("schema", "evaluation", "id")
 
@@ -81,9 +83,18 @@ class Run:
     def schema(self) -> int:
         return self.records[0]["schema"]
 
-    @property
+    @cached_property
+    def tuning(self) -> dict[str, Any] | None:
+        """The `TuningNote` of the run: if it is a trial and the best one, that of the best one."""
+        found = {note["trial"]: note for r in self.records if (note := r.get("tuning"))}
+        return found.get("best") or found.get("default") or next(iter(found.values()), None)
+
+    @cached_property
     def choices(self) -> dict[str, str | None]:
-        return self.records[0]["choices"]
+        if self.tuning is None:
+            return self.records[0]["choices"]
+        trial = self.tuning["trial"]
+        return self.records[0]["choices"] | {AXIS: {"best": TUNED}.get(trial, trial)}
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -156,14 +167,21 @@ def load(results: Path, sweeps: Sequence[str], left_out: list[str] | None = None
 
     Records are seeds of one run only if id, schema and data are equal and no metric was measured in two ways; else
     they are several runs. left_out: gets a line for each record that cannot be read. Raises InputError on a sweep that
-    does not exist or is empty.
+    does not exist or is empty. Trials of a tuning are left out once the best of them is known.
     """
     by_id: dict[str, list[Record]] = {}
     for sweep in sweeps:
         for record in store.find(results, sweep, left_out):
             by_id.setdefault(record["id"], []).append(record)
     runs = [run for records in by_id.values() for run in _runs_of_id(records)]
-    return distinguish_datasets(_name_datasets(sorted(runs, key=lambda run: min(r["started"] for r in run.records))))
+    in_order = sorted(runs, key=lambda run: min(r["started"] for r in run.records))
+    return distinguish_datasets(_name_datasets(_without_trials(in_order)))
+
+
+def _without_trials(runs: Sequence[Run]) -> Sequence[Run]:
+    """Where a best trial is chosen, the others, which were not evaluated on the test split, are no rows."""
+    kept = [run for run in runs if run.tuning is None or run.tuning["trial"] in ("best", "default")]
+    return kept if any(run.value(AXIS) == TUNED for run in kept) else runs
 
 
 def _runs_of_id(records: Sequence[Record]) -> list[Run]:

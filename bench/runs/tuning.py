@@ -122,9 +122,6 @@ def best_job(config: dict[str, Any], data: Data, in_sweep: bool, started: float 
     losses = {trial.number: loss(trial.value or 0.0, metric.better, metric.ideal) for trial in valued}
     best = min(losses, key=lambda number: (losses[number], number))
     job = check(_with(prepared(config), candidates[best]), in_sweep, started)
-    if len(ties := [str(number) for number, value in losses.items() if value == losses[best]]) > 1:
-        tie = f"trials {' and '.join(ties)} have the same {objective}, so the first of them was chosen"
-        job = replace(job, warnings=(*job.warnings, tie))
     values = {"values": [trial.value for trial in found], "reasons": [trial.reason for trial in found], "chosen": best}
     return replace(job, tuning=_note(config, BEST, found[best].settings) | values)
 

@@ -224,7 +224,11 @@ def stages(arguments: list[str]) -> list[list[str]]:
     if trials is None:
         return [arguments]
     multirun = [] if {"-m", "--multirun"} & {*arguments} else ["--multirun"]
-    return [[*arguments, *multirun, f"trial=range({trials})"], [*arguments, *multirun, "trial=default,best"]]
+    # Beside another override: overrides that an option separates are not recognised.
+    at = next(i for i, word in enumerate(arguments) if "=" in word and not word.startswith("-"))
+    return [
+        [*multirun, *arguments[:at], word, *arguments[at:]] for word in (f"trial=range({trials})", "trial=default,best")
+    ]
 
 
 def check_flags(arguments: list[str]) -> None:
@@ -299,6 +303,8 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
             one.keep()
         code = exit_code(raised)
         errors.append("interrupted: finished work is kept, and the same command continues from there")
+    except (HydraException, OmegaConfBaseException) as raised:  # an unknown option is an OSError too
+        errors.append(one_line(raised))
     except OSError as raised:
         errors.append(f"{one_line(raised)}: make room or get permission there, or set paths.results to another folder")
     except Exception as raised:

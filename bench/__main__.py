@@ -146,8 +146,8 @@ def values_of(config: DictConfig) -> dict[str, Any]:
             "add -m, and name several experiments as experiment=a,b"
         )
     if config.get("trial") not in (None, "default"):
-        fixed = [word.lstrip("+").partition("=")[0] for word in overrides]
-        values["candidates"] = candidates(config, fixed, IDENTITY)
+        keys = [word.lstrip("+").partition("=")[0] for word in overrides]
+        values["candidates"] = candidates(config, [key for key in keys if "." in key], IDENTITY)
     values |= {"choices": dict(hydra_config.runtime.choices), "overrides": overrides}
     if isinstance(values.get("allow"), list):  # anything else is refused later
         sources = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from bench.report.figures import INK, as_png, new_figure, plain
-from bench.report.runs import AXIS, DEFAULT, TUNED, Run, sort_runs
+from bench.report.runs import AXIS, DEFAULT, Run, sort_runs
 from bench.report.tables import Cell, Column, Layout, Row, Table, group_by_dataset, labels_along
 
 COLUMNS = ("trials", "best", "median", "worst", "default")
@@ -23,7 +23,7 @@ def tables(runs: Sequence[Run], layout: Layout, figures: bool) -> list[Table]:
     for title, group in group_by_dataset(runs, layout).items():
         by_objective: dict[str, list[Run]] = {}
         for run in sort_runs(group, (*layout.rows, *layout.columns)):
-            if run.tuning and run.label(AXIS) == TUNED:
+            if run.tuning and run.tuning["values"]:  # else none had a value
                 by_objective.setdefault(run.tuning["objective"], []).append(run)
         for objective, tuned in by_objective.items():
             table = _table(title, objective, tuned, group, layout)
@@ -34,7 +34,7 @@ def tables(runs: Sequence[Run], layout: Layout, figures: bool) -> list[Table]:
 
 
 def _table(title: str, objective: str, tuned: Sequence[Run], group: Sequence[Run], layout: Layout) -> Table:
-    axes = tuple(axis for axis in (*layout.rows, *layout.columns) if axis != AXIS)
+    axes = tuple(axis for axis in (*layout.rows, *layout.columns) if axis != AXIS) or ("model",)
     rows, notes = [], []
     for run in tuned:
         note = run.tuning

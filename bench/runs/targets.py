@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
@@ -89,15 +89,24 @@ def checked(where: str, annotation: Any, value: Any) -> Any:
         return _adapter(annotation).validate_python(value)
     except ValidationError as error:
         first, *others = error.errors()
-        # Keys and indices locate the value. The other words are pydantic's, for the members of a union.
         is_missing = first["type"] == "missing"
-        keys = {*(value if isinstance(value, Mapping) else ()), *(first["loc"][-1:] if is_missing else ())}
-        place = [part for part in first["loc"] if isinstance(part, int) or part in keys]
+        place = [*_place(first["loc"], value), *(first["loc"][-1:] if is_missing else ())]
         key = ".".join(str(part) for part in [where, *place] if part != "")
         if is_missing:
             raise InputError(f"{key} is missing") from error
         messages = [first["msg"], *(other["msg"] for other in others if other["input"] is first["input"])]
         raise InputError(f"{key}={first['input']!r}: {', or '.join(dict.fromkeys(messages))}") from error
+
+
+def _place(location: Sequence[str | int], value: Any) -> Iterator[str | int]:
+    """The keys and indices in pydantic's location of a value. Its other words are for the members of a union."""
+    for part in location:
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+            yield part
+        elif isinstance(part, int):
+            value = value[part] if isinstance(value, Sequence) else None
+            yield part
 
 
 _adapter = functools.cache(TypeAdapter)  # building one takes a millisecond

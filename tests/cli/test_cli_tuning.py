@@ -1,0 +1,174 @@
+"""Tuning at equal trials on the command line, and what jobs return to sweepers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from safetensors import safe_open
+
+from bench.runs import store, training
+from bench.runs.tuning import BEST, DEFAULT
+
+OBJECTIVE = "validation/knn_accuracy"
+TUNED = ("-m", "tuning.trials=3", f"tuning.objective={OBJECTIVE}", "seeds=[0,1]", "sweep=tuned", "budget.steps=22")
+FEW = ("metrics.names=[knn_accuracy]",)
+
+
+@pytest.fixture
+def space(elsewhere):
+    """Writes a user's tuning space. Returns the arguments that choose it."""
+
+    def write(text: str) -> tuple[str, ...]:
+        (elsewhere / "own" / "tuning").mkdir(parents=True, exist_ok=True)
+        (elsewhere / "own" / "tuning" / "mine.yaml").write_text(f"space:\n  {text}\n")
+        return "--config-dir", str(elsewhere / "own"), "tuning=mine"
+
+    return write
+
+
+def by_trial(records, sweep="tuned", model="vae"):
+    """{trial: its records}"""
+    found = {}
+    for record in records(sweep):
+        if record["choices"]["model"] == model:
+            found.setdefault(record["tuning"]["trial"], []).append(record)
+    return found
+
+
+def test_each_model_gets_its_trials_then_its_best_settings_on_all_seeds(bench, records, elsewhere):
+    result = bench(*TUNED, "model=vae,ae", *FEW)
+    assert result.code == 0, result
+    for model in ("vae", "ae"):
+        found = by_trial(records, model=model)
+        (tuning,) = {id(r): r["tuning"] for r in found[BEST] if r["seed"] == 1}.values()
+        chosen, values = tuning["chosen"], tuning["values"]
+        assert found.keys() == {"0", "1", "2", BEST, DEFAULT} - {str(chosen)}, "the best one is one of the trials"
+        for number in set(range(3)) - {chosen}:
+            (trial,) = found[str(number)]
+            assert trial["seed"] == 0 and list(trial["metrics"]) == [OBJECTIVE], "the test split is not looked at"
+            assert trial["metrics"][OBJECTIVE]["value"] == values[number]
+        assert values[chosen] == max(values) and values.index(max(values)) == chosen
+        for record in (*found[BEST], *found[DEFAULT]):
+            assert set(record["metrics"]) == {"knn_accuracy", OBJECTIVE}
+        assert [record["seed"] for record in found[BEST]] == [record["seed"] for record in found[DEFAULT]] == [0, 1]
+        assert found[BEST][0]["metrics"][OBJECTIVE]["value"] == max(values)
+        assert {record["config"]["optimizer"]["lr"] for record in found[BEST]} == {tuning["settings"]["optimizer.lr"]}
+        assert {record["config"]["optimizer"]["lr"] for record in found[DEFAULT]} == {0.001}
+    assert "tuned" in result.out and "default" in result.out and "8 runs" not in result.out
+    assert "tuning by validation/knn_accuracy" in (elsewhere / "results/tuned/report/table.md").read_text()
+
+
+def test_the_same_command_trains_nothing_again_and_the_best_settings_are_those_of_a_plain_run(
+    bench, records, monkeypatch
+):
+    assert bench(*TUNED, "model=vae", *FEW).code == 0
+    before = by_trial(records)
+    lr = before[BEST][0]["tuning"]["settings"]["optimizer.lr"]
+    assert bench("model=vae", f"optimizer.lr={lr}", "budget.steps=22", "sweep=plain", *FEW).code == 0
+    assert records("plain")[0]["id"] == before[BEST][0]["id"]
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("it trains again"))
+    assert bench(*TUNED, "model=vae", *FEW).code == 0
+    assert by_trial(records) == before
+
+
+def test_a_trial_that_diverges_counts(bench, records, space):
+    own = space("optimizer.lr: {choices: [1.0e-3, 1.0e+30]}")
+    assert bench(*own, *TUNED[1:], "model=vae", *FEW).code == 0
+    found = by_trial(records)
+    tuning = found[BEST][-1]["tuning"]
+    assert tuning["settings"] == {"optimizer.lr": 0.001} and len(tuning["values"]) == 3
+    assert [reason for reason in tuning["reasons"] if reason and reason.startswith("diverged")]
+    assert {record["status"] for record in found[BEST]} == {"ok"}
+
+
+def test_equal_trials_share_a_run_and_the_first_of_equal_ones_is_chosen(bench, records, space):
+    own = space("model.beta: {choices: [2.0]}")
+    result = bench(*own, *TUNED[1:], "model=vae", *FEW)
+    found = by_trial(records)
+    assert result.code == 0 and found.keys() == {BEST, DEFAULT}, "one run is all three trials, and the best"
+    assert found[BEST][1]["tuning"]["chosen"] == 0 and len(set(found[BEST][1]["tuning"]["values"])) == 1
+    assert "trials 0, 1, 2 have the best value" in result.out
+
+
+def test_a_setting_of_the_command_line_is_an_axis_and_is_not_tuned(bench, records):
+    assert bench(*TUNED, "model=beta_vae", "model.beta=1,4", *FEW).code == 0
+    best = [record for record in records("tuned") if record["tuning"]["trial"] == BEST]
+    assert {record["config"]["model"]["beta"] for record in best} == {1.0, 4.0}
+    assert all(record["tuning"]["settings"].keys() == {"optimizer.lr"} for record in best)
+
+
+def test_a_model_without_the_objective_is_skipped_with_the_reason(bench, records):
+    assert bench(*TUNED, "model=gan,vae", *FEW).code == 0
+    assert by_trial(records, model="vae")[BEST][0]["status"] == "ok"
+    gan = by_trial(records, model="gan")[BEST]
+    assert {record["status"] for record in gan} == {"skipped"}
+    assert all(f"no trial has a value of {OBJECTIVE}" in record["reason"] for record in gan)
+
+
+def test_trials_run_one_by_one_in_processes_of_their_own(bench, records):
+    line = (*TUNED[1:], "model=vae", *FEW, "isolate=true")
+    for number in range(3):
+        assert bench(*line, f"trial={number}").code == 0
+    result = bench(*line, "trial=best")
+    assert result.code == 0 and len(by_trial(records)[BEST]) == 2
+
+
+def test_a_dry_run_plans_both_parts_and_leaves_nothing(bench, elsewhere):
+    result = bench(*TUNED, "model=vae", *FEW, "dry_run=true")
+    assert result.code == 0 and "5 jobs, 7 runs: 7 to train" in result.out, result
+    assert "the best of 3 trials: 2 to train" in result.out and not (elsewhere / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trial=best", "tuning.trials=3", f"tuning.objective={OBJECTIVE}"], ["trial 0 of", "has no record"]),
+        (["trial=best", f"tuning.objective={OBJECTIVE}"], ["tuning.trials=16"]),
+        (["trial=0"], ["tuning.objective is missing"]),
+        (["tuning.trials=2"], ["tuning.objective is missing"]),
+        (["trial=0", "tuning.objective=elbo"], ["tuning.objective=elbo", "validation/"]),
+        (["trial=0", "tuning.objective=validation/kl"], ["no value of this metric is better"]),
+        (["trial=0", "tuning.objective=validation/x"], ["'validation/x'"]),
+        (["trial=worst", f"tuning.objective={OBJECTIVE}"], ["trial"]),
+        (["trial=-1", f"tuning.objective={OBJECTIVE}"], ["trial"]),
+        (["tuning.trials=abc", f"tuning.objective={OBJECTIVE}"], ["tuning.trials"]),
+        (["trial=0", f"tuning.objective={OBJECTIVE}", "tuning.space=3"], ["tuning.space"]),
+        (["objective=elbo"], ["objective=elbo", "validation/"]),
+        (["objective=[1]"], ["objective"]),
+        (["tuning.trials=1,2"], ["tuning.trials", "cannot be swept"]),
+        (["experiment=tuned/nothing"], ["tuned/nothing"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_tuning_is_one_line(bench, words, expected):
+    result = bench("model=vae", *words)
+    lines = list(dict.fromkeys(line for line in result.err.splitlines() if " seed " not in line))
+    assert result.code == 1 and len(lines) == 1 and all(word in lines[0] for word in expected), result
+
+
+def test_a_job_returns_its_objective(bench, records, monkeypatch):
+    """What a sweeper of Hydra gets: the mean over the seeds, and NaN if a seed has no value."""
+    from bench.runs.command import Command
+
+    returned = []
+    original = Command.objective
+    monkeypatch.setattr(Command, "objective", lambda *a: returned.append(original(*a)) or returned[-1])
+    assert bench("model=vae", f"objective={OBJECTIVE}", "seeds=[0,1]", *FEW).code == 0
+    values = [record["metrics"][OBJECTIVE]["value"] for record in records()]
+    assert bench("model=gan", f"objective={OBJECTIVE}", *FEW, "sweep=other").code == 0
+    assert bench("model=vae", *FEW, "sweep=none").code == 0
+    assert returned[0] == sum(values) / 2 and math.isnan(returned[1]) and returned[2] is None
+
+
+def test_the_weights_of_a_trial_are_kept(bench, records):
+    assert bench(*TUNED, "model=ae", *FEW).code == 0
+    for record in records("tuned"):
+        with safe_open(record["folder"] / store.WEIGHTS, "pt") as file:
+            assert file.keys()
+
+
+def test_the_choice_of_a_model_fixes_none_of_its_settings(bench, records):
+    assert bench("-m", "model=beta_vae", "trial=1", f"tuning.objective={OBJECTIVE}").code == 0
+    (record,) = records()
+    assert record["tuning"]["settings"].keys() == {"optimizer.lr", "model.beta"}
+    assert record["config"]["model"]["beta"] == record["tuning"]["settings"]["model.beta"]

@@ -107,7 +107,7 @@ class Results:
             "started": f"2026-01-01T00:{self.started // 60:02}:{self.started % 60:02}+00:00",
             "finished": "2026-01-01T01:00:00+00:00",
         }
-        parts = {key: record[key] | part for key, part in given.items() if isinstance(part, dict)}
+        parts = {key: record.get(key, {}) | part for key, part in given.items() if isinstance(part, dict)}
         record |= given | parts
         for metric, value in (metrics or {}).items():
             better, ideal = BETTER.get(metric, (None, None))

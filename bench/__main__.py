@@ -86,7 +86,8 @@ class Variables(metaclass=Singleton):
 def job(config: DictConfig) -> float | None:
     """Runs one job. An error is recorded as its outcome, so that the rest of a sweep continues.
 
-    Returns the mean over seeds of `objective`, NaN if a seed has none, for a sweeper that optimises it.
+    Returns the mean over seeds of `objective`, for a sweeper that optimises it. None, as for seeds that diverged, makes
+    a trial of Optuna a failed one, which its samplers leave out.
     """
     os.environ.update(Variables().values)
     hydra_config = HydraConfig.get()
@@ -146,8 +147,8 @@ def values_of(config: DictConfig) -> dict[str, Any]:
             "add -m, and name several experiments as experiment=a,b"
         )
     if config.get("trial") not in (None, "default"):
-        keys = [word.lstrip("+").partition("=")[0] for word in overrides]
-        values["candidates"] = candidates(config, [key for key in keys if "." in key], IDENTITY)
+        fixed = [key for word in overrides if "." in (key := word.lstrip("+").partition("=")[0])]
+        values["candidates"] = candidates(config, fixed, IDENTITY)
     values |= {"choices": dict(hydra_config.runtime.choices), "overrides": overrides}
     if isinstance(values.get("allow"), list):  # anything else is refused later
         sources = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
@@ -278,7 +279,10 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
             signals.before_interruption = started[-1].interrupt
             Variables().values = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
             sys.argv[1:] = arguments
-            launcher = "".join(word.partition("=")[2] for word in arguments if "hydra/launcher=" in word)
+            launcher, sweeper = (plugin_of(arguments, kind) for kind in ("launcher", "sweeper"))
+            if sweeper and not any(word.startswith(("objective=", "experiment=")) for word in arguments):
+                errors.append(f"hydra/sweeper={sweeper} needs a metric to optimise, as in objective=validation/elbo")
+                break
             try:
                 if (planned := dry_sweep(arguments)) is not None:
                     plan_jobs(planned, started[-1])
@@ -289,12 +293,13 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
             except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
                 errors.append(one_line(raised))
             except Exception as raised:
-                if not launcher and isinstance(raised, OSError):
+                plugin = launcher or sweeper
+                if not plugin and isinstance(raised, OSError):
                     raise
                 started[-1].keep()
-                # A launcher has lost a job, or could not start any.
-                reported = f"{launcher} reports {reason(raised)}; the same command continues"
-                errors.append(reported if launcher else line_of(raised))
+                # A launcher has lost a job, or could not start any; a sweeper has not received a value.
+                reported = f"{plugin} reports {reason(raised)}; the same command continues"
+                errors.append(reported if plugin else line_of(raised))
             if started[-1].is_stopped:
                 errors.append("stopped at the first failure (stop_on_failure=true)")
                 break
@@ -310,6 +315,11 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
     except Exception as raised:
         errors.append(line_of(raised))
     return code, [outcome for one in started for outcome in one.outcomes().values()], errors
+
+
+def plugin_of(arguments: Iterable[str], kind: str) -> str:
+    """The option of hydra/launcher or hydra/sweeper on a command line; "" for that of Hydra itself."""
+    return "".join(word.partition("=")[2] for word in arguments if f"hydra/{kind}=" in word)
 
 
 def plan_jobs(jobs: list[PlannedJob], current: Command) -> None:

@@ -24,8 +24,8 @@ FORMS = "{low: 1.0e-4, high: 1.0e-2, log: true}, {low: 1, high: 5, integer: true
 def point(config: DictConfig, number: int, fixed: Collection[str]) -> dict[str, Any]:
     """The settings of a trial, by dotted key, from `tuning.space`.
 
-    fixed: settings that the command line sets, which are not tuned. A model without a space has its learning rates tuned,
-    all by the same factor. Raises InputError for a space that is not as in FORMS or that names an unknown setting.
+    fixed: settings that the command line sets, which are not tuned. A model without a space has its learning rates
+    tuned, all by the same factor. Raises InputError for a space that is not as in FORMS or names an unknown setting.
     """
     if not isinstance(config.tuning.space, DictConfig):
         raise InputError(f"tuning.space={config.tuning.space}: expected settings and their ranges, such as {FORMS}")

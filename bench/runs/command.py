@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shutil
@@ -99,12 +98,9 @@ class Command:
         return {int(path.stem): json.loads(path.read_text()) for path in sorted(self.folder.glob("[0-9]*.json"))}
 
     def objective(self, number: int) -> float | None:
-        """The mean over the seeds of a job of its objective, NaN if one has none. None if it has no objective."""
-        outcome = self.outcomes().get(number, {})
-        if outcome.get("objective") is None:
-            return None
-        values = outcome["objectives"].values()
-        return math.nan if not values or None in values else fmean(values)
+        """The mean over the seeds of a job of its objective. None if a seed has no value, or the job no objective."""
+        values = self.outcomes().get(number, {}).get("objectives", {}).values()
+        return None if not values or None in values else fmean(values)
 
     def next_round(self) -> bool:
         """Waits until another process has ended one of the runs that were left to it, or has died with it.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from safetensors import safe_open
 
@@ -147,7 +145,7 @@ def test_a_wrong_tuning_is_one_line(bench, words, expected):
 
 
 def test_a_job_returns_its_objective(bench, records, monkeypatch):
-    """What a sweeper of Hydra gets: the mean over the seeds, and NaN if a seed has no value."""
+    """What a sweeper of Hydra gets: the mean over the seeds, and nothing if a seed has no value."""
     from bench.runs.command import Command
 
     returned = []
@@ -157,7 +155,7 @@ def test_a_job_returns_its_objective(bench, records, monkeypatch):
     values = [record["metrics"][OBJECTIVE]["value"] for record in records()]
     assert bench("model=gan", f"objective={OBJECTIVE}", *FEW, "sweep=other").code == 0
     assert bench("model=vae", *FEW, "sweep=none").code == 0
-    assert returned[0] == sum(values) / 2 and math.isnan(returned[1]) and returned[2] is None
+    assert returned == [sum(values) / 2, None, None]
 
 
 def test_the_weights_of_a_trial_are_kept(bench, records):
@@ -172,3 +170,48 @@ def test_the_choice_of_a_model_fixes_none_of_its_settings(bench, records):
     (record,) = records()
     assert record["tuning"]["settings"].keys() == {"optimizer.lr", "model.beta"}
     assert record["config"]["model"]["beta"] == record["tuning"]["settings"]["model.beta"]
+
+
+@pytest.fixture
+def optuna(bench, elsewhere):
+    """Runs two trials of a study, which is resumed. Returns the result and the states of all its trials."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    import optuna
+
+    def run(*words: str):
+        storage = f"sqlite:///{elsewhere / 'study.db'}"
+        sweeper = [
+            "n_trials=2",
+            "n_jobs=1",
+            "direction=maximize",
+            "study_name=mine",
+            f"storage={storage}",
+            ,
+        ]
+        result = bench("-m", "hydra/sweeper=optuna", *(f"hydra.sweeper.{word}" for word in sweeper), *FEW, *words)
+        study = optuna.load_study("mine", storage)
+        return result, [(trial.state.name, trial.value) for trial in study.trials]
+
+    return run
+
+
+def test_optuna_gets_the_objective_and_its_study_resumes(optuna, records):
+    line = ("model=vae", "model.beta=interval(0.1,10)", f"objective={OBJECTIVE}")
+    for trials in (2, 4):
+        result, states = optuna(*line)
+        assert result.code == 0 and [state for state, _ in states] == ["COMPLETE"] * trials, result
+    values = {record["metrics"][OBJECTIVE]["value"] for record in records()}
+    assert {value for _, value in states} == values and len(records()) == 4
+
+
+def test_a_trial_of_optuna_that_diverges_ends_neither_the_study_nor_the_command(optuna, records):
+    result, states = optuna(
+        "model=vae", "optimizer.lr=choice(1e30,0.001)", f"objective={OBJECTIVE}", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=0"
+    )
+    assert result.code == 0 and {state for state, _ in states} == {"COMPLETE", "FAIL"}
+    assert {record["status"] for record in records()} == {"ok", "diverged"}
+
+
+def test_optuna_without_an_objective_is_one_line(bench):
+    result = bench("-m", "hydra/sweeper=optuna", "model.beta=interval(0.1,10)")
+    assert result.code == 1 and "objective=validation/elbo" in result.err and len(result.err.splitlines()) == 1

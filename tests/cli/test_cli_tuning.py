@@ -180,14 +180,7 @@ def optuna(bench, elsewhere):
 
     def run(*words: str):
         storage = f"sqlite:///{elsewhere / 'study.db'}"
-        sweeper = [
-            "n_trials=2",
-            "n_jobs=1",
-            "direction=maximize",
-            "study_name=mine",
-            f"storage={storage}",
-            ,
-        ]
+        sweeper = ["n_trials=2", "n_jobs=1", "direction=maximize", "study_name=mine", f"storage={storage}"]
         result = bench("-m", "hydra/sweeper=optuna", *(f"hydra.sweeper.{word}" for word in sweeper), *FEW, *words)
         study = optuna.load_study("mine", storage)
         return result, [(trial.state.name, trial.value) for trial in study.trials]
@@ -205,9 +198,8 @@ def test_optuna_gets_the_objective_and_its_study_resumes(optuna, records):
 
 
 def test_a_trial_of_optuna_that_diverges_ends_neither_the_study_nor_the_command(optuna, records):
-    result, states = optuna(
-        "model=vae", "optimizer.lr=choice(1e30,0.001)", f"objective={OBJECTIVE}", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=0"
-    )
+    own = ("hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=0")
+    result, states = optuna("model=vae", "optimizer.lr=choice(1e30,0.001)", f"objective={OBJECTIVE}", *own)
     assert result.code == 0 and {state for state, _ in states} == {"COMPLETE", "FAIL"}
     assert {record["status"] for record in records()} == {"ok", "diverged"}
 

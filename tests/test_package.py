@@ -75,7 +75,8 @@ ROOMS = {
     ),
     "__init__": Room(packages=set(), lazy={"runs", "report"}),
     "compose": Room({"paths"}, packages={"hydra", "omegaconf"}),
-    "__main__": Room({"compose", "errors", "paths", "runs", "report"}, packages={"*", "hydra"}),
+    "trials": Room({"errors"}, packages={"omegaconf"}, lazy={"scipy"}),
+    "__main__": Room({"compose", "errors", "paths", "runs", "report", "trials"}, packages={"*", "hydra"}),
 }
 # Files with a row of their own.
 FILES = {

@@ -164,6 +164,8 @@ def metrics_of(
     found: dict[str, Any] = {}
     for prefix, images in (("", images_of(data, job.cache)), (VALIDATION, validation_images_of(data, job.cache))):
         of_split = [metric_of(name) for name in names if is_on_validation(name) == bool(prefix)]
+        if not of_split:
+            continue
         settings = replace(job.metrics, names=of_split)
         complete: dict[str, Any] = {}
         for complete in evaluations(

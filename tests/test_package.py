@@ -64,7 +64,8 @@ ROOMS = {
         {"errors", "paths", "evaluation.views", "runs.store", "runs.names", "runs.output", "runs.files"},
         never={"torch"},
     ),
-    "__init__": Room(packages=set(), lazy={"runs", "report"}),
+    "__init__": Room({"errors"}, packages=set(), lazy={"runs", "report", "calls"}),
+    "calls": Room({"errors", "runs", "report"}, packages=set(), never={"torch"}),
     "compose": Room({"paths"}, packages={"hydra", "omegaconf"}),
     "__main__": Room({"compose", "errors", "paths", "runs", "report"}, packages={"*", "hydra"}),
 }

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.errors import InputError
 from bench.paths import CONF
-from bench.report import formats, improvement, notes, ranks, references
+from bench.report import formats, improvement, notes, ranks, references, seeds
 from bench.report.averages import averaged
 from bench.report.runs import (
     Run,
@@ -81,8 +81,9 @@ def write(
         published = references.table(runs) if chosen["references"] else None
         tables, comparisons = [*tables, *built], [*compared, *([published] if published else [])]
         to_print += [*built, *compared] if printed is None else _tables_of(runs, printed, chosen)
-        files.append("table.csv")
+        files += ["table.csv", "seeds.csv"]
         formats.write_csv(folder / "table.csv", build(pooled, layout, extra_notes, all_metrics=True), layout)
+        seeds.write_csv(folder / "seeds.csv", runs)
     written = [*tables, *comparisons]
     markdown = formats.markdown(chosen["title"], written, notes.provenance(runs))
     write_file(folder / "table.md", markdown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -152,17 +152,23 @@ class Run:
 
 
 def load(results: Path, sweeps: Sequence[str], left_out: list[str] | None = None) -> list[Run]:
-    """The runs of some sweeps in the order they were started; a seed that several sweeps hold is taken once.
+    """The runs of some sweeps, see `runs_of`. left_out: gets a line for each record that cannot be read.
+
+    Raises InputError on a sweep that does not exist or is empty.
+    """
+    return runs_of(record for sweep in sweeps for record in store.find(results, sweep, left_out))
+
+
+def runs_of(records: Iterable[Record]) -> list[Run]:
+    """The runs of some records in the order they were started; a seed that several sweeps hold is taken once.
 
     Records are seeds of one run only if id, schema and data are equal and no metric was measured in two ways; else
-    they are several runs. left_out: gets a line for each record that cannot be read. Raises InputError on a sweep that
-    does not exist or is empty.
+    they are several runs.
     """
     by_id: dict[str, list[Record]] = {}
-    for sweep in sweeps:
-        for record in store.find(results, sweep, left_out):
-            by_id.setdefault(record["id"], []).append(record)
-    runs = [run for records in by_id.values() for run in _runs_of_id(records)]
+    for record in records:
+        by_id.setdefault(record["id"], []).append(record)
+    runs = [run for same_id in by_id.values() for run in _runs_of_id(same_id)]
     return distinguish_datasets(_name_datasets(sorted(runs, key=lambda run: min(r["started"] for r in run.records))))
 
 

@@ -81,10 +81,11 @@ def _show(output: IO[bytes]) -> threading.Thread:
     stream = sys.stderr
 
     def copy() -> None:
-        for line in output:
-            with suppress(OSError, ValueError):  # nobody reads it any more
-                stream.write(line.decode(errors="replace"))
-                stream.flush()
+        with output:
+            for line in output:
+                with suppress(OSError, ValueError):  # nobody reads it any more
+                    stream.write(line.decode(errors="replace"))
+                    stream.flush()
 
     # The context tells IPython which cell the lines belong to.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(copy,), name="bench-output", daemon=True)

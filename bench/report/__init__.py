@@ -89,7 +89,7 @@ def write(
     write_file(folder / "table.md", markdown)
     write_file(folder / "table.tex", formats.tex(chosen["title"], written))
     if to_print:
-        formats.print_tables(console or Console(highlight=False), chosen["title"], to_print)
+        formats.print_tables(console or Console(highlight=False, force_jupyter=False), chosen["title"], to_print)
     if chosen["figures"]:
         from bench.report import page  # imports what draws pictures
 

@@ -30,6 +30,7 @@ from bench.runs.words import words
 if TYPE_CHECKING:
     from bench.report.frames import Results
 
+MULTIRUN = "add --multirun to your command line"  # Hydra's advice
 LAST_LINES = 2.0  # seconds to wait for them: a process that the command has started may hold its output open
 
 
@@ -66,8 +67,9 @@ def _carry_out(arguments: Sequence[str], reply: Path) -> int:
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(GRACE)
-        finally:  # at a second Ctrl-C, and after GRACE
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
+        finally:  # also at a second Ctrl-C
             process.kill()
         raise
     finally:
@@ -103,7 +105,7 @@ def _results(jobs: list[dict[str, Any]], errors: list[str]) -> Results:
     for line in dict.fromkeys(line for job in done for line in job["warnings"]):
         warnings.warn(line, stacklevel=4)
     if wrong or (errors and not failures):
-        raise InputError("\n".join([*wrong, *errors]))
+        raise InputError("\n".join([*wrong, *errors]).replace(MULTIRUN, "use bench.sweep"))
     results = frame(recorded((Path(job["results"], job["sweep"], job["run"]), map(int, job["seeds"])) for job in done))
     if failures:
         message = "; ".join([*failures, *errors])

@@ -205,6 +205,16 @@ def test_the_training_loop_knows_no_model_by_name():
     )
 
 
+def test_bench_and_its_results_are_quick_to_import():
+    """Notebooks and scripts that only read results do not wait for torch and Hydra."""
+    heavy = "[name for name in ('torch', 'hydra', 'pandas', 'pydantic') if name in sys.modules]"
+    reads = "from bench.report import frames"
+    code = f"import sys, bench; first = {heavy}; {reads}; print(first, {heavy})"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "[] ['pandas', 'pydantic']\n"
+
+
 # --- what is committed
 
 MACHINE_PATH = re.compile(r"(?<![\w.~:/-])/(?:home|root|Users|work|tmp|opt|mnt|srv|scratch)/\w+|\b[A-Z]:\\Users")

@@ -135,6 +135,14 @@ def test_what_has_no_effect_is_a_warning_and_wrong_jobs_are_an_error():
         )
 
 
+def test_a_sweep_in_bench_run_is_told_of_bench_sweep(bench, elsewhere, monkeypatch):
+    monkeypatch.setenv(REPLY, str(elsewhere / "reply.json"))
+    bench("model=ae,vae")
+    reply = json.loads((elsewhere / "reply.json").read_text())
+    with pytest.raises(package.InputError, match="^Ambiguous value for argument 'model=ae,vae'.*, use bench.sweep$"):
+        calls._results(reply["jobs"], reply["errors"])
+
+
 def test_divergence_is_a_result(bench, own_models, elsewhere, monkeypatch):
     monkeypatch.setenv(REPLY, str(elsewhere / "reply.json"))
     bench(*own_models, "model=misbehaving", "model.infinite=[0]", "budget.steps=3")

@@ -30,7 +30,7 @@ from bench.compose import PlannedJob, dry_sweep, tuning_trials
 from bench.errors import InputError
 from bench.paths import CONF
 from bench.runs import lease
-from bench.runs.command import Command, begin, command
+from bench.runs.command import REPLY, Command, begin, command, reply
 from bench.runs.isolated import end_when, perform, perform_isolated, siblings
 from bench.runs.launcher import BASIC, Launcher
 from bench.runs.names import check_path, check_text
@@ -251,11 +251,23 @@ def experiments(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """`bench`. Exit code: 0 if all is done, 1 for wrong input or a failed run, 130 or 143 when interrupted."""
+    """`bench`. Exit code: 0 if all is done, 1 for wrong input or a failed run, 130 or 143 when interrupted.
+
+    For `bench.run` it writes a reply instead of the report and the last lines, and ends when its parent has ended.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which are printed once, below
     sys.path.append(os.getcwd())  # the user's own model may be in this folder
+    file, parent = os.environ.pop(REPLY, None), os.getppid()  # no job inherits the variable
+    if file:
+        end_when(lambda: os.getppid() != parent)
     with handled() as signals, command() as folder:
         code, outcomes, errors = run_commands(folder, signals)
+        if file:
+            reply(Path(file), outcomes, errors)
+            for line in errors if code else ():
+                say(f"bench: {line}")
+            close_output()
+            sys.exit(code)
         try:
             code = code or report(outcomes, errors)
         except KeyboardInterrupt as raised:

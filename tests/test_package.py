@@ -73,7 +73,8 @@ ROOMS = {
         },
         never={"torch"},
     ),
-    "__init__": Room(packages=set(), lazy={"runs", "report"}),
+    "__init__": Room({"errors"}, packages=set(), lazy={"runs", "report", "calls"}),
+    "calls": Room({"errors", "runs", "report"}, packages=set(), never={"torch"}),
     "compose": Room({"paths"}, packages={"hydra", "omegaconf"}),
     "trials": Room({"errors"}, packages={"omegaconf"}, lazy={"scipy"}),
     "__main__": Room({"compose", "errors", "paths", "runs", "report", "trials"}, packages={"*", "hydra"}),
@@ -213,6 +214,16 @@ def test_the_training_loop_knows_no_model_by_name():
     assert not (named := names & words), (
         f"bench/engine/train.py speaks of {sorted(named)}: what they need belongs in a type"
     )
+
+
+def test_bench_and_its_results_are_quick_to_import():
+    """Notebooks and scripts that only read results do not wait for torch and Hydra."""
+    heavy = "[name for name in ('torch', 'hydra', 'pandas', 'pydantic') if name in sys.modules]"
+    reads = "from bench.report import frames"
+    code = f"import sys, bench; first = {heavy}; {reads}; print(first, {heavy})"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "[] ['pandas', 'pydantic']\n"
 
 
 # --- what is committed

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.errors import InputError
 from bench.paths import CONF
-from bench.report import formats, improvement, notes, ranks, references, tuning
+from bench.report import formats, improvement, notes, ranks, references, seeds, tuning
 from bench.report.averages import averaged
 from bench.report.runs import (
     Run,
@@ -82,14 +82,15 @@ def write(
         published = references.table(runs) if chosen["references"] else None
         tables, comparisons = [*tables, *built], [*compared, *([published] if published else [])]
         to_print += [*built, *compared] if printed is None else _tables_of(runs, printed, chosen)
-        files.append("table.csv")
+        files += ["table.csv", "seeds.csv"]
         formats.write_csv(folder / "table.csv", build(pooled, layout, extra_notes, all_metrics=True), layout)
+        seeds.write_csv(folder / "seeds.csv", runs)
     written = [*tables, *comparisons]
     markdown = formats.markdown(chosen["title"], written, notes.provenance(runs))
     write_file(folder / "table.md", markdown)
     write_file(folder / "table.tex", formats.tex(chosen["title"], written))
     if to_print:
-        formats.print_tables(console or Console(highlight=False), chosen["title"], to_print)
+        formats.print_tables(console or Console(highlight=False, force_jupyter=False), chosen["title"], to_print)
     if chosen["figures"]:
         from bench.report import page  # imports what draws pictures
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -163,22 +163,28 @@ class Run:
 
 
 def load(results: Path, sweeps: Sequence[str], left_out: list[str] | None = None) -> list[Run]:
-    """The runs of some sweeps in the order they were started; a seed that several sweeps hold is taken once.
+    """The runs of some sweeps, see `runs_of`. left_out: gets a line for each record that cannot be read.
+
+    Trials of a tuning are left out once the best of them is known. Raises InputError on a sweep that does not exist or
+    is empty.
+    """
+    return _without_trials(runs_of(record for sweep in sweeps for record in store.find(results, sweep, left_out)))
+
+
+def runs_of(records: Iterable[Record]) -> list[Run]:
+    """The runs of some records in the order they were started; a seed that several sweeps hold is taken once.
 
     Records are seeds of one run only if id, schema and data are equal and no metric was measured in two ways; else
-    they are several runs. left_out: gets a line for each record that cannot be read. Raises InputError on a sweep that
-    does not exist or is empty. Trials of a tuning are left out once the best of them is known.
+    they are several runs.
     """
     by_id: dict[str, list[Record]] = {}
-    for sweep in sweeps:
-        for record in store.find(results, sweep, left_out):
-            by_id.setdefault(record["id"], []).append(record)
-    runs = [run for records in by_id.values() for run in _runs_of_id(records)]
-    in_order = sorted(runs, key=lambda run: min(r["started"] for r in run.records))
-    return distinguish_datasets(_name_datasets(_without_trials(in_order)))
+    for record in records:
+        by_id.setdefault(record["id"], []).append(record)
+    runs = [run for same_id in by_id.values() for run in _runs_of_id(same_id)]
+    return distinguish_datasets(_name_datasets(sorted(runs, key=lambda run: min(r["started"] for r in run.records))))
 
 
-def _without_trials(runs: Sequence[Run]) -> Sequence[Run]:
+def _without_trials(runs: list[Run]) -> list[Run]:
     """Where a best trial is chosen, the others, which were not evaluated on the test split, are no rows."""
     kept = [run for run in runs if run.tuning is None or run.tuning["trial"] in ("best", "default")]
     return kept if any(run.value(AXIS) == TUNED for run in kept) else runs

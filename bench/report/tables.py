@@ -219,14 +219,15 @@ def _cell(run: Run | None, metric: str, numbers: Callable[[Sequence[str]], tuple
         status = ", ".join(dict.fromkeys(r["status"] for r in run.records))
         return Cell(run, status, status, footnotes=numbers(reasons), reason="; ".join(reasons))
     values = run.values(metric)
-    reasons = notes.group_seeds([(r, _remark(r["metrics"].get(metric), metric)) for r in run.ok])
+    reasons = notes.group_seeds([(r, remark(r["metrics"].get(metric), metric)) for r in run.ok])
     footnotes, reason = numbers(reasons), "; ".join(reasons)
     if not values:
         return Cell(run, "n/a", "n/a", footnotes=footnotes, reason=reason)
     return Cell(run, "ok", "", estimate([*values.values()]), values, footnotes=footnotes, reason=reason)
 
 
-def _remark(entry: dict | None, metric: str) -> str | None:
+def remark(entry: dict | None, metric: str) -> str | None:
+    """What is to say about a metric of a run that ended well: why it has no number, or a remark on it."""
     if entry is None:
         return f"{metric} was not evaluated"
     return entry["reason"] or (None if entry["value"] is not None else "no reason was recorded")

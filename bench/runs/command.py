@@ -8,7 +8,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,12 @@ from statistics import fmean
 from typing import Any
 
 from bench.runs import lease
+from bench.runs.files import write_file
 from bench.runs.output import say
 from bench.runs.store import ELSEWHERE, seed_folder
 
 FOLDER = "BENCH_OUTCOMES"  # the variable with the folder of a command, for its processes
+REPLY = "BENCH_REPLY"  # the variable with the file that `bench.run` reads in the end, see `reply`
 COMMAND, LEFT, STOP, KEEP, INTERRUPTED = "command.json", "left.json", "stop", "keep", "interrupted"
 GRACE = 60.0  # seconds for a process to save its work after a signal
 POLL = 0.5  # seconds
@@ -178,6 +180,11 @@ def command() -> Iterator[Path]:
     finally:
         if not (folder / KEEP).exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def reply(file: Path, outcomes: Iterable[Mapping[str, Any]], errors: Iterable[str]) -> None:
+    """Writes what a command has done, for `bench.run`: the outcomes of its jobs, and errors of other kinds."""
+    write_file(file, json.dumps({"jobs": list(outcomes), "errors": list(dict.fromkeys(errors))}))
 
 
 def begin(folder: Path, since: float) -> Command:

@@ -17,6 +17,7 @@ from bench.runs.config import Job
 from bench.runs.environment import environment
 from bench.runs.signals import TimeLimitReached
 from bench.runs.size import is_memory_error
+from bench.runs.targets import own_packages
 
 PACE = ("steps", "seconds", "samples_per_second")
 # The fields about training, which stay if another process evaluates the seed.
@@ -36,6 +37,8 @@ OF_TRAINING = (
 def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
     """The fields of a record that are known before training."""
     device = torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else job.device.type
+    around = environment(device, torch.get_num_threads())
+    own = own_packages(job.config)
     return {
         "id": id,
         "name": job.name,
@@ -57,7 +60,7 @@ def facts_before_training(job: Job, data: Data, id: str) -> dict[str, Any]:
             "conditions": {name: list(shape) for name, shape in data.shapes.conditions.items()},
         },
         "likelihood_key": None,
-        **environment(device, torch.get_num_threads()),
+        **around | {"code": around["code"] | ({"own": own} if own else {})},
         "seeds_stacked": [],
         "steps": 0,
         "seconds": 0.0,

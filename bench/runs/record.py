@@ -96,6 +96,7 @@ class Code(TypedDict):
     version: str | None
     commit: str | None  # null: not run from a git checkout
     dirty: bool | None  # the checkout differed from its commit
+    own: NotRequired[dict[str, str]]  # the user's packages that the config names: the folder of each
 
 
 class Hardware(TypedDict):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -45,11 +47,25 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
     try:
         target = pkgutil.resolve_name(name)
     except Exception as error:  # the module itself may raise anything
-        raise InputError(f"{group}._target_={name!r} cannot be imported: {error}") from error
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]
+        advice = "; start in the folder that holds it, or add that folder to PYTHONPATH" if is_missing else ""
+        raise InputError(f"{group}._target_={name!r} cannot be imported: {error}{advice}") from error
     is_defined_there = str(getattr(target, "__module__", None)).partition(".")[0] == name.partition(".")[0]
     if not (inspect.isclass(target) or inspect.isfunction(target)) or not is_defined_there:
         raise InputError(f"{group}._target_={name!r} is not a class or function that its package defines")
     return target
+
+
+def own_packages(config: Mapping[str, Any]) -> dict[str, str]:
+    """The user's packages that a configuration names, as imported: for each the folder that Python finds it in."""
+    groups = (group for group in config.values() if isinstance(group, Mapping))
+    packages = {str(group.get("_target_", "bench")).partition(".")[0] for group in groups} - {"bench", "torch"}
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted(packages)}
+    return {
+        name: str(Path(file).parents[1 if Path(file).stem == "__init__" else 0].absolute())
+        for name, file in files.items()
+        if file
+    }
 
 
 def checked_options(group: str, options: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def report(results) -> dict[str, str]:
 
 
 def test_no_output_has_control_characters(report):
-    assert set(report) == {"table.md", "table.tex", "table.csv", "index.html", "printed"}
+    assert set(report) == {"table.md", "table.tex", "table.csv", "seeds.csv", "index.html", "printed"}
     for name, text in report.items():
         assert not CONTROLS.search(text.replace("\r\n", "\n").replace("\t", " ")), name
         assert r"\x1b[31m" in text or name == "table.tex", name  # the text is there, harmless

@@ -365,7 +365,12 @@ def test_the_command_writes_a_report(results):
     done = subprocess.run([sys.executable, "-m", "bench.report", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "0.9000" in done.stdout and "-1.000" in done.stdout
-    assert {p.name for p in (results.path / "first/report").iterdir()} == {"table.md", "table.tex", "table.csv"}
+    assert {p.name for p in (results.path / "first/report").iterdir()} == {
+        "table.md",
+        "table.tex",
+        "table.csv",
+        "seeds.csv",
+    }
 
 
 @pytest.mark.parametrize(

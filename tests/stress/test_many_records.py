@@ -62,3 +62,6 @@ def test_a_report_of_many_records_while_others_are_written(workshop, record_prop
     rows = csv.DictReader((sweep / "report" / "table.csv").read_text().splitlines())
     numbers = [int(row["n"]) for row in rows if row["metric"] == "psnr"]
     assert RECORDS <= sum(numbers) <= 2 * RECORDS and numbers[: RECORDS // SEEDS] == [SEEDS] * (RECORDS // SEEDS)
+    with (sweep / "report" / "seeds.csv").open(newline="") as file:
+        numbers = [float(row["value"]) for row in csv.DictReader(file) if row["metric"] == "psnr"]
+    assert RECORDS <= len(numbers) <= 2 * RECORDS

@@ -225,8 +225,8 @@ def stages(arguments: list[str]) -> list[list[str]]:
     if trials is None:
         return [arguments]
     multirun = [] if {"-m", "--multirun"} & {*arguments} else ["--multirun"]
-    # Beside another override: overrides that an option separates are not recognised.
-    at = next(i for i, word in enumerate(arguments) if "=" in word and not word.startswith("-"))
+    # After another override: those that an option separates are not recognised.
+    at = 1 + next(i for i, word in enumerate(arguments) if "=" in word and not word.startswith("-"))
     return [
         [*multirun, *arguments[:at], word, *arguments[at:]] for word in (f"trial=range({trials})", "trial=default,best")
     ]

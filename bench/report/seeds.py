@@ -61,13 +61,15 @@ def recorded(runs: Iterable[tuple[Path, Iterable[int]]]) -> list[Record]:
 def config_columns(runs: Sequence[Run], settings: Shown = "differing") -> list[str]:
     """The chosen options of all groups, then the settings in which runs differ, all of them, or those of a list.
 
-    Where these do not tell runs apart, "schema" or "evaluation" does. Raises InputError for an unknown setting.
+    Settings that were tuned are among those that differ. Where these do not tell runs apart, "schema" or "evaluation"
+    does. Raises InputError for an unknown setting.
     """
     choices = [*dict.fromkeys(group for run in runs for group in run.choices)]
     if settings == "all":
         found = sorted({key for run in runs for key in run.settings})
     elif isinstance(settings, str):
-        found = varying_axes(runs) if settings == "differing" else [settings]
+        tuned = {key for run in runs if run.tuning for key in run.tuning["settings"]}
+        found = [*varying_axes(runs), *sorted(tuned)] if settings == "differing" else [settings]
     else:
         found = [*settings]
     if settings not in ("all", "differing"):

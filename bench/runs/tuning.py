@@ -73,8 +73,19 @@ def prepared(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with(config: dict[str, Any], candidate: dict[str, Any]) -> dict[str, Any]:
-    words = [f"{key}={value}" for key, value in candidate["settings"].items()]
-    return config | candidate["groups"] | {"overrides": [*config.get("overrides", ()), *words]}
+    return config | candidate["groups"] | {"overrides": [*config.get("overrides", ()), *_words(candidate)]}
+
+
+def _words(candidate: dict[str, Any]) -> list[str]:
+    """The settings of a trial as overrides, so that one without effect is said."""
+    return [f"{key}={value}" for key, value in candidate["settings"].items()]
+
+
+def _checked(config: dict[str, Any], candidate: dict[str, Any], in_sweep: bool, started: float | None) -> Job:
+    """The job of a configuration with the settings of a trial. That one does not reach all players is its intention."""
+    job = check(config, in_sweep, started)
+    words = _words(candidate)
+    return replace(job, warnings=tuple(line for line in job.warnings if line.partition(": ")[0] not in words))
 
 
 def job_of(config: dict[str, Any], in_sweep: bool, started: float | None = None) -> Job:
@@ -82,11 +93,13 @@ def job_of(config: dict[str, Any], in_sweep: bool, started: float | None = None)
 
     That of trial=best has the default settings until `best_job` knows better ones.
     """
-    job = check(prepared(config), in_sweep, started)
-    if job.settings.trial is None:
-        return job
-    settings = config["candidates"][0]["settings"] if isinstance(job.settings.trial, int) else {}
-    return replace(job, tuning=_note(config, str(job.settings.trial), settings))
+    own = config["candidates"][0] if isinstance(config.get("trial"), int) else {"settings": {}}
+    job = _checked(prepared(config), own, in_sweep, started)
+    return (
+        job
+        if job.settings.trial is None
+        else replace(job, tuning=_note(config, str(job.settings.trial), own["settings"]))
+    )
 
 
 def _note(config: dict[str, Any], trial: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +134,7 @@ def best_job(config: dict[str, Any], data: Data, in_sweep: bool, started: float 
     assert metric.better is not None, "an objective has a direction"
     losses = {trial.number: loss(trial.value or 0.0, metric.better, metric.ideal) for trial in valued}
     best = min(losses, key=lambda number: (losses[number], number))
-    job = check(_with(prepared(config), candidates[best]), in_sweep, started)
+    job = _checked(_with(prepared(config), candidates[best]), candidates[best], in_sweep, started)
     values = {"values": [trial.value for trial in found], "reasons": [trial.reason for trial in found], "chosen": best}
     return replace(job, tuning=_note(config, BEST, found[best].settings) | values)
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from bench.report import convergence, runs, write
+from bench.report import convergence, frames, runs, write
 
 OBJECTIVE = "validation/knn_accuracy"
 
@@ -149,3 +149,9 @@ def test_a_marked_row_has_a_footnote(results):
         results.run("vae", seed, validation=moved, schema=4, metrics={"psnr": 20.0 + seed})
     made, _ = report(results)
     assert made.tables[0].rows[0].footnotes == (1,) and made.tables[0].footnotes[0].startswith("not converged: ")
+
+
+def test_the_tidy_rows_have_the_trials_and_their_settings(tuned):
+    found = frames.results([tuned.path / "first"]).wide()
+    assert [*found.tuning] == ["0", "tuned", "tuned", "default", "default", "tuned", "tuned"]
+    assert [*found["optimizer.lr"]] == [0.01, 0.002, 0.002, 0.001, 0.001, 0.1, 0.1]

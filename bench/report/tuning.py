@@ -41,7 +41,7 @@ def _table(title: str, objective: str, tuned: Sequence[Run], group: Sequence[Run
         assert note, "it is tuned"
         values = [value for value in note["values"] if value is not None]
         ordered = sorted(values, key=lambda value: abs(value - note["values"][note["chosen"]]))  # the best comes first
-        numbers = [f"{value:.4g}" for value in (ordered[0], median(values), ordered[-1])]
+        numbers = [f"{value:#.4g}" for value in (ordered[0], median(values), ordered[-1])]
         labels = labels_along(run, axes)
         cells = [str(len(note["values"])), *numbers, _default(run, group, axes, objective)]
         rows.append(Row(labels, (), str(len(run.ok)), tuple(Cell(None, "ok", text) for text in cells)))
@@ -77,7 +77,7 @@ def _default(run: Run, group: Sequence[Run], axes: tuple[str, ...], objective: s
         if other.label(AXIS) == DEFAULT and labels_along(other, axes) == labels
         for value in other.values(objective).values()
     ]
-    return f"{fmean(values):.4g}" if values else "n/a"
+    return f"{fmean(values):#.4g}" if values else "n/a"
 
 
 def _strip(table: Table, objective: str, tuned: Sequence[Run]) -> bytes:

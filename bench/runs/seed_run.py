@@ -29,6 +29,7 @@ from bench.runs.lifecycle import Action, Plan, finished
 from bench.runs.outcome import Outcome
 from bench.runs.output import say
 from bench.runs.record import RESULTS
+from bench.runs.signals import TimeLimitReached, time_limit
 from bench.runs.terminal import Terminal
 from bench.runs.trained import restored
 
@@ -136,23 +137,30 @@ def evaluate_seed(job: Job, data: Data, one: SeedRun, model: Model) -> None:
 
 
 def add_metrics(job: Job, data: Data, one: SeedRun, record: dict[str, Any]) -> dict[str, Any]:
-    """Adds the metrics that a finished run lacks, from its saved weights. If that fails, its record stays.
+    """Adds the metrics that a finished run lacks, from its saved weights. If that fails, it gets those that are done.
 
     Returns the record as it is then.
     """
+    earlier, failed = record["metrics"], None
     try:
-        model = restored(record, job.settings.allow).to(job.device)
-        progress = Terminal(f"{job.name} seed {one.seed}").progress
-        *_, metrics = metrics_of(job, model, data, record, one.plan.metrics, progress)
-        one.record = record | {"metrics": record["metrics"] | metrics}
-        one.write(one.record)
-    except Exception as error:
-        one.outcome.failed_metrics[one.seed] = list(one.plan.metrics)
-        say(f"{job.name} seed {one.seed}: its metrics: {ending(error)['reason']}; its record stays")
+        with time_limit(job.settings.limit.minutes):
+            model = restored(record, job.settings.allow).to(job.device)
+            progress = Terminal(f"{job.name} seed {one.seed}").progress
+            for found in metrics_of(job, model, data, record, one.plan.metrics, progress):
+                record = record | {"metrics": earlier | found}
+    except (Exception, TimeLimitReached) as error:
+        failed = ending(error)["reason"]
+    finally:  # also if it is interrupted
+        if record["metrics"] is not earlier:
+            one.record = dict(record)
+            one.write(one.record)
+    if failed:
+        one.outcome.failed_metrics[one.seed] = [name for name in one.plan.metrics if name not in record["metrics"]]
+        say(f"{job.name} seed {one.seed}: its metrics: {failed}; its record keeps what it has")
         return record
     forget(one.folder)
-    one.outcome.add(one.record)
-    return one.record
+    one.outcome.add(record)
+    return record
 
 
 def metrics_of(

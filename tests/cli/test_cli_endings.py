@@ -12,8 +12,9 @@ import time
 
 import pytest
 
+from bench.evaluation.evaluate import evaluations
 from bench.models.vae import VAE
-from bench.runs import lease, store
+from bench.runs import lease, seed_run, store
 
 from .conftest import ROOT, command_line
 
@@ -232,3 +233,23 @@ def test_a_lost_terminal_costs_no_run(elsewhere, records, lost):
         assert process.wait(120) == 0
     assert [(one["seed"], one["status"]) for one in records()] == [(0, "ok"), (1, "ok")]
     assert (elsewhere / "results" / "default" / "report" / "index.html").is_file()
+
+
+def test_metrics_that_take_too_long_to_add_leave_those_that_are_done(bench, records, monkeypatch):
+    line = ("model=vae", "sweep=first")
+    assert bench(*line, "metrics.names=[elbo]").code == 0
+
+    def slow(*arguments, **options):
+        for number, found in enumerate(evaluations(*arguments, **options)):
+            if number:
+                time.sleep(60)
+            yield found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(seed_run, "evaluations", slow)
+        result = bench(*line, "metrics.names=[elbo,kl,psnr]", "limit.minutes=0.01")
+    assert result.code == 1 and "longer than limit.minutes=0.01" in result.err
+    (record,) = records("first")
+    assert record["status"] == "ok" and set(record["metrics"]) == {"elbo", "kl"}
+    assert bench(*line, "metrics.names=[elbo,kl,psnr]").code == 0
+    assert set(records("first")[0]["metrics"]) == {"elbo", "kl", "psnr"}

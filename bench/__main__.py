@@ -10,7 +10,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from hydra.core.override_parser.types import Glob
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.compose import PlannedJob, dry_sweep
@@ -126,7 +126,7 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
 def values_of(config: DictConfig) -> dict[str, Any]:
     """The resolved configuration of a job, with the chosen options and the overrides. Raises InputError.
 
-    Every `_target_` in the user's own YAML is allowed, and relative paths start at the folder of the command.
+    Code that the user's own YAML names is allowed, and relative paths start at the folder of the command.
     """
     hydra_config = HydraConfig.get()
     values: Any = OmegaConf.to_container(config, resolve=True)
@@ -143,7 +143,7 @@ def values_of(config: DictConfig) -> dict[str, Any]:
     values |= {"choices": dict(hydra_config.runtime.choices), "overrides": overrides}
     if isinstance(values.get("allow"), list):  # anything else is refused later
         sources = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
-        values["allow"] += targets_of(Path(source) for source in sources if source != CONF)
+        values["allow"] += code_named_in([Path(source) for source in sources if source != CONF])
     start = Path(hydra_config.runtime.cwd)
     if Path.cwd() != start:  # under hydra.job.chdir=true
         for group, keys in PATHS.items():
@@ -153,12 +153,16 @@ def values_of(config: DictConfig) -> dict[str, Any]:
     return values
 
 
-def targets_of(folders: Iterable[Path]) -> list[str]:
-    """Every `_target_` in the options of the groups in configuration folders."""
-    paths = (path for folder in folders for group in IDENTITY for path in sorted((folder / group).rglob("*.yaml")))
-    options = [OmegaConf.load(path) for path in paths if path.is_file()]
-    targets = [option.get("_target_") for option in options if isinstance(option, DictConfig)]
-    return sorted({str(target) for target in targets if target})
+def code_named_in(folders: Sequence[Path]) -> list[str]:
+    """Every `_target_` in the options of configuration folders, and every metric from outside latentbench."""
+    keys = [*((group, "_target_") for group in IDENTITY), ("metrics", "names"), ("experiment", "metrics.names")]
+    names: list[Any] = []
+    for group, key in keys:
+        paths = sorted(path for folder in folders for path in (folder / group).rglob("*.yaml") if path.is_file())
+        for option in [option for option in map(OmegaConf.load, paths) if isinstance(option, DictConfig)]:
+            found = OmegaConf.select(option, key, throw_on_resolution_failure=False)
+            names += found if isinstance(found, ListConfig) else [found]
+    return sorted({name for name in names if isinstance(name, str) and "." in name})
 
 
 def commands(arguments: list[str]) -> list[list[str]]:

@@ -31,10 +31,11 @@ from bench.evaluation.evidence import (
 from bench.evaluation.evidence.decorator import Evidence
 from bench.evaluation.progress import Progress, no_progress
 from bench.evaluation.settings import EvaluationSettings
-from bench.metrics import Metric, Value, check_sides, discover, summarise
+from bench.metrics import Metric, Value, check_sides, discover, own_metric, summarise
 
 PERMUTED = "permuted"  # the suffix of metrics of outputs with the conditions of another example
 FAILED = "failed: "  # the start of the reason of a metric that raised
+FACTS = ("parameters", "seconds", "samples_per_second", "gradient_norm_first", "gradient_norm_last")  # of a run
 
 _NO_VALUE = Value(math.nan)
 _DECLARED = {name: evidence for kind in SOURCES for name, evidence in evidence_in(kind).items()}
@@ -72,10 +73,35 @@ def _uses_judges(metric: Metric) -> bool:
 def requested(settings: EvaluationSettings) -> dict[str, Metric]:
     """The metrics that the settings name. Raises InputError for an unknown name, before anything is trained."""
     known = discover()
-    for name in settings.names or ():
-        if name not in known:
-            raise InputError(f"metrics.names: there is no metric {name!r}; choose from {', '.join(sorted(known))}")
-    return known if settings.names is None else {name: known[name] for name in settings.names}
+    return known if settings.names is None else {name: known.get(name) or _own(name) for name in settings.names}
+
+
+def _own(name: str) -> Metric:
+    if "." not in name:
+        raise InputError(
+            f"metrics.names: there is no metric {name!r}; choose from {', '.join(sorted(discover()))}, or name your "
+            "own with its module, as in my_metrics.contrast"
+        )
+    try:
+        metric = own_metric(name)
+    except InputError as error:
+        raise InputError(f"metrics.names: {error}") from error
+    if unknown := [parameter for parameter in _requests(metric) if parameter not in (*_DECLARED, *FACTS)]:
+        raise InputError(
+            f"metrics.names: {name} has the parameter {unknown[0]}, but there is no evidence of this name; there is "
+            f"{', '.join(sorted(_DECLARED))}, and of a run {', '.join(FACTS)}"
+        )
+    return metric
+
+
+def _own_details(metric: Metric) -> dict[str, str]:
+    """What tells whether numbers of a user's own metric can be compared: its code, and what must be equal."""
+    if metric.code is None:
+        return {}
+    asks = {part for evidence in _declared(metric) for part in evidence.asks}
+    equal = {"likelihood": "likelihood" in asks, "noise": bool(_requests(metric) & _OF_NOISE)}
+    within = ", ".join(name for name, is_needed in equal.items() if is_needed)
+    return {"code": metric.code} | ({"compared_within": within} if within else {})
 
 
 def settings_of(metric: Metric, settings: EvaluationSettings) -> dict[str, Any]:
@@ -86,10 +112,11 @@ def settings_of(metric: Metric, settings: EvaluationSettings) -> dict[str, Any]:
 def missing(entries: dict[str, dict[str, Any]], settings: EvaluationSettings, images: Images) -> list[str]:
     """The metrics to evaluate before a record's entries hold all that the settings name.
 
-    A metric is missing if it is absent, failed, or was computed with smaller settings. Metrics in the features of a
-    classifier are evaluated together, also those that the settings do not name: otherwise one record could mix two
-    classifiers. That happens if the cache holds another classifier than the record, or none when one is needed. The
-    same is true of metrics by judges.
+    A metric is missing if it is absent, failed, or was computed with smaller settings or with other code. Metrics in
+    the features of a classifier are evaluated together, also those that the settings do not name: otherwise one record
+    could mix two classifiers. That happens if the cache holds another classifier than the record, or none when one is
+    needed. The same is true of metrics by judges. A user's own metrics that the settings do not name are not imported,
+    so they keep their numbers.
     """
     settings = settings.on(images.data.train.x.device)
 
@@ -98,12 +125,18 @@ def missing(entries: dict[str, dict[str, Any]], settings: EvaluationSettings, im
         found = [entries.get(name + suffix) for suffix in ["", *suffixes]]
         needed = settings_of(metric, settings)
         return all(
-            entry and not str(entry["reason"]).startswith(FAILED) and _covers(entry["settings"], needed)
+            entry
+            and not str(entry["reason"]).startswith(FAILED)
+            and _covers(entry["settings"], needed)
+            and entry["details"].get("code") == metric.code
             for entry in found
         )
 
-    known = discover()
-    names = [name for name, metric in requested(settings).items() if not is_there(name, metric)]
+    asked = requested(settings)
+    names = [name for name, metric in asked.items() if not is_there(name, metric)]
+    known = discover() | asked
+    others = {name for name in entries if "." in (own := name.partition("@")[0]) and own not in asked}
+    entries = {name: entry for name, entry in entries.items() if name not in others}
     for key, uses, hash_in_cache in (
         ("features", _uses_features, images.cached_features),
         ("judges", _uses_judges, images.cached_judges),
@@ -239,7 +272,7 @@ def evaluations(
             for subset, (entry, details) in found.items():
                 entries[name][name + suffix + subset] = entry | {
                     "settings": settings_of(metric, settings),
-                    "details": details,
+                    "details": details | _own_details(metric),
                 }
             if suffix == suffixes[name][-1]:
                 complete.add(name)

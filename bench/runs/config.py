@@ -32,7 +32,7 @@ from bench.runs.overrides import Effects
 from bench.runs.settings import Paths, Settings, TrackingSettings
 from bench.runs.size import limited_size
 from bench.runs.store import IDENTITY, LOCATION, check_sweep
-from bench.runs.targets import PARTS, checked, checked_options, locate, make, unused_options
+from bench.runs.targets import PARTS, checked, checked_options, locate, make, resolve, unused_options
 
 # Checked here, so that the message names the key. The optimizer itself checks its other options.
 FLAGS = ("amsgrad", "capturable", "centered", "differentiable", "foreach", "fused", "maximize", "nesterov")
@@ -110,6 +110,9 @@ def check(config: dict[str, Any], in_sweep: bool = True, started: float | None =
         places = {key: check_path(f"paths.{key}", value) for key, value in places.items()}
     paths = checked("paths", Paths, places)
     metrics = checked("metrics", EvaluationSettings, config["metrics"])
+    for name in metrics.names or ():
+        if "." in name:  # a user's own metric
+            resolve("metrics.names", name, "bench.metrics", settings.allow)
     tracking = checked("tracking", TrackingSettings, config["tracking"])
 
     model = _model_class(config, settings.allow)

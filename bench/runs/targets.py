@@ -35,20 +35,24 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
     name = options.get("_target_")
     if not isinstance(name, str):
         raise InputError(f"{group}._target_={name}: expected the dotted name of a class or function")
-    package = PACKAGES.get(group, PARTS_PACKAGE)
+    return resolve(f"{group}._target_", name, PACKAGES.get(group, PARTS_PACKAGE), allow)
+
+
+def resolve(key: str, name: str, package: str, allow: Sequence[str] = ()) -> Callable[..., Any]:
+    """The class or function of a dotted name, with the checks of `locate`. key: the setting that messages name."""
     if ":" in name or not any(f"{name}.".startswith(f"{allowed}.") for allowed in (package, *allow)):
         top = name.partition(".")[0]
         raise InputError(
-            f"{group}._target_={name!r} is not in {package}, so it is not imported. If it is your own code, allow its "
+            f"{key}={name!r} is not in {package}, so it is not imported. If it is your own code, allow its "
             f"package: allow=[{top}] on the command line, bench.load(..., allow=[{top!r}]) in Python"
         )
     try:
         target = pkgutil.resolve_name(name)
     except Exception as error:  # the module itself may raise anything
-        raise InputError(f"{group}._target_={name!r} cannot be imported: {error}") from error
+        raise InputError(f"{key}={name!r} cannot be imported: {error}") from error
     is_defined_there = str(getattr(target, "__module__", None)).partition(".")[0] == name.partition(".")[0]
     if not (inspect.isclass(target) or inspect.isfunction(target)) or not is_defined_there:
-        raise InputError(f"{group}._target_={name!r} is not a class or function that its package defines")
+        raise InputError(f"{key}={name!r} is not a class or function that its package defines")
     return target
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,17 +23,25 @@ from bench.runs.names import check_path, check_text, check_texts
 from bench.runs.output import close_output, printable, write_line
 
 
-def _store(config_dir: Path | None) -> None:
-    """Registers the configuration and its presets, and nothing else of the folders.
+@contextmanager
+def _stored(config_dir: Path | None) -> Iterator[None]:
+    """Registers the configuration and its presets with Hydra, and nothing else of the folders.
 
     With a whole folder, Hydra would take metrics=[...] for a choice from the group metrics of `bench`.
     """
-    store = ConfigStore.instance()
     # A preset may leave out options: they have their defaults.
     base = presets.read_yaml(Path(CONF, "bench_report.yaml")) | presets.default()
-    store.store("bench_report", OmegaConf.create(base))
-    for name, preset in presets.presets(config_dir).items():
-        store.store(name, OmegaConf.create(preset), group="report", package="_global_")
+    known = presets.presets(config_dir)
+    store = ConfigStore.instance()
+    others = store.repo
+    try:
+        store.repo = {name: node for name, node in others.items() if name != "report"}
+        store.store("bench_report", OmegaConf.create(base))
+        for name, preset in known.items():
+            store.store(name, OmegaConf.create(preset), group="report", package="_global_")
+        yield
+    finally:
+        store.repo = others  # another command of this process may have other presets
 
 
 def _take_config_dir() -> Path | None:
@@ -75,7 +85,6 @@ def command() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here, which Hydra would print over several lines
     try:
         config_dir = _take_config_dir()
-        _store(config_dir)
 
         @hydra.main(config_path=None, config_name="bench_report", version_base="1.3")
         def report(config: DictConfig) -> None:
@@ -84,7 +93,8 @@ def command() -> None:
             except InputError as error:  # Hydra would print more than its line
                 sys.exit(_line(error))
 
-        report()
+        with _stored(config_dir):
+            report()
         close_output()
     except InputError as error:
         sys.exit(_line(error))

@@ -312,10 +312,10 @@ def other_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
         return []
     names = [metric for metric in found if "@" not in metric]
     suffixes = dict.fromkeys(f"@{suffix}" for metric in found for suffix in metric.split("@")[1:])
-    repeated = [f"metrics with {', '.join(suffixes)}"] if suffixes else []
+    example = next((metric for metric in found if "@" in metric), None)
+    repeated = [f"metrics with {', '.join(suffixes)}, such as {example}"] if example else []
     shown = "; ".join(filter(None, [", ".join(names), *repeated]))
-    example = next((metric for metric in found if "@" in metric), found[0])
-    return [f"Recorded but not shown: {shown}. To show them, name them, as in bench-report 'metrics=[{example}]'."]
+    return [f"Recorded but not shown: {shown}. metrics=[...] shows them by name."]
 
 
 def data_warnings(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
-import io
 import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable
-from contextlib import redirect_stderr
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.compose import PlannedJob, dry_sweep, tuning_trials
+from bench.arguments import commands
+from bench.compose import PlannedJob, dry_sweep
 from bench.errors import InputError
+from bench.evaluation.conventions import metric_of
 from bench.paths import CONF
 from bench.runs import lease
 from bench.runs.command import REPLY, Command, begin, command, reply
@@ -37,11 +33,10 @@ from bench.runs.names import check_path, check_text
 from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, Signals, handled, pass_on
-from bench.runs.store import IDENTITY, NOT_IDENTITY, check_sweep
+from bench.runs.store import IDENTITY, check_sweep
 from bench.trials import candidates
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "noise_root", "path")}  # the settings that are paths
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # which Hydra creates
 
 
 def folder_name(sweep: object) -> str:
@@ -132,7 +127,7 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
 def values_of(config: DictConfig) -> dict[str, Any]:
     """The resolved configuration of a job, with the chosen options and the overrides. Raises InputError.
 
-    Every `_target_` in the user's own YAML is allowed, and relative paths start at the folder of the command.
+    Code that the user's own YAML names is allowed, and relative paths start at the folder of the command.
     """
     hydra_config = HydraConfig.get()
     values: Any = OmegaConf.to_container(config, resolve=True)
@@ -152,7 +147,7 @@ def values_of(config: DictConfig) -> dict[str, Any]:
     values |= {"choices": dict(hydra_config.runtime.choices), "overrides": overrides}
     if isinstance(values.get("allow"), list):  # anything else is refused later
         sources = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
-        values["allow"] += targets_of(Path(source) for source in sources if source != CONF)
+        values["allow"] += code_named_in([Path(source) for source in sources if source != CONF])
     start = Path(hydra_config.runtime.cwd)
     if Path.cwd() != start:  # under hydra.job.chdir=true
         for group, keys in PATHS.items():
@@ -162,92 +157,17 @@ def values_of(config: DictConfig) -> dict[str, Any]:
     return values
 
 
-def targets_of(folders: Iterable[Path]) -> list[str]:
-    """Every `_target_` in the options of the groups in configuration folders."""
-    paths = (path for folder in folders for group in IDENTITY for path in sorted((folder / group).rglob("*.yaml")))
-    options = [OmegaConf.load(path) for path in paths if path.is_file()]
-    targets = [option.get("_target_") for option in options if isinstance(option, DictConfig)]
-    return sorted({str(target) for target in targets if target})
-
-
-def commands(arguments: list[str]) -> list[list[str]]:
-    """The arguments of one Hydra run for each experiment of experiment=a,b or experiment=glob(claims/*).
-
-    Hydra itself would ignore the sweeps that they define. Raises HydraException for wrong arguments, for an unknown
-    experiment, and for a sweep over a key that does not tell runs apart.
-    """
-    check_flags(arguments)
-    parser = OverridesParser.create()
-    for word in [word for word in arguments if "=" in word and not word.startswith("-")]:
-        try:
-            override = parser.parse_override(word)
-        except (HydraException, RecursionError) as error:
-            example = "'dataset.path=\"ä b.npz\"'"
-            if isinstance(error, RecursionError):
-                raise HydraException(f"{word}: the value is nested too deeply") from error
-            raise HydraException(f"{word}: {error}; quote a value with special characters, as in {example}") from error
-        name = word.lstrip("+").partition("=")[0]
-        if name in (*IDENTITY, "metrics", "tracking") and override.value() is None:
-            raise HydraException(f"{word}: choose an option of {name}; bench --help lists them")
-        if name in FOLDERS and not override.is_sweep_override():
-            check_path(name, override.value())
-        if name.split(".")[0] in NOT_IDENTITY and override.is_sweep_override():
-            raise HydraException(
-                f"{word}: {name} does not tell runs apart, so it cannot be swept: run one command for each value, with "
-                "its own sweep= if you want to keep both"
-            )
-    word = next((word for word in reversed(arguments) if word.startswith("experiment=")), "experiment=null")
-    override = parser.parse_override(word)
-    if not override.is_sweep_override():
-        return stages(arguments)
-    flags = argparse.ArgumentParser(add_help=False)
-    flags.add_argument("--config-dir", "-cd")
-    folders = [CONF, flags.parse_known_args(arguments)[0].config_dir]
-    options = {name for folder in folders if folder for name in experiments(Path(folder, "experiment"))}
-    value = override.value()
-    named = value.filter(sorted(options)) if isinstance(value, Glob) else override.sweep_string_iterator()
-    names = list(dict.fromkeys(map(str, named)))
-    if not names or not options.issuperset(names):
-        raise HydraException(f"{word}: there is no such experiment; there are only {', '.join(sorted(options))}")
-    others = [word for word in arguments if not word.startswith("experiment=")]
-    return [stage for name in names for stage in stages([*others, f"experiment={name}"])]
-
-
-def stages(arguments: list[str]) -> list[list[str]]:
-    """The arguments of each Hydra run of a command or an experiment.
-
-    With tuning.trials: first the trials, then the default settings and the best ones of the trials.
-    """
-    keys = [word.lstrip("+~").partition("=")[0] for word in arguments]
-    if "trial" in keys or not any(key.startswith(("tuning", "experiment")) for key in keys):
-        return [arguments]
-    trials = tuning_trials(arguments)
-    if trials is None:
-        return [arguments]
-    multirun = [] if {"-m", "--multirun"} & {*arguments} else ["--multirun"]
-    # After another override: those that an option separates are not recognised.
-    at = 1 + next(i for i, word in enumerate(arguments) if "=" in word and not word.startswith("-"))
-    return [
-        [*multirun, *arguments[:at], word, *arguments[at:]] for word in (f"trial=range({trials})", "trial=default,best")
-    ]
-
-
-def check_flags(arguments: list[str]) -> None:
-    """Raises HydraException for flags that Hydra would refuse in several lines."""
-    with redirect_stderr(io.StringIO()) as refused:
-        try:
-            get_args_parser().parse_args(arguments)
-        except SystemExit as ended:
-            if ended.code:
-                reason = refused.getvalue().strip().splitlines()[-1].rpartition("error: ")[2]
-                raise HydraException(f"{reason}; see bench --help") from None
-            raise
-
-
-def experiments(folder: Path) -> list[str]:
-    """The options of a folder and its subfolders, except those with _, which others inherit from."""
-    paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
-    return [path.as_posix() for path in paths if not path.name.startswith("_")]
+def code_named_in(folders: Sequence[Path]) -> list[str]:
+    """Every `_target_` in the options of configuration folders, and every metric from outside latentbench."""
+    keys = [*((group, "_target_") for group in IDENTITY), ("metrics", "names"), ("budget", "monitor")]
+    keys += [("experiment", key) for key in ("metrics.names", "objective", "tuning.objective", "budget.monitor")]
+    names: list[Any] = []
+    for group, key in keys:
+        paths = sorted(path for folder in folders for path in (folder / group).rglob("*.yaml") if path.is_file())
+        for option in [option for option in map(OmegaConf.load, paths) if isinstance(option, DictConfig)]:
+            found = OmegaConf.select(option, key, throw_on_resolution_failure=False)
+            names += found if isinstance(found, ListConfig) else [found]
+    return sorted({metric_of(name) for name in names if isinstance(name, str) and "." in name})
 
 
 def main() -> None:

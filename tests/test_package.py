@@ -77,7 +77,11 @@ ROOMS = {
     "calls": Room({"errors", "runs", "report"}, packages=set(), never={"torch"}),
     "compose": Room({"paths"}, packages={"hydra", "omegaconf"}),
     "trials": Room({"errors"}, packages={"omegaconf"}, lazy={"scipy"}),
-    "__main__": Room({"compose", "errors", "paths", "runs", "report", "trials"}, packages={"*", "hydra"}),
+    "arguments": Room({"compose", "paths", "runs"}, packages={"hydra"}),
+    "__main__": Room(
+        {"arguments", "compose", "errors", "evaluation.conventions", "paths", "runs", "report", "trials"},
+        packages={"*", "hydra"},
+    ),
 }
 # Files with a row of their own.
 FILES = {

@@ -31,8 +31,8 @@ def load(options: dict[str, Any], device: torch.device | str = "cpu", cache: Pat
     `_target_` is the dotted path of a source function. An option is passed to it if it has a parameter of that name,
     else to `prepare`. `name`, which tables show, may be passed to neither, and `provides`, which lists what examples
     have besides x, is not an option. cache: a folder for sources that have such a parameter and keep results that are
-    slow to compute. Raises InputError for a target that cannot be imported, and for unknown options or options of a
-    wrong type.
+    slow to compute. Raises InputError for a target that cannot be imported or returns no `Source`, and for unknown
+    options or options of a wrong type.
     """
     options = {key: value for key, value in options.items() if key != "provides"}
     return _load(json.dumps(options, sort_keys=True), str(device), cache, _files(options))
@@ -53,6 +53,8 @@ def _load(options_json: str, device: str, cache: Path | None, files: tuple[Any, 
     elsewhere = (common.keys() | {"name"}) - own
     place = {"cache": cache} if "cache" in own else {}
     source = _call(read, **{key: value for key, value in options.items() if key not in elsewhere}, **place)
+    if not isinstance(source, Source):
+        raise InputError(f"dataset._target_={target} returned {type(source).__name__}: expected bench.datasets.Source")
     data = _call(prepare, source=source, **common)
     moved = {name: getattr(data, name).map(lambda part: part.to(device)) for name in ("train", "validation", "test")}
     return replace(data, **moved, noise=None if data.noise is None else data.noise.to(device))

@@ -32,7 +32,7 @@ from bench.evaluation.evidence import (
 from bench.evaluation.evidence.decorator import Evidence
 from bench.evaluation.progress import Progress, no_progress
 from bench.evaluation.settings import EvaluationSettings
-from bench.metrics import Metric, Value, check_sides, discover, summarise
+from bench.metrics import Metric, Value, check_sides, discover, own_metric, summarise
 
 PERMUTED = "permuted"  # the suffix of metrics of outputs with the conditions of another example
 FAILED = "failed: "  # the start of the reason of a metric that raised
@@ -81,12 +81,38 @@ def requested(settings: EvaluationSettings) -> dict[str, Metric]:
 
 def known_metric(key: str, name: str) -> Metric:
     """A metric by its name, also on the validation split. Raises InputError for an unknown one, with the key."""
-    known = discover()
-    if metric_of(name) not in known:
-        raise InputError(f"{key}: there is no metric {name!r}; choose from {', '.join(sorted(known))}")
-    if is_on_validation(name) and not _declared(known[metric_of(name)]):
+    metric = discover().get(metric_of(name)) or _own(key, metric_of(name))
+    if is_on_validation(name) and not _declared(metric):
         raise InputError(f"{key}: {metric_of(name)} is a fact about a run, which is the same on every split")
-    return known[metric_of(name)]
+    return metric
+
+
+def _own(key: str, name: str) -> Metric:
+    if "." not in name:
+        raise InputError(
+            f"{key}: there is no metric {name!r}; choose from {', '.join(sorted(discover()))}, or name your own with "
+            "its module, as in my_metrics.contrast"
+        )
+    try:
+        metric = own_metric(name)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
+    if unknown := [parameter for parameter in _requests(metric) if parameter not in (*_DECLARED, *FACTS)]:
+        raise InputError(
+            f"{key}: {name} has the parameter {unknown[0]}, but there is no evidence of this name; there is "
+            f"{', '.join(sorted(_DECLARED))}, and of a run {', '.join(FACTS)}"
+        )
+    return metric
+
+
+def _own_details(metric: Metric) -> dict[str, str]:
+    """What tells whether numbers of a user's own metric can be compared: its code, and what must be equal."""
+    if metric.code is None:
+        return {}
+    asks = {part for evidence in _declared(metric) for part in evidence.asks}
+    equal = {"likelihood": "likelihood" in asks, "noise": bool(_requests(metric) & _OF_NOISE)}
+    within = ", ".join(name for name, is_needed in equal.items() if is_needed)
+    return {"code": metric.code} | ({"compared_within": within} if within else {})
 
 
 def settings_of(metric: Metric, settings: EvaluationSettings) -> dict[str, Any]:
@@ -97,10 +123,11 @@ def settings_of(metric: Metric, settings: EvaluationSettings) -> dict[str, Any]:
 def missing(entries: dict[str, dict[str, Any]], settings: EvaluationSettings, images: Images) -> list[str]:
     """The metrics to evaluate before a record's entries hold all that the settings name.
 
-    A metric is missing if it is absent, failed, or was computed with smaller settings. Metrics in the features of a
-    classifier are evaluated together, also those that the settings do not name: otherwise one record could mix two
-    classifiers. That happens if the cache holds another classifier than the record, or none when one is needed. The
-    same is true of metrics by judges.
+    A metric is missing if it is absent, failed, or was computed with smaller settings or with other code. Metrics in
+    the features of a classifier are evaluated together, also those that the settings do not name: otherwise one record
+    could mix two classifiers. That happens if the cache holds another classifier than the record, or none when one is
+    needed. The same is true of metrics by judges. A user's own metrics that the settings do not name are not imported,
+    so they keep their numbers.
     """
     settings = settings.on(images.data.train.x.device)
 
@@ -109,12 +136,18 @@ def missing(entries: dict[str, dict[str, Any]], settings: EvaluationSettings, im
         found = [entries.get(name + suffix) for suffix in ["", *suffixes]]
         needed = settings_of(metric, settings)
         return all(
-            entry and not str(entry["reason"]).startswith(FAILED) and _covers(entry["settings"], needed)
+            entry
+            and not str(entry["reason"]).startswith(FAILED)
+            and _covers(entry["settings"], needed)
+            and entry["details"].get("code") == metric.code
             for entry in found
         )
 
-    known = discover()
-    names = [name for name, metric in requested(settings).items() if not is_there(name, metric)]
+    asked = requested(settings)
+    names = [name for name, metric in asked.items() if not is_there(name, metric)]
+    known = discover() | {metric_of(name): metric for name, metric in asked.items()}
+    others = {name for name in entries if "." in (own := name.partition("@")[0]) and own not in asked}
+    entries = {name: entry for name, entry in entries.items() if name not in others}
     for key, uses, hash_in_cache in (
         ("features", _uses_features, images.cached_features),
         ("judges", _uses_judges, images.cached_judges),
@@ -253,7 +286,7 @@ def evaluations(
             for subset, (entry, details) in found.items():
                 entries[name][name + suffix + subset] = entry | {
                     "settings": settings_of(metric, settings),
-                    "details": details,
+                    "details": details | _own_details(metric),
                 }
             if suffix == suffixes[name][-1]:
                 complete.add(name)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import inspect
 import math
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
 from torch import Tensor
 
-from bench.core import UnavailableError
+from bench.core import InputError, UnavailableError
 from bench.data import KINDS
 
 Better = Literal["lower", "higher", "closest"]
@@ -42,6 +44,7 @@ class Metric(Protocol):
     """A function with the `metric` decorator. better: the better direction, "closest" to `ideal`, or None.
 
     sides: the numbers of sides of the examples that it is meaningful for: 1 for waves, 2 for images, 3 for volumes.
+    code: the hash of the file of a user's own metric; None for the metrics of this package.
     """
 
     __name__: str
@@ -49,6 +52,7 @@ class Metric(Protocol):
     ideal: float | None
     unit: str
     sides: Set[int]
+    code: str | None
 
     def __hash__(self) -> int: ...
     def __call__(self, **evidence: Any) -> float | Tensor | Value: ...
@@ -60,10 +64,20 @@ def metric(
     """Mark a function as a metric. It returns a number, one number per example [N], or a Value. See `Metric`."""
 
     def mark(function: Callable[..., float | Tensor | Value]) -> Metric:
-        function.__dict__.update(better=better, ideal=ideal, unit=unit, sides=sides)
+        function.__dict__.update(better=better, ideal=ideal, unit=unit, sides=sides, code=_code_of(function))
         return cast(Metric, function)
 
     return mark
+
+
+def _code_of(function: Callable[..., Any]) -> str | None:
+    if function.__module__.startswith(f"{__name__}."):
+        return None
+    try:
+        text = inspect.getsource(sys.modules[function.__module__])
+    except (OSError, TypeError):  # it has no file, as in a notebook
+        return None
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def check_sides(metric: Metric, number: int) -> None:
@@ -79,6 +93,20 @@ def discover() -> dict[str, Metric]:
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     functions = [member for module in modules for _, member in inspect.getmembers(module, inspect.isfunction)]
     return {function.__name__: cast(Metric, function) for function in functions if hasattr(function, "better")}
+
+
+def own_metric(name: str) -> Metric:
+    """A user's own metric by its dotted name, as my_metrics.contrast. Imports it. Raises InputError."""
+    last = name.rpartition(".")[2]
+    if last in discover():
+        raise InputError(f"{name} has the name of a metric of latentbench: choose {last}, or rename your function")
+    try:
+        function = pkgutil.resolve_name(name)
+    except Exception as error:  # the module itself may raise anything
+        raise InputError(f"{name} cannot be imported: {error}") from error
+    if not hasattr(function, "better"):
+        raise InputError(f"{name} is not a metric: mark the function with bench.metrics.metric")
+    return cast(Metric, function)
 
 
 def summarise(answer: float | Tensor | Value) -> Value:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from bench.errors import InputError
-from bench.paths import CONF
-from bench.report import formats, improvement, notes, ranks, references, seeds, tuning
+from bench.report import formats, improvement, notes, presets, ranks, references, seeds, tuning
 from bench.report.averages import averaged
+from bench.report.comparability import is_own
 from bench.report.runs import (
     Run,
     check_axes,
@@ -29,8 +28,6 @@ from bench.runs import store
 from bench.runs.files import write_file
 from bench.runs.names import check_path
 from bench.runs.output import printable
-
-PRESET = "vae_vs_aae_vs_gan"
 
 
 @dataclass(frozen=True)
@@ -48,16 +45,20 @@ def write(
     sweeps: Sequence[str],
     console: Console | None = None,
     printed: Collection[str] | None = None,
+    config_dir: Path | None = None,
     **options: Any,
 ) -> Report:
     """Prints the tables of some sweeps and writes them, with a page, to results/<first sweep>/<folder>/.
 
     printed: the names of the run folders in the printed tables, None for all; the written tables have all runs.
+    config_dir: a folder of configurations with further claims, in experiment/claims.
     options: those of the preset conf/report/vae_vs_aae_vs_gan.yaml: title, only, rows, columns, average, metrics,
     default_metrics, tables, claims, improvement, ranks, references, figures, folder. Raises InputError on a sweep that
-    does not exist, is empty or has a damaged record, and on an unknown axis, metric or claim.
+    does not exist, is empty or has a damaged record, and on an unknown option, axis, metric or claim.
     """
-    preset: Any = OmegaConf.to_object(OmegaConf.load(Path(CONF) / "report" / f"{PRESET}.yaml"))
+    preset = presets.default()
+    if unknown := sorted(options.keys() - preset.keys()):
+        raise InputError(f"{unknown[0]} is not an option of a report, which are {', '.join(preset)}")
     chosen = preset | options
     chosen["title"] = printable(str(chosen["title"]))
     left_out: list[str] = []
@@ -72,7 +73,7 @@ def write(
     tables, to_print, comparisons = [], [], []
     files = ["table.md", "table.tex"]
     if chosen["claims"]:
-        tables += _verdicts(runs, chosen, folder)
+        tables += _verdicts(runs, chosen, folder, config_dir)
         to_print += tables if printed is None else []
         files.append("claims.csv")
     if chosen["tables"]:
@@ -114,13 +115,13 @@ def _selected(results: Path, sweeps: Sequence[str], only: Any, left_out: list[st
     return select(load(Path(results), sweeps, left_out), {} if only is None else only)
 
 
-def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path) -> list[Table]:
+def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path, config_dir: Path | None) -> list[Table]:
     """The tables of the selected claims, which are also written as claims.csv."""
     from bench.report import claims, verdicts  # imports what validates claims
 
     if chosen["average"]:
         raise InputError("verdicts need the runs as they are: leave out average, or claims")
-    selected = claims.claims(None if chosen["claims"] == "all" else chosen["claims"])
+    selected = claims.claims(None if chosen["claims"] == "all" else chosen["claims"], config_dir)
     found = verdicts.by_dataset(runs, selected)
     verdicts.write_csv(folder / "claims.csv", found)
     return verdicts.tables(found, selected, figures=chosen["figures"])
@@ -176,7 +177,8 @@ def _metrics(runs: Sequence[Run], chosen: dict[str, Any]) -> tuple[str, ...]:
         check_metrics(runs, metrics, known)
         return metrics
     preset = _names(chosen, "default_metrics")
-    return tuple(m for m in preset if m in known) or tuple(known) or preset
+    own = [m for m in known if is_own(m) and "@" not in m and m not in preset]
+    return tuple(m for m in (*preset, *own) if m in known) or tuple(known) or preset
 
 
 def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
@@ -190,4 +192,6 @@ def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
     others = [a for a in varying_axes(runs) if a not in rows]
     titles = dataset_axes(runs)
     row_axes = tuple(a for a in (*rows, *others) if a not in titles and a not in columns)
-    return Layout(row_axes or ("model",), columns, _metrics(runs, chosen))
+    metrics = _metrics(runs, chosen)
+    others = [] if chosen["metrics"] else [m for m in known_metrics(runs) if m not in metrics]
+    return Layout(row_axes or ("model",), columns, metrics, tuple(others))

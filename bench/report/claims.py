@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
-from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.errors import InputError
 from bench.paths import CONF
 from bench.report import notes
 from bench.report.comparability import differences, ranking_key
+from bench.report.presets import read_yaml
 from bench.report.runs import Run, varying_axes
 from bench.report.statistics import (
     ALPHA,
@@ -29,7 +29,7 @@ from bench.report.statistics import (
 )
 from bench.report.tables import direction
 
-FOLDER = Path(CONF) / "experiment" / "claims"
+FOLDER = Path("experiment", "claims")  # in a folder of configurations
 HOLDS, FAILS, NOT_RUN = "holds", "does not hold", "not run"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -143,18 +143,26 @@ class Verdict:
     remarks: tuple[str, ...] = ()
 
 
-def claims(names: Any = None) -> dict[str, Claim]:
-    """Those of conf/experiment/claims, by name; None: all. Raises InputError for an unknown name."""
-    known = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
-    selected = known if names is None else [names] if isinstance(names, str) else names
+def claims(names: Any = None, config_dir: Path | None = None) -> dict[str, Claim]:
+    """Those of conf/experiment/claims and of the same folder in config_dir, by name; None: all.
+
+    Raises InputError for an unknown name, and for a name that both folders have.
+    """
+    known = {path.stem: path for path in sorted((Path(CONF) / FOLDER).glob("[!_]*.yaml"))}
+    own = sorted((config_dir / FOLDER).glob("[!_]*.yaml")) if config_dir else []
+    for path in own:
+        if path.stem in known:
+            raise InputError(f"{path} has the name of a claim of latentbench: rename it")
+    known |= {path.stem: path for path in own}
+    selected = list(known) if names is None else [names] if isinstance(names, str) else names
     for name in selected if isinstance(selected, list) else [selected]:
         if name not in known:
             raise InputError(f"claims={name} is not known: choose all, or from {', '.join(known)}")
-    return {name: _read(FOLDER / f"{name}.yaml") for name in selected}
+    return {name: _read(known[name]) for name in selected}
 
 
 def _read(path: Path) -> Claim:
-    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    content = read_yaml(path)
     try:
         return Claim.model_validate(content.get("claim", {}))
     except ValidationError as error:

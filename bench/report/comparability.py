@@ -16,10 +16,12 @@ SHARED = "_shared"  # ends the names of log-likelihoods under one observation mo
 NOISE_METRICS = ("denoising", "latent_drift")  # beginnings of the names of metrics on corrupted images
 PRIOR_METRICS = ("mmd_to_prior", "mmd_to_prior_normal", "sliced_wasserstein_to_prior")
 
-# How a number was measured: settings such as the number of samples, the feature classifier and the judges, by name.
+# How a number was measured: settings such as the number of samples, the feature classifier, the judges and, of a
+# user's own metric, its code, by name.
 Evaluation = tuple[tuple[str, Any], ...]
 CLASSIFIER = "feature classifier"
 JUDGES = "judges"
+WITHIN = "compared_within"  # what must be equal for a user's own metric; the names of the others tell
 
 
 def evaluation_of(entry: Mapping[str, Any]) -> Evaluation:
@@ -35,6 +37,7 @@ def evaluation_of(entry: Mapping[str, Any]) -> Evaluation:
         used[CLASSIFIER] = details["features"] + ("" if accuracy is None else f" (accuracy {accuracy})")
     if "judges" in details:
         used[JUDGES] = details["judges"]
+    used |= {key: details[key] for key in ("code", WITHIN) if key in details}
     return tuple(sorted(used.items()))
 
 
@@ -65,8 +68,14 @@ def describe_evaluations(groups: Sequence[Mapping[str, Evaluation]]) -> list[str
     return [", ".join(text) for text in texts]
 
 
+def is_own(metric: str) -> bool:
+    """Whether it is a user's own metric: its name has its module, as in my_metrics.contrast@0.25."""
+    return "." in metric.partition("@")[0]
+
+
 def is_likelihood_metric(metric: str) -> bool:
-    return metric_of(metric).startswith(LIKELIHOOD_METRICS) and not metric.endswith(SHARED)
+    name = metric_of(metric)
+    return not is_own(metric) and name.startswith(LIKELIHOOD_METRICS) and not metric.endswith(SHARED)
 
 
 def ranking_key(run: Run, metric: str) -> dict[str, Hashable]:
@@ -76,14 +85,14 @@ def ranking_key(run: Run, metric: str) -> dict[str, Hashable]:
     evaluation = dict(run.evaluation(metric))
     key["feature classifiers"] = evaluation.pop(CLASSIFIER, None)
     key["judges"] = evaluation.pop(JUDGES, None)
+    within = str(evaluation.pop(WITHIN, "")).split(", ")
     key["evaluation settings"] = tuple(evaluation.items())
-    if is_likelihood_metric(metric):
+    if is_likelihood_metric(metric) or "likelihood" in within:
         key["likelihoods"] = tuple(sorted(likelihood.items()))
     if metric.endswith(SHARED):
         key["conditions"] = bool(likelihood.get("conditional"))
-    if metric_of(metric).startswith(
-        NOISE_METRICS
-    ):  # measured under the run's own noise, and Gaussian noise of 0.5 without one
+    # Measured under the run's own noise, and Gaussian noise of 0.5 without one.
+    if metric_of(metric).startswith(NOISE_METRICS) or "noise" in within:
         has_noise = run.value("noise") not in (None, "none")
         key["kinds of noise"] = (run.value("noise"), run.value("noise.level")) if has_noise else ("gaussian", 0.5)
     if metric_of(metric) in PRIOR_METRICS:  # distances in units of the prior's own width

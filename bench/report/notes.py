@@ -306,6 +306,19 @@ def omitted_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     return [f"Not shown because n/a in every row: {'; '.join(parts)}."] if parts else []
 
 
+def other_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """One line on metrics that have numbers but no column. Of repeated ones, as psnr@0.5, it names the suffixes."""
+    found = [metric for metric in metrics if any(run.values(metric) for run in runs)]
+    if not found:
+        return []
+    names = [metric for metric in found if "@" not in metric]
+    suffixes = dict.fromkeys(f"@{suffix}" for metric in found for suffix in metric.split("@")[1:])
+    example = next((metric for metric in found if "@" in metric), None)
+    repeated = [f"metrics with {', '.join(suffixes)}, such as {example}"] if example else []
+    shown = "; ".join(filter(None, [", ".join(names), *repeated]))
+    return [f"Recorded but not shown: {shown}. metrics=[...] shows them by name."]
+
+
 def data_warnings(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Warnings that all records of a data set share, which are about its data, by the data set's label."""
     found: dict[str, list[list[str]]] = {}

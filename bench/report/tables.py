@@ -73,11 +73,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Layout:
-    """rows, columns: the axes along each side; metrics: in the order of the columns."""
+    """rows, columns: the axes along each side; metrics: in the order of the columns; others: what a note names."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     metrics: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 def known_metrics(runs: Sequence[Run]) -> list[str]:
@@ -119,7 +120,7 @@ def build(
         for key, block in zip(keys, blocks.values(), strict=True):
             name = f"{title}: {notes.likelihood_title(key, block)}"
             made.append(table(block, likelihood, name, notes.block_caption(keys)))
-        made[0].notes = notes.dataset_notes(group, warnings) + made[0].notes
+        made[0].notes = notes.dataset_notes(group, warnings) + made[0].notes + notes.other_metrics(group, layout.others)
         tables += made
     return [replace(table, notes=[*table.notes, *extra_notes]) for table in tables]
 

@@ -33,7 +33,7 @@ from bench.runs.overrides import Effects
 from bench.runs.settings import Paths, Settings, TrackingSettings
 from bench.runs.size import limited_size
 from bench.runs.store import IDENTITY, LOCATION, check_sweep
-from bench.runs.targets import PARTS, checked, checked_options, locate, make, unused_options
+from bench.runs.targets import PARTS, check_own_metrics, checked, checked_options, locate, make, unused_options
 
 # Checked here, so that the message names the key. The optimizer itself checks its other options.
 FLAGS = ("amsgrad", "capturable", "centered", "differentiable", "foreach", "fused", "maximize", "nesterov")
@@ -112,6 +112,7 @@ def check(config: dict[str, Any], in_sweep: bool = True, started: float | None =
         places = {key: check_path(f"paths.{key}", value) for key, value in places.items()}
     paths = checked("paths", Paths, places)
     metrics = checked("metrics", EvaluationSettings, config["metrics"])
+    check_own_metrics(config, settings.allow)
     tracking = checked("tracking", TrackingSettings, config["tracking"])
 
     model = _model_class(config, settings.allow)

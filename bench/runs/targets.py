@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core import InputError, UnusedIf
+from bench.evaluation.conventions import metric_of
 
 # Where the classes and functions of a group are defined. Those of all other groups are in PARTS_PACKAGE.
 PACKAGES = {
@@ -37,11 +38,15 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
     name = options.get("_target_")
     if not isinstance(name, str):
         raise InputError(f"{group}._target_={name}: expected the dotted name of a class or function")
-    package = PACKAGES.get(group, PARTS_PACKAGE)
+    return resolve(f"{group}._target_", name, PACKAGES.get(group, PARTS_PACKAGE), allow)
+
+
+def resolve(key: str, name: str, package: str, allow: Sequence[str] = ()) -> Callable[..., Any]:
+    """The class or function of a dotted name, with the checks of `locate`. key: the setting that messages name."""
     if ":" in name or not any(f"{name}.".startswith(f"{allowed}.") for allowed in (package, *allow)):
         top = name.partition(".")[0]
         raise InputError(
-            f"{group}._target_={name!r} is not in {package}, so it is not imported. If it is your own code, allow its "
+            f"{key}={name!r} is not in {package}, so it is not imported. If it is your own code, allow its "
             f"package: allow=[{top}] on the command line, bench.load(..., allow=[{top!r}]) in Python"
         )
     try:
@@ -49,11 +54,23 @@ def locate(group: str, options: Mapping[str, Any], allow: Sequence[str] = ()) ->
     except Exception as error:  # the module itself may raise anything
         is_missing = isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]
         advice = "; start in the folder that holds it, or add that folder to PYTHONPATH" if is_missing else ""
-        raise InputError(f"{group}._target_={name!r} cannot be imported: {error}{advice}") from error
+        raise InputError(f"{key}={name!r} cannot be imported: {error}{advice}") from error
     is_defined_there = str(getattr(target, "__module__", None)).partition(".")[0] == name.partition(".")[0]
     if not (inspect.isclass(target) or inspect.isfunction(target)) or not is_defined_there:
-        raise InputError(f"{group}._target_={name!r} is not a class or function that its package defines")
+        raise InputError(f"{key}={name!r} is not a class or function that its package defines")
     return target
+
+
+def check_own_metrics(config: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
+    """Imports the user's own metrics that a configuration names, with the checks of `locate`."""
+    for key in ("metrics.names", "objective", "tuning.objective", "budget.monitor"):
+        group, _, option = key.partition(".")
+        found = config.get(group)
+        if option:
+            found = found.get(option) if isinstance(found, Mapping) else None
+        for name in found if isinstance(found, list) else [found]:
+            if isinstance(name, str) and "." in metric_of(name):
+                resolve(key, metric_of(name), "bench.metrics", allow)
 
 
 def own_packages(config: Mapping[str, Any]) -> dict[str, str]:

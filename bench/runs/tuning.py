@@ -9,6 +9,7 @@ from bench.core import InputError, SkipError
 from bench.data import Data
 from bench.evaluation.conventions import VALIDATION, is_on_validation, loss
 from bench.evaluation.evaluate import known_metric
+from bench.metrics import Metric
 from bench.runs import store
 from bench.runs.config import Job, check
 
@@ -37,16 +38,21 @@ def objective_of(config: dict[str, Any]) -> str:
             f"tuning.objective is missing: name the metric that trials are compared by, as in "
             f"tuning.objective={VALIDATION}knn_accuracy"
         )
-    check_objective("tuning.objective", name)
+    return _on_validation("tuning.objective", name)
+
+
+def _on_validation(key: str, name: Any) -> str:
+    if not isinstance(name, str) or not is_on_validation(name):
+        raise InputError(f"{key}={name}: expected a metric on the validation split, such as {VALIDATION}knn_accuracy")
     return name
 
 
-def check_objective(key: str, name: str) -> None:
-    """Raises InputError for anything but a metric on the validation split that has a better direction."""
-    if not is_on_validation(name):
-        raise InputError(f"{key}={name}: expected a metric on the validation split, such as {VALIDATION}knn_accuracy")
-    if known_metric(key, name).better is None:
+def direction_of(key: str, name: str) -> Metric:
+    """The metric. Raises InputError if no value of it is better than another."""
+    metric = known_metric(key, name)
+    if metric.better is None:
         raise InputError(f"{key}={name}: no value of this metric is better than another")
+    return metric
 
 
 def prepared(config: dict[str, Any]) -> dict[str, Any]:
@@ -57,9 +63,8 @@ def prepared(config: dict[str, Any]) -> dict[str, Any]:
     config = dict(config)
     candidates, trial = config.pop("candidates", []), config.get("trial")
     added = []
-    if isinstance(config.get("objective"), str):
-        check_objective("objective", config["objective"])
-        added.append(config["objective"])
+    if config.get("objective") is not None:
+        added.append(_on_validation("objective", config["objective"]))
     if trial is not None:
         added.append(objective_of(config))
     metrics = config.get("metrics")
@@ -95,11 +100,12 @@ def job_of(config: dict[str, Any], in_sweep: bool, started: float | None = None)
     """
     own = config["candidates"][0] if isinstance(config.get("trial"), int) else {"settings": {}}
     job = _checked(prepared(config), own, in_sweep, started)
-    return (
-        job
-        if job.settings.trial is None
-        else replace(job, tuning=_note(config, str(job.settings.trial), own["settings"]))
-    )
+    for key, name in (("objective", job.settings.objective), ("tuning.objective", job.settings.tuning.objective)):
+        if name is not None:
+            direction_of(key, name)
+    if job.settings.trial is None:
+        return job
+    return replace(job, tuning=_note(config, str(job.settings.trial), own["settings"]))
 
 
 def _note(config: dict[str, Any], trial: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +136,7 @@ def best_job(config: dict[str, Any], data: Data, in_sweep: bool, started: float 
     if not valued:
         reasons = dict.fromkeys(str(trial.reason) for trial in found)
         raise SkipError(f"no trial has a value of {objective}: {'; '.join(reasons)}")
-    metric = known_metric("tuning.objective", objective)
+    metric = direction_of("tuning.objective", objective)
     assert metric.better is not None, "an objective has a direction"
     losses = {trial.number: loss(trial.value or 0.0, metric.better, metric.ideal) for trial in valued}
     best = min(losses, key=lambda number: (losses[number], number))

@@ -206,3 +206,8 @@ def test_a_wrong_option_is_named(npz_file, change, message):
     with pytest.raises(InputError, match=message) as caught:
         load({"_target_": "bench.datasets.arrays.arrays", "path": str(npz_file)} | change)
     assert "\n" not in str(caught.value)
+
+
+def test_a_function_that_returns_no_source_is_refused():
+    with pytest.raises(InputError, match=r"tempfile\.gettempdir returned str: expected bench\.datasets\.Source"):
+        load({"_target_": "tempfile.gettempdir"})

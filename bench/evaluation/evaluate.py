@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.core import Corruption, InputError, Model, UnavailableError
-from bench.evaluation.conventions import VALIDATION, is_on_validation, metric_of
+from bench.evaluation.conventions import VALIDATION, is_on_validation, loss, metric_of
 from bench.evaluation.evidence import (
     SOURCES,
     Answers,
@@ -81,20 +81,28 @@ def requested(settings: EvaluationSettings) -> dict[str, Metric]:
 
 def known_metric(key: str, name: str) -> Metric:
     """A metric by its name, also on the validation split. Raises InputError for an unknown one, with the key."""
-    metric = discover().get(metric_of(name)) or _own(key, metric_of(name))
+    metric = discover().get(metric_of(name)) or _own(key, name)
     if is_on_validation(name) and not _declared(metric):
         raise InputError(f"{key}: {metric_of(name)} is a fact about a run, which is the same on every split")
     return metric
 
 
+def loss_of(key: str, name: str) -> Callable[[float], float]:
+    """A function that is lower for better values of a metric. Raises InputError if no value is better than another."""
+    metric = known_metric(key, name)
+    if metric.better is None:
+        raise InputError(f"{key}={name}: no value of {metric_of(name)} is better than another")
+    return partial(loss, better=metric.better, ideal=metric.ideal)
+
+
 def _own(key: str, name: str) -> Metric:
-    if "." not in name:
+    if "." not in metric_of(name):
         raise InputError(
             f"{key}: there is no metric {name!r}; choose from {', '.join(sorted(discover()))}, or name your own with "
             "its module, as in my_metrics.contrast"
         )
     try:
-        metric = own_metric(name)
+        metric = own_metric(metric_of(name))
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
     if unknown := [parameter for parameter in _requests(metric) if parameter not in (*_DECLARED, *FACTS)]:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from bench.core import InputError, SkipError
 from bench.data import Data
-from bench.evaluation.conventions import VALIDATION, is_on_validation, loss
-from bench.evaluation.evaluate import known_metric
-from bench.metrics import Metric
+from bench.evaluation.conventions import VALIDATION, is_on_validation, metric_of
+from bench.evaluation.evaluate import loss_of
 from bench.runs import store
 from bench.runs.config import Job, check
 
@@ -44,15 +43,9 @@ def objective_of(config: dict[str, Any]) -> str:
 def _on_validation(key: str, name: Any) -> str:
     if not isinstance(name, str) or not is_on_validation(name):
         raise InputError(f"{key}={name}: expected a metric on the validation split, such as {VALIDATION}knn_accuracy")
+    if "." not in metric_of(name):  # a user's own metric is not imported before that is known to be allowed
+        loss_of(key, name)
     return name
-
-
-def direction_of(key: str, name: str) -> Metric:
-    """The metric. Raises InputError if no value of it is better than another."""
-    metric = known_metric(key, name)
-    if metric.better is None:
-        raise InputError(f"{key}={name}: no value of this metric is better than another")
-    return metric
 
 
 def prepared(config: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +95,7 @@ def job_of(config: dict[str, Any], in_sweep: bool, started: float | None = None)
     job = _checked(prepared(config), own, in_sweep, started)
     for key, name in (("objective", job.settings.objective), ("tuning.objective", job.settings.tuning.objective)):
         if name is not None:
-            direction_of(key, name)
+            loss_of(key, name)
     if job.settings.trial is None:
         return job
     return replace(job, tuning=_note(config, str(job.settings.trial), own["settings"]))
@@ -132,13 +125,11 @@ def best_job(config: dict[str, Any], data: Data, in_sweep: bool, started: float 
         if not config["dry_run"]:
             raise
         found = [Trial(0, candidates[0]["settings"], 0.0, None)]
-    valued = [trial for trial in found if trial.value is not None]
-    if not valued:
+    if all(trial.value is None for trial in found):
         reasons = dict.fromkeys(str(trial.reason) for trial in found)
         raise SkipError(f"no trial has a value of {objective}: {'; '.join(reasons)}")
-    metric = direction_of("tuning.objective", objective)
-    assert metric.better is not None, "an objective has a direction"
-    losses = {trial.number: loss(trial.value or 0.0, metric.better, metric.ideal) for trial in valued}
+    loss = loss_of("tuning.objective", objective)
+    losses = {trial.number: loss(trial.value) for trial in found if trial.value is not None}
     best = min(losses, key=lambda number: (losses[number], number))
     job = _checked(_with(prepared(config), candidates[best]), candidates[best], in_sweep, started)
     values = {"values": [trial.value for trial in found], "reasons": [trial.reason for trial in found], "chosen": best}

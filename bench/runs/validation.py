@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from bench.core import InputError, Model, SkipError
@@ -14,8 +13,8 @@ from bench.engine.seeds import Stack
 from bench.engine.state import State, part_of, prefixed
 from bench.engine.train import Budget, Progress, phases_of
 from bench.engine.validation import Selection, epochs_between, evaluation_mode, losses
-from bench.evaluation.conventions import VALIDATION, is_on_validation, loss, metric_of
-from bench.evaluation.evaluate import FACTS, NOT_FINITE, evaluate, known_metric
+from bench.evaluation.conventions import VALIDATION, is_on_validation, metric_of
+from bench.evaluation.evaluate import FACTS, NOT_FINITE, evaluate, loss_of
 from bench.evaluation.evidence import validation_images_of
 from bench.runs.config import Job, corruption
 
@@ -34,8 +33,8 @@ def check_monitor(budget: Budget, model: Model) -> None:
             raise SkipError(f"budget.monitor={name}: the last phase of this model has no such loss; it has {known}")
     elif not is_on_validation(name):
         raise InputError(f"budget.monitor={name}: expected the name of a value that starts with {VALIDATION}")
-    elif known_metric("budget.monitor", name).better is None:
-        raise InputError(f"budget.monitor={name}: no value of {metric_of(name)} is better than another")
+    else:
+        loss_of("budget.monitor", name)
     if averaged := [player.name for player in model.players if player.average]:
         raise SkipError(
             f"the weights of {', '.join(averaged)} are averaged at the end of training, so those of an earlier step "
@@ -60,16 +59,11 @@ class Validation:
         self._losses: list[dict[str, float]] = [{} for _ in stack.seeds]
         self.selection: Selection | None = None
         if job.budget.selects:
-            self.selection = Selection(stack, job.budget.patience, job.budget.keep, self._loss())
+            monitor = str(job.budget.monitor)
+            loss = float if monitor.startswith(LOSS) else loss_of("budget.monitor", monitor)
+            self.selection = Selection(stack, job.budget.patience, job.budget.keep, loss)
         if start:
             self._load([part_of(state, "validation") for state in start])
-
-    def _loss(self) -> Callable[[float], float]:
-        """A number that is lower for a better monitor."""
-        name = self._job.budget.monitor
-        assert name is not None, "what selects weights has a monitor"
-        metric = None if name.startswith(LOSS) else known_metric("budget.monitor", name)
-        return partial(loss, better=(metric and metric.better) or "lower", ideal=metric.ideal if metric else None)
 
     @property
     def is_over(self) -> bool:

@@ -207,3 +207,15 @@ def test_a_trial_of_optuna_that_diverges_ends_neither_the_study_nor_the_command(
 def test_optuna_without_an_objective_is_one_line(bench):
     result = bench("-m", "hydra/sweeper=optuna", "model.beta=interval(0.1,10)")
     assert result.code == 1 and "objective=validation/elbo" in result.err and len(result.err.splitlines()) == 1
+
+
+def test_an_own_model_brings_its_own_space(bench, records, own_models, elsewhere):
+    (elsewhere / "own" / "conf" / "tuning").mkdir()
+    (elsewhere / "own" / "conf" / "tuning" / "misbehaving.yaml").write_text(
+        "space:\n  network.depth: {low: 1, high: 2, integer: true}\n"
+    )
+    assert bench(*own_models, "model=misbehaving", *TUNED[1:], *FEW).code == 0
+    found = by_trial(records, model="misbehaving")
+    assert found[BEST][1]["tuning"]["space"] == "own"
+    trials = {record["config"]["network"]["depth"] for trial in found.keys() - {DEFAULT} for record in found[trial]}
+    assert trials == {1, 2}, "of three points of a Sobol sequence, two halves have one each"

@@ -212,10 +212,10 @@ def test_optuna_without_an_objective_is_one_line(bench):
 def test_an_own_model_brings_its_own_space(bench, records, own_models, elsewhere):
     (elsewhere / "own" / "conf" / "tuning").mkdir()
     (elsewhere / "own" / "conf" / "tuning" / "misbehaving.yaml").write_text(
-        "space:\n  network.depth: {low: 1, high: 2, integer: true}\n"
+        "space:\n  network.depth: {low: 3, high: 4, integer: true}\n"
     )
     assert bench(*own_models, "model=misbehaving", *TUNED[1:], *FEW).code == 0
     found = by_trial(records, model="misbehaving")
     assert found[BEST][1]["tuning"]["space"] == "own"
     trials = {record["config"]["network"]["depth"] for trial in found.keys() - {DEFAULT} for record in found[trial]}
-    assert trials == {1, 2}, "of three points of a Sobol sequence, two halves have one each"
+    assert trials == {3, 4}, "of three points of a Sobol sequence, two halves have one each"

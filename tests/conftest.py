@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from torch import Tensor
 
+from bench.compose import Composed, plan_job
 from bench.data import Batch, Data, Shapes, Split, as_floats
 from bench.datasets import load
 from bench.draws import Draws
@@ -59,15 +61,17 @@ SMALL = {
 }
 
 
+COMPOSED: dict[tuple[str, ...], Composed] = {}  # as Hydra takes 80 ms for a configuration
+
+
 @cache
 def config_of(*overrides: str) -> dict[str, Any]:
     """The resolved configuration of a command line."""
     with initialize_config_dir(CONF, version_base="1.3"):
-        config = compose("config", list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    with open_dict(config):
-        choices = config.pop("hydra").runtime.choices
-    return OmegaConf.to_container(config, resolve=True) | {"choices": dict(choices)}
+        job = plan_job(OverridesParser.create(), 0, list(overrides), [CONF], COMPOSED)
+    job.use_hydra_config()
+    choices = HydraConfig.get().runtime.choices
+    return OmegaConf.to_container(job.config, resolve=True) | {"choices": dict(choices)}
 
 
 @cache

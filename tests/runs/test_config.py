@@ -177,7 +177,12 @@ def behaviour(job: Job) -> list[Any]:
             RuntimeError,
         ):  # no latent_dim, or a conditional model's 16 labels do not fit 4 codes
             outputs.append(None)
-    return [item.tolist() if isinstance(item, torch.Tensor) else item for item in outputs]
+    return [values_of(item) if isinstance(item, torch.Tensor) else item for item in outputs]
+
+
+def values_of(tensor: torch.Tensor) -> tuple[torch.Size, bytes]:
+    """Compared much faster than lists. 0 is added because -0 is equal to it."""
+    return tensor.shape, (tensor.detach() + 0).numpy().tobytes()
 
 
 def test_a_player_can_set_exactly_the_options_of_its_optimizer():

@@ -9,6 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from bench.core import InputError, SkipError, UnavailableError
 from bench.draws import Draws
@@ -97,6 +99,27 @@ def changed(line: tuple[str, ...], group: str, name: str, value: Any) -> dict[st
         config = config_of(*line)
         config = config | {group: config[group] | {name: value}}
     return config | {"overrides": [override]}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model=caae", "network=conv", "network.hidden=4", "dataset=aging_faces", "optimizer=sgd"),
+        ("noise=none", "model=dae", "likelihood=gaussian", "optimizer.lr=0.5"),
+        ("model=aae_conditional", "metrics=full", "budget.steps=3", "device=cpu"),
+        ("experiment=digits_first_look", "model=vae", "dataset=sprites"),
+    ],
+    ids=" ".join,
+)
+def test_configurations_of_the_tests_are_those_of_hydra(words):
+    with initialize_config_dir(CONF, version_base="1.3"):
+        config = compose("config", list(words))
+        expected = OmegaConf.to_container(config, resolve=True)
+    found = config_of(*words)
+    choices = found.pop("choices")
+    options = (word.split("=") for word in words)
+    assert all(choices.get(group, option) == option for group, option in options)
+    assert found == expected
 
 
 def name_of(case: Any) -> str:

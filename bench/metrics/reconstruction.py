@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from bench.core import UnavailableError
 from bench.metrics import metric
@@ -35,6 +34,8 @@ def _psnr(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _ssim(x: Tensor, y: Tensor) -> Tensor:
+    from torchmetrics.functional.image import structural_similarity_index_measure  # slow to import
+
     radius = min(5, (min(x.shape[2:]) - 1) // 2)
     if radius == 0:
         raise UnavailableError("images of fewer than 3 pixels a side have no window to compare in")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,62 +22,61 @@ STORED = (torch.uint8, torch.int16, torch.float32)
 COMMON = {name: p.default for name, p in inspect.signature(prepare).parameters.items() if name != "source"}
 
 
+# Where each source finds small data: for its option, a fixture and what follows in the path.
+PLACES = {
+    "bench.datasets.idx.idx": {"root": "idx_folder"},
+    "bench.datasets.images.images": {"root": "picture_folder"},
+    "bench.datasets.unaligned_images.unaligned_images": {"root": "picture_folder"},
+    "bench.datasets.arrays.arrays": {"path": "npz_file"},
+    "bench.datasets.utkface.utkface": {"root": "face_folder"},
+    "bench.datasets.palettes.palette_pictures": {"root": "palette_folder"},
+    "bench.datasets.ccp.ccp": {"root": "ccp_folder"},
+    "bench.datasets.ccp.chictopia": {"root": "chictopia_folder"},
+    "bench.datasets.captions.captions": {"root": "coco"},
+    "bench.datasets.voxels.packed": {"root": "packed_folder"},
+    "bench.datasets.voxels.binvox": {"root": "binvox_folder"},
+    "bench.datasets.voxels.meshes": {"root": "mesh_folder"},
+    "bench.datasets.voxels.shapenets": {"root": "mat_folder"},
+    "bench.datasets.noisy_speech.noisy_speech": {"root": "sounds/digits", "noise_root": "sounds/noises"},
+    "bench.datasets.voicebank.voicebank": {"root": "sounds/pairs"},
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "bench.datasets.unaligned_images.unaligned_images": {"size": 12, "source_size": 8},
+    "bench.datasets.openml.openml": {"name": "fake"},
+    "bench.datasets.sprites.sprites": {"examples": 60},
+    "bench.datasets.utkface.utkface": {"bins": [5, 30]},
+    "bench.datasets.designs.designs": {"size": 16, "examples": 80},
+    "bench.datasets.palettes.palette_pictures": {"size": 8, "shifts": 1},
+    "bench.datasets.faces.tiny_faces": {"examples": 80},
+    "bench.datasets.faces.unaligned_faces": {"size": 32, "examples": 80},
+    "bench.datasets.faces.aging_faces": {"examples": 80},
+    "bench.datasets.birds.birds": {"examples": 60},
+    "bench.datasets.dolls.dolls": {"examples": 80},
+    "bench.datasets.ccp.ccp": {"size": (24, 16)},
+    "bench.datasets.ccp.chictopia": {"size": (24, 16)},
+    "bench.datasets.captions.captions": {"size": 16},
+    "bench.datasets.shapes.shapes": {"examples": 80},
+    "bench.datasets.voxels.packed": {"size": 8, "quarter_turns": {"chair": 1}},
+    "bench.datasets.voxels.binvox": {"size": 8},
+    "bench.datasets.voxels.meshes": {"size": 16},
+    "bench.datasets.voxels.shapenets": {"size": 16},
+    "bench.datasets.noisy_speech.noisy_speech": {"rate": 2000, "seconds": 1.0, "window": 256},
+    "bench.datasets.voicebank.voicebank": {"rate": 2000, "window": 256},
+}
+
+
 @pytest.fixture
-def options(
-    request,
-    idx_folder,
-    picture_folder,
-    face_folder,
-    npz_file,
-    palette_folder,
-    coco,
-    fake_openml,
-    ccp_folder,
-    chictopia_folder,
-    packed_folder,
-    binvox_folder,
-    mesh_folder,
-    mat_folder,
-    sounds,
-) -> dict:
+def options(request, fake_openml) -> dict:
     """The options of a YAML, with small data of its type."""
     options = yaml.safe_load(request.param.read_text())
-    places = {
-        "bench.datasets.idx.idx": {"root": str(idx_folder)},
-        "bench.datasets.images.images": {"root": str(picture_folder)},
-        "bench.datasets.unaligned_images.unaligned_images": {"root": str(picture_folder), "size": 12, "source_size": 8},
-        "bench.datasets.arrays.arrays": {"path": str(npz_file)},
-        "bench.datasets.openml.openml": {"name": "fake"},
-        "bench.datasets.sprites.sprites": {"examples": 60},
-        "bench.datasets.utkface.utkface": {"root": str(face_folder), "bins": [5, 30]},
-        "bench.datasets.designs.designs": {"size": 16, "examples": 80},
-        "bench.datasets.palettes.palette_pictures": {"root": str(palette_folder), "size": 8, "shifts": 1},
-        "bench.datasets.faces.tiny_faces": {"examples": 80},
-        "bench.datasets.faces.unaligned_faces": {"size": 32, "examples": 80},
-        "bench.datasets.faces.aging_faces": {"examples": 80},
-        "bench.datasets.birds.birds": {"examples": 60},
-        "bench.datasets.dolls.dolls": {"examples": 80},
-        "bench.datasets.ccp.ccp": {"root": str(ccp_folder), "size": (24, 16)},
-        "bench.datasets.ccp.chictopia": {"root": str(chictopia_folder), "size": (24, 16)},
-        "bench.datasets.captions.captions": {"root": str(coco), "size": 16},
-        "bench.datasets.shapes.shapes": {"examples": 80},
-        "bench.datasets.voxels.packed": {"root": str(packed_folder), "size": 8, "quarter_turns": {"chair": 1}},
-        "bench.datasets.voxels.binvox": {"root": str(binvox_folder), "size": 8},
-        "bench.datasets.voxels.meshes": {"root": str(mesh_folder), "size": 16},
-        "bench.datasets.voxels.shapenets": {"root": str(mat_folder), "size": 16},
-        "bench.datasets.noisy_speech.noisy_speech": {
-            "root": str(sounds / "digits"),
-            "noise_root": str(sounds / "noises"),
-            "rate": 2000,
-            "seconds": 1.0,
-            "window": 256,
-        },
-        "bench.datasets.voicebank.voicebank": {"root": str(sounds / "pairs"), "rate": 2000, "window": 256},
-    }
-    small = places.get(options["_target_"])
-    if small is None and ({"root", "path"} & options.keys()):
-        pytest.skip(f"{request.param.name} reads files, and there are no small ones for {options['_target_']}")
-    return options | (small or {})
+    target = options["_target_"]
+    if target not in PLACES.keys() | SMALL.keys() and ({"root", "path"} & options.keys()):
+        pytest.skip(f"{request.param.name} reads files, and there are no small ones for {target}")
+    places = {}
+    for option, place in PLACES.get(target, {}).items():
+        fixture, _, rest = place.partition("/")
+        places[option] = str(request.getfixturevalue(fixture) / rest)
+    return options | places | SMALL.get(target, {})
 
 
 every_file = pytest.mark.parametrize("options", FILES, ids=lambda file: file.stem, indirect=True)

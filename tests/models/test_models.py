@@ -230,7 +230,7 @@ def test_stacked_seeds_train_as_each_alone(name, network, norm, float64):
     """To 1e-9 after five steps of SGD in float64. Not Adam, which takes full steps for gradients that are zero up to
     rounding, such as that of a code's bias before batch norm."""
     job = small_job(name, network, norm, "optimizer=sgd", "optimizer.lr=1e-4")
-    data, budget = data_for(name), Budget(steps=5, batch_size=16)
+    data, budget = data_for(name, 14), Budget(steps=5, batch_size=5)
     stack = stack_of(job, [5, 0, 3])
     rows = trained(job, stack, data, budget)
     for k, (seed, model) in enumerate(zip(stack.seeds, stack.unstack(), strict=True)):

@@ -44,18 +44,18 @@ POLICIES = ["always", "every", "accuracy", "margin"]
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_adversarial_model_trains_with_every_loss_stacked_and_alone(name, loss, float64):
     job = small_job(name, "mlp", "batch", f"adversarial={loss}", "adversarial.gradient_penalty=1", ONE_CRITIC_STEP)
-    check_stacked_equals_alone(job, Budget(steps=4, batch_size=16))
+    check_stacked_equals_alone(job, Budget(steps=4, batch_size=5))
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_adversarial_model_trains_with_every_balance_stacked_and_alone(name, policy, float64):
     job = small_job(name, "mlp", "none", f"adversarial.balance={policy}", "adversarial.every=2")
-    check_stacked_equals_alone(job, Budget(steps=6, batch_size=16))
+    check_stacked_equals_alone(job, Budget(steps=6, batch_size=5))
 
 
 def check_stacked_equals_alone(job, budget: Budget) -> None:
-    data = data_for(job.choices["model"])
+    data = data_for(job.choices["model"], 14)
     rows = trained(job, stack_of(job, [2, 9]), data, budget)[-1]
     for seed, row in zip((2, 9), rows, strict=True):
         alone = trained(job, stack_of(job, [seed]), data, budget)[-1][0]

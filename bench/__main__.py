@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bench import __version__
 from bench.arguments import commands
 from bench.compose import PlannedJob, dry_sweep
 from bench.errors import InputError
@@ -34,6 +35,7 @@ from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, Signals, handled, pass_on
 from bench.runs.store import IDENTITY, check_sweep
+from bench.suggestions import with_suggestion
 from bench.trials import candidates
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "noise_root", "path")}  # the settings that are paths
@@ -175,6 +177,9 @@ def main() -> None:
 
     For `bench.run` it writes a reply instead of the report and the last lines, and ends when its parent has ended.
     """
+    if "--version" in sys.argv:
+        write_line(f"latentbench {__version__}")
+        sys.exit(0)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which are printed once, below
     sys.path.append(os.getcwd())  # the user's own model may be in this folder
     file, parent = os.environ.pop(REPLY, None), os.getppid()  # no job inherits the variable
@@ -223,7 +228,7 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
                 while started[-1].next_round():
                     job()
             except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
-                errors.append(one_line(raised))
+                errors.append(with_suggestion(one_line(raised), arguments))
             except Exception as raised:
                 plugin = launcher or sweeper
                 if not plugin and isinstance(raised, OSError):
@@ -241,7 +246,9 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
         code = exit_code(raised)
         errors.append("interrupted: finished work is kept, and the same command continues from there")
     except (HydraException, OmegaConfBaseException) as raised:  # an unknown option is an OSError too
-        errors.append(one_line(raised))
+        errors.append(with_suggestion(one_line(raised), sys.argv[1:]))
+    except BrokenPipeError:  # nobody reads the help any more, as after `| head`
+        pass
     except OSError as raised:
         errors.append(f"{one_line(raised)}: make room or get permission there, or set paths.results to another folder")
     except Exception as raised:
@@ -307,7 +314,7 @@ def line_of(error: Exception) -> str:
 
 def one_line(error: BaseException) -> str:
     """An error of the configuration or the file system, without line breaks and without what Hydra adds."""
-    message = re.sub(r"\s+", " ", str(error))
+    message = re.sub(r"\s+", " ", str(error)).removeprefix("In 'config': ")
     message = re.sub(r"^.* raised while resolving interpolation: | (full_key|Config search path): .*$", "", message)
     return re.sub(r"To append to your config use \S+", "There is no such key; bench --cfg job shows all", message)
 

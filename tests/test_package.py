@@ -61,25 +61,19 @@ ROOMS = {
     "evaluation": Room(GROUND | {"parts", "metrics"}),
     "runs": Room(GROUND | {"engine", "datasets", "evaluation"}),
     "report": Room(
-        {
-            "errors",
-            "paths",
-            "evaluation.conventions",
-            "evaluation.views",
-            "runs.store",
-            "runs.names",
-            "runs.output",
-            "runs.files",
-        },
+        {"errors", "paths", "evaluation.conventions", "evaluation.views"}
+        | {f"runs.{name}" for name in ("store", "names", "output", "files")},
         never={"torch"},
     ),
     "__init__": Room({"errors"}, packages=set(), lazy={"runs", "report", "calls"}),
     "calls": Room({"errors", "runs", "report"}, packages=set(), never={"torch"}),
     "compose": Room({"paths"}, packages={"hydra", "omegaconf"}),
     "trials": Room({"errors"}, packages={"omegaconf"}, lazy={"scipy"}),
+    "suggestions": Room({"paths"}, packages={"hydra", "omegaconf"}),
     "arguments": Room({"compose", "paths", "runs"}, packages={"hydra"}),
     "__main__": Room(
-        {"arguments", "compose", "errors", "evaluation.conventions", "paths", "runs", "report", "trials"},
+        {"arguments", "compose", "errors", "evaluation.conventions", "paths", "report", "runs", "suggestions", "trials"}
+        | {"__version__"},
         packages={"*", "hydra"},
     ),
 }

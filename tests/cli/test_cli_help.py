@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import __version__
 from bench.paths import CONF
 
 HIDDEN = {"hydra"}  # Hydra's own groups
@@ -55,3 +56,38 @@ def test_cfg_job_shows_the_chosen_values(monkeypatch, capsys):
         "epochs: 20",
     ):
         assert line in out
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("model=vaee", "model=vae"),
+        ("dataset=mnits", "dataset=mnist"),
+        ("experiment=tuned/mnits", "experiment=tuned/mnist"),
+        ("experiment=claim/blur", "experiment=claims/blur"),
+        ("model.bta=3", "model.beta"),
+        ("netwrok.hidden=3", "network.hidden"),
+        ("seed=3", "seeds"),
+        ("model.adversarial_weigth=3", "model.adversarial_weight"),
+    ],
+)
+def test_a_misspelled_name_gets_a_suggestion(bench, word, meant):
+    result = bench("model=aae" if "adversarial" in word else "model=vae", word)
+    assert result.code == 1 and result.err.strip().endswith(f"did you mean {meant}?"), result
+    assert len(result.err.splitlines()) == 1
+
+
+def test_a_name_like_no_other_gets_none(bench):
+    assert "did you mean" not in bench("model=vae", "zzzzzz=3").err
+
+
+def test_the_version_is_that_of_this_package(bench):
+    result = bench("--version")
+    assert result.code == 0 and result.out == f"latentbench {__version__}\n"
+
+
+def test_help_that_nobody_reads_to_its_end_is_no_error(start):
+    process = start("-m", "bench", "--help")
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait() == 0 and process.stderr.read() == ""

@@ -16,7 +16,6 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra._internal.config_repository import ConfigRepository
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -30,9 +29,6 @@ from bench.engine.seeds import Stack
 from bench.engine.train import Budget, phases_of, train
 from bench.paths import CONF
 from bench.runs.config import Job, build, check, corruption, data_sets_with, optimizers, schedule
-from tests import composition
-
-ConfigRepository.load_config = composition.read
 
 # The networks are so small that threads would only wait for each other, much longer on a busy machine.
 torch.set_num_threads(1)

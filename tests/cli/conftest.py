@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from bench.__main__ import main
 from bench.runs import store
-from tests import composition
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"network.hidden": "16", "budget.steps": "2", "metrics": "fast", "tracking": "none", "device": "cpu"}
@@ -106,7 +104,6 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def bench(monkeypatch, capsys) -> Iterator[Callable[..., Result]]:
     """bench(*arguments), in this process."""
-    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", composition.compose)
 
     def run(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["bench", *command_line(arguments)])

@@ -36,7 +36,7 @@ from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, Signals, handled, pass_on
 from bench.runs.store import IDENTITY, check_sweep
 from bench.suggestions import with_suggestion
-from bench.trials import candidates
+from bench.trials import candidates, is_trial
 
 PATHS = {"paths": ("results", "cache"), "dataset": ("root", "noise_root", "path")}  # the settings that are paths
 
@@ -143,7 +143,10 @@ def values_of(config: DictConfig) -> dict[str, Any]:
             f"this experiment sweeps {', '.join(ignored)}, but this command would run only one job of the sweep: "
             "add -m, and name several experiments as experiment=a,b"
         )
-    if config.get("trial") not in (None, "default"):
+    direction = hydra_config.sweeper.get("direction")  # of a sweeper that optimises
+    if isinstance(direction := getattr(direction, "name", direction), str):
+        values["direction"] = direction
+    if is_trial(config.get("trial")):
         fixed = [key for word in overrides if "." in (key := word.lstrip("+").partition("=")[0])]
         values["candidates"] = candidates(config, fixed, IDENTITY)
     values |= {"choices": dict(hydra_config.runtime.choices), "overrides": overrides}

@@ -74,6 +74,10 @@ def stages(arguments: list[str]) -> list[list[str]]:
     trials = tuning_trials(arguments)
     if trials is None:
         return [arguments]
+    if sweeper := next((word for word in arguments if word.startswith("hydra/sweeper=")), None):
+        raise HydraException(
+            f"{sweeper} and tuning.trials={trials} exclude each other: each chooses the settings to try"
+        )
     multirun = [] if {"-m", "--multirun"} & {*arguments} else ["--multirun"]
     # After another override: those that an option separates are not recognised.
     at = 1 + next(i for i, word in enumerate(arguments) if "=" in word and not word.startswith("-"))

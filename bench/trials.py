@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import InputError
 
+MOST = 2**16  # trials
 SEED = 0  # of the scrambled sequence
 RATES = (0.1, 10.0)  # times its learning rates: the space of a model that has none of its own
 FORMS = "{low: 1.0e-4, high: 1.0e-2, log: true}, {low: 1, high: 5, integer: true} or {choices: [a, b]}"
@@ -36,7 +37,8 @@ def point(config: DictConfig, number: int, fixed: Collection[str]) -> dict[str, 
     if not space:
         low, high = RATES
         (share,) = sobol(number, 1)
-        return {key: _rounded(rate * low * (high / low) ** share) for key, rate in _learning_rates(config).items()}
+        rates = {key: rate for key, rate in _learning_rates(config).items() if not _is_fixed(key, fixed)}
+        return {key: _rounded(rate * low * (high / low) ** share) for key, rate in rates.items()}
     for key in tuned:
         try:
             known = OmegaConf.select(config, str(key), throw_on_missing=False, default=OmegaConf)
@@ -46,6 +48,11 @@ def point(config: DictConfig, number: int, fixed: Collection[str]) -> dict[str, 
             raise InputError(f"tuning.space names {key}, which is not a setting: bench --cfg job shows all")
     shares = sobol(number, len(tuned)) if tuned else []
     return {str(key): _value(str(key), tuned[key], share) for key, share in zip(tuned, shares, strict=True)}
+
+
+def is_trial(trial: object) -> bool:
+    """Whether it is best or the number of a trial. Anything else is refused later."""
+    return trial == "best" or (type(trial) is int and 0 <= trial < MOST)
 
 
 def candidates(config: DictConfig, fixed: Collection[str], groups: Collection[str]) -> list[dict[str, Any]]:
@@ -71,6 +78,10 @@ def with_settings(config: DictConfig, settings: Mapping[str, Any]) -> DictConfig
         for key, value in settings.items():
             OmegaConf.update(changed, key, value)
     return changed
+
+
+def _is_fixed(key: str, fixed: Collection[str]) -> bool:
+    return any(f"{key}.".startswith(f"{other}.") for other in fixed)
 
 
 def _learning_rates(config: DictConfig) -> dict[str, float]:

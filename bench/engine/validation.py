@@ -78,6 +78,7 @@ class Selection:
         seeds = len(stack.seeds)
         self._stack, self._patience, self._keep, self._loss = stack, patience, keep, loss
         self._best: list[tuple[float, float] | None] = [None] * seeds  # value and epoch
+        self._first: list[float | None] = [None] * seeds  # the epoch before the first value
         self.steps: list[int | None] = [None] * seeds
         self.values: list[float | None] = [None] * seeds
         self.stopped: list[int | None] = [None] * seeds
@@ -98,23 +99,33 @@ class Selection:
             if value is not None and math.isfinite(value):
                 is_better = best is None or self._loss(value) < self._loss(best[0])
                 best = self._best[k] = (value, epoch) if is_better else best
-            since = best[1] if best else 0.0
+            if (first := self._first[k]) is None:
+                first = self._first[k] = epoch - 1
+            since = best[1] if best else first
             if self._patience is not None and epoch - since >= self._patience:
                 self.stopped[k] = step
             if is_better or self._keep == "last":
                 self.steps[k], self.values[k] = step, value
-            if (is_better and self._keep == "best") or (self.stopped[k] and self._keep == "last"):
+            stops = self.stopped[k] is not None and k not in self.kept
+            if (is_better and self._keep == "best") or stops:
                 self.kept[k] = {name: weight.clone() for name, weight in self._stack.state(k).items()}
 
     def state(self, k: int) -> State:
         """What it holds of the k-th seed."""
-        values = {"best": self._best[k], "step": self.steps[k], "value": self.values[k], "stopped": self.stopped[k]}
+        values = {
+            "best": self._best[k],
+            "first": self._first[k],
+            "step": self.steps[k],
+            "value": self.values[k],
+            "stopped": self.stopped[k],
+        }
         return values | prefixed("kept", self.kept.get(k, {}))
 
     def load(self, states: Sequence[State]) -> None:
         """Sets it to the states of all seeds."""
         for k, state in enumerate(states):
             self._best[k] = state["best"] and tuple(state["best"])
+            self._first[k] = state["first"]
             self.steps[k], self.values[k], self.stopped[k] = state["step"], state["value"], state["stopped"]
             if kept := part_of(state, "kept"):
                 self.kept[k] = {name: weight.to(self._stack.device) for name, weight in kept.items()}

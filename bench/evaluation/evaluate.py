@@ -87,6 +87,11 @@ def known_metric(key: str, name: str) -> Metric:
     return metric
 
 
+def known_names() -> list[str]:
+    """The names of all metrics of this package."""
+    return list(discover())
+
+
 def loss_of(key: str, name: str) -> Callable[[float], float]:
     """A function that is lower for better values of a metric. Raises InputError if no value is better than another."""
     metric = known_metric(key, name)

@@ -13,16 +13,8 @@ from bench.errors import InputError
 from bench.report import formats, improvement, notes, presets, ranks, references, seeds, tuning
 from bench.report.averages import averaged
 from bench.report.comparability import is_own
-from bench.report.runs import (
-    Run,
-    check_axes,
-    check_metrics,
-    dataset_axes,
-    distinguish_datasets,
-    load,
-    select,
-    varying_axes,
-)
+from bench.report.runs import Run, dataset_axes, distinguish_datasets, load, varying_axes
+from bench.report.selection import check_axes, check_metrics, select
 from bench.report.tables import Layout, Table, build, known_metrics
 from bench.runs import store
 from bench.runs.files import write_file

@@ -79,6 +79,7 @@ def _mean(records: Sequence[Record], axes: Sequence[str]) -> Record:
     keys = [r["likelihood_key"] and r["likelihood_key"] | {"dataset": r["data"]["fingerprint"]} for r in records]
     return pooled | {
         "id": "-".join(r["id"] for r in records),
+        "validation": None,  # it says of one run how its training went
         "metrics": {name: _mean_entry([r["metrics"][name] for r in records]) for name in names},
         "data": pooled["data"] if len(prints) == 1 else None,
         "likelihood_key": pooled["likelihood_key"] if all(key == keys[0] for key in keys) else None,

@@ -9,7 +9,6 @@ from bench.report.runs import Record, Run
 from bench.report.statistics import estimate
 
 LOSS = f"{VALIDATION}loss/"
-SHARE = "the last tenth of training"
 
 
 def footnotes(run: Run, headline: str) -> list[str]:
@@ -25,8 +24,10 @@ def footnotes(run: Run, headline: str) -> list[str]:
     after, move = estimate([after for _, after in moves]), fmean(after - before for before, after in moves)
     if not after.half_width or abs(move) <= after.half_width:
         return []
+    step = max(r["validation"].get("late_step") or 0 for r in run.ok if r.get("validation"))
+    since = f"after step {step:,} of {max(r['steps'] for r in run.ok):,}"
     return [
-        f"not converged: {name} still changed by {move:+.2g} in {SHARE}, and its interval over seeds is "
+        f"not converged: {name} still changed by {move:+.2g} {since}, and its interval over seeds is "
         f"± {after.half_width:.2g}"
     ]
 

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.errors import InputError
 from bench.report.comparability import Evaluation, describe_evaluations, evaluation_of
 from bench.runs import store
 
@@ -88,6 +87,12 @@ class Run:
         """The `TuningNote` of the run: if it is a trial and the best one, that of the best one."""
         found = {note["trial"]: note for r in self.records if (note := r.get("tuning"))}
         return found.get("best") or found.get("default") or next(iter(found.values()), None)
+
+    @property
+    def tuned_keys(self) -> set[str]:
+        """The settings that differ between trials. A rate that refers to another one is set with it."""
+        keys = set(self.tuning["settings"]) if self.tuning else set()
+        return keys | {key for key in self.settings if keys and key.startswith("model.optimizers.")}
 
     @cached_property
     def choices(self) -> dict[str, str | None]:
@@ -185,9 +190,30 @@ def runs_of(records: Iterable[Record]) -> list[Run]:
 
 
 def _without_trials(runs: list[Run]) -> list[Run]:
-    """Where a best trial is chosen, the others, which were not evaluated on the test split, are no rows."""
-    kept = [run for run in runs if run.tuning is None or run.tuning["trial"] in ("best", "default")]
-    return kept if any(run.value(AXIS) == TUNED for run in kept) else runs
+    """Where the best trial is chosen, the others, which were not evaluated on the test split, are no rows.
+
+    Of two that were the best one after the other, the one that was chosen among more trials stays.
+    """
+    best: dict[tuple[Any, ...], Run] = {}
+    for run in runs:
+        if run.value(AXIS) == TUNED:
+            other = best.setdefault(_untuned(run), run)
+            best[_untuned(run)] = max(other, run, key=_trials)
+    return [
+        run for run in runs if run.tuning is None or run.value(AXIS) == DEFAULT or best.get(_untuned(run), run) is run
+    ]
+
+
+def _untuned(run: Run) -> tuple[Any, ...]:
+    """What the trials of a tuning have in common: the options, the objective and the settings that are not tuned."""
+    assert run.tuning, "it belongs to a tuning"
+    fixed = sorted((key, str(value)) for key, value in run.settings.items() if key not in run.tuned_keys)
+    return tuple(run.records[0]["choices"].items()), run.tuning["objective"], tuple(fixed)
+
+
+def _trials(run: Run) -> tuple[int, int]:
+    values = run.tuning["values"] if run.tuning else []
+    return len(values), sum(value is not None for value in values)
 
 
 def _runs_of_id(records: Sequence[Record]) -> list[Run]:
@@ -316,7 +342,9 @@ def varying_axes(runs: Sequence[Run]) -> list[str]:
         for key in {key for run in same_choices for key in run.settings}
         if len(_values(same_choices, key)) > 1
     }
-    axes += sorted(differing - DATA_LOCATION)
+    axes += sorted(
+        differing - DATA_LOCATION - {key for run in runs for key in run.tuned_keys if run.value(AXIS) == TUNED}
+    )
     for axis in RECORD_AXES:
         named: dict[tuple, set[Any]] = {}
         for run in runs:
@@ -325,43 +353,6 @@ def varying_axes(runs: Sequence[Run]) -> list[str]:
         if any(len(values) > 1 for values in named.values()):
             axes.append(axis)
     return axes
-
-
-def check_axes(runs: Sequence[Run], option: str, names: Sequence[str]) -> None:
-    """Raises InputError where a name is neither a group nor a key of any run's configuration."""
-    choices = dict.fromkeys(group for run in runs for group in run.choices)
-    known = dict.fromkeys([*choices, *RECORD_AXES, *sorted({key for run in runs for key in run.settings})])
-    for name in names:
-        if name not in known:
-            raise InputError(f"{option}={name} is not known: these runs have {', '.join(known)}")
-
-
-def select(runs: Sequence[Run], only: Any) -> list[Run]:
-    """The runs with these values, or one of a list of them, by axis; a run that has no value of an axis is kept.
-
-    Raises InputError where `only` is no mapping, an axis is not known, or no run has a value.
-    """
-    if not isinstance(only, Mapping):
-        raise InputError(f"only={only} is not a mapping: give axes and their values, as {{likelihood: bernoulli}}")
-    check_axes(runs, "only", list(only))
-    selected = list(runs)
-    for axis, value in only.items():
-        values = value if isinstance(value, list) and not any(run.has(axis, value) for run in runs) else [value]
-        for one in values:
-            if not any(run.has(axis, one) for run in runs):
-                known = dict.fromkeys(run.label(axis) for run in runs if run.value(axis) is not None)
-                raise InputError(f"only={{{axis}: {one}}}: no run has that, there is {', '.join(known)}")
-        selected = [run for run in selected if run.value(axis) is None or any(run.has(axis, one) for one in values)]
-    if not selected:
-        raise InputError(f"only={dict(only)} selects no run: each value is there, but no run has all of them")
-    return distinguish_datasets(selected)
-
-
-def check_metrics(runs: Sequence[Run], names: Sequence[str], known: Sequence[str]) -> None:
-    """Raises InputError where no run records a metric of that name; runs that all failed record none to check by."""
-    for name in names:
-        if name not in known and any(run.ok for run in runs):
-            raise InputError(f"metrics={name} is not known: these runs record {', '.join(known)}")
 
 
 def sort_runs(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, median
 
+from bench.evaluation.conventions import loss
 from bench.report.figures import INK, as_png, new_figure, plain
 from bench.report.runs import AXIS, DEFAULT, Run, sort_runs
-from bench.report.tables import Cell, Column, Layout, Row, Table, group_by_dataset, labels_along
+from bench.report.tables import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
 
-COLUMNS = ("trials", "best", "median", "worst", "default")
+COLUMNS = ("trials", "best", "median", "worst", "tuned", "default")
 CAPTION = (
     "Each trial has one seed and other settings, and is evaluated on the validation split only. The best one is then "
-    "trained with all seeds. Where one trial is far above the others, its rank owes much to luck. default: the mean of "
-    "the default settings over their seeds."
+    "trained with all seeds, that one among them. Where one trial is far above the others, its rank owes much to luck. "
+    "tuned, default: the means of the best and of the default settings over their seeds."
 )
 
 
@@ -40,10 +41,16 @@ def _table(title: str, objective: str, tuned: Sequence[Run], group: Sequence[Run
         note = run.tuning
         assert note, "it is tuned"
         values = [value for value in note["values"] if value is not None]
-        ordered = sorted(values, key=lambda value: abs(value - note["values"][note["chosen"]]))  # the best comes first
+        better, ideal = direction([run], objective)
+        ordered = sorted(values, key=lambda value: loss(value, better or "lower", ideal))
         numbers = [f"{value:#.4g}" for value in (ordered[0], median(values), ordered[-1])]
         labels = labels_along(run, axes)
-        cells = [str(len(note["values"])), *numbers, _default(run, group, axes, objective)]
+        cells = [
+            str(len(note["values"])),
+            *numbers,
+            _mean([run], objective),
+            _mean(_defaults(run, group, axes), objective),
+        ]
         rows.append(Row(labels, (), str(len(run.ok)), tuple(Cell(None, "ok", text) for text in cells)))
         notes += _notes(" ".join(labels), note)
     counts = {len(run.tuning["values"]) for run in tuned if run.tuning}
@@ -68,15 +75,14 @@ def _notes(name: str, note: dict) -> list[str]:
     return found
 
 
-def _default(run: Run, group: Sequence[Run], axes: tuple[str, ...], objective: str) -> str:
-    """The mean of the objective with the default settings."""
+def _defaults(run: Run, group: Sequence[Run], axes: tuple[str, ...]) -> list[Run]:
+    """The runs with the default settings in place of the best ones."""
     labels = labels_along(run, axes)
-    values = [
-        value
-        for other in group
-        if other.label(AXIS) == DEFAULT and labels_along(other, axes) == labels
-        for value in other.values(objective).values()
-    ]
+    return [other for other in group if other.label(AXIS) == DEFAULT and labels_along(other, axes) == labels]
+
+
+def _mean(runs: Sequence[Run], objective: str) -> str:
+    values = [value for run in runs for value in run.values(objective).values()]
     return f"{fmean(values):#.4g}" if values else "n/a"
 
 

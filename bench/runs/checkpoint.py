@@ -19,7 +19,7 @@ from bench.runs.files import checksum, replace_files
 from bench.runs.store import CHECKPOINT
 
 SET_ASIDE = "checkpoint.unusable"
-SCHEMA = 1
+SCHEMA = 2
 
 
 class UnusableError(Exception):

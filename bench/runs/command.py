@@ -101,7 +101,8 @@ class Command:
 
     def objective(self, number: int) -> float | None:
         """The mean over the seeds of a job of its objective. None if a seed has no value, or the job no objective."""
-        values = self.outcomes().get(number, {}).get("objectives", {}).values()
+        outcome = self.outcomes().get(number, {})
+        values = [outcome.get("objectives", {}).get(seed) for seed in outcome.get("seeds", ())]
         return None if not values or None in values else fmean(values)
 
     def next_round(self) -> bool:

@@ -42,7 +42,9 @@ class Outcome:
         seed, metrics = record["seed"], record["metrics"]
         self.seeds[seed], self.reason = record["status"], record["reason"]
         if self.objective:
-            self.objectives[seed] = metrics.get(self.objective, {"value": None})["value"]
+            entry = metrics.get(self.objective, {"value": None})
+            is_distance = entry["value"] is not None and entry["better"] == "closest"
+            self.objectives[seed] = abs(entry["value"] - entry["ideal"]) if is_distance else entry["value"]
         self.failed_metrics[seed] = [name for name, m in metrics.items() if str(m["reason"]).startswith(FAILED)]
 
     def fail(self, seed: int, how: Mapping[str, Any], consequence: str) -> None:

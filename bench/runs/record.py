@@ -22,6 +22,7 @@ Status = Literal[
 ]
 
 RESULTS = ("ok", "diverged", "skipped")  # statuses that the same command does not try to change
+UNEVALUATED = "its evaluation did not finish"  # the reason of a seed that is trained
 FAILURES = ("failed", "out_of_memory", "timeout", "crashed")  # statuses that end a command with exit code 1
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -77,7 +78,8 @@ class ValidationNote(TypedDict):
     value: Number | None  # of budget.monitor, with these weights; null: there is none
     stopped: int | None  # the step at which the patience was over
     losses: dict[str, Number | None]  # player: at the end of training
-    late: dict[str, Number | None]  # at nine tenths of training: validation/loss/<player>, validation/<metric>
+    late: dict[str, Number | None]  # before the last tenth of training: validation/loss/<player>, validation/<metric>
+    late_step: int | None  # after which these were measured: the end of an epoch
 
 
 class TuningNote(TypedDict):

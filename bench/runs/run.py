@@ -47,6 +47,8 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
     refused: SkipError | None = None
     if job.settings.trial == tuning.BEST:
         try:
+            check_monitor(job.budget, check_combination(job, data.shapes))
+            corruption(job, data)
             job = tuning.best_job(config, data, in_sweep, started)
         except SkipError as error:
             refused = error

@@ -28,12 +28,10 @@ from bench.runs.lease import Lease, LeaseLostError
 from bench.runs.lifecycle import Action, Plan, finished
 from bench.runs.outcome import Outcome
 from bench.runs.output import say
-from bench.runs.record import RESULTS
+from bench.runs.record import RESULTS, UNEVALUATED
 from bench.runs.signals import TimeLimitReached, time_limit
 from bench.runs.terminal import Terminal
 from bench.runs.trained import restored
-
-UNEVALUATED = "its evaluation did not finish"
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bench.core import MOST, Count, Positive
+from bench.core import Count, Positive
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
@@ -59,7 +59,7 @@ class Settings:
     rerun: bool
     dry_run: bool
     allow: list[str]
-    trial: Annotated[int, Field(ge=0, lt=MOST, strict=True)] | Literal["default", "best"] | None
+    trial: Annotated[int, Field(ge=0, lt=2**16, strict=True)] | Literal["default", "best"] | None
     objective: str | None
     tuning: TuningSettings
 

@@ -63,7 +63,8 @@ class Terminal:
 
     def advanced(self, event: Event) -> None:
         if event.row:
-            mean = {key: sum(row[key] for row in event.row) / len(event.row) for key in event.row[0]}
+            shown_keys = [key for key in event.row[0] if key.startswith("loss/") or key == "samples_per_second"]
+            mean = {key: sum(row[key] for row in event.row) / len(event.row) for key in shown_keys}
             losses = {key.removeprefix("loss/"): value for key, value in mean.items() if key.startswith("loss/")}
             shown = "  ".join(
                 f"{'loss' if len(losses) == 1 else player} {value:.4g}" for player, value in losses.items()

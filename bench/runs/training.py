@@ -48,6 +48,11 @@ def train_seeds(
     validation = Validation(job, data, stack, start)
     saver = Saver(job, data, runs, validation)
     diverged_at: dict[int, int | None] = dict.fromkeys(seeds)
+    for k, (one, state) in enumerate(zip(runs, start, strict=False)):  # a seed that stopped early stays as it was
+        if stopped := validation.stopped(k):
+            one.record["steps"] = stopped
+            diverged = state["log/diverged"]
+            diverged_at[one.seed] = diverged if diverged and diverged <= stopped else None
     is_stopping = False
     reports = train(
         stack, data, corruption(job, data), optimizers(job), job.budget, schedule(job),

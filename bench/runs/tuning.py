@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from bench.core import InputError, SkipError
 from bench.data import Data
 from bench.evaluation.conventions import VALIDATION, is_on_validation, metric_of
-from bench.evaluation.evaluate import loss_of
+from bench.evaluation.evaluate import known_names, loss_of
 from bench.runs import store
 from bench.runs.config import Job, check
+from bench.runs.record import UNEVALUATED
 
 DEFAULT, BEST = "default", "best"
 RANK = {DEFAULT: 1, BEST: 2}  # of a run that is several things at once; a trial has 0
@@ -55,18 +56,19 @@ def prepared(config: dict[str, Any]) -> dict[str, Any]:
     """
     config = dict(config)
     candidates, trial = config.pop("candidates", []), config.get("trial")
+    config.pop("direction", None)
     added = []
     if config.get("objective") is not None:
         added.append(_on_validation("objective", config["objective"]))
     if trial is not None:
         added.append(objective_of(config))
     metrics = config.get("metrics")
-    if added and isinstance(metrics, dict) and isinstance(metrics.get("names"), list):
-        config["metrics"] = metrics | {"names": list(dict.fromkeys([*metrics["names"], *added]))}
-    if isinstance(trial, int):
+    if added and isinstance(metrics, dict) and isinstance(names := metrics.get("names", []) or known_names(), list):
+        config["metrics"] = metrics | {"names": list(dict.fromkeys([*names, *added]))}
+    if isinstance(trial, int) and candidates:  # without them, its number is refused later
         config = _with(config, candidates[0])
         seeds = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
-        config |= {"seeds": seeds[:1], "metrics": config["metrics"] | {"names": added[-1:], "noise_levels": []}}
+        config |= {"seeds": seeds[:1], "metrics": config["metrics"] | {"names": added, "noise_levels": []}}
     return config
 
 
@@ -86,16 +88,32 @@ def _checked(config: dict[str, Any], candidate: dict[str, Any], in_sweep: bool, 
     return replace(job, warnings=tuple(line for line in job.warnings if line.partition(": ")[0] not in words))
 
 
+def check_direction(objective: str, direction: str) -> None:
+    """Raises InputError for a sweeper that looks for the worst value. direction: minimize or maximize."""
+    worse = loss_of("objective", objective)
+    is_higher_better = worse(1e9) < worse(-1e9)  # the distance of a metric that is best close to an ideal is minimized
+    expected = "maximize" if is_higher_better else "minimize"
+    if direction != expected:
+        raise InputError(
+            f"hydra.sweeper.direction={direction} looks for the worst {objective}: use {expected}, as in "
+            f"hydra.sweeper.direction={expected}"
+        )
+
+
 def job_of(config: dict[str, Any], in_sweep: bool, started: float | None = None) -> Job:
     """The checked job of a configuration, `prepared` for its trial. Raises InputError.
 
     That of trial=best has the default settings until `best_job` knows better ones.
     """
-    own = config["candidates"][0] if isinstance(config.get("trial"), int) else {"settings": {}}
+    own: dict[str, Any] = {"settings": {}}
+    if isinstance(config.get("trial"), int) and config.get("candidates"):
+        own = config["candidates"][0]
     job = _checked(prepared(config), own, in_sweep, started)
     for key, name in (("objective", job.settings.objective), ("tuning.objective", job.settings.tuning.objective)):
         if name is not None:
             loss_of(key, name)
+    if job.settings.objective and "direction" in config:
+        check_direction(job.settings.objective, config["direction"])
     if job.settings.trial is None:
         return job
     return replace(job, tuning=_note(config, str(job.settings.trial), own["settings"]))
@@ -137,14 +155,17 @@ def best_job(config: dict[str, Any], data: Data, in_sweep: bool, started: float 
 
 
 def _result(config: dict[str, Any], number: int, candidate: dict[str, Any], data: Data, objective: str) -> Trial:
-    """A trial, from the record of its first seed."""
-    job = check(prepared(config | {"trial": number, "candidates": [candidate]}))
+    """A trial, from the record of its first seed. Raises NotRunError if it has not ended."""
+    try:
+        job = check(prepared(config | {"trial": number, "candidates": [candidate]}))
+    except InputError as error:
+        return Trial(number, candidate["settings"], None, str(error))
     id = store.identity(job.config, data.fingerprint)
     folder = store.run_folder(job.results, job.settings.sweep, job.name, id)
     record = store.read_if_whole(store.seed_folder(folder, job.settings.seeds[0]))
-    if record is None:
+    if record is None or record["status"] == "interrupted" or record["reason"] == UNEVALUATED:
         raise NotRunError(
-            f"trial {number} of {job.name} has no record in the sweep {job.settings.sweep}: first run "
+            f"trial {number} of {job.name} has no result in the sweep {job.settings.sweep}: first run "
             f"trial=range({config['tuning']['trials']}) with the same settings, or let tuning.trials do both"
         )
     entry = record["metrics"].get(objective)
@@ -155,9 +176,9 @@ def _result(config: dict[str, Any], number: int, candidate: dict[str, Any], data
 
 
 def replaces(ours: dict[str, Any] | None, theirs: dict[str, Any] | None) -> bool:
-    """Whether a record gets our note in place of its own: the best settings may be those of a trial."""
+    """Whether a record gets our note in place of its own: the best settings may be those of a trial.
 
-    def rank(one: dict[str, Any] | None) -> int:
-        return -1 if one is None else RANK.get(one["trial"], 0)
-
-    return rank(ours) > rank(theirs)
+    A trial renames nothing. The best settings are chosen anew when there are more trials.
+    """
+    rank, other = (RANK.get(one["trial"], 0) if one else 0 for one in (ours, theirs))
+    return rank > other or (rank == other > 0 and ours != theirs)

@@ -14,8 +14,9 @@ from bench.engine.state import State, part_of, prefixed
 from bench.engine.train import Budget, Progress, phases_of
 from bench.engine.validation import Selection, epochs_between, evaluation_mode, losses
 from bench.evaluation.conventions import VALIDATION, is_on_validation, metric_of
-from bench.evaluation.evaluate import FACTS, NOT_FINITE, evaluate, loss_of
+from bench.evaluation.evaluate import FACTS, FAILED, NOT_FINITE, evaluate, known_metric, loss_of, settings_of
 from bench.evaluation.evidence import validation_images_of
+from bench.evaluation.settings import EvaluationSettings
 from bench.runs.config import Job, corruption
 
 LOSS = f"{VALIDATION}loss/"
@@ -33,6 +34,11 @@ def check_monitor(budget: Budget, model: Model) -> None:
             raise SkipError(f"budget.monitor={name}: the last phase of this model has no such loss; it has {known}")
     elif not is_on_validation(name):
         raise InputError(f"budget.monitor={name}: expected the name of a value that starts with {VALIDATION}")
+    elif sizes := settings_of(known_metric("budget.monitor", name), EvaluationSettings([], [])):
+        raise InputError(
+            f"budget.monitor={name}: its value depends on metrics.{min(sizes)}, which does not tell runs apart; choose "
+            "another metric"
+        )
     else:
         loss_of("budget.monitor", name)
     if averaged := [player.name for player in model.players if player.average]:
@@ -70,6 +76,10 @@ class Validation:
         """Whether all seeds have stopped."""
         return self.selection is not None and self.selection.is_over
 
+    def stopped(self, k: int) -> int | None:
+        """The step at which the k-th seed has stopped."""
+        return self.selection.stopped[k] if self.selection else None
+
     @property
     def kept(self) -> dict[int, State]:
         """The weights that seeds keep in place of those of the last step."""
@@ -80,8 +90,7 @@ class Validation:
 
         Raises SkipError if weights are to be kept by a metric that this model does not have.
         """
-        stopped = self.selection.stopped if self.selection else [None] * len(progress.seeds)
-        going = [k for k, step in enumerate(stopped) if step is None]
+        going = self._going
         if progress.row and self._is_due(progress):
             clock = time.perf_counter()
             self._measure(progress, progress.row)
@@ -89,26 +98,34 @@ class Validation:
         row = progress.row and [progress.row[k] for k in going]
         return progress._replace(seeds=[progress.seeds[k] for k in going], row=row)
 
+    @property
+    def _going(self) -> list[int]:
+        """The seeds that have not stopped."""
+        return [k for k in range(len(self._stack.seeds)) if self.stopped(k) is None]
+
     def _is_due(self, progress: Progress) -> bool:
         epoch, rest = divmod(progress.step, self._per_epoch)
         return progress.step == progress.steps or (rest == 0 and (epoch % self.every == 0 or self._is_late(progress)))
 
     def _is_late(self, progress: Progress) -> bool:
-        """Whether this is the last epoch that ends within the share LATE of training."""
-        return progress.step <= LATE * progress.steps < progress.step + self._per_epoch
+        """Whether this is the last epoch that ends within the share LATE of training.
+
+        Weights that are averaged at the end of training cannot be compared with those before.
+        """
+        is_averaged = any(player.average for player in self._stack.model.players)
+        return progress.step <= LATE * progress.steps < progress.step + self._per_epoch and not is_averaged
 
     def _measure(self, progress: Progress, rows: list[dict[str, float]]) -> None:
         """Adds the values to the rows of all seeds, and tells the selection."""
         phase, monitor, is_late = progress.phase, self._job.budget.monitor, self._is_late(progress)
         is_selecting = self.selection is not None and phase == self._last_phase
-        self._losses = losses(
-            self._stack, self._data, self._corruption, self._job.budget.batch_size, phase, progress.step
-        )
+        measured = losses(self._stack, self._data, self._corruption, self._job.budget.batch_size, phase, progress.step)
         names = [*(self._names if is_late else ()), *([monitor] if monitor and is_selecting else ())]
         metrics = self._metrics(dict.fromkeys(name for name in names if not name.startswith(LOSS)))
-        for k, row in enumerate(rows):
-            found = {f"{LOSS}{player}": value for player, value in self._losses[k].items()} | metrics[k]
-            row.update({name: value for name, value in found.items() if value is not None})
+        for k in self._going:
+            self._losses[k] = measured[k]
+            found = {f"{LOSS}{player}": value for player, value in measured[k].items()} | metrics[k]
+            rows[k].update({name: value for name, value in found.items() if value is not None})
             if is_late:
                 self._late[k] = dict(found)
         if self.selection and is_selecting:
@@ -128,22 +145,27 @@ class Validation:
                 entries = {name: found[metric] for metric, name in chosen.items()}
                 values.append({name: entry["value"] for name, entry in entries.items()})
                 for name, entry in entries.items():
-                    is_missing = entry["value"] is None and not entry["reason"].startswith(NOT_FINITE)
-                    if name == job.budget.monitor and is_missing:
-                        raise SkipError(f"budget.monitor={name} is n/a: {entry['reason']}")
+                    if name == job.budget.monitor and entry["value"] is None:
+                        if entry["reason"].startswith(FAILED):
+                            raise InputError(f"budget.monitor={name} {entry['reason']}")
+                        if not entry["reason"].startswith(NOT_FINITE):
+                            raise SkipError(f"budget.monitor={name} is n/a: {entry['reason']}")
         return values
 
     def result(self, k: int, step: int) -> dict[str, Any]:
         """The field `validation` of the record of the k-th seed. step: the last one of training."""
         selection = self.selection
+        budget = self._job.budget
+        late_step = int(LATE * budget.plan(len(self._data.train.x))[0] / self._per_epoch) * self._per_epoch
         return {
             "every": self.every,
             "seconds": self.seconds / len(self._stack.seeds),
             "step": (selection and selection.steps[k]) or step,
             "value": selection and selection.values[k],
-            "stopped": selection and selection.stopped[k],
+            "stopped": self.stopped(k),
             "losses": self._losses[k],
             "late": self._late[k],
+            "late_step": late_step if self._late[k] else None,
         }
 
     def state(self, k: int) -> State:

@@ -31,7 +31,8 @@ CLAIMS = [name for name in EXPERIMENTS if name.startswith("claims/")]
 OTHER_METRICS = ("voxel_iou", "coverage_iou", "si_sdr")  # of waves and volumes
 HYBRIDS = [name for name in EXPERIMENTS if name.startswith("hybrids/")]
 # Those with a test of their own are left out.
-OTHERS = [name for name in EXPERIMENTS if name not in (*CLAIMS, *HYBRIDS, "colour_images")]
+TUNED = [name for name in EXPERIMENTS if name.startswith("tuned/")]
+OTHERS = [name for name in EXPERIMENTS if name not in (*CLAIMS, *HYBRIDS, *TUNED, "colour_images")]
 GROUPS = {"claims": CLAIMS, "even": OTHERS[::2], "odd": OTHERS[1::2]}
 
 

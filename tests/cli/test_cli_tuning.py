@@ -121,15 +121,17 @@ def test_a_dry_run_plans_both_parts_and_leaves_nothing(bench, elsewhere):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["trial=best", "tuning.trials=3", f"tuning.objective={OBJECTIVE}"], ["trial 0 of", "has no record"]),
+        (["trial=best", "tuning.trials=3", f"tuning.objective={OBJECTIVE}"], ["trial 0 of", "has no result"]),
         (["trial=best", f"tuning.objective={OBJECTIVE}"], ["tuning.trials=16"]),
         (["trial=0"], ["tuning.objective is missing"]),
         (["tuning.trials=2"], ["tuning.objective is missing"]),
         (["trial=0", "tuning.objective=elbo"], ["tuning.objective=elbo", "validation/"]),
         (["trial=0", "tuning.objective=validation/kl"], ["no value of kl is better"]),
         (["trial=0", "tuning.objective=validation/x"], ["'validation/x'"]),
-        (["trial=worst", f"tuning.objective={OBJECTIVE}"], ["trial"]),
-        (["trial=-1", f"tuning.objective={OBJECTIVE}"], ["trial"]),
+        (["trial=worst", f"tuning.objective={OBJECTIVE}"], ["trial='worst'", "'default' or 'best'"]),
+        (["trial=1.5", f"tuning.objective={OBJECTIVE}"], ["trial=1.5", "integer"]),
+        (["trial=-1", f"tuning.objective={OBJECTIVE}"], ["trial=-1", "greater than or equal to 0"]),
+        (["trial=2000000000", f"tuning.objective={OBJECTIVE}"], ["trial=2000000000", "less than 65536"]),
         (["tuning.trials=abc", f"tuning.objective={OBJECTIVE}"], ["tuning.trials"]),
         (["trial=0", f"tuning.objective={OBJECTIVE}", "tuning.space=3"], ["tuning.space"]),
         (["objective=elbo"], ["objective=elbo", "validation/"]),
@@ -195,6 +197,15 @@ def test_a_trial_of_optuna_that_diverges_ends_neither_the_study_nor_the_command(
     result, states = optuna("model=vae", "optimizer.lr=choice(1e30,0.001)", f"objective={OBJECTIVE}", *own)
     assert result.code == 0 and {state for state, _ in states} == {"COMPLETE", "FAIL"}
     assert {record["status"] for record in records()} == {"ok", "diverged"}
+
+
+def test_optuna_is_not_sent_in_the_wrong_direction(optuna, bench):
+    wrong = ("hydra.sweeper.direction=minimize", f"objective={OBJECTIVE}")
+    result, states = optuna("model=vae", "model.beta=interval(0.1,10)", *wrong)
+    assert result.code == 1 and {state for state, _ in states} == {"FAIL"}
+    assert "bench: hydra.sweeper.direction=minimize looks for the worst validation/knn_accuracy" in result.err
+    both = bench("-m", "hydra/sweeper=optuna", "tuning.trials=2", f"tuning.objective={OBJECTIVE}")
+    assert both.code == 1 and "exclude each other" in both.err and len(both.err.splitlines()) == 1
 
 
 def test_optuna_without_an_objective_is_one_line(bench):

@@ -23,6 +23,7 @@ def add(results, model, tuning, seeds=(0, 1), lr=0.001, **metrics):
     for seed in seeds:
         entries = {name: value + seed / 1000 for name, value in metrics.items()}
         entries = {f"validation/{name[4:]}" if name.startswith("val_") else name: v for name, v in entries.items()}
+        entries = {name: {"value": value, "better": "higher"} for name, value in entries.items()}
         results.run(model, seed, tuning=tuning, schema=4, metrics=entries, settings={"optimizer.lr": lr})
 
 
@@ -35,7 +36,7 @@ def report(results, **options):
 @pytest.fixture
 def tuned(results):
     """A VAE with three trials, of which the second won, and an AAE with two, one of which diverged."""
-    add(results, "vae", note("0"), [0], lr=0.01, val_knn_accuracy=0.5)
+    add(results, "vae", note("0", **{"optimizer.lr": 0.01}), [0], lr=0.01, val_knn_accuracy=0.5)
     best = note("best", [0.5, 0.9, 0.7], chosen=1, **{"optimizer.lr": 0.002})
     add(results, "vae", best, lr=0.002, knn_accuracy=0.8, val_knn_accuracy=0.9)
     add(results, "vae", note("default"), knn_accuracy=0.6, val_knn_accuracy=0.65)
@@ -55,8 +56,17 @@ def test_tuned_rows_stand_beside_default_ones_and_trials_are_no_rows(tuned):
 def test_the_table_of_trials(tuned):
     _, text = report(tuned)
     markdown = (tuned.path / "first/report/table.md").read_text()
-    (vae,) = [line for line in markdown.splitlines() if line.startswith("| vae") and "0.7 " in line]
-    assert [word.strip() for word in vae.strip("|").split("|")] == ["vae", "2", "3", "0.9", "0.7", "0.5", "0.6505"]
+    (vae,) = [line for line in markdown.splitlines() if line.startswith("| vae") and "0.7000" in line]
+    assert [word.strip() for word in vae.strip("|").split("|")] == [
+        "vae",
+        "2",
+        "3",
+        "0.9000",
+        "0.7000",
+        "0.5000",
+        "0.9005",
+        "0.6505",
+    ]
     for words in (
         "vae: trial 1 was the best, optimizer.lr=0.002.",
         "aae: 1 of 2 trials have no value, and count: diverged: at step 3.",
@@ -68,7 +78,7 @@ def test_the_table_of_trials(tuned):
 
 def test_trials_are_rows_until_the_best_one_is_known(results):
     for number, lr in enumerate((0.1, 0.01)):
-        add(results, "vae", note(str(number)), [0], lr=lr, val_knn_accuracy=0.5)
+        add(results, "vae", note(str(number), **{"optimizer.lr": lr}), [0], lr=lr, val_knn_accuracy=0.5)
     made, _ = report(results)
     assert [row.labels for row in made.tables[0].rows] == [("0",), ("1",)]
     assert [column.metric for column in made.tables[0].columns] == [OBJECTIVE]
@@ -95,7 +105,13 @@ def run_with(late, after, stopped=None, keep="last", name="validation/loss/model
     player = name.removeprefix("validation/loss/")
     records = [
         {
-            "validation": {"stopped": stopped, "late": {name: a}, "losses": {player: b} if "loss" in name else {}},
+            "steps": 100,
+            "validation": {
+                "late_step": 90,
+                "stopped": stopped,
+                "late": {name: a},
+                "losses": {player: b} if "loss" in name else {},
+            },
             "metrics": {} if "loss" in name else {name: {"value": b}},
         }
         for a, b in zip(late, after, strict=True)
@@ -143,7 +159,7 @@ def test_two_losses_are_not_looked_at():
 
 
 def test_a_marked_row_has_a_footnote(results):
-    validation = {"every": 1, "seconds": 0.1, "step": 9, "value": None, "stopped": None}
+    validation = {"every": 1, "seconds": 0.1, "step": 9, "value": None, "stopped": None, "late_step": 90}
     for seed in range(3):
         moved = validation | {"losses": {"model": 5.0 + seed}, "late": {"validation/loss/model": 50.0 + seed}}
         results.run("vae", seed, validation=moved, schema=4, metrics={"psnr": 20.0 + seed})

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bench.report import tuning
+from bench.report.runs import load, varying_axes
+from bench.report.tables import Layout
 from bench.runs import store, training
 from bench.runs.tuning import BEST, DEFAULT
 
@@ -223,3 +226,40 @@ def test_an_own_model_brings_its_own_space(bench, records, own_models, elsewhere
     assert found[BEST][1]["tuning"]["space"] == "own"
     trials = {record["config"]["network"]["depth"] for trial in found.keys() - {DEFAULT} for record in found[trial]}
     assert trials == {3, 4}, "of three points of a Sobol sequence, two halves have one each"
+
+
+def test_a_combination_that_makes_no_sense_is_skipped_in_both_parts(bench, records):
+    assert bench(*TUNED, "model=vae,dae", "noise=none", *FEW).code == 0
+    dae = [record for record in records("tuned") if record["choices"]["model"] == "dae"]
+    assert {record["status"] for record in dae} == {"skipped"}
+    assert by_trial(records)[BEST][0]["status"] == "ok"
+
+
+def test_a_setting_that_is_refused_counts_as_a_trial(bench, records, space):
+    own = space("model.latent_dim: {choices: [0, 3]}")
+    result = bench(*own, *TUNED[1:], "model=vae", *FEW)
+    assert result.code == 1 and "model.latent_dim=0" in result.err
+    tuning = by_trial(records)[BEST][0]["tuning"]
+    assert tuning["settings"] == {"model.latent_dim": 3} and len(tuning["values"]) == 3
+    assert any(reason and "model.latent_dim=0" in reason for reason in tuning["reasons"])
+
+
+def test_a_learning_rate_of_the_command_line_is_not_tuned_without_a_space_either(bench, records):
+    line = ("model=manifold_gan", "trial=1", f"tuning.objective={OBJECTIVE}")
+    assert bench("-m", *line, "optimizer.lr=0.003").code == 0
+    (record,) = records()
+    assert "optimizer.lr" not in record["tuning"]["settings"]
+    assert record["config"]["optimizer"]["lr"] == 0.003 or not record["config"]["optimizer"].get("lr")
+
+
+def test_more_trials_choose_anew_and_another_axis_keeps_default_and_tuned_apart(bench, records, elsewhere):
+    line = [word for word in TUNED if not word.startswith("tuning.trials")]
+    for trials in (2, 4):
+        assert bench(*line, f"tuning.trials={trials}", "model=vae", "model.latent_dim=2,3", *FEW).code == 0
+    runs = load(elsewhere / "results", ["tuned"])
+    assert varying_axes(runs) == ["tuning", "model.latent_dim"]
+    named = sorted((run.value("model.latent_dim"), run.label("tuning")) for run in runs)
+    assert named == [(2, "default"), (2, "tuned"), (3, "default"), (3, "tuned")]
+    (table,) = tuning.tables(runs, Layout(("tuning", "model.latent_dim"), (), ("knn_accuracy",)), figures=False)
+    texts = [[cell.text for cell in row.cells] for row in table.rows]
+    assert [row[0] for row in texts] == ["4", "4"] and "n/a" not in [text for row in texts for text in row]

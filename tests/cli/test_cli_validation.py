@@ -160,3 +160,47 @@ def test_a_monitor_that_a_model_does_not_have_skips_it(bench, records):
     gan, vae = sorted(records(), key=lambda record: record["choices"]["model"])
     assert (gan["status"], vae["status"]) == ("skipped", "ok")
     assert "budget.monitor=validation/knn_accuracy is n/a" in gan["reason"]
+
+
+def test_a_stacked_seed_that_diverges_costs_the_others_nothing(bench, records, own_models):
+    words = ("model=misbehaving", "model.infinite=[1]", "seeds=[0,1]", "stack=2", "budget.steps=22")
+    assert bench(*own_models, *words, f"metrics.names=[{ELBO}]").code == 0
+    assert [record["status"] for record in records()] == ["ok", "diverged"]
+
+
+def test_stacked_seeds_of_which_some_have_stopped_resume(bench, records, monkeypatch):
+    line = (
+        "model=vae",
+        "budget.steps=99",
+        "optimizer.lr=0.03",
+        "budget.patience=1",
+        MONITOR[0],
+        "seeds=[0,1,2]",
+        "stack=3",
+    )
+    line = (*line, f"metrics.names=[{ELBO}]")
+    assert bench(*line, "sweep=whole").code == 0
+    whole = training.train
+
+    def broken(*arguments, **options):
+        for report in whole(*arguments, **options):
+            yield report
+            if report.step == 66:
+                raise RuntimeError("the end")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "train", broken)
+        patched.setattr(training.Saver, "is_due", True)
+        assert bench(*line, "sweep=resumed").code == 1
+    assert bench(*line, "sweep=resumed").code == 0
+    for ours, theirs in zip(records("resumed"), records("whole"), strict=True):
+        assert ours["steps"] == theirs["steps"] and equal(weights(ours), weights(theirs))
+        assert ours["validation"] | {"seconds": 0} == theirs["validation"] | {"seconds": 0}
+    assert {record["steps"] for record in records("whole")} - {77}, "some have stopped before"
+
+
+def test_a_monitor_that_depends_on_an_evaluation_setting_is_refused(bench):
+    result = bench(
+        "model=vae", "budget.keep=best", "budget.monitor=validation/frechet_distance", "metrics.names=[elbo]"
+    )
+    assert result.code == 1 and "depends on metrics.samples" in result.err

@@ -115,19 +115,22 @@ def test_the_first_failure_can_end_a_sweep(bench, endings, records):
     ] or by_ending(records()).keys() == {"well", "exit"}  # fmt: skip
 
 
-@pytest.mark.parametrize(("how", "cause"), [("hard", "ended with exit code 3"), ("fault", "was killed by SIGSEGV")])
-def test_a_job_that_takes_its_process_down_is_given_up(bench, endings, records, how, cause):
-    words = ["-m", *endings, f"model.how={how},well", "isolate=true", "attempts=2"]
-    result = bench(*words)
-    assert result.code == 1 and "1 run crashed with the process" in result.err
-    assert by_ending(records()) == {
-        how: ("crashed", f"its process {cause}; this was attempt 2"),
+def test_jobs_that_take_their_process_down_are_given_up(bench, endings, records):
+    words = ["-m", *endings, "isolate=true"]
+    several = [*words, "model.how=hard,fault,well", "attempts=2"]
+    result = bench(*several)
+    assert result.code == 1 and "2 runs crashed with the process" in result.err
+    expected = {
+        "hard": ("crashed", "its process ended with exit code 3; this was attempt 2"),
+        "fault": ("crashed", "its process was killed by SIGSEGV; this was attempt 2"),
         "well": ("ok", None),
     }
-    again = bench(*words)
-    assert again.code == 1 and again.out.splitlines()[-1] == "2 runs: 1 crashed, 1 ok"
-    assert "this was attempt 2" in by_ending(records())[how][1], "it was not tried again"
-    assert bench(*words, "attempts=3").code == 1 and "this was attempt 3" in by_ending(records())[how][1]
+    assert by_ending(records()) == expected
+    again = bench(*several)
+    assert again.code == 1 and again.out.splitlines()[-1] == "3 runs: 2 crashed, 1 ok"
+    assert by_ending(records()) == expected, "none was tried again"
+    assert bench(*words, "model.how=fault", "attempts=3").code == 1
+    assert "this was attempt 3" in by_ending(records())["fault"][1]
 
 
 @pytest.mark.parametrize("seeds", ["[0]", "[0,1]"])

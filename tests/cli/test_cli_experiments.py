@@ -13,12 +13,13 @@ import yaml
 from PIL import Image
 
 from bench import datasets
+from bench.evaluation.judges import training
 from bench.paths import CONF
 from bench.report import summary
 from bench.report.claims import claims, evaluate
 from bench.report.runs import load
 from bench.runs.config import check_combination
-from tests.conftest import LATENTS, data_set_for, job_of
+from tests.conftest import CACHE, LATENTS, data_set_for, job_of
 from tests.datasets.conftest import packbits, solids
 from tests.datasets.sounds import write_digits, write_noises
 
@@ -49,6 +50,13 @@ def combinations(name: str, **changes: str) -> list[dict[str, Any]]:
     swept = written(name)["hydra"]["sweeper"]["params"] | changes
     axes = {axis: str(values).split(",") for axis, values in swept.items() if axis not in OWN_SETTINGS}
     return [dict(zip(axes, map(yaml.safe_load, values), strict=True)) for values in product(*axes.values())]
+
+
+@pytest.fixture(autouse=True)
+def quick_judges(monkeypatch) -> None:
+    """Judges that learn for two epochs, in a cache of their own: no test here depends on what they have learned."""
+    monkeypatch.setattr(training, "EPOCHS", 2)
+    monkeypatch.setenv("BENCH_CACHE", str(CACHE / "quick"))
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def test_autoencoders_translate_sources_or_refuse_them(name):
 @networks(TRAINED)
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_stacked_seeds_train_as_each_alone(name, network, norm, float64):
-    """To 1e-9 after two or five steps of SGD in float64. Not Adam, which takes full steps for gradients that are zero up to
+    """To 1e-9 after a few steps of SGD in float64. Not Adam, which takes full steps for gradients that are zero up to
     rounding, such as that of a code's bias before batch norm."""
     job = small_job(name, network, norm, "optimizer=sgd", "optimizer.lr=1e-4")
     data = data_for(name, 14)

@@ -63,7 +63,9 @@ def _table(title: str, objective: str, tuned: Sequence[Run], group: Sequence[Run
 def _notes(name: str, note: dict) -> list[str]:
     """The settings, trials without a value, ties, and a model without a space of its own."""
     settings = ", ".join(f"{key}={value}" for key, value in note["settings"].items())
-    found = [f"{name}: trial {note['chosen']} was the best, {settings or 'with no setting that is tuned'}."]
+    if not note["settings"]:
+        return [f"{name} has no setting to tune: all its trials are one run."]
+    found = [f"{name}: trial {note['chosen']} was the best, {settings}."]
     if missing := [reason for reason in note["reasons"] if reason]:
         reasons = "; ".join(dict.fromkeys(missing))
         found.append(f"{name}: {len(missing)} of {len(note['values'])} trials have no value, and count: {reasons}.")

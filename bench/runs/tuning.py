@@ -81,11 +81,22 @@ def _words(candidate: dict[str, Any]) -> list[str]:
     return [f"{key}={value}" for key, value in candidate["settings"].items()]
 
 
-def _checked(config: dict[str, Any], candidate: dict[str, Any], in_sweep: bool, started: float | None) -> Job:
-    """The job of a configuration with the settings of a trial. That one does not reach all players is its intention."""
+def _checked(
+    config: dict[str, Any], candidate: dict[str, Any], in_sweep: bool, started: float | None
+) -> tuple[Job, dict[str, Any]]:
+    """The job of a configuration with the settings of a trial, and those of them that its model uses.
+
+    That it does not use the others, or not for all players, is no warning: nobody has written them.
+    """
     job = check(config, in_sweep, started)
+    settings = {key: value for key, value in candidate["settings"].items() if job.config[key.partition(".")[0]]}
     words = _words(candidate)
-    return replace(job, warnings=tuple(line for line in job.warnings if line.partition(": ")[0] not in words))
+
+    def is_written(line: str) -> bool:
+        return line.partition(" has no effect")[0].partition(": ")[0] not in words
+
+    ignored = tuple(line for line in job.ignored if is_written(line) or line.partition("=")[0] in settings)
+    return replace(job, ignored=ignored, warnings=tuple(filter(is_written, job.warnings))), settings
 
 
 def check_direction(objective: str, direction: str) -> None:
@@ -108,7 +119,7 @@ def job_of(config: dict[str, Any], in_sweep: bool, started: float | None = None)
     own: dict[str, Any] = {"settings": {}}
     if isinstance(config.get("trial"), int) and config.get("candidates"):
         own = config["candidates"][0]
-    job = _checked(prepared(config), own, in_sweep, started)
+    job, settings = _checked(prepared(config), own, in_sweep, started)
     for key, name in (("objective", job.settings.objective), ("tuning.objective", job.settings.tuning.objective)):
         if name is not None:
             loss_of(key, name)
@@ -116,7 +127,7 @@ def job_of(config: dict[str, Any], in_sweep: bool, started: float | None = None)
         check_direction(job.settings.objective, config["direction"])
     if job.settings.trial is None:
         return job
-    return replace(job, tuning=_note(config, str(job.settings.trial), own["settings"]))
+    return replace(job, tuning=_note(config, str(job.settings.trial), settings))
 
 
 def _note(config: dict[str, Any], trial: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -149,9 +160,9 @@ def best_job(config: dict[str, Any], data: Data, in_sweep: bool, started: float 
     loss = loss_of("tuning.objective", objective)
     losses = {trial.number: loss(trial.value) for trial in found if trial.value is not None}
     best = min(losses, key=lambda number: (losses[number], number))
-    job = _checked(_with(prepared(config), candidates[best]), candidates[best], in_sweep, started)
+    job, settings = _checked(_with(prepared(config), candidates[best]), candidates[best], in_sweep, started)
     values = {"values": [trial.value for trial in found], "reasons": [trial.reason for trial in found], "chosen": best}
-    return replace(job, tuning=_note(config, BEST, found[best].settings) | values)
+    return replace(job, tuning=_note(config, BEST, settings) | values)
 
 
 def _result(config: dict[str, Any], number: int, candidate: dict[str, Any], data: Data, objective: str) -> Trial:

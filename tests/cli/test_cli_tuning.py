@@ -263,3 +263,9 @@ def test_more_trials_choose_anew_and_another_axis_keeps_default_and_tuned_apart(
     (table,) = tuning.tables(runs, Layout(("tuning", "model.latent_dim"), (), ("knn_accuracy",)), figures=False)
     texts = [[cell.text for cell in row.cells] for row in table.rows]
     assert [row[0] for row in texts] == ["4", "4"] and "n/a" not in [text for row in texts for text in row]
+
+
+def test_a_model_without_anything_to_tune_says_so(bench, records):
+    result = bench(*TUNED, "model=pca", *FEW)
+    assert result.code == 0 and "pca has no setting to tune" in result.out and "optimizer.lr" not in result.err
+    assert {record["tuning"]["trial"] for record in records("tuned")} == {BEST}

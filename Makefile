@@ -21,7 +21,7 @@ demo: .venv/.installed
 	@echo "The tables are in results/demo/report; to look at: results/demo/report/index.html"
 
 test: .venv/.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The long versions of what `test` tries briefly: hundreds of malformed inputs, kills and workers.
 stress: .venv/.installed

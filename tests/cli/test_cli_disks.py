@@ -49,11 +49,11 @@ def fill(folder: Path) -> Path:
 def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(bench, files, disk):
     assert bench(*LINE).code == 0
     before = files("*")
+    shutil.rmtree("results/default/.hydra-runs")  # a command in the same second would find room in this one's folder
     filler = fill(Path("results"))
     full = bench(*LINE, "model.latent_dim=4,5,6")
     assert full.code == 1 and "Traceback" not in full.err and files("*") == before
-    # Where there is room for Hydra's folder, a job gets as far as its warnings.
-    lines = [line for line in full.err.splitlines() if line.startswith("bench:") and "has no effect" not in line]
+    lines = [line for line in full.err.splitlines() if line.startswith("bench:")]
     assert 1 <= len(lines) <= 3 and all("No space left on device" in line and "paths.results" in line for line in lines)
 
     filler.unlink()

@@ -129,8 +129,9 @@ def test_jobs_that_take_their_process_down_are_given_up(bench, endings, records)
     again = bench(*several)
     assert again.code == 1 and again.out.splitlines()[-1] == "3 runs: 2 crashed, 1 ok"
     assert by_ending(records()) == expected, "none was tried again"
-    assert bench(*words, "model.how=fault", "attempts=3").code == 1
-    assert "this was attempt 3" in by_ending(records())["fault"][1]
+    assert bench(*words, "model.how=hard,fault", "attempts=3").code == 1
+    third = by_ending(records())
+    assert all("this was attempt 3" in third[how][1] for how in ("hard", "fault"))
 
 
 @pytest.mark.parametrize("seeds", ["[0]", "[0,1]"])

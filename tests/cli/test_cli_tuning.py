@@ -8,7 +8,7 @@ from bench.report import tuning
 from bench.report.runs import load, varying_axes
 from bench.report.tables import Layout
 from bench.runs import store, training
-from bench.runs.tuning import BEST, DEFAULT
+from bench.runs.tuning import BEST, DEFAULT, prepared
 
 OBJECTIVE = "validation/knn_accuracy"
 TUNED = ("-m", "tuning.trials=3", f"tuning.objective={OBJECTIVE}", "seeds=[0,1]", "sweep=tuned", "budget.steps=22")
@@ -115,6 +115,66 @@ def test_trials_run_one_by_one_in_processes_of_their_own(bench, records):
     assert result.code == 0 and len(by_trial(records)[BEST]) == 2
 
 
+def test_a_sweep_that_is_interrupted_between_its_parts_goes_on(bench, records, files, monkeypatch):
+    whole, trained = training.train, []
+
+    def interrupted(stack, *arguments, **options):
+        trained.append(stack.seeds)
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        yield from whole(stack, *arguments, **options)
+
+    monkeypatch.setattr(training, "train", interrupted)
+    assert bench(*TUNED, "model=vae", *FEW).code == 130
+    assert [record["status"] for trial in "012" for record in by_trial(records)[trial]] == ["ok"] * 3
+    before = files("record.json")
+    assert bench(*TUNED, "model=vae", *FEW).code == 0
+    found = by_trial(records)
+    chosen = str(found[BEST][0]["tuning"]["chosen"])
+    unchanged = {path for path, record in before.items() if files("record.json")[path] == record}
+    assert len(found[BEST]) == len(found[DEFAULT]) == 2 and len(unchanged) == 2
+    assert found.keys() == {"0", "1", "2", BEST, DEFAULT} - {chosen}
+    assert len(trained) == 4 + 3, "three trials, an interrupted run; it, and then the others of the second part"
+
+
+def test_a_tuned_sweep_that_is_run_again_trains_each_run_once(bench, records, monkeypatch):
+    assert bench(*TUNED, "model=vae", *FEW).code == 0
+    before, whole, trained = by_trial(records), training.train, []
+
+    def counted(stack, *arguments, **options):
+        trained.extend(stack.seeds)
+        yield from whole(stack, *arguments, **options)
+
+    monkeypatch.setattr(training, "train", counted)
+    assert bench(*TUNED, "model=vae", *FEW, "rerun=true").code == 0
+    after = by_trial(records)
+    assert sorted(trained) == [0] * 4 + [1] * 2, "seed 0 of three trials and of the default, seed 1 of best and default"
+    assert after.keys() == before.keys() and after[BEST][0]["tuning"] == before[BEST][0]["tuning"]
+
+
+def test_a_run_of_its_own_is_not_renamed_by_a_trial_that_is_equal_to_it(bench, records):
+    lr = point_of(records, bench)
+    assert bench("model=vae", f"optimizer.lr={lr}", "budget.steps=22", "sweep=tuned", *FEW).code == 0
+    assert bench("-m", *TUNED[2:], "model=vae", "trial=1", *FEW).code == 0
+    (record,) = records("tuned")
+    assert record["tuning"] is None and record["seed"] == 0 and OBJECTIVE in record["metrics"]
+
+
+def point_of(records, bench):
+    """The learning rate of trial 1."""
+    assert bench("-m", *TUNED[2:4], "sweep=elsewhere", TUNED[-1], "model=vae", "trial=1", *FEW).code == 0
+    return records("elsewhere")[0]["config"]["optimizer"]["lr"]
+
+
+def test_all_metrics_are_evaluated_beside_the_objective():
+    """metrics=full has no names, which means all of the test split."""
+    from bench.evaluation.evaluate import known_names
+
+    for names, expected in (([], known_names()), (["elbo"], ["elbo"]), ([OBJECTIVE], [])):
+        found = prepared({"objective": OBJECTIVE, "metrics": {"names": names, "noise_levels": [0.1]}})
+        assert found["metrics"] == {"names": [*expected, OBJECTIVE], "noise_levels": [0.1]}
+
+
 def test_a_dry_run_plans_both_parts_and_leaves_nothing(bench, elsewhere):
     result = bench(*TUNED, "model=vae", *FEW, "dry_run=true")
     assert result.code == 0 and "5 jobs, 7 runs: 7 to train" in result.out, result
@@ -149,7 +209,7 @@ def test_a_wrong_tuning_is_one_line(bench, words, expected):
     assert result.code == 1 and len(lines) == 1 and all(word in lines[0] for word in expected), result
 
 
-def test_a_job_returns_its_objective(bench, records, monkeypatch):
+def test_a_job_returns_its_objective(bench, records, monkeypatch, own_models):
     """What a sweeper of Hydra gets: the mean over the seeds, and nothing if a seed has no value."""
     from bench.runs.command import Command
 
@@ -160,7 +220,9 @@ def test_a_job_returns_its_objective(bench, records, monkeypatch):
     values = [record["metrics"][OBJECTIVE]["value"] for record in records()]
     assert bench("model=gan", f"objective={OBJECTIVE}", *FEW, "sweep=other").code == 0
     assert bench("model=vae", *FEW, "sweep=none").code == 0
-    assert returned == [sum(values) / 2, None, None]
+    doomed = (*own_models, "model=misbehaving", "model.infinite=[1]", "budget.steps=5", "seeds=[0,1]")
+    assert bench(*doomed, f"objective={OBJECTIVE}", *FEW).code == 0
+    assert returned == [sum(values) / 2, None, None, None]
 
 
 def test_the_choice_of_a_model_fixes_none_of_its_settings(bench, records):

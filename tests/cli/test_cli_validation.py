@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bench.core import Player
+from bench.models.vae import VAE
 from bench.runs import store, training
 
 ELBO = "validation/elbo"
@@ -34,6 +36,7 @@ def test_the_losses_are_in_the_history_and_in_the_record(bench, records):
         assert list(curve) == [11, 22, 30], "digits have 11 steps an epoch"
         assert record["validation"]["losses"][player] == curve[30]
         assert record["validation"]["late"][f"validation/loss/{player}"] == curve[22]
+    assert record["validation"]["late_step"] == 22, "the last end of an epoch before step 27"
     assert {key: record["validation"][key] for key in ("every", "step", "value", "stopped")} == {
         "every": 1, "step": 30, "value": None, "stopped": None,
     }  # fmt: skip
@@ -100,6 +103,8 @@ def test_stacked_seeds_stop_when_each_stops_alone(bench, records):
     for record in (*stacked, *alone):
         curve = history(record, ELBO)
         assert record["validation"]["stopped"] == record["steps"] == max(curve) < 99
+        losses = history(record, "validation/loss/model")
+        assert record["validation"]["losses"]["model"] == losses[record["steps"]], "of its own last step"
         assert record["metrics"][ELBO]["value"] == pytest.approx(curve[record["steps"]], rel=1e-6), "of the last epoch"
 
 
@@ -204,3 +209,22 @@ def test_a_monitor_that_depends_on_an_evaluation_setting_is_refused(bench):
         "model=vae", "budget.keep=best", "budget.monitor=validation/frechet_distance", "metrics.names=[elbo]"
     )
     assert result.code == 1 and "depends on metrics.samples" in result.err
+
+
+def test_a_monitor_that_raises_is_an_error_and_no_skipped_run(bench, records, monkeypatch):
+    failed = {"elbo": {"value": None, "reason": "failed: ValueError: a bad shape"}}
+    monkeypatch.setattr("bench.runs.validation.evaluate", lambda *_, **__: failed)
+    result = bench("model=vae", "budget.keep=best", *MONITOR)
+    assert result.code == 1 and "budget.monitor=validation/elbo failed: ValueError: a bad shape" in result.err
+    assert [record["status"] for record in records()] in ([], ["failed"])
+
+
+def test_weights_that_are_averaged_at_the_end_have_no_earlier_value(bench, records, monkeypatch):
+    """They cannot be compared with those of an earlier step, and no earlier ones can be kept."""
+    monkeypatch.setattr(VAE, "players", (Player("model", average=0.9),))
+    assert bench("model=vae", "budget.steps=30").code == 0
+    (record,) = records()
+    assert record["validation"]["late"] == {} and record["validation"]["late_step"] is None
+    assert list(history(record, "validation/loss/model")) == [11, 22, 30]
+    kept = bench("-m", "model=vae", "budget.keep=best", *MONITOR, "sweep=kept")
+    assert "are averaged at the end of training" in records("kept")[0]["reason"], kept

@@ -64,3 +64,15 @@ def test_workers_that_rerun_a_sweep_train_each_run_once(workshop):
     for worker in [workshop.start(*words, "rerun=true") for _ in range(2)]:
         assert "4 runs: 4 ok" in workshop.finish(worker)
     assert workshop.steps_taken() == 8 * STEPS
+
+
+def test_workers_share_a_tuned_sweep(workshop):
+    """Nobody looks for the best trial before all trials have ended, and every run is trained once."""
+    words = ["model=counted", "tuning.trials=3", "tuning.objective=validation/psnr", "seeds=[0,1]", "sweep=tuned"]
+    for worker in [workshop.start(*words, f"budget.steps={STEPS}") for _ in range(2)]:
+        assert " ok" in workshop.finish(worker)
+    records = store.find(workshop.results, "tuned")
+    trials = [one["tuning"]["trial"] for one in records]
+    assert {one["status"] for one in records} == {"ok"} and trials.count("best") == trials.count("default") == 2
+    assert len(records) == 6 and workshop.steps_taken() == 6 * STEPS, "the best trial is a run with its first seed"
+    assert len({tuple(one["tuning"]["values"]) for one in records if one["tuning"]["trial"] == "best"}) == 1

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench import __version__
 from bench.arguments import commands
-from bench.compose import PlannedJob, dry_sweep
+from bench.compose import PlannedJob, dry_sweep, speed_up_hydra
 from bench.errors import InputError
 from bench.evaluation.conventions import metric_of
 from bench.paths import CONF
@@ -183,6 +183,7 @@ def main() -> None:
     if "--version" in sys.argv:
         write_line(f"latentbench {__version__}")
         sys.exit(0)
+    speed_up_hydra()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which are printed once, below
     sys.path.append(os.getcwd())  # the user's own model may be in this folder
     file, parent = os.environ.pop(REPLY, None), os.getppid()  # no job inherits the variable

@@ -1,0 +1,85 @@
+"""Hydra composes each choice of options once, and nobody can tell."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench import compose
+from bench.paths import CONF
+
+LINES = [
+    [],
+    ["model=aae", "prior=swiss_roll", "model.latent_dim=3", "seeds=[1,2]"],
+    ["model.latent_dim=3", "model=aae", "model.latent_dim=4"],
+    ["model=vae,aae", "model.beta=1,2", "dataset=mnist"],
+    ["model.beta=1,2", "model.latent_dim=7", "experiment=contraction"],
+    ["experiment=claims/blur", "hydra.job.name=x", "hydra/launcher=basic", "budget.steps=4"],
+    ["+tuning.note=a", "++model.beta=3", "~metrics.samples", "noise=gaussian"],
+    ["model={beta: 3}", "hydra.sweep.dir=elsewhere", "+hydra.job.env_set.A=b"],
+    ["dataset.path=a,b", "hydra.sweep.subdir=x", "hydra.mode=MULTIRUN"],
+    ["model=mine", "noise=gaussian", "noise.level=0.2"],
+]
+WRONG = [["model=none_such"], ["model.none_such=3"], ["a@b=c"], ["~none_such"], ["+seeds=3"], ["model=[vae]"], ["x y"]]
+
+
+@pytest.fixture
+def loader(tmp_path, monkeypatch):
+    """Of a user's folder with a model, before the package's own."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("beta: 5\n")
+    monkeypatch.setattr(compose, "_composed", {})
+    path = create_config_search_path(CONF)
+    path.prepend("user", str(tmp_path))
+    return ConfigLoaderImpl(path)
+
+
+def as_plain(config):
+    """All of it, Hydra's own part included, with its flags."""
+    return (
+        OmegaConf.to_container(config, resolve=False),
+        OmegaConf.is_struct(config),
+        OmegaConf.is_readonly(config.hydra),
+    )
+
+
+@pytest.mark.parametrize(("line", "mode"), [*zip(LINES, itertools.cycle(RunMode))], ids=str)
+def test_a_configuration_is_that_of_hydra(loader, line, mode):
+    for words in (line, [*line, "checkpoint.minutes=3"]):  # the second is made from the first
+        expected = as_plain(compose._compose(loader, "config", words, mode, True, False))
+        for _ in range(2):
+            assert as_plain(compose._load_configuration(loader, "config", words, mode, True, False)) == expected
+    assert len(compose._composed) == 1
+
+
+@pytest.mark.parametrize("line", [*WRONG, ["model=vae,aae"]], ids=" ".join)
+def test_an_error_is_that_of_hydra(loader, line):
+    raised = []
+    for load in (compose._compose, compose._load_configuration, compose._load_configuration):
+        with pytest.raises((HydraException, OmegaConfBaseException)) as error:
+            load(loader, "config", ["model=vae", *line], RunMode.RUN)
+        raised.append((type(error.value), str(error.value)))
+    assert len(set(raised)) == 1
+
+
+def test_a_file_that_changes_is_read_again(loader, tmp_path):
+    def beta(*words):
+        return compose._load_configuration(loader, "config", ["model=mine", *words], RunMode.RUN).model.beta
+
+    assert beta() == 5 and beta("model.beta=6") == 6 and beta() == 5
+    (tmp_path / "model" / "mine.yaml").write_text("beta: 55\n")
+    assert beta() == 55
+
+
+def test_a_folder_among_the_words_is_read(loader, tmp_path):
+    (tmp_path / "other" / "model").mkdir(parents=True)
+    (tmp_path / "other" / "model" / "theirs.yaml").write_text("beta: 8\n")
+    words = [f"hydra.searchpath=[file://{tmp_path / 'other'}]", "model=theirs"]
+    assert compose._load_configuration(loader, "config", words, RunMode.RUN).model.beta == 8

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from . import commands
+
 ROOT = Path(__file__).resolve().parents[2]
 IS_LONG = bool(os.environ.get("BENCH_STRESS"))
+Process = subprocess.Popen[bytes] | commands.Forked
 
 # Trains like a VAE, and leaves a byte for each step in a file of its own process.
 MODEL = """
@@ -47,26 +49,23 @@ class Workshop:
         self.steps.mkdir()
         (folder / "counted.py").write_text(MODEL)
         (folder / "conf" / "model" / "counted.yaml").write_text(CONFIG)
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Process] = []
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
+    def start(self, *words: str) -> Process:
         """`bench <words>`, whose output goes to a file."""
         path = os.pathsep.join([str(ROOT), str(self.folder)])
-        variables = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "STEPS": str(self.steps)}
+        variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "STEPS": str(self.steps)}
         small = ["dataset=digits", "tracking=none", "device=cpu", "network.hidden=16", "metrics.names=[psnr]"]
-        command = [sys.executable, "-m", "bench", *small, *words, "--config-dir", str(self.folder / "conf"), "-m"]
-        with (self.folder / f"output-{len(self.processes)}").open("wb") as output:
-            process = subprocess.Popen(
-                command, env=variables, cwd=self.folder, stdout=output, stderr=output, start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background of a shell
-            )  # fmt: skip
+        command = [*small, *words, "--config-dir", str(self.folder / "conf"), "-m"]
+        output = self.folder / f"output-{len(self.processes)}"
+        process = (commands.started if IS_LONG else commands.Forked)(command, self.folder, output, variables)
         self.processes.append(process)
         return process
 
-    def output(self, process: subprocess.Popen[bytes]) -> str:
+    def output(self, process: Process) -> str:
         return (self.folder / f"output-{self.processes.index(process)}").read_text()
 
-    def finish(self, process: subprocess.Popen[bytes], seconds: float = 600) -> str:
+    def finish(self, process: Process, seconds: float = 600) -> str:
         """Its output, once it has ended well."""
         assert process.wait(seconds) == 0, self.output(process)
         return self.output(process)

@@ -172,9 +172,9 @@ def test_each_room_has_a_row():
         ("bench/runs/store.py", "from bench.core import InputError"),
         ("bench/runs/run.py", "from bench.__main__ import main"),
         ("bench/runs/run.py", "from hydra.utils import instantiate"),
-        ("bench/report/page.py", "import torch"),
-        ("bench/report/page.py", "from bench.runs.run import run"),
-        ("bench/report/page.py", "import hydra"),
+        ("bench/report/page/page.py", "import torch"),
+        ("bench/report/page/page.py", "from bench.runs.run import run"),
+        ("bench/report/page/page.py", "import hydra"),
     ],
 )
 def test_a_forbidden_import_is_found_with_its_place(path, source):
@@ -189,7 +189,7 @@ def test_a_forbidden_import_is_found_with_its_place(path, source):
         ("bench/models/pca.py", "from sklearn.decomposition import PCA\nfrom bench.parts import likelihoods"),
         ("bench/runs/store.py", "import json\ndef f():\n    import torch"),
         ("bench/runs/store.py", "if TYPE_CHECKING:\n    import numpy as np"),
-        ("bench/report/page.py", "from bench.runs import store\nfrom bench.report import svg"),
+        ("bench/report/page/page.py", "from bench.runs import store\nfrom bench.report.page import svg"),
         ("bench/report/command.py", "import hydra"),
     ],
 )
@@ -217,7 +217,7 @@ def test_the_training_loop_knows_no_model_by_name():
 def test_bench_and_its_results_are_quick_to_import():
     """Notebooks and scripts that only read results do not wait for torch and Hydra."""
     heavy = "[name for name in ('torch', 'hydra', 'pandas', 'pydantic') if name in sys.modules]"
-    reads = "from bench.report import frames"
+    reads = "from bench.report.records import frames"
     code = f"import sys, bench; first = {heavy}; {reads}; print(first, {heavy})"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)

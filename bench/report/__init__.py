@@ -10,12 +10,15 @@ from typing import Any
 from rich.console import Console
 
 from bench.errors import InputError
-from bench.report import formats, improvement, notes, presets, ranks, references, seeds, tuning
-from bench.report.averages import averaged
-from bench.report.comparability import is_own
-from bench.report.runs import Run, dataset_axes, distinguish_datasets, load, varying_axes
-from bench.report.selection import check_axes, check_metrics, select
-from bench.report.tables import Layout, Table, build, known_metrics
+from bench.report import presets
+from bench.report.records import seeds
+from bench.report.records.averages import averaged
+from bench.report.records.comparability import is_own
+from bench.report.records.runs import Run, dataset_axes, distinguish_datasets, load, varying_axes
+from bench.report.records.selection import check_axes, check_metrics, select
+from bench.report.statistics import ranks
+from bench.report.tables import formats, improvement, notes, references, tuning
+from bench.report.tables.build import Layout, Table, build, known_metrics
 from bench.runs import store
 from bench.runs.files import write_file
 from bench.runs.names import check_path
@@ -85,7 +88,7 @@ def write(
     if to_print:
         formats.print_tables(console or Console(highlight=False, force_jupyter=False), chosen["title"], to_print)
     if chosen["figures"]:
-        from bench.report import page  # imports what draws pictures
+        from bench.report.page import page  # imports what draws pictures
 
         by_run = replace(layout, rows=(*layout.rows, *averaged_axes))
         page.write(folder, chosen["title"], sweeps, runs, written, by_run)
@@ -109,7 +112,8 @@ def _selected(results: Path, sweeps: Sequence[str], only: Any, left_out: list[st
 
 def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path, config_dir: Path | None) -> list[Table]:
     """The tables of the selected claims, which are also written as claims.csv."""
-    from bench.report import claims, verdicts  # imports what validates claims
+    from bench.report.verdicts import claims  # imports what validates claims
+    from bench.report.verdicts import tables as verdicts
 
     if chosen["average"]:
         raise InputError("verdicts need the runs as they are: leave out average, or claims")
@@ -141,7 +145,7 @@ def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) ->
         found = ranks.ranks(runs, layout, metric)
         table = ranks.table(found, ranks.row_axes(runs, layout), metric)
         if chosen["figures"] and isinstance(found, ranks.Ranks):
-            from bench.report.diagrams import critical_difference  # imports matplotlib
+            from bench.report.tables.diagrams import critical_difference  # imports matplotlib
 
             table.pictures.append((f"critical-difference diagram of {metric}", critical_difference(found)))
         made.append(table)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report import tuning
-from bench.report.runs import load, varying_axes
-from bench.report.tables import Layout
+from bench.report.records.runs import load, varying_axes
+from bench.report.tables import tuning
+from bench.report.tables.build import Layout
 from bench.runs import store, training
 from bench.runs.tuning import BEST, DEFAULT
 

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bench.report import charts, svg
-from bench.report.charts import LabelledRun
-from bench.report.runs import load
+from bench.report.page import charts, svg
+from bench.report.page.charts import LabelledRun
+from bench.report.records.runs import load
 
 SVG = "{http://www.w3.org/2000/svg}"
 

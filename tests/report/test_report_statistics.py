@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.report.statistics import (
+from bench.report.statistics.estimates import (
     Estimate,
     best_group,
     best_means,

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from bench.report import convergence, frames, runs, write
+from bench.report import write
+from bench.report.records import frames, runs
+from bench.report.statistics import convergence
 
 OBJECTIVE = "validation/knn_accuracy"
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.evaluation.views import draw_spectrograms
-from bench.report import figures
-from bench.report.album import Album, Figure, Shape, Sound
-from bench.report.charts import LabelledRun
+from bench.report.page import figures
+from bench.report.page.album import Album, Figure, Shape, Sound
+from bench.report.page.charts import LabelledRun
 
 HEIGHT, WIDTH = 128, 320  # pixels of a spectrogram
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import InputError
-from bench.report.runs import Record, runs_of
-from bench.report.seeds import METRIC, SEED, Shown, config_columns, find, head, rows
+from bench.report.records.runs import Record, runs_of
+from bench.report.records.seeds import METRIC, SEED, Shown, config_columns, find, head, rows
 
 
 class Results(pd.DataFrame):

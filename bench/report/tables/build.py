@@ -6,10 +6,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from bench.report import convergence, notes
-from bench.report.comparability import group_key, is_likelihood_metric
-from bench.report.runs import Run, dataset_axes, sort_runs
-from bench.report.statistics import Better, Estimate, best_group, decimals, estimate, format_estimate
+from bench.report.records.comparability import group_key, is_likelihood_metric
+from bench.report.records.runs import Run, dataset_axes, sort_runs
+from bench.report.statistics import convergence
+from bench.report.statistics.estimates import Better, Estimate, best_group, decimals, estimate, format_estimate
+from bench.report.tables import notes
 
 
 @dataclass(frozen=True)

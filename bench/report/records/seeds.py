@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import InputError
-from bench.report.runs import Record, Run, varying_axes
-from bench.report.selection import check_axes
-from bench.report.tables import direction, known_metrics, remark
+from bench.report.records.runs import Record, Run, varying_axes
+from bench.report.records.selection import check_axes
+from bench.report.tables.build import direction, known_metrics, remark
 from bench.runs import store
 from bench.runs.files import write_file
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from markupsafe import Markup
 
-from bench.report import charts, figures, media
-from bench.report.album import Album, Figure, Picture
-from bench.report.charts import LabelledRun
-from bench.report.runs import Run
+from bench.report.page import charts, figures, media
+from bench.report.page.album import Album, Figure, Picture
+from bench.report.page.charts import LabelledRun
+from bench.report.records.runs import Run
 
 MAX_CLASS_NAMES = 20  # labels that are named above their columns
 

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.report import notes
-from bench.report.album import Album, Picture
-from bench.report.charts import LabelledRun
-from bench.report.formats import template
-from bench.report.gallery import BRIEF, FULL, gallery
-from bench.report.runs import RECORD_AXES, Run, sort_runs
-from bench.report.tables import Layout, Row, Table, group_by_dataset
+from bench.report.page.album import Album, Picture
+from bench.report.page.charts import LabelledRun
+from bench.report.page.gallery import BRIEF, FULL, gallery
+from bench.report.records.runs import RECORD_AXES, Run, sort_runs
+from bench.report.tables import notes
+from bench.report.tables.build import Layout, Row, Table, group_by_dataset
+from bench.report.tables.formats import template
 from bench.runs.files import write_file
 
 MAX_FULL = 100  # runs that are shown in full; of more, the page shows less of each
@@ -49,7 +49,7 @@ def write(
     statuses = Counter(r["status"] for run in runs for r in run.records)
     finished = max((r["finished"] or "" for run in runs for r in run.records), default="")
     known = {*RECORD_AXES} | {axis for run in runs for axis in (*run.choices, *run.settings)}
-    page = template("page.html.jinja").render(
+    page = template("bench.report.page", "page.html.jinja").render(
         title=title,
         sweeps=sweeps,
         runs=[run.words for group in labelled.values() for run in group],

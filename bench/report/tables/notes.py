@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.evaluation.conventions import metric_of
-from bench.report.comparability import NOISE_METRICS, describe_evaluations
-from bench.report.runs import Record, Run
-from bench.report.statistics import ALPHA, MIN_SEEDS
+from bench.report.records.comparability import NOISE_METRICS, describe_evaluations
+from bench.report.records.runs import Record, Run
+from bench.report.statistics.estimates import ALPHA, MIN_SEEDS
 
 _MEASURES = {
     "density": "density of {parts}",

@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.report.claims import FAILS, HOLDS, NOT_RUN, Claim, Comparison, Verdict, decisive, evaluate
-from bench.report.runs import Run
-from bench.report.statistics import ALPHA, Estimate
-from bench.report.tables import Cell, Column, Layout, Row, Table, group_by_dataset
+from bench.report.records.runs import Run
+from bench.report.statistics.estimates import ALPHA, Estimate
+from bench.report.tables.build import Cell, Column, Layout, Row, Table, group_by_dataset
+from bench.report.verdicts.claims import FAILS, HOLDS, NOT_RUN, Claim, Comparison, Verdict, decisive, evaluate
 from bench.runs.files import write_file
 
 _COLUMNS = ("verdict", "effect (95 % interval)", "p, corrected")
@@ -35,7 +35,7 @@ def tables(found: Mapping[str, list[Verdict]], selected: Mapping[str, Claim], fi
 
 
 def _pictures(verdicts: Sequence[Verdict], selected: Mapping[str, Claim]) -> list[tuple[str, bytes]]:
-    from bench.report.diagrams import paired  # imports matplotlib
+    from bench.report.tables.diagrams import paired  # imports matplotlib
 
     measured = {name: [v for v in verdicts if v.claim == name and v.values[0]] for name in selected}
     return [(selected[name].says, paired(parts)) for name, parts in measured.items() if parts]

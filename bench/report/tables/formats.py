@@ -20,7 +20,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
-from bench.report.tables import Cell, Layout, Table
+from bench.report.tables.build import Cell, Layout, Table
 from bench.runs.files import write_file
 
 _LATEX = {
@@ -93,10 +93,10 @@ def markdown(title: str, tables: Sequence[Table], provenance: str) -> str:
     return "\n\n".join(filter(None, [*parts, provenance and f"Made by {_escaped_prose(provenance)}."])) + "\n"
 
 
-def template(name: str, **syntax: Any) -> Template:
-    """A template of this package; one with .html in its name escapes its output."""
+def template(package: str, name: str, **syntax: Any) -> Template:
+    """A template beside the modules of a package; one with .html in its name escapes its output."""
     environment = Environment(
-        loader=PackageLoader("bench.report", "."),
+        loader=PackageLoader(package, "."),
         autoescape=".html" in name,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -141,6 +141,7 @@ def _split(table: Table) -> list[Table]:
 def tex(title: str, tables: Sequence[Table]) -> str:
     """One table environment per block, or several for a wide one, to be \\input with booktabs and graphicx."""
     return template(
+        "bench.report.tables",
         "tables.tex.jinja",
         block_start_string="<%",  # braces and per cent signs are LaTeX's own
         block_end_string="%>",

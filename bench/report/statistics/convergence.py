@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 from bench.evaluation.conventions import VALIDATION
-from bench.report.runs import Record, Run
-from bench.report.statistics import estimate
+from bench.report.records.runs import Record, Run
+from bench.report.statistics.estimates import estimate
 
 LOSS = f"{VALIDATION}loss/"
 

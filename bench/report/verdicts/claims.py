@@ -13,11 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bench.errors import InputError
 from bench.paths import CONF
-from bench.report import notes
-from bench.report.comparability import differences, ranking_key
 from bench.report.presets import read_yaml
-from bench.report.runs import Run, varying_axes
-from bench.report.statistics import (
+from bench.report.records.comparability import differences, ranking_key
+from bench.report.records.runs import Run, varying_axes
+from bench.report.statistics.estimates import (
     ALPHA,
     MIN_SEEDS,
     Estimate,
@@ -27,7 +26,8 @@ from bench.report.statistics import (
     one_sided_t_tests,
     standard_deviation,
 )
-from bench.report.tables import direction
+from bench.report.tables import notes
+from bench.report.tables.build import direction
 
 FOLDER = Path("experiment", "claims")  # in a folder of configurations
 HOLDS, FAILS, NOT_RUN = "holds", "does not hold", "not run"

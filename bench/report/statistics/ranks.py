@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from bench.report.comparability import differences, ranking_key
-from bench.report.runs import Run, dataset_axes, sort_runs
-from bench.report.statistics import ALPHA, loss
-from bench.report.tables import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
+from bench.report.records.comparability import differences, ranking_key
+from bench.report.records.runs import Run, dataset_axes, sort_runs
+from bench.report.statistics.estimates import ALPHA, loss
+from bench.report.tables.build import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
 
 MIN_DATASETS = 6  # with fewer, neither test can reject; a block is a data set, never a seed or a noise level
 MIN_ROWS = 3

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.comparability import ranking_key
-from bench.report.runs import Run, sort_runs
-from bench.report.statistics import probability_of_improvement
-from bench.report.tables import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
+from bench.report.records.comparability import ranking_key
+from bench.report.records.runs import Run, sort_runs
+from bench.report.statistics.estimates import probability_of_improvement
+from bench.report.tables.build import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
 
 
 def tables(runs: Sequence[Run], layout: Layout, metric: str) -> list[Table]:

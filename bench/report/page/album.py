@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from bench.report import svg
+from bench.report.page import svg
 from bench.runs.files import write_file
 
 MAX_NAME = 200  # bytes of a file's name, without its suffix; file systems end at 255

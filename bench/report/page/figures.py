@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from bench.report.runs import Run
+from bench.report.records.runs import Run
 from bench.runs.output import printable, say
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from bench.evaluation.conventions import loss
-from bench.report.figures import INK, as_png, new_figure, plain
-from bench.report.runs import AXIS, DEFAULT, Run, sort_runs
-from bench.report.tables import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
+from bench.report.page.figures import INK, as_png, new_figure, plain
+from bench.report.records.runs import AXIS, DEFAULT, Run, sort_runs
+from bench.report.tables.build import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
 
 COLUMNS = ("trials", "best", "median", "worst", "tuned", "default")
 CAPTION = (

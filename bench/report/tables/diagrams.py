@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.claims import FAILS, HOLDS, Verdict
-from bench.report.figures import INK, as_png, new_figure, plain
-from bench.report.ranks import Ranks
+from bench.report.page.figures import INK, as_png, new_figure, plain
+from bench.report.statistics.ranks import Ranks
+from bench.report.verdicts.claims import FAILS, HOLDS, Verdict
 
 _COLOURS = {HOLDS: "#2a9d5c", FAILS: "#d1495b"}
 PER_ROW = 4

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.report.comparability import evaluation_of
-from bench.report.runs import Record, Run, varying_axes
+from bench.report.records.comparability import evaluation_of
+from bench.report.records.runs import Record, Run, varying_axes
 
 
 def averaged(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.errors import InputError
-from bench.report.runs import RECORD_AXES, Run, distinguish_datasets
+from bench.report.records.runs import RECORD_AXES, Run, distinguish_datasets
 
 
 def check_axes(runs: Sequence[Run], option: str, names: Sequence[str]) -> None:

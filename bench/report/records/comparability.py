@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.evaluation.conventions import metric_of
 
 if TYPE_CHECKING:
-    from bench.report.runs import Run
+    from bench.report.records.runs import Run
 
 # Numbers of p(x|z): comparable within one likelihood key only. The rest is comparable within a data set.
 LIKELIHOOD_METRICS = ("elbo", "kl", "reconstruction_nll", "bits_per_dim", "log_likelihood", "bdmc_gap", "ais_minus_iw")

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.report.comparability import Evaluation, describe_evaluations, evaluation_of
+from bench.report.records.comparability import Evaluation, describe_evaluations, evaluation_of
 from bench.runs import store
 
 Record = dict[str, Any]

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.evaluation.conventions import is_on_validation, metric_of
-from bench.report import notes, svg
-from bench.report.runs import Record, Run
-from bench.report.statistics import Estimate, decimals, estimate, format_estimate
-from bench.report.tables import direction
+from bench.report.page import svg
+from bench.report.records.runs import Record, Run
+from bench.report.statistics.estimates import Estimate, decimals, estimate, format_estimate
+from bench.report.tables import notes
+from bench.report.tables.build import direction
 from bench.runs.output import printable, say
 
 MAX_LABELS = 12  # marks of a scatter chart that have their names beside them

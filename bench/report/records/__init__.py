@@ -1,0 +1,1 @@
+"""From records to runs: what is compared, and which of its numbers may be."""

@@ -1,0 +1,1 @@
+"""Claims, and what the records say about them."""

@@ -13,12 +13,15 @@ from bench.errors import InputError
 from bench.report import presets
 from bench.report.records import seeds
 from bench.report.records.averages import averaged
-from bench.report.records.comparability import is_own
-from bench.report.records.runs import Run, dataset_axes, distinguish_datasets, load, varying_axes
+from bench.report.records.axes import dataset_axes, distinguish_datasets, varying_axes
+from bench.report.records.load import load
+from bench.report.records.metrics import known_metrics
+from bench.report.records.run import Run
 from bench.report.records.selection import check_axes, check_metrics, select
-from bench.report.statistics import ranks
-from bench.report.tables import formats, improvement, notes, references, tuning
-from bench.report.tables.build import Layout, Table, build, known_metrics
+from bench.report.statistics.comparability import is_own
+from bench.report.tables import formats, improvement, notes, ranks, references, tuning
+from bench.report.tables.build import build
+from bench.report.tables.table import Layout, Table
 from bench.runs import store
 from bench.runs.files import write_file
 from bench.runs.names import check_path
@@ -142,13 +145,7 @@ def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) ->
         made += improvement.tables(runs, layout, metric)
     if metric := chosen["ranks"]:
         check_metrics(runs, [metric], known_metrics(runs))
-        found = ranks.ranks(runs, layout, metric)
-        table = ranks.table(found, ranks.row_axes(runs, layout), metric)
-        if chosen["figures"] and isinstance(found, ranks.Ranks):
-            from bench.report.tables.diagrams import critical_difference  # imports matplotlib
-
-            table.pictures.append((f"critical-difference diagram of {metric}", critical_difference(found)))
-        made.append(table)
+        made.append(ranks.table(runs, layout, metric, chosen["figures"]))
     return made
 
 

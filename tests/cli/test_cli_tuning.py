@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.records.runs import load, varying_axes
+from bench.report.records.axes import varying_axes
+from bench.report.records.load import load
 from bench.report.tables import tuning
-from bench.report.tables.build import Layout
+from bench.report.tables.table import Layout
 from bench.runs import store, training
 from bench.runs.tuning import BEST, DEFAULT
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bench.paths import CONF
-from bench.report.records.runs import Run
+from bench.report.records.run import Run
 from bench.report.verdicts.claims import claims, select_runs
 from bench.runs.store import identity
 from tests.conftest import job_of

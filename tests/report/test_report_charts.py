@@ -9,7 +9,7 @@ import pytest
 
 from bench.report.page import charts, svg
 from bench.report.page.charts import LabelledRun
-from bench.report.records.runs import load
+from bench.report.records.load import load
 
 SVG = "{http://www.w3.org/2000/svg}"
 

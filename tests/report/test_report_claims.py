@@ -13,8 +13,8 @@ from scipy import stats
 
 from bench.core import InputError
 from bench.report import write
-from bench.report.records.runs import load
-from bench.report.statistics.estimates import holm, one_sided_t_tests
+from bench.report.records.load import load
+from bench.report.statistics.significance import holm, one_sided_t_tests
 from bench.report.verdicts import claims
 from bench.report.verdicts.claims import Claim, Comparison, decisive, evaluate
 

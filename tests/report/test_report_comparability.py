@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.records.runs import load
+from bench.report.records.load import load
 from bench.report.verdicts.claims import Claim, Comparison, evaluate
 
 from .conftest import labels, measured, report

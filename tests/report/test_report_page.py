@@ -14,8 +14,8 @@ from rich.console import Console
 
 from bench.report import write
 from bench.report.page import figures, page
-from bench.report.records.runs import load
-from bench.report.tables.build import Cell, Column, Layout, Row, Table
+from bench.report.records.load import load
+from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
 from .conftest import run_command
 

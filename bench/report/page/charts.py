@@ -12,10 +12,10 @@ import numpy as np
 
 from bench.evaluation.conventions import is_on_validation, metric_of
 from bench.report.page import svg
-from bench.report.records.runs import Record, Run
+from bench.report.records.metrics import direction
+from bench.report.records.reasons import missing_reason
+from bench.report.records.run import Record, Run
 from bench.report.statistics.estimates import Estimate, decimals, estimate, format_estimate
-from bench.report.tables import notes
-from bench.report.tables.build import direction
 from bench.runs.output import printable, say
 
 MAX_LABELS = 12  # marks of a scatter chart that have their names beside them
@@ -311,7 +311,7 @@ def _missing(runs: Sequence[LabelledRun], metrics: Sequence[Sequence[str]], head
     for named in runs:
         for group in metrics:
             if not any(named.run.values(metric) for metric in group):
-                by_reason.setdefault(notes.missing_reason(named.run, group[0]), []).append(named.label)
+                by_reason.setdefault(missing_reason(named.run, group[0]), []).append(named.label)
                 break
     parts = []
     for reason, labels in by_reason.items():

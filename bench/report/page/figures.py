@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from bench.report.records.runs import Run
+from bench.report.records.run import Run
 from bench.runs.output import printable, say
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    pass
 
 GAP = 1  # pixels between images
 GAP_GREY = 110
 MIN_SIDE, MAX_SIDE = 24, 64  # pixels of an image in the page; smaller images are enlarged, larger ones reduced
 WAVE_SIDE = 160  # of the picture of a wave, whose details are as fine as a pixel
-INK = "#808080"  # readable on white and on black
 
 
 def arrays(run: Run) -> dict[str, np.ndarray]:
@@ -112,36 +110,6 @@ def square(images: np.ndarray, side: int, most: int = MAX_SIDE) -> bytes:
 def _png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG", optimize=picture.width * picture.height < 200_000)
-    return out.getvalue()
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Width and height in inches."""
-    from matplotlib.figure import Figure
-
-    return Figure((width, height), dpi=110)
-
-
-def plain(axes: Axes) -> None:
-    """Few ticks, two spines, and INK."""
-    axes.tick_params(which="both", labelsize=6, colors=INK, length=2)
-    if axes.get_yscale() == "linear":  # a logarithmic axis has decades
-        axes.locator_params(axis="y", nbins=4)
-    if axes.get_xscale() == "linear":
-        axes.locator_params(axis="x", nbins=4)
-    axes.patch.set_alpha(0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(INK)
-
-
-def as_png(figure: Figure) -> bytes:
-    """With a transparent background."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    out = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(out, transparent=True, format="png")
     return out.getvalue()
 
 

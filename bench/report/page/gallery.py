@@ -11,7 +11,7 @@ from markupsafe import Markup
 from bench.report.page import charts, figures, media
 from bench.report.page.album import Album, Figure, Picture
 from bench.report.page.charts import LabelledRun
-from bench.report.records.runs import Run
+from bench.report.records.run import Run
 
 MAX_CLASS_NAMES = 20  # labels that are named above their columns
 

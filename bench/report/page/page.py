@@ -10,10 +10,11 @@ from pathlib import Path
 from bench.report.page.album import Album, Picture
 from bench.report.page.charts import LabelledRun
 from bench.report.page.gallery import BRIEF, FULL, gallery
-from bench.report.records.runs import RECORD_AXES, Run, sort_runs
+from bench.report.records.axes import group_by_dataset, sort_runs
+from bench.report.records.run import RECORD_AXES, Run
 from bench.report.tables import notes
-from bench.report.tables.build import Layout, Row, Table, group_by_dataset
 from bench.report.tables.formats import template
+from bench.report.tables.table import Layout, Row, Table
 from bench.runs.files import write_file
 
 MAX_FULL = 100  # runs that are shown in full; of more, the page shows less of each
@@ -43,7 +44,7 @@ def write(
     album = Album(folder / "pictures")
     sizes = FULL if len(runs) <= MAX_FULL else BRIEF
     axes = (*layout.rows, *layout.columns)
-    groups = group_by_dataset(runs, layout)
+    groups = group_by_dataset(runs, layout.columns)
     labelled = {title: _label(sort_runs(group, axes), axes, title) for title, group in groups.items()}
     galleries = [gallery(album, title, group, sizes) for title, group in labelled.items()]
     statuses = Counter(r["status"] for run in runs for r in run.records)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.report.records.comparability import evaluation_of
-from bench.report.records.runs import Record, Run, varying_axes
+from bench.report.records.axes import varying_axes
+from bench.report.records.evaluations import evaluation_of
+from bench.report.records.run import Record, Run
 
 
 def averaged(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import InputError
-from bench.report.records.runs import Record, runs_of
+from bench.report.records.load import runs_of
+from bench.report.records.run import Record
 from bench.report.records.seeds import METRIC, SEED, Shown, config_columns, find, head, rows
 
 

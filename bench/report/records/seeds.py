@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import InputError
-from bench.report.records.runs import Record, Run, varying_axes
+from bench.report.records.axes import varying_axes
+from bench.report.records.metrics import direction, known_metrics
+from bench.report.records.reasons import remark
+from bench.report.records.run import Record, Run
 from bench.report.records.selection import check_axes
-from bench.report.tables.build import direction, known_metrics, remark
 from bench.runs import store
 from bench.runs.files import write_file
 

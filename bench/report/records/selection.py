@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.errors import InputError
-from bench.report.records.runs import RECORD_AXES, Run, distinguish_datasets
+from bench.report.records.axes import distinguish_datasets
+from bench.report.records.run import RECORD_AXES, Run
 
 
 def check_axes(runs: Sequence[Run], option: str, names: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from bench.evaluation.conventions import VALIDATION
-from bench.report.records.runs import Record, Run
+from bench.report.records.run import Record, Run
 from bench.report.statistics.estimates import estimate
 
 LOSS = f"{VALIDATION}loss/"

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from bench.report.records.comparability import differences, ranking_key
-from bench.report.records.runs import Run, dataset_axes, sort_runs
-from bench.report.statistics.estimates import ALPHA, loss
-from bench.report.tables.build import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
+from bench.evaluation.conventions import loss
+from bench.report.records.axes import group_by_dataset, labels_along, sort_runs
+from bench.report.records.metrics import direction
+from bench.report.records.run import Run
+from bench.report.statistics.comparability import differences, ranking_key
+from bench.report.statistics.significance import ALPHA
 
 MIN_DATASETS = 6  # with fewer, neither test can reject; a block is a data set, never a seed or a noise level
 MIN_ROWS = 3
@@ -36,21 +38,17 @@ class Ranks:
         return [(i, end) for i, end in enumerate(ends) if end > i and end not in ends[:i]]
 
 
-def row_axes(runs: Sequence[Run], layout: Layout) -> tuple[str, ...]:
-    """The axes that tell runs on one data set apart."""
-    datasets = dataset_axes(runs)
-    return *layout.rows, *(axis for axis in layout.columns if axis not in datasets)
+def ranks(runs: Sequence[Run], axes: Sequence[str], metric: str) -> Ranks | str:
+    """Over the rows that have a number on every data set; or the reason why there are none.
 
-
-def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
-    """Over the rows that have a number on every data set; or the reason why there are none."""
+    axes: those that tell runs on one data set apart; a row has their labels.
+    """
     better, ideal = direction(runs, metric)
     if better is None:
         return f"neither direction is better in {metric}"
-    axes = row_axes(runs, layout)
     blocks = {
         title: {labels_along(run, axes): run for run in sort_runs(group, axes) if run.values(metric)}
-        for title, group in group_by_dataset(runs, Layout(axes, (), ())).items()
+        for title, group in group_by_dataset(runs).items()
         if any(run.fingerprint for run in group)
     }
     if len(blocks) < MIN_DATASETS:
@@ -76,26 +74,3 @@ def ranks(runs: Sequence[Run], layout: Layout, metric: str) -> Ranks | str:
     quantile = float(stats.studentized_range.ppf(1 - ALPHA, k, math.inf)) / math.sqrt(2)
     critical = quantile * math.sqrt(k * (k + 1) / (6 * n))
     return Ranks(mean, n, float(stats.friedmanchisquare(*columns).pvalue), critical)
-
-
-def table(found: Ranks | str, axes: tuple[str, ...], metric: str) -> Table:
-    """Rows by mean rank. Where Friedman's test rejects, those within the critical difference of the best are bold.
-
-    axes: `row_axes`.
-    """
-    title, columns = f"Ranks in {metric} over data sets", (Column("mean rank", "", "lower", None),)
-    if isinstance(found, str):
-        return Table("ranks", title, "", axes, columns, [], notes=[f"Refused: {found}."])
-    by_rank = sorted(found.mean.items(), key=lambda item: item[1])
-    best, significant = by_rank[0][1], found.friedman < ALPHA
-    rows = [
-        Row(row, (), f"{found.datasets} data sets",
-            (Cell(None, "ok", f"{mean:.2f}", best=significant and mean - best < found.critical),))
-        for row, mean in by_rank
-    ]  # fmt: skip
-    friedman = f"Friedman's test: p = {found.friedman:.2g}"
-    if significant:
-        note = f"{friedman}. Bold is within Nemenyi's critical difference, {found.critical:.2f}, of the first."
-    else:
-        note = f"{friedman}, which does not reject that all rows are alike: no difference is significant."
-    return Table("ranks", title, "1 is the best; a block is a data set.", axes, columns, rows, notes=[note])

@@ -3,96 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
-from bench.report.records.comparability import group_key, is_likelihood_metric
-from bench.report.records.runs import Run, dataset_axes, sort_runs
+from bench.report.records.axes import group_by_dataset, labels_along, sort_runs
+from bench.report.records.metrics import direction
+from bench.report.records.reasons import end_reasons, group_seeds, remark
+from bench.report.records.run import Run
 from bench.report.statistics import convergence
-from bench.report.statistics.estimates import Better, Estimate, best_group, decimals, estimate, format_estimate
+from bench.report.statistics.comparability import group_key, is_likelihood_metric
+from bench.report.statistics.estimates import decimals, estimate, format_estimate
+from bench.report.statistics.significance import best_group
 from bench.report.tables import notes
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric, and the values of the axes that are pivoted into columns, as "bernoulli, none"."""
-
-    metric: str
-    pivot: str
-    better: Better | None
-    ideal: float | None
-
-    @property
-    def arrow(self) -> str:
-        """The better direction."""
-        if self.better == "closest":
-            return f"→ {self.ideal:g}"
-        return {"lower": "↓", "higher": "↑", None: ""}[self.better]
-
-    @property
-    def heading(self) -> str:
-        return " ".join(part for part in (self.metric, self.arrow, self.pivot and f"({self.pivot})") if part)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """status: ok, n/a, how a run without a number ended, or "not run"."""
-
-    run: Run | None
-    status: str
-    text: str
-    estimate: Estimate | None = None
-    values: dict[int, float] = field(default_factory=dict)  # by seed
-    best: bool = False  # or not significantly different from it
-    footnotes: tuple[int, ...] = ()
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    labels: tuple[str, ...]
-    footnotes: tuple[int, ...]
-    seeds: str
-    cells: tuple[Cell, ...]
-
-
-@dataclass
-class Table:
-    """A block: means of a metric are ranked within it."""
-
-    dataset: str
-    title: str
-    caption: str
-    axes: tuple[str, ...]
-    columns: tuple[Column, ...]
-    rows: list[Row]
-    footnotes: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    prose: bool = False  # cells are sentences, which may be broken into lines
-    pictures: list[tuple[str, bytes]] = field(default_factory=list)  # alternative text, and a PNG
-
-
-@dataclass(frozen=True)
-class Layout:
-    """rows, columns: the axes along each side; metrics: in the order of the columns; others: what a note names."""
-
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    metrics: tuple[str, ...]
-    others: tuple[str, ...] = ()
-
-
-def known_metrics(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs for r in run.ok for name in r["metrics"]))
-
-
-def group_by_dataset(runs: Sequence[Run], layout: Layout) -> dict[str, list[Run]]:
-    """Runs on the same images, under a title; data sets that are pivoted into columns share one."""
-    axes = [a for a in dataset_axes(runs) if a not in layout.columns]
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(notes.dataset_title(run, axes), []).append(run)
-    return groups
+from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
 
 def build(
@@ -106,7 +29,7 @@ def build(
     general = tuple(m for m in layout.metrics if not is_likelihood_metric(m))
     likelihood = tuple(m for m in layout.metrics if is_likelihood_metric(m))
     tables = []
-    for title, group in group_by_dataset(runs, layout).items():
+    for title, group in group_by_dataset(runs, layout.columns).items():
         warnings = notes.data_warnings(group)
         table = partial(_table, layout=layout, all_metrics=all_metrics, dataset=title, data_warnings=warnings)
         blocks: dict[tuple, list[Run]] = {}
@@ -187,21 +110,6 @@ def _table(
     )
 
 
-def labels_along(run: Run, axes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(run.label(axis) for axis in axes)
-
-
-def direction(runs: Sequence[Run], metric: str) -> tuple[Better | None, float | None]:
-    """Whether lower, higher or closest is better, and of the last the ideal.
-
-    None for outputs with permuted conditions, which are not meant to be good.
-    """
-    if "permuted" in metric.split("@"):
-        return None, None
-    found = [r["metrics"][metric] for run in runs for r in run.ok if metric in r["metrics"]]
-    return next(((m["better"], m["ideal"]) for m in found if m["better"]), (None, None))
-
-
 def _seeds(by_pivot: Mapping[tuple[str, ...], Run]) -> str:
     """How many seeds ended well, as "3" or "2 of 3"; several where the columns differ."""
     return ", ".join(
@@ -217,22 +125,15 @@ def _cell(run: Run | None, metric: str, numbers: Callable[[Sequence[str]], tuple
     if run is None:
         return Cell(None, "not run", "not run")
     if not run.ok:
-        reasons = notes.end_reasons(run)
+        reasons = end_reasons(run)
         status = ", ".join(dict.fromkeys(r["status"] for r in run.records))
         return Cell(run, status, status, footnotes=numbers(reasons), reason="; ".join(reasons))
     values = run.values(metric)
-    reasons = notes.group_seeds([(r, remark(r["metrics"].get(metric), metric)) for r in run.ok])
+    reasons = group_seeds([(r, remark(r["metrics"].get(metric), metric)) for r in run.ok])
     footnotes, reason = numbers(reasons), "; ".join(reasons)
     if not values:
         return Cell(run, "n/a", "n/a", footnotes=footnotes, reason=reason)
     return Cell(run, "ok", "", estimate([*values.values()]), values, footnotes=footnotes, reason=reason)
-
-
-def remark(entry: dict | None, metric: str) -> str | None:
-    """What is to say about a metric of a run that ended well: why it has no number, or a remark on it."""
-    if entry is None:
-        return f"{metric} was not evaluated"
-    return entry["reason"] or (None if entry["value"] is not None else "no reason was recorded")
 
 
 def _format_and_rank(

@@ -1,36 +1,47 @@
-"""Diagrams of test results, as PNG bytes."""
+"""Diagrams beside tables, as PNG bytes, and the style of all that matplotlib draws."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from typing import TYPE_CHECKING
 
-from bench.report.page.figures import INK, as_png, new_figure, plain
 from bench.report.statistics.ranks import Ranks
-from bench.report.verdicts.claims import FAILS, HOLDS, Verdict
 
-_COLOURS = {HOLDS: "#2a9d5c", FAILS: "#d1495b"}
-PER_ROW = 4
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#808080"  # readable on white and on black
 
 
-def paired(verdicts: Sequence[Verdict]) -> bytes:
-    """A box per comparison with a line per seed: on the left the reference, on the right the run that is compared."""
-    rows = -(-len(verdicts) // PER_ROW)
-    across = min(len(verdicts), PER_ROW)
-    figure = new_figure(2.7 * across, 2.2 * rows)
-    for i, v in enumerate(verdicts):
-        axes = figure.add_subplot(rows, across, i + 1)
-        ours, theirs = v.values
-        colour = _COLOURS.get(v.outcome, INK)
-        for seed in ours:
-            axes.plot((0, 1), (theirs[seed], ours[seed]), color=colour, marker="o", markersize=2.5, linewidth=0.8)
-        if v.comparison.scale == "ratio" and min(ours.values()) > 0:
-            axes.set_yscale("log")
-        axes.set_xlim(-0.3, 1.3)
-        axes.set_title(f"{v.comparison.metric}\n{v.outcome}", fontsize=8, color=colour, parse_math=False)
-        plain(axes)
-        axes.set_xticks((0, 1), v.comparison.sides, fontsize=8, parse_math=False)
-    figure.tight_layout()
-    return as_png(figure)
+def new_figure(width: float, height: float) -> Figure:
+    """Width and height in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure((width, height), dpi=110)
+
+
+def plain(axes: Axes) -> None:
+    """Few ticks, two spines, and INK."""
+    axes.tick_params(which="both", labelsize=6, colors=INK, length=2)
+    if axes.get_yscale() == "linear":  # a logarithmic axis has decades
+        axes.locator_params(axis="y", nbins=4)
+    if axes.get_xscale() == "linear":
+        axes.locator_params(axis="x", nbins=4)
+    axes.patch.set_alpha(0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+
+
+def as_png(figure: Figure) -> bytes:
+    """With a transparent background."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    out = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(out, transparent=True, format="png")
+    return out.getvalue()
 
 
 def critical_difference(found: Ranks) -> bytes:

@@ -20,7 +20,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
-from bench.report.tables.build import Cell, Layout, Table
+from bench.report.tables.table import Cell, Layout, Table
 from bench.runs.files import write_file
 
 _LATEX = {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.records.comparability import ranking_key
-from bench.report.records.runs import Run, sort_runs
-from bench.report.statistics.estimates import probability_of_improvement
-from bench.report.tables.build import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
+from bench.report.records.axes import group_by_dataset, labels_along, sort_runs
+from bench.report.records.metrics import direction
+from bench.report.records.run import Run
+from bench.report.statistics.comparability import ranking_key
+from bench.report.statistics.significance import probability_of_improvement
+from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
 
 def tables(runs: Sequence[Run], layout: Layout, metric: str) -> list[Table]:
@@ -15,7 +17,7 @@ def tables(runs: Sequence[Run], layout: Layout, metric: str) -> list[Table]:
     if direction(runs, metric)[0] is None:
         return []
     axes, made = (*layout.rows, *layout.columns), []
-    for title, group in group_by_dataset(runs, layout).items():
+    for title, group in group_by_dataset(runs, layout.columns).items():
         measured = [run for run in sort_runs(group, axes) if run.values(metric)]
         if len(measured) > 1:
             made.append(_table(title, measured, axes, metric))

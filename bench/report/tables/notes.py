@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.evaluation.conventions import metric_of
-from bench.report.records.comparability import NOISE_METRICS, describe_evaluations
-from bench.report.records.runs import Record, Run
-from bench.report.statistics.estimates import ALPHA, MIN_SEEDS
+from bench.report.records.evaluations import describe_evaluations
+from bench.report.records.reasons import end_reasons, group_seeds, seed_list
+from bench.report.records.run import Run
+from bench.report.statistics.comparability import NOISE_METRICS
+from bench.report.statistics.significance import ALPHA, MIN_SEEDS
 
 _MEASURES = {
     "density": "density of {parts}",
@@ -26,11 +28,6 @@ _DIFFERENCES = {
 
 
 # Captions
-
-
-def dataset_title(run: Run, axes: Sequence[str]) -> str:
-    parts = [run.label(a) if a == "dataset" else f"{a.removeprefix('dataset.')}={run.label(a)}" for a in axes]
-    return ", ".join(parts) or "all data sets"
 
 
 def dataset_caption(runs: Sequence[Run]) -> str:
@@ -95,43 +92,6 @@ def row_footnotes(run: Run, data_warnings: Mapping[str, Sequence[str]]) -> list[
         for warning in warnings
         for text in group_seeds([(r, warning if warning in r["warnings"] else None) for r in run.records])
     ]
-
-
-def end_reasons(run: Run) -> list[str]:
-    """How the seeds that are not ok ended, and why."""
-    return group_seeds([(r, _end_reason(r)) for r in run.records])
-
-
-def _end_reason(r: Record) -> str | None:
-    if r["status"] == "ok":
-        return None
-    reason = r["reason"] or (r["traceback"] or "no reason was recorded").strip().splitlines()[-1]
-    return f"{r['status']}: {reason.splitlines()[0]}"
-
-
-def group_seeds(remarks: Sequence[tuple[Record, str | None]]) -> list[str]:
-    """Each remark once; one that does not apply to all seeds names its seeds."""
-    seeds: dict[str, list[int]] = {}
-    for r, remark in remarks:
-        if remark:
-            seeds.setdefault(remark, []).append(r["seed"])
-    return [
-        remark if len(which) == len(remarks) else f"{seed_list(which)}: {remark}" for remark, which in seeds.items()
-    ]
-
-
-def seed_list(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
-def missing_reason(run: Run, metric: str) -> str:
-    """Why a run has no number of a metric, or not on all seeds: how it ended, or each reason once."""
-    entries = [r["metrics"].get(metric) for r in run.ok]
-    missing = [entry for entry in entries if entry is None or entry["value"] is None]
-    if not missing:
-        return "; ".join(end_reasons(run))
-    reasons = [(entry["reason"] or "no reason was recorded") if entry else "not evaluated" for entry in missing]
-    return f"{metric} is n/a: {', or '.join(dict.fromkeys(reasons))}"
 
 
 # Notes below a table

@@ -9,9 +9,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from bench.report.records.runs import Run
+from bench.report.records.run import Run
 from bench.report.statistics.estimates import decimals, estimate, format_estimate, format_number
-from bench.report.tables.build import Cell, Column, Row, Table
+from bench.report.tables.table import Cell, Column, Row, Table
 
 _READ = {"scan": "read in the paper", "seen": "read in public code", "quoted": "quoted elsewhere"}
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from bench.evaluation.conventions import loss
-from bench.report.page.figures import INK, as_png, new_figure, plain
-from bench.report.records.runs import AXIS, DEFAULT, Run, sort_runs
-from bench.report.tables.build import Cell, Column, Layout, Row, Table, direction, group_by_dataset, labels_along
+from bench.report.records.axes import group_by_dataset, labels_along, sort_runs
+from bench.report.records.metrics import direction
+from bench.report.records.run import AXIS, DEFAULT, Run
+from bench.report.tables.diagrams import INK, as_png, new_figure, plain
+from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
 COLUMNS = ("trials", "best", "median", "worst", "tuned", "default")
 CAPTION = (
@@ -21,7 +23,7 @@ CAPTION = (
 def tables(runs: Sequence[Run], layout: Layout, figures: bool) -> list[Table]:
     """A table of the trials of each tuned run, for each data set. figures: with the values of all trials as a strip."""
     made = []
-    for title, group in group_by_dataset(runs, layout).items():
+    for title, group in group_by_dataset(runs, layout.columns).items():
         by_objective: dict[str, list[Run]] = {}
         for run in sort_runs(group, (*layout.rows, *layout.columns)):
             if run.tuning and run.tuning["values"]:  # else none had a value

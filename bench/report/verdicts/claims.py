@@ -12,22 +12,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.errors import InputError
+from bench.evaluation.conventions import loss
 from bench.paths import CONF
 from bench.report.presets import read_yaml
-from bench.report.records.comparability import differences, ranking_key
-from bench.report.records.runs import Run, varying_axes
-from bench.report.statistics.estimates import (
-    ALPHA,
-    MIN_SEEDS,
-    Estimate,
-    estimate,
-    holm,
-    loss,
-    one_sided_t_tests,
-    standard_deviation,
-)
-from bench.report.tables import notes
-from bench.report.tables.build import direction
+from bench.report.records.axes import varying_axes
+from bench.report.records.metrics import direction
+from bench.report.records.reasons import missing_reason, seed_list
+from bench.report.records.run import Run
+from bench.report.statistics.comparability import differences, ranking_key
+from bench.report.statistics.estimates import Estimate, estimate, standard_deviation
+from bench.report.statistics.significance import ALPHA, MIN_SEEDS, holm, one_sided_t_tests
 
 FOLDER = Path("experiment", "claims")  # in a folder of configurations
 HOLDS, FAILS, NOT_RUN = "holds", "does not hold", "not run"
@@ -215,7 +209,7 @@ def _measure(runs: Mapping[str, Run | tuple[str, str]], claim: str, c: Compariso
     theirs = dict.fromkeys(ours, c.against) if isinstance(c.against, float) else against.values(metric)
     for run, name, numbers in ((of, c.metric, ours), (against, metric, theirs)):
         if not numbers:
-            return Verdict(claim, c, "n/a", remarks=(notes.missing_reason(run, name),))
+            return Verdict(claim, c, "n/a", remarks=(missing_reason(run, name),))
     common = sorted(ours.keys() & theirs.keys())
     values = {s: ours[s] for s in common}, {s: theirs[s] for s in common}
     remarks = (*_unequal_budgets(of, against), *_missing_seeds(c, of, against, common))
@@ -260,8 +254,8 @@ def _missing_seeds(c: Comparison, of: Run, against: Run, common: Sequence[int]) 
     sides += [] if isinstance(c.against, float) else [(against, c.against_metric or c.metric)]
     for run, metric in sides:
         if missing := [r["seed"] for r in run.records if r["seed"] not in common]:
-            reason = notes.missing_reason(run, metric) or "the other run lacks it"
-            yield f"{metric} of {run.name} without {notes.seed_list(missing)}: {reason}"
+            reason = missing_reason(run, metric) or "the other run lacks it"
+            yield f"{metric} of {run.name} without {seed_list(missing)}: {reason}"
 
 
 def _effects(c: Comparison, of: Run, values: tuple[dict[int, float], dict[int, float]]) -> list[float]:

@@ -8,10 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.report.records.runs import Run
-from bench.report.statistics.estimates import ALPHA, Estimate
-from bench.report.tables.build import Cell, Column, Layout, Row, Table, group_by_dataset
+from bench.report.records.axes import group_by_dataset
+from bench.report.records.run import Run
+from bench.report.statistics.estimates import Estimate
+from bench.report.statistics.significance import ALPHA
+from bench.report.tables.table import Cell, Column, Row, Table
 from bench.report.verdicts.claims import FAILS, HOLDS, NOT_RUN, Claim, Comparison, Verdict, decisive, evaluate
+from bench.report.verdicts.diagrams import paired
 from bench.runs.files import write_file
 
 _COLUMNS = ("verdict", "effect (95 % interval)", "p, corrected")
@@ -19,7 +22,7 @@ _COLUMNS = ("verdict", "effect (95 % interval)", "p, corrected")
 
 def by_dataset(runs: Sequence[Run], selected: Mapping[str, Claim]) -> dict[str, list[Verdict]]:
     """Verdicts on each data set, under its title."""
-    groups = group_by_dataset(runs, Layout(("model",), (), ()))
+    groups = group_by_dataset(runs)
     return {title: evaluate(group, selected) for title, group in groups.items()}
 
 
@@ -35,8 +38,6 @@ def tables(found: Mapping[str, list[Verdict]], selected: Mapping[str, Claim], fi
 
 
 def _pictures(verdicts: Sequence[Verdict], selected: Mapping[str, Claim]) -> list[tuple[str, bytes]]:
-    from bench.report.tables.diagrams import paired  # imports matplotlib
-
     measured = {name: [v for v in verdicts if v.claim == name and v.values[0]] for name in selected}
     return [(selected[name].says, paired(parts)) for name, parts in measured.items() if parts]
 

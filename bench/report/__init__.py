@@ -46,7 +46,7 @@ def write(
     config_dir: Path | None = None,
     **options: Any,
 ) -> Report:
-    """Prints the tables of some sweeps and writes them, with a page, to results/<first sweep>/<folder>/.
+    """Prints the tables of these sweeps and writes them, with a page, to results/<first sweep>/<folder>/.
 
     printed: the names of the run folders in the printed tables, None for all; the written tables have all runs.
     config_dir: a folder of configurations with further claims, in experiment/claims.
@@ -100,7 +100,7 @@ def write(
 
 
 def export(results: Path, sweeps: Sequence[str], target: Path, only: Any = None) -> tuple[Path, int]:
-    """Writes the records of some sweeps into one file; returns its path, and how many records it has.
+    """Writes the records of these sweeps into one file; returns its path, and how many records it has.
 
     target: a file that ends in .jsonl, or a folder, which gets a records.jsonl that is read like the sweep's folders.
     only: as in `write`. Raises InputError as `write` does, and where the file cannot be written.
@@ -177,7 +177,7 @@ def _metrics(runs: Sequence[Run], chosen: dict[str, Any]) -> tuple[str, ...]:
 def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
     """Rows and columns as chosen; every other axis in which runs differ is a row too, as a cell never pools runs.
 
-    What tells data sets apart is no row but the title of a table.
+    Axes that distinguish data sets are in the titles of tables instead.
     """
     rows, columns = _names(chosen, "rows"), _names(chosen, "columns")
     check_axes(runs, "rows", rows)
@@ -186,5 +186,5 @@ def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
     titles = dataset_axes(runs)
     row_axes = tuple(a for a in (*rows, *others) if a not in titles and a not in columns)
     metrics = _metrics(runs, chosen)
-    others = [] if chosen["metrics"] else [m for m in known_metrics(runs) if m not in metrics]
-    return Layout(row_axes or ("model",), columns, metrics, tuple(others))
+    hidden = [] if chosen["metrics"] else [m for m in known_metrics(runs) if m not in metrics]
+    return Layout(row_axes or ("model",), columns, metrics, tuple(hidden))

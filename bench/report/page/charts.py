@@ -18,7 +18,7 @@ from bench.report.records.run import Record, Run
 from bench.report.statistics.estimates import Estimate, decimals, estimate, format_estimate
 from bench.runs.output import printable, say
 
-MAX_LABELS = 12  # marks of a scatter chart that have their names beside them
+MAX_LABELS = 12  # markers of a scatter chart with their names beside them
 MAX_NAMES = 6  # runs that a caption names for one reason
 X_METRIC, Y_METRICS = "reconstruction_mse", ("sharpness_reconstructions", "sharpness_samples")
 COLOUR_METRIC = "knn_accuracy"
@@ -35,7 +35,7 @@ class LabelledRun:
 
 @dataclass(frozen=True)
 class Chart:
-    """caption: the runs without a mark, and why; "" if there are none."""
+    """caption: the runs without a marker, and why; "" if there are none."""
 
     name: str
     title: str
@@ -43,11 +43,11 @@ class Chart:
     caption: str = ""
 
 
-def losses(run: Run, label: str, longest: int) -> list[tuple[str, str]]:
+def losses(run: Run, label: str, max_points: int) -> list[tuple[str, str]]:
     """A player's name and the chart of its loss against the step, a line per seed; [] if nothing was logged.
 
-    longest: at most so many points of a line are drawn. The loss on the validation split is a pale line. The line of a
-    seed that did not end well is dashed, and the axes fit the others, if there are any.
+    max_points: of a line. The loss on the validation split is a pale line. The line of a seed that did not end well is
+    dashed, and the axes fit the others, if there are any.
     """
     found: dict[str, list[tuple[Record, bool, np.ndarray]]] = {}
     for r in run.records:
@@ -55,7 +55,7 @@ def losses(run: Run, label: str, longest: int) -> list[tuple[str, str]]:
             player = printable(metric_of(column).removeprefix("loss/"))
             found.setdefault(player, []).append((r, is_on_validation(column), line))
     return [
-        (player, _loss(lines, f"loss of {player}, {label}", player, i, longest))
+        (player, _loss(lines, f"loss of {player}, {label}", player, i, max_points))
         for i, (player, lines) in enumerate(found.items())
     ]
 
@@ -77,14 +77,14 @@ def _history(path: Path) -> dict[str, np.ndarray]:
     return {c: line for c, line in finite.items() if line.size}
 
 
-def _loss(lines: Sequence[tuple[Record, bool, np.ndarray]], alt: str, title: str, i: int, longest: int) -> str:
+def _loss(lines: Sequence[tuple[Record, bool, np.ndarray]], alt: str, title: str, i: int, max_points: int) -> str:
     steady = [line[1] for r, _, line in lines if r["status"] == "ok"] or [line[1] for *_, line in lines]
     x, y = (svg.axis(np.concatenate(part)) for part in ([line[0] for *_, line in lines], steady))
     plot = svg.Plot(230, 132, x, y, title=title)
     parts = []
     for r, is_validation, line in lines:
         # A long history is thinned evenly; its last point stays.
-        thin = line[:, np.unique(np.linspace(0, line.shape[1] - 1, longest).round().astype(int))]
+        thin = line[:, np.unique(np.linspace(0, line.shape[1] - 1, max_points).round().astype(int))]
         status = "" if r["status"] == "ok" else f", {r['status']}"
         points = [plot.at(*point) for point in thin.T]
         curve = svg.polyline(points, 0 if r["status"] == "ok" else len(svg.COLOURS), 1.1)
@@ -131,17 +131,19 @@ def _square(points: np.ndarray, shape: float) -> tuple[svg.Axis, svg.Axis]:
 def noise_levels(runs: Sequence[LabelledRun]) -> list[Chart]:
     """Metrics at several noise levels against the level: a chart per metric and kind of noise, with a line per run."""
     found: dict[str, dict[float, str]] = {}  # metric: level: as recorded
-    for name in (name for named in runs for name in _metrics(named)):
+    for name in (name for labelled in runs for name in _metrics(labelled)):
         metric, level = _level(name)
         if level is not None:
             found.setdefault(metric, {})[level] = name
-    kinds = {i: _kind(named.run) for i, named in enumerate(runs)}
+    kinds = {i: _kind(labelled.run) for i, labelled in enumerate(runs)}
     return [
         chart
         for metric, names in found.items()
         for kind in dict.fromkeys(kinds.values())
         if (
-            chart := _noise_chart([(i, named) for i, named in enumerate(runs) if kinds[i] == kind], metric, names, kind)
+            chart := _noise_chart(
+                [(i, labelled) for i, labelled in enumerate(runs) if kinds[i] == kind], metric, names, kind
+            )
         )
     ]
 
@@ -156,37 +158,37 @@ def _noise_chart(
     runs: Sequence[tuple[int, LabelledRun]], metric: str, names: dict[float, str], kind: str
 ) -> Chart | None:
     lines = []
-    for i, named in runs:
-        line = [(level, found) for level in sorted(names) if (found := _estimate(named.run, names[level]))]
+    for i, labelled in runs:
+        line = [(level, found) for level in sorted(names) if (found := _estimate(labelled.run, names[level]))]
         if line:
-            lines.append((i, named, line))
+            lines.append((i, labelled, line))
     if not lines:
         return None
     ends = [end for _, _, line in lines for _, e in line for end in _ends(e)]
     x, y = svg.axis([level for *_, line in lines for level, _ in line]), svg.axis(ends)
-    better, ideal = direction([named.run for _, named in runs], next(iter(names.values())))
+    better, ideal = direction([labelled.run for _, labelled in runs], next(iter(names.values())))
     arrow = {"higher": " ↑", "lower": " ↓", "closest": f" → {ideal}", None: ""}[better]
     plot = svg.Plot(310, 232, x, y, f"level of {kind} noise", title=metric + arrow)
     parts = []
-    for i, named, line in lines:
+    for i, labelled, line in lines:
         places = [plot.at(level, e.mean) for level, e in line]
         bars = [_bar(plot, (level, level), _ends(e)) for level, e in line]
-        shapes = [svg.shape(*place, i) for place in places]
+        markers = [svg.marker(*place, i) for place in places]
         digits = decimals([e for _, e in line])
         numbers = "; ".join(f"{level:g}: {format_estimate(e, digits)}" for level, e in line)
-        shown = [svg.polyline(places, i), *bars, *shapes]
-        parts.append(svg.mark(shown, f"{named.label}: {numbers}", named.words, svg.colour(i)))
+        shown = [svg.polyline(places, i), *bars, *markers]
+        parts.append(svg.series(shown, f"{labelled.label}: {numbers}", labelled.words, svg.colour(i)))
     alt = f"{metric} against the level of {kind} noise"
-    caption = _missing([named for _, named in runs], [[names[level] for level in names]])
+    caption = _missing([labelled for _, labelled in runs], [[names[level] for level in names]])
     return Chart(f"{metric}-{kind}", alt, plot.render(parts, alt), caption)
 
 
 def legend(runs: Sequence[LabelledRun]) -> list[tuple[LabelledRun, str]]:
-    """The line and the mark of each run in the charts of `noise_levels`."""
+    """The line and the marker of each run in the charts of `noise_levels`."""
     return [
-        (named, _key(i))
-        for i, named in enumerate(runs)
-        if any(_level(m)[1] is not None and named.run.values(m) for m in _metrics(named))
+        (labelled, _key(i))
+        for i, labelled in enumerate(runs)
+        if any(_level(m)[1] is not None and labelled.run.values(m) for m in _metrics(labelled))
     ]
 
 
@@ -199,28 +201,28 @@ def _level(name: str) -> tuple[str, float | None]:
         return metric, None
 
 
-def _metrics(named: LabelledRun) -> Iterable[str]:
-    return dict.fromkeys(metric for r in named.run.ok for metric in r["metrics"])
+def _metrics(labelled: LabelledRun) -> Iterable[str]:
+    return dict.fromkeys(metric for r in labelled.run.ok for metric in r["metrics"])
 
 
 def _key(i: int) -> str:
-    line = svg.polyline([(0, 7), (30, 7)], i) + svg.shape(15, 7, i)
+    line = svg.polyline([(0, 7), (30, 7)], i) + svg.marker(15, 7, i)
     return f'<svg class="key" aria-hidden="true" width="30" height="14"><g{svg.colour(i)}>{line}</g></svg>'
 
 
 def trade_off(runs: Sequence[LabelledRun]) -> list[Chart]:
     """Sharpness of reconstructions and of samples against the reconstruction error, coloured by kNN on codes.
 
-    A mark per run, with error bars; hollow without a number for the colour. No chart if no run has both numbers.
+    A marker per run, with error bars; hollow without a number for the colour. No chart if no run has both numbers.
     """
     return [chart for metric in Y_METRICS if (chart := _trade_off(runs, metric))]
 
 
 def _trade_off(runs: Sequence[LabelledRun], metric: str) -> Chart | None:
     found = [
-        (named, x, y, _estimate(named.run, COLOUR_METRIC))
-        for named in runs
-        if (x := _estimate(named.run, X_METRIC)) and (y := _estimate(named.run, metric))
+        (labelled, x, y, _estimate(labelled.run, COLOUR_METRIC))
+        for labelled in runs
+        if (x := _estimate(labelled.run, X_METRIC)) and (y := _estimate(labelled.run, metric))
     ]
     if not found:
         return None
@@ -237,17 +239,17 @@ def _trade_off(runs: Sequence[LabelledRun], metric: str) -> Chart | None:
              'stroke-dasharray="4 4" stroke-opacity=".7"/>']  # fmt: skip
     scale = svg.axis(hues) if hues else None
     occupied = [box for _, x, y, _ in found for box in _boxes(plot, x, y)]
-    for named, x, y, hue in found:
+    for labelled, x, y, hue in found:
         place = plot.at(x.mean, y.mean)
         bars = [_bar(plot, _ends(x), (y.mean, y.mean)), _bar(plot, (x.mean, x.mean), _ends(y))]
         fill = svg.shade(scale.share(hue.mean)) if hue and scale else "none"
-        name = _label(named.label, place, occupied, plot) if len(found) <= MAX_LABELS else ""
+        name = _label(labelled.label, place, occupied, plot) if len(found) <= MAX_LABELS else ""
         numbers = [(X_METRIC, x), (metric, y), *([(COLOUR_METRIC, hue)] if hue else [])]
         title = ", ".join(f"{key} {format_estimate(e, decimals([e]))}" for key, e in numbers)
-        parts.append(svg.mark([*bars, svg.disc(*place, fill), name], f"{named.label}: {title}", named.words))
+        parts.append(svg.series([*bars, svg.disc(*place, fill), name], f"{labelled.label}: {title}", labelled.words))
     if scale:
         parts += _colour_bar(plot, scale)
-    hollow = [named for named, *_, hue in found if not hue]
+    hollow = [labelled for labelled, *_, hue in found if not hue]
     caption = [_missing(runs, [[X_METRIC], [metric]]), _missing(hollow, [[COLOUR_METRIC]], "Hollow")]
     alt = f"{metric} against {X_METRIC}, coloured by {COLOUR_METRIC}"
     return Chart(f"trade-off-{metric}", alt, plot.render(parts, alt), " ".join(filter(None, caption)))
@@ -264,7 +266,7 @@ def _colour_bar(plot: svg.Plot, scale: svg.Axis) -> Iterable[str]:
 
 
 def _label(label: str, place: tuple[float, float], occupied: list[tuple[float, ...]], plot: svg.Plot) -> str:
-    """The label on the nearest free side of a mark, with a line to it if that is not near."""
+    """The label on the nearest free side of a marker, with a line to it if that is not near."""
     (x, y), width = place, svg.text_width(label)
     sides = [(dx, dy) for dy in (4, 18, -10, 32, -24, 46, -38, 60, -52) for dx in (8, -8 - width, -width / 2)]
     boxes = [(x + dx, y + dy - 10, x + dx + width, y + dy + 3) for dx, dy in sides if (dx, dy) != (-width / 2, 4)]
@@ -280,7 +282,7 @@ def _label(label: str, place: tuple[float, float], occupied: list[tuple[float, .
 
 
 def _boxes(plot: svg.Plot, x: Estimate, y: Estimate) -> list[tuple[float, ...]]:
-    """Left, top, right and bottom of a mark and of each of its error bars."""
+    """Left, top, right and bottom of a marker and of each of its error bars."""
     (left, bottom), (right, top) = (plot.at(*corner) for corner in zip(_ends(x), _ends(y), strict=True))
     at_x, at_y = plot.at(x.mean, y.mean)
     return [(at_x - 6, at_y - 6, at_x + 6, at_y + 6), (left, at_y, right, at_y), (at_x, top, at_x, bottom)]
@@ -306,12 +308,12 @@ def _bar(plot: svg.Plot, x: tuple[float, float], y: tuple[float, float]) -> str:
 
 
 def _missing(runs: Sequence[LabelledRun], metrics: Sequence[Sequence[str]], heading: str = "Not shown") -> str:
-    """One line on the runs that lack all metrics of some group, and why."""
+    """One line on the runs that lack all metrics of a group, and why."""
     by_reason: dict[str, list[str]] = {}
-    for named in runs:
+    for labelled in runs:
         for group in metrics:
-            if not any(named.run.values(metric) for metric in group):
-                by_reason.setdefault(missing_reason(named.run, group[0]), []).append(named.label)
+            if not any(labelled.run.values(metric) for metric in group):
+                by_reason.setdefault(missing_reason(labelled.run, group[0]), []).append(labelled.label)
                 break
     parts = []
     for reason, labels in by_reason.items():

@@ -1,19 +1,16 @@
-"""Pictures of runs, as PNG bytes, from images.npz; and the style of matplotlib's diagrams."""
+"""Pictures of runs, as PNG bytes, from images.npz."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from bench.report.records.run import Run
 from bench.runs.output import printable, say
-
-if TYPE_CHECKING:
-    pass
 
 GAP = 1  # pixels between images
 GAP_GREY = 110
@@ -78,8 +75,8 @@ def _named(images: Mapping[str, np.ndarray], prefix: str) -> list[tuple[str, np.
     return [(name.removeprefix(prefix), array) for name, array in images.items() if name.startswith(prefix)]
 
 
-def grid(images: np.ndarray, most: int = MAX_SIDE) -> bytes:
-    """[rows, columns, C, H, W] uint8, with C = 1 or 3, as one picture; most: pixels of the longer side of an image."""
+def grid(images: np.ndarray, max_side: int = MAX_SIDE) -> bytes:
+    """[rows, columns, C, H, W] uint8, with C = 1 or 3, as one picture; max_side: pixels of an image's longer side."""
     side = max(images.shape[3:])
     if (repeat := -(-MIN_SIDE // side)) > 1:
         images = images.repeat(repeat, 3).repeat(repeat, 4)
@@ -90,21 +87,21 @@ def grid(images: np.ndarray, most: int = MAX_SIDE) -> bytes:
         :-GAP, :-GAP
     ]
     picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
-    if side > most:
-        size = (sheet.shape[1] * most // side, sheet.shape[0] * most // side)
+    if side > max_side:
+        size = (sheet.shape[1] * max_side // side, sheet.shape[0] * max_side // side)
         picture = picture.resize(size, Image.Resampling.BOX)
     return _png(picture)
 
 
-def strip(images: np.ndarray, most: int = MAX_SIDE) -> bytes:
+def strip(images: np.ndarray, max_side: int = MAX_SIDE) -> bytes:
     """[n, C, H, W] uint8 in one row."""
-    return grid(images[None], most)
+    return grid(images[None], max_side)
 
 
-def square(images: np.ndarray, side: int, most: int = MAX_SIDE) -> bytes:
+def square(images: np.ndarray, side: int, max_side: int = MAX_SIDE) -> bytes:
     """The first side * side of [n, C, H, W] uint8."""
     side = min(side, int(len(images) ** 0.5))
-    return grid(images[: side * side].reshape(side, side, *images.shape[1:]), most)
+    return grid(images[: side * side].reshape(side, side, *images.shape[1:]), max_side)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -26,10 +26,10 @@ class Sizes:
     manifold: int  # cells along a side
     points: int  # of a scatter chart
     steps: int  # points of a loss curve
-    turned: Mapping[str, int]  # shapes that turn, by the name of their array
+    shapes: Mapping[str, int]  # by the name of their array
     clips: int  # sounds
     strip: int = 10  # images
-    between: int = 10  # images of an interpolation
+    interpolation_images: int = 10
     side: int = figures.MAX_SIDE  # pixels of an image
 
 
@@ -40,7 +40,7 @@ FULL = Sizes(
     manifold=20,
     points=2000,
     steps=150,
-    turned={"target": 4, "output": 4, "samples": 8},
+    shapes={"target": 4, "output": 4, "samples": 8},
     clips=3,
 )
 BRIEF = Sizes(
@@ -50,7 +50,7 @@ BRIEF = Sizes(
     manifold=10,
     points=500,
     steps=50,
-    turned={"target": 2, "output": 2, "samples": 2},
+    shapes={"target": 2, "output": 2, "samples": 2},
     clips=1,
 )
 
@@ -58,7 +58,14 @@ BRIEF = Sizes(
 def _of_waves(sizes: Sizes) -> Sizes:
     """Fewer and larger pictures, with details as fine as a pixel."""
     return replace(
-        sizes, samples={1: 2}, interpolations=1, styles=3, manifold=4, strip=4, between=4, side=figures.WAVE_SIDE
+        sizes,
+        samples={1: 2},
+        interpolations=1,
+        styles=3,
+        manifold=4,
+        strip=4,
+        interpolation_images=4,
+        side=figures.WAVE_SIDE,
     )
 
 
@@ -94,33 +101,33 @@ class Gallery:
 
 
 def gallery(album: Album, title: str, runs: Sequence[LabelledRun], sizes: Sizes) -> Gallery:
-    made = Gallery(title, has_waves=any(figures.has_waves(named.run) for named in runs))
+    made = Gallery(title, has_waves=any(figures.has_waves(labelled.run) for labelled in runs))
     sizes = _of_waves(sizes) if made.has_waves else sizes
     inputs: dict[bytes, int] = {}
     shown: set[bytes] = set()  # shapes and sounds of the data set
-    for named in runs:
-        images = figures.arrays(named.run)
+    for labelled in runs:
+        images = figures.arrays(labelled.run)
         if "points" in images or ("input" in images and _are_points(images["input"])):
-            _add_points(album, made, named, images, sizes)
+            _add_points(album, made, labelled, images, sizes)
         else:
-            _add_images(album, made, named, images, sizes, inputs)
-        _add_codes(album, made, named, images, sizes)
-        made.shapes += media.outputs(named, images, sizes.turned, shown)
-        made.shape_samples += media.samples(named, images, sizes.turned)
-        made.sounds += media.sounds(album, title, named, images, sizes.clips, shown)
-        losses = charts.losses(named.run, named.label, sizes.steps)
-        name = f"{_file(named)}-losses"
+            _add_images(album, made, labelled, images, sizes, inputs)
+        _add_codes(album, made, labelled, images, sizes)
+        made.shapes += media.outputs(labelled, images, sizes.shapes, shown)
+        made.shape_samples += media.samples(labelled, images, sizes.shapes)
+        made.sounds += media.sounds(album, title, labelled, images, sizes.clips, shown)
+        losses = charts.losses(labelled.run, labelled.label, sizes.steps)
+        name = f"{_file(labelled)}-losses"
         pictures = [album.svg(f"{name}-{player}", f"loss of {player}", curve) for player, curve in losses]
         if pictures:
-            made.losses.append(Figure(f"{named.label}{_diverged(named.run)}", named.words, tuple(pictures)))
+            made.losses.append(Figure(f"{labelled.label}{_diverged(labelled.run)}", labelled.words, tuple(pictures)))
     made.trade_offs = _drawings(album, title, charts.trade_off(runs))
     made.noise_levels = _drawings(album, title, charts.noise_levels(runs))
-    made.legend = [(named, Markup(key)) for named, key in charts.legend(runs)]
+    made.legend = [(labelled, Markup(key)) for labelled, key in charts.legend(runs)]
     return made
 
 
-def _file(named: LabelledRun) -> str:
-    return f"{named.run.name}-{named.run.key}"
+def _file(labelled: LabelledRun) -> str:
+    return f"{labelled.run.name}-{labelled.run.key}"
 
 
 def _drawings(album: Album, title: str, found: Iterable[charts.Chart]) -> list[Drawing]:
@@ -138,7 +145,7 @@ def _are_points(images: np.ndarray) -> bool:
 
 
 def _add_points(
-    album: Album, made: Gallery, named: LabelledRun, images: Mapping[str, np.ndarray], sizes: Sizes
+    album: Album, made: Gallery, labelled: LabelledRun, images: Mapping[str, np.ndarray], sizes: Sizes
 ) -> None:
     """Samples over test points."""
     real = images["points"] if "points" in images else images["input"].reshape(len(images["input"]), -1) / 255
@@ -148,25 +155,25 @@ def _add_points(
         sampled = images["samples"].reshape(len(images["samples"]), -1) / 255
     else:
         return
-    alt = f"samples of {named.label} over test points"
+    alt = f"samples of {labelled.label} over test points"
     picture = charts.points(real[: sizes.points], sampled[: sizes.points], alt)
-    made.points.append(_figure(named, album.svg(f"{_file(named)}-points", alt, picture)))
+    made.points.append(_figure(labelled, album.svg(f"{_file(labelled)}-points", alt, picture)))
 
 
-def _figure(named: LabelledRun, *pictures: Picture, names: tuple[str, ...] = ()) -> Figure:
-    return Figure(named.label, named.words, pictures, names)
+def _figure(labelled: LabelledRun, *pictures: Picture, names: tuple[str, ...] = ()) -> Figure:
+    return Figure(labelled.label, labelled.words, pictures, names)
 
 
 def _add_images(
     album: Album,
     made: Gallery,
-    named: LabelledRun,
+    labelled: LabelledRun,
     images: Mapping[str, np.ndarray],
     sizes: Sizes,
     inputs: dict[bytes, int],
 ) -> None:
     """inputs: the test images that are shown above strips already, and their number."""
-    file, label = _file(named), named.label
+    file, label = _file(labelled), labelled.label
 
     def add(what: str, alt: str, png: bytes) -> Picture:
         return album.png(f"{file}-{what}", f"{alt} {label}", png)
@@ -180,49 +187,49 @@ def _add_images(
         for stage, made_there in figures.stages(images):
             png = figures.strip(made_there[: sizes.strip], sizes.side)
             picture = add(f"stage-{stage}", f"{stage} by", png)
-            made.strips.append(Figure(f"{label}: {stage}", named.words, (picture,)))
+            made.strips.append(Figure(f"{label}: {stage}", labelled.words, (picture,)))
         png = figures.strip(images["reconstruction"][: sizes.strip], sizes.side)
-        made.strips.append(_figure(named, add("reconstruction", "reconstructions by", png)))
+        made.strips.append(_figure(labelled, add("reconstruction", "reconstructions by", png)))
     if "denoised" in images:
-        noise = figures.noise_of(named.run)
+        noise = figures.noise_of(labelled.run)
         if noise not in made.denoised:
             png = figures.strip(images["corrupted"][: sizes.strip], sizes.side)
             picture = album.png(f"corrupted-{made.title}-{noise}", f"noisy test images, {noise}", png)
             made.denoised[noise] = [Figure("noisy test images", "", (picture,), is_input=True)]
         png = figures.strip(images["denoised"][: sizes.strip], sizes.side)
-        made.denoised[noise].append(_figure(named, add("denoised", "noisy images denoised by", png)))
+        made.denoised[noise].append(_figure(labelled, add("denoised", "noisy images denoised by", png)))
     if "samples" in images:
         samples = images["samples"]
         png = figures.square(samples, sizes.samples[samples.shape[1]], sizes.side)
-        made.samples.append(_figure(named, add("samples", "samples of", png)))
+        made.samples.append(_figure(labelled, add("samples", "samples of", png)))
     if "interpolation_latent" in images:
         rows = zip(images["interpolation_latent"][: sizes.interpolations], images["interpolation_pixel"], strict=False)
-        shown = _spread(images["interpolation_latent"].shape[1], sizes.between)
+        shown = _spread(images["interpolation_latent"].shape[1], sizes.interpolation_images)
         pairs = [figures.grid(np.stack(pair)[:, shown], sizes.side) for pair in rows]
         alt = "interpolations between two test images, through codes above and through pixels below,"
         made.interpolations.append(
-            _figure(named, *(add(f"interpolation-{i}", alt, png) for i, png in enumerate(pairs, 1)))
+            _figure(labelled, *(add(f"interpolation-{i}", alt, png) for i, png in enumerate(pairs, 1)))
         )
     if "class_style" in images:
         styles = images["class_style"][: sizes.styles]
         names = tuple(map(str, range(styles.shape[1]))) if styles.shape[1] <= MAX_CLASS_NAMES else ()
         picture = add("class_style", "one code a row, one label a column, by", figures.grid(styles, sizes.side))
-        made.styles.append(_figure(named, picture, names=names))
+        made.styles.append(_figure(labelled, picture, names=names))
     for name, translated, words in figures.traversals(images):
         alt = f"one test example a row, one value of {name} a column, by"
         picture = add(f"traversal-{name}", alt, figures.grid(translated[: sizes.styles], sizes.side))
-        made.styles.append(Figure(f"{label}: {name}", named.words, (picture,), names=words))
+        made.styles.append(Figure(f"{label}: {name}", labelled.words, (picture,), names=words))
     if "arithmetic" in images:
         moved = images["arithmetic"][: sizes.styles]
         picture = add(
             "arithmetic", "codes that are moved from one class to another, by", figures.grid(moved, sizes.side)
         )
-        made.arithmetic.append(_figure(named, picture, names=tuple(images["values/arithmetic"].tolist())))
+        made.arithmetic.append(_figure(labelled, picture, names=tuple(images["values/arithmetic"].tolist())))
 
 
-def _spread(count: int, most: int) -> np.ndarray:
-    """Which of `count` images are shown, if there is room for `most`: the first, the last, and those between."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
+def _spread(count: int, room: int) -> np.ndarray:
+    """Which of `count` images are shown, if there is room for `room`: the first, the last, and those between."""
+    return np.linspace(0, count - 1, min(count, room)).round().astype(int)
 
 
 def _given(album: Album, name: str, values: np.ndarray, file: str, side: int) -> Figure:
@@ -232,10 +239,12 @@ def _given(album: Album, name: str, values: np.ndarray, file: str, side: int) ->
     return Figure(name, "", (album.png(file, name, figures.strip(values, side)),), is_input=True)
 
 
-def _add_codes(album: Album, made: Gallery, named: LabelledRun, images: Mapping[str, np.ndarray], sizes: Sizes) -> None:
+def _add_codes(
+    album: Album, made: Gallery, labelled: LabelledRun, images: Mapping[str, np.ndarray], sizes: Sizes
+) -> None:
     """With two latents: decoded images at a grid of codes, and the codes of test images."""
     pictures = []
-    file, label = _file(named), named.label
+    file, label = _file(labelled), labelled.label
     if "manifold" in images and not _are_points(images["manifold"][0]):
         cells = images["manifold"]
         every = max(len(cells) // sizes.manifold, 1)
@@ -247,4 +256,4 @@ def _add_codes(album: Album, made: Gallery, named: LabelledRun, images: Mapping[
         alt = f"codes of test images by {label}"
         pictures.append(album.svg(f"{file}-codes", alt, charts.codes(images["codes"][rows], labels, alt)))
     if pictures:
-        made.codes.append(_figure(named, *pictures))
+        made.codes.append(_figure(labelled, *pictures))

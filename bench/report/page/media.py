@@ -17,28 +17,32 @@ HEIGHT, WIDTH = 128, 320  # pixels of a spectrogram
 Arrays = Mapping[str, np.ndarray]  # images.npz of a run
 
 
-def outputs(named: LabelledRun, images: Arrays, most: Mapping[str, int], shown: set[bytes]) -> list[Figure]:
+def outputs(labelled: LabelledRun, images: Arrays, counts: Mapping[str, int], shown: set[bytes]) -> list[Figure]:
     """The shapes that a model makes of test examples, after the true ones, unless `shown` has them already."""
     found = []
     if "voxels/target" in images and _is_new(images["voxels/target"], shown):
-        found.append(Figure("truth", "", is_input=True, shapes=_shapes(images, "target", most, "true shape")))
+        found.append(Figure("truth", "", is_input=True, shapes=_shapes(images, "target", counts, "true shape")))
     if "voxels/output" in images:
-        shapes = _shapes(images, "output", most, f"output of {named.label}")
-        found.append(Figure(named.label, named.words, shapes=shapes))
+        shapes = _shapes(images, "output", counts, f"output of {labelled.label}")
+        found.append(Figure(labelled.label, labelled.words, shapes=shapes))
     return found
 
 
-def samples(named: LabelledRun, images: Arrays, most: Mapping[str, int]) -> list[Figure]:
+def samples(labelled: LabelledRun, images: Arrays, counts: Mapping[str, int]) -> list[Figure]:
     """The shapes that a model samples."""
     if "voxels/samples" not in images:
         return []
-    return [Figure(named.label, named.words, shapes=_shapes(images, "samples", most, f"sample of {named.label}"))]
+    return [
+        Figure(labelled.label, labelled.words, shapes=_shapes(images, "samples", counts, f"sample of {labelled.label}"))
+    ]
 
 
-def sounds(album: Album, title: str, named: LabelledRun, images: Arrays, most: int, shown: set[bytes]) -> list[Figure]:
+def sounds(
+    album: Album, title: str, labelled: LabelledRun, images: Arrays, max_clips: int, shown: set[bytes]
+) -> list[Figure]:
     """A model's outputs for whole files, after the inputs and the truth, unless `shown` has them already.
 
-    most: clips of each; title: of the data set.
+    max_clips: of each; title: of the data set.
     """
     if "sound/target" not in images:
         return []
@@ -48,12 +52,12 @@ def sounds(album: Album, title: str, named: LabelledRun, images: Arrays, most: i
         del given["input"]
     for name, label in given.items():
         if _is_new(images[f"sound/{name}"], shown):
-            clips = _sounds(album, f"{name}-{title}-sound", label, images, name, most)
+            clips = _sounds(album, f"{name}-{title}-sound", label, images, name, max_clips)
             found.append(Figure(label, "", is_input=True, sounds=clips))
     if "sound/output" in images:
-        file = f"{named.run.name}-{named.run.key}-sound"
-        made = _sounds(album, file, f"output of {named.label}", images, "output", most)
-        found.append(Figure(named.label, named.words, sounds=made))
+        file = f"{labelled.run.name}-{labelled.run.key}-sound"
+        made = _sounds(album, file, f"output of {labelled.label}", images, "output", max_clips)
+        found.append(Figure(labelled.label, labelled.words, sounds=made))
     return found
 
 
@@ -64,17 +68,17 @@ def _is_new(array: np.ndarray, shown: set[bytes]) -> bool:
     return not known
 
 
-def _shapes(images: Arrays, name: str, most: Mapping[str, int], alt: str) -> tuple[Shape, ...]:
+def _shapes(images: Arrays, name: str, counts: Mapping[str, int], alt: str) -> tuple[Shape, ...]:
     sides = ",".join(map(str, images["voxels/sides"].tolist()))
-    packed = images[f"voxels/{name}"][: most[name]]
+    packed = images[f"voxels/{name}"][: counts[name]]
     return tuple(
         Shape(f"{alt}, {number}", sides, base64.b64encode(bits.tobytes()).decode())
         for number, bits in enumerate(packed, 1)
     )
 
 
-def _sounds(album: Album, file: str, alt: str, images: Arrays, name: str, most: int) -> tuple[Sound, ...]:
-    facts = (images[f"sound/{key}"].tolist()[:most] for key in ("samples", "rate", "names"))
+def _sounds(album: Album, file: str, alt: str, images: Arrays, name: str, max_clips: int) -> tuple[Sound, ...]:
+    facts = (images[f"sound/{key}"].tolist()[:max_clips] for key in ("samples", "rate", "names"))
     made = []
     for number, (padded, length, rate, recording) in enumerate(zip(images[f"sound/{name}"], *facts, strict=False), 1):
         clip = padded[:length]

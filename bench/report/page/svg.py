@@ -1,4 +1,4 @@
-"""Small charts as SVG: axes, and marks between them. Lengths are in pixels; colours follow the page around them."""
+"""Small charts as SVG: axes, and data between them. Lengths are in pixels; colours follow the page around them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOURS = (
     "#3f90da", "#e76300", "#832db6", "#bd1f01", "#717581", "#a96b59", "#ffa90e", "#94a4a2", "#b9ac70", "#92dadd",
 )  # fmt: skip
 _DASHES = ("", "7 3", "2 3", "8 3 2 3")
-_SHAPES = ("m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0z", "m-3-3h6v6h-6z", "m0-4l4 7h-8z", "m0-4l4 4l-4 4l-4-4z")
+_MARKERS = ("m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0z", "m-3-3h6v6h-6z", "m0-4l4 7h-8z", "m0-4l4 4l-4 4l-4-4z")
 _VIRIDIS = (
     "#440154",
     "#482878",
@@ -109,9 +109,9 @@ class Plot:
         across, down = self.width - self.right - self.left, self.bottom - self.top
         return self.left + self.x.share(x) * across, self.bottom - self.y.share(y) * down
 
-    def render(self, marks: Iterable[str], alt: str) -> str:
+    def render(self, parts: Iterable[str], alt: str) -> str:
         """The whole picture, with its alternative text."""
-        return svg(self.width, self.height, alt, [*self._frame(), *marks])
+        return svg(self.width, self.height, alt, [*self._frame(), *parts])
 
     def _frame(self) -> Iterable[str]:
         left, right, bottom = self.left, self.width - self.right, self.bottom
@@ -163,8 +163,8 @@ def text_width(words: str) -> float:
     return len(words) * _LETTER
 
 
-def mark(parts: Iterable[str], title: str, words: str, colour: str = "") -> str:
-    """Parts of one mark: their title is shown on hovering, and a filter finds them by their words."""
+def series(parts: Iterable[str], title: str, words: str, colour: str = "") -> str:
+    """The markers, lines and error bars of one run: title is shown on hovering, and a filter finds them by words."""
     inner = "".join(parts)
     return f'<g data-words="{escape(words)}"{colour}><title>{escape(title)}</title>{inner}</g>'
 
@@ -182,9 +182,9 @@ def polyline(points: Sequence[tuple[float, float]], i: int = 0, width: float = 1
     return f'<path d="M{path}" {_LINE} stroke-width="{width:g}"{dashed}/>'
 
 
-def shape(x: float, y: float, i: int = 0) -> str:
-    """A small mark: a disc, a square, a triangle or a diamond."""
-    return f'<path d="M{x:.1f} {y:.1f}{_SHAPES[i % len(_SHAPES)]}" fill="currentColor"/>'
+def marker(x: float, y: float, i: int = 0) -> str:
+    """A disc, a square, a triangle or a diamond."""
+    return f'<path d="M{x:.1f} {y:.1f}{_MARKERS[i % len(_MARKERS)]}" fill="currentColor"/>'
 
 
 def disc(x: float, y: float, fill: str) -> str:

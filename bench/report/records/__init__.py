@@ -1,1 +1,1 @@
-"""From records to runs: what is compared, and which of its numbers may be."""
+"""From records to runs: the axes they differ in, their metrics, averages over them, and tidy rows."""

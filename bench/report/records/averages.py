@@ -15,7 +15,7 @@ def averaged(runs: Sequence[Run], axes: Sequence[str]) -> list[Run]:
     """Runs that differ in these axes alone as one run each, in the order of their first ones.
 
     A seed counts where all of them have it and ended well, and a metric where all have a number that was measured in
-    the same way. A run that lacks some of the values that others are averaged over has a warning.
+    the same way. A run that is averaged over fewer values than others has a warning.
     """
     if not axes:
         return list(runs)
@@ -80,7 +80,7 @@ def _mean(records: Sequence[Record], axes: Sequence[str]) -> Record:
     keys = [r["likelihood_key"] and r["likelihood_key"] | {"dataset": r["data"]["fingerprint"]} for r in records]
     return pooled | {
         "id": "-".join(r["id"] for r in records),
-        "validation": None,  # it says of one run how its training went
+        "validation": None,  # it describes the training of one run
         "metrics": {name: _mean_entry([r["metrics"][name] for r in records]) for name in names},
         "data": pooled["data"] if len(prints) == 1 else None,
         "likelihood_key": pooled["likelihood_key"] if all(key == keys[0] for key in keys) else None,

@@ -13,9 +13,9 @@ DATA_LOCATION = {f"dataset.{key}" for key in store.LOCATION}
 
 
 def dataset_axes(runs: Sequence[Run]) -> list[str]:
-    """What tells the data of these runs apart: the name, then PREPARATION, then other options of data sets.
+    """The axes that distinguish the data of these runs: the name, PREPARATION, then other options of data sets.
 
-    An option in which runs on the same data differ is none of them: it tells runs apart, not data.
+    An option in which runs on the same data differ is not among them: it distinguishes runs, not data.
     """
     dequantized = [run for run in runs if run.value("dataset.dequantize")]
     preparation = [
@@ -40,7 +40,7 @@ def _values(runs: Sequence[Run], setting: str) -> set[Any]:
 
 
 def distinguish_datasets(runs: Sequence[Run]) -> list[Run]:
-    """Adds the first digits of the fingerprint to the labels of data sets that these runs would not tell apart."""
+    """Adds the first digits of the fingerprint to the labels of different data sets that would have the same label."""
     axes = dataset_axes(runs)
     by_name: dict[tuple[Any, ...], dict[str, None]] = {}
     for run in runs:
@@ -60,8 +60,8 @@ def distinguish_datasets(runs: Sequence[Run]) -> list[Run]:
 def varying_axes(runs: Sequence[Run]) -> list[str]:
     """The axes: choices with two values or more, then settings that differ within the same choices.
 
-    A group or a key that some runs do not have makes no axis, nor does the place where data lie. RECORD_AXES follow
-    where runs are alike in all of these.
+    A group or a key that only part of the runs have is no axis, and neither is where data lie. RECORD_AXES follow
+    if runs are alike in all of these.
     """
     groups = list(dict.fromkeys(group for run in runs for group in run.choices))
     axes = [a for a in groups if len({run.value(a) for run in runs} - {None}) > 1]

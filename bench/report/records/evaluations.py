@@ -10,7 +10,7 @@ from typing import Any
 Evaluation = tuple[tuple[str, Any], ...]
 CLASSIFIER = "feature classifier"
 JUDGES = "judges"
-WITHIN = "compared_within"  # what must be equal for a user's own metric; the names of the others tell
+WITHIN = "compared_within"  # what must be equal to rank a user's own metric; the package knows it of its own
 
 
 def evaluation_of(entry: Mapping[str, Any]) -> Evaluation:

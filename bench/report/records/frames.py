@@ -51,7 +51,7 @@ def results(folders: Sequence[Path], settings: Shown = "differing") -> Results:
 
 
 def frame(records: Iterable[Record], settings: Shown = "differing") -> Results:
-    """The rows of some records. Numbers that are missing are NaN."""
+    """The rows of these records. Numbers that are missing are NaN."""
     runs = runs_of(records)
     columns = config_columns(runs, settings)
     made = Results(list(rows(runs, columns)), columns=head(columns))

@@ -14,7 +14,7 @@ from bench.runs import store
 
 
 def load(results: Path, sweeps: Sequence[str], left_out: list[str] | None = None) -> list[Run]:
-    """The runs of some sweeps, see `runs_of`. left_out: gets a line for each record that cannot be read.
+    """The runs of these sweeps, see `runs_of`. left_out: gets a line for each record that cannot be read.
 
     Trials of a tuning are left out once the best of them is known. Raises InputError on a sweep that does not exist or
     is empty.
@@ -23,7 +23,7 @@ def load(results: Path, sweeps: Sequence[str], left_out: list[str] | None = None
 
 
 def runs_of(records: Iterable[Record]) -> list[Run]:
-    """The runs of some records in the order they were started; a seed that several sweeps hold is taken once.
+    """The runs of these records in the order they were started; a seed that several sweeps hold is taken once.
 
     Records are seeds of one run only if id, schema and data are equal and no metric was measured in two ways; else
     they are several runs.

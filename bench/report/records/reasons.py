@@ -8,7 +8,7 @@ from bench.report.records.run import Record, Run
 
 
 def remark(entry: dict | None, metric: str) -> str | None:
-    """What is to say about a metric of a run that ended well: why it has no number, or a remark on it."""
+    """On a metric's entry of a seed that ended well: why it has no number, or a remark on the number."""
     if entry is None:
         return f"{metric} was not evaluated"
     return entry["reason"] or (None if entry["value"] is not None else "no reason was recorded")

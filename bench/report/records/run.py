@@ -14,7 +14,7 @@ Record = dict[str, Any]
 PREPARATION = ("dataset.binarize", "dataset.dequantize", "dataset.grey_levels")
 # The axis of runs that belong to a tuning: their default settings, the best ones, or those of a trial.
 AXIS, DEFAULT, TUNED = "tuning", "default", "tuned"
-# Axes that a table has only if choices and settings do not tell runs apart.
+# Axes that a table has only if choices and settings do not distinguish all runs.
 RECORD_AXES = ("schema", "evaluation", "id")
 
 
@@ -52,8 +52,8 @@ def _shown(value: Any) -> str:
 class Run:
     """One configuration; records are in the order of their seeds.
 
-    distinctions: labels by axis that tell runs apart which else look equal: of "dataset" the name with the first
-    digits of the fingerprint; of "schema" and "evaluation", for runs of one id.
+    distinctions: labels by axis that distinguish runs whose other labels are equal: of "dataset" the name with the
+    first digits of the fingerprint; of "schema" and "evaluation", for runs of one id.
     names: all that its data are called in a report, first that of the run that was started last; empty where the run
     is alone.
     """

@@ -56,7 +56,7 @@ def _sweep_instead_of(folder: Path) -> Path | None:
 
 
 def recorded(runs: Iterable[tuple[Path, Iterable[int]]]) -> list[Record]:
-    """The records of some seeds of some runs, each once. A seed without a record is left out."""
+    """The records of these seeds of runs, each once. A seed without a record is left out."""
     folders = dict.fromkeys(store.seed_folder(run, seed) for run, seeds in runs for seed in seeds)
     return [store.read(folder, store.READABLE) for folder in folders if (folder / store.RECORD).is_file()]
 
@@ -64,8 +64,8 @@ def recorded(runs: Iterable[tuple[Path, Iterable[int]]]) -> list[Record]:
 def config_columns(runs: Sequence[Run], settings: Shown = "differing") -> list[str]:
     """The chosen options of all groups, then the settings in which runs differ, all of them, or those of a list.
 
-    Settings that were tuned are among those that differ. Where these do not tell runs apart, "schema" or "evaluation"
-    does. Raises InputError for an unknown setting.
+    Settings that were tuned are among those that differ. Where these do not distinguish all runs, "schema" or
+    "evaluation" does. Raises InputError for an unknown setting.
     """
     choices = [*dict.fromkeys(group for run in runs for group in run.choices)]
     if settings == "all":

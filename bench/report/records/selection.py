@@ -1,4 +1,4 @@
-"""Which runs a report shows, and whether what it is asked to show exists."""
+"""Which runs a report shows, and errors on axes, values and metrics that no run has."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Estimates over seeds, tests and ranks."""
+"""Estimates over seeds, tests and ranks, and which numbers may be compared."""

@@ -41,7 +41,7 @@ class Ranks:
 def ranks(runs: Sequence[Run], axes: Sequence[str], metric: str) -> Ranks | str:
     """Over the rows that have a number on every data set; or the reason why there are none.
 
-    axes: those that tell runs on one data set apart; a row has their labels.
+    axes: those that distinguish runs on one data set; their labels name a row.
     """
     better, ideal = direction(runs, metric)
     if better is None:

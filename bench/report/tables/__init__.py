@@ -1,1 +1,1 @@
-"""From runs to tables, and tables to text: Markdown, LaTeX, CSV and the terminal."""
+"""From runs to tables, and from tables to Markdown, LaTeX, CSV and the terminal."""

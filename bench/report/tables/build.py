@@ -44,7 +44,9 @@ def build(
         for key, block in zip(keys, blocks.values(), strict=True):
             name = f"{title}: {notes.likelihood_title(key, block)}"
             made.append(table(block, likelihood, name, notes.block_caption(keys)))
-        made[0].notes = notes.dataset_notes(group, warnings) + made[0].notes + notes.other_metrics(group, layout.others)
+        made[0].notes = (
+            notes.dataset_notes(group, warnings) + made[0].notes + notes.hidden_metrics(group, layout.hidden)
+        )
         tables += made
     return [replace(table, notes=[*table.notes, *extra_notes]) for table in tables]
 
@@ -65,11 +67,11 @@ def _table(
     dataset: str,
     data_warnings: Mapping[str, Sequence[str]],
 ) -> Table:
-    answered = tuple(m for m in metrics if any(run.values(m) for run in runs))
-    shown = metrics if all_metrics or not answered else answered
+    measured = tuple(m for m in metrics if any(run.values(m) for run in runs))
+    shown = metrics if all_metrics or not measured else measured
     footnotes: dict[str, int] = {}
 
-    def numbers(texts: Sequence[str]) -> tuple[int, ...]:
+    def footnote_numbers(texts: Sequence[str]) -> tuple[int, ...]:
         return tuple(sorted(footnotes.setdefault(text, len(footnotes) + 1) for text in dict.fromkeys(texts)))
 
     pivots = list(dict.fromkeys(labels_along(run, layout.columns) for run in sort_runs(runs, layout.columns)))
@@ -77,7 +79,7 @@ def _table(
     for run in sort_runs(runs, layout.rows):
         by_pivot = rows.setdefault(labels_along(run, layout.rows), {})
         pivot = labels_along(run, layout.columns)
-        assert pivot not in by_pivot, "two runs in one cell: the layout holds all axes that tell runs apart"
+        assert pivot not in by_pivot, "two runs in one cell: the layout holds all axes in which runs differ"
         by_pivot[pivot] = run
     columns = [Column(m, ", ".join(pivot), *direction(runs, m)) for m in shown for pivot in pivots]
 
@@ -86,9 +88,9 @@ def _table(
     for labels, by_pivot in rows.items():
         texts = [text for run in by_pivot.values() for text in notes.row_footnotes(run, data_warnings)]
         texts += [text for run in by_pivot.values() for text in convergence.footnotes(run, layout.metrics[0])]
-        row_numbers[labels] = numbers(texts)
+        row_numbers[labels] = footnote_numbers(texts)
         for i, column in enumerate(columns):
-            cells[labels, i] = _cell(by_pivot.get(pivots[i % len(pivots)]), column.metric, numbers)
+            cells[labels, i] = _cell(by_pivot.get(pivots[i % len(pivots)]), column.metric, footnote_numbers)
 
     seeds = {labels: max(len(run.ok) for run in by_pivot.values()) for labels, by_pivot in rows.items()}
     for metric in shown:
@@ -120,17 +122,17 @@ def _seeds(by_pivot: Mapping[tuple[str, ...], Run]) -> str:
     )
 
 
-def _cell(run: Run | None, metric: str, numbers: Callable[[Sequence[str]], tuple[int, ...]]) -> Cell:
-    """numbers: gives footnotes with these texts their numbers."""
+def _cell(run: Run | None, metric: str, footnote_numbers: Callable[[Sequence[str]], tuple[int, ...]]) -> Cell:
+    """footnote_numbers: the numbers of footnotes with these texts."""
     if run is None:
         return Cell(None, "not run", "not run")
     if not run.ok:
         reasons = end_reasons(run)
         status = ", ".join(dict.fromkeys(r["status"] for r in run.records))
-        return Cell(run, status, status, footnotes=numbers(reasons), reason="; ".join(reasons))
+        return Cell(run, status, status, footnotes=footnote_numbers(reasons), reason="; ".join(reasons))
     values = run.values(metric)
     reasons = group_seeds([(r, remark(r["metrics"].get(metric), metric)) for r in run.ok])
-    footnotes, reason = numbers(reasons), "; ".join(reasons)
+    footnotes, reason = footnote_numbers(reasons), "; ".join(reasons)
     if not values:
         return Cell(run, "n/a", "n/a", footnotes=footnotes, reason=reason)
     return Cell(run, "ok", "", estimate([*values.values()]), values, footnotes=footnotes, reason=reason)

@@ -44,7 +44,7 @@ def latex(text: str) -> str:
     return "".join(map(one, text))
 
 
-def footnote_marks(numbers: Sequence[int]) -> str:
+def footnote_references(numbers: Sequence[int]) -> str:
     return f" [{', '.join(map(str, numbers))}]" if numbers else ""
 
 
@@ -68,7 +68,7 @@ def _escaped_prose(text: str) -> str:
 
 def _markdown_cell(cell: Cell) -> str:
     text = _escaped(cell.text)
-    return (f"**{text}**" if cell.best else text) + footnote_marks(cell.footnotes)
+    return (f"**{text}**" if cell.best else text) + footnote_references(cell.footnotes)
 
 
 def markdown(title: str, tables: Sequence[Table], provenance: str) -> str:
@@ -79,7 +79,7 @@ def markdown(title: str, tables: Sequence[Table], provenance: str) -> str:
         body = [
             [
                 *map(_escaped, row.labels[:-1]),
-                _escaped(row.labels[-1]) + footnote_marks(row.footnotes),
+                _escaped(row.labels[-1]) + footnote_references(row.footnotes),
                 row.seeds,
                 *map(_markdown_cell, row.cells),
             ]
@@ -175,7 +175,9 @@ def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
 
 def _terminal_cell(cell: Cell) -> Text:
     style = "bold green" if cell.best else "" if cell.estimate else "dim"
-    return Text(cell.text + ("*" if cell.best else ""), style=style).append(footnote_marks(cell.footnotes), style="dim")
+    return Text(cell.text + ("*" if cell.best else ""), style=style).append(
+        footnote_references(cell.footnotes), style="dim"
+    )
 
 
 MAX_ROWS = 200  # of a table in the terminal: nobody scrolls further, and printing is slow
@@ -202,7 +204,7 @@ def _print_tables(console: Console, title: str, tables: Sequence[Table]) -> None
         if table.caption:
             console.print(Text(table.caption, style="italic"))
         keys = [
-            [*map(Text, row.labels[:-1]), Text(row.labels[-1] + footnote_marks(row.footnotes)), Text(row.seeds)]
+            [*map(Text, row.labels[:-1]), Text(row.labels[-1] + footnote_references(row.footnotes)), Text(row.seeds)]
             for row in table.rows[:MAX_ROWS]
         ]
         cells = [[_terminal_cell(cell) for cell in row.cells] for row in table.rows[:MAX_ROWS]]

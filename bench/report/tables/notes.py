@@ -266,7 +266,7 @@ def omitted_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     return [f"Not shown because n/a in every row: {'; '.join(parts)}."] if parts else []
 
 
-def other_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+def hidden_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     """One line on metrics that have numbers but no column. Of repeated ones, as psnr@0.5, it names the suffixes."""
     found = [metric for metric in metrics if any(run.values(metric) for run in runs)]
     if not found:

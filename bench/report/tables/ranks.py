@@ -13,7 +13,7 @@ from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
 
 def row_axes(runs: Sequence[Run], layout: Layout) -> tuple[str, ...]:
-    """The axes that tell runs on one data set apart."""
+    """The axes that distinguish runs on one data set."""
     datasets = dataset_axes(runs)
     return *layout.rows, *(axis for axis in layout.columns if axis not in datasets)
 

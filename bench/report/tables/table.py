@@ -70,9 +70,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Layout:
-    """rows, columns: the axes along each side; metrics: in the order of the columns; others: what a note names."""
+    """rows, columns: the axes along each side; metrics: in the order of the columns; hidden: metrics that a note names,
+    and that have no column."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     metrics: tuple[str, ...]
-    others: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()

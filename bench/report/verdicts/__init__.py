@@ -1,1 +1,1 @@
-"""Claims, and what the records say about them."""
+"""Claims, and the verdicts of the records on them."""

@@ -11,7 +11,7 @@ from bench.errors import FailedRunsWarning as FailedRunsWarning
 from bench.errors import InputError as InputError
 
 if TYPE_CHECKING:
-    from bench.report.frames import Results
+    from bench.report.records.frames import Results
     from bench.runs.trained import Trained
 
 __version__ = "0.1.0"
@@ -70,6 +70,6 @@ def results(*folders: str | Path, settings: Literal["differing", "all"] | Sequen
 
     Raises InputError if a folder is no sweep. Warns of records that cannot be read.
     """
-    from bench.report.frames import results as read
+    from bench.report.records.frames import results as read
 
     return read([Path(folder) for folder in folders], settings)

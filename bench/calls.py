@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from bench.errors import FailedRunsError, FailedRunsWarning, InputError
-from bench.report.seeds import recorded
+from bench.report.records.seeds import recorded
 from bench.report.summary import statuses, unfinished
 from bench.runs.command import GRACE, REPLY
 from bench.runs.isolated import INTERRUPTED, describe
@@ -28,7 +28,7 @@ from bench.runs.record import FAILURES
 from bench.runs.words import words
 
 if TYPE_CHECKING:
-    from bench.report.frames import Results
+    from bench.report.records.frames import Results
 
 MULTIRUN = "add --multirun to your command line"  # Hydra's advice
 LAST_LINES = 2.0  # seconds to wait for them: a process that the command has started may hold its output open
@@ -97,7 +97,7 @@ def _show(output: IO[bytes]) -> threading.Thread:
 
 def _results(jobs: list[dict[str, Any]], errors: list[str]) -> Results:
     """The results of the jobs. Raises InputError for wrong input, and FailedRunsError if no run ended well."""
-    from bench.report.frames import frame  # it imports pandas, which a process without results does not need
+    from bench.report.records.frames import frame  # it imports pandas, which a process without results does not need
 
     wrong = list(dict.fromkeys(job["error"] for job in jobs if "error" in job))
     done = [job for job in jobs if "seeds" in job]

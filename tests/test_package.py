@@ -60,10 +60,28 @@ ROOMS = {
     ),
     "evaluation": Room(GROUND | {"parts", "metrics"}),
     "runs": Room(GROUND | {"engine", "datasets", "evaluation"}),
+    "report.records": Room(
+        {"errors", "evaluation.conventions", "runs.store", "runs.files"},
+        packages={"pandas"},
+    ),
+    "report.statistics": Room({"evaluation.conventions", "report.records"}, packages={"numpy", "scipy"}),
+    "report.tables": Room(
+        {"evaluation.conventions", "report.records", "report.statistics", "runs.files"},
+        packages={"jinja2", "markupsafe", "omegaconf", "rich", "tabulate"},
+        lazy={"matplotlib"},
+    ),
+    "report.verdicts": Room(
+        {"errors", "evaluation.conventions", "paths", "runs.files"}
+        | {f"report.{name}" for name in ("presets", "records", "statistics", "tables")},
+        packages={"pydantic"},
+    ),
+    "report.page": Room(
+        {"evaluation.conventions", "evaluation.views", "runs.files", "runs.output"}
+        | {f"report.{name}" for name in ("records", "statistics", "tables")},
+        packages={"markupsafe", "numpy", "PIL"},
+    ),
     "report": Room(
-        {"errors", "paths", "evaluation.conventions", "evaluation.views"}
-        | {f"runs.{name}" for name in ("store", "names", "output", "files")},
-        never={"torch"},
+        {"errors", "paths"} | {f"runs.{name}" for name in ("store", "names", "output", "files")}, never={"torch"}
     ),
     "__init__": Room({"errors"}, packages=set(), lazy={"runs", "report", "calls"}),
     "calls": Room({"errors", "runs", "report"}, packages=set(), never={"torch"}),
@@ -84,6 +102,7 @@ FILES = {
     "bench/evaluation/views.py": Room({"rays"}, packages={"numpy"}),  # a report reads it
     "bench/runs/status.py": Room({"paths", "runs"}, packages={"hydra", "omegaconf"}, never={"torch"}),
     "bench/runs/record.py": Room(packages={"pydantic", "typing_extensions"}),
+    "bench/report/presets.py": Room({"errors", "paths"}, packages={"omegaconf"}),  # verdicts read it
     "bench/report/command.py": ROOMS["report"]._replace(packages={"*", "hydra"}),
 }
 
@@ -109,8 +128,9 @@ def imports(source: str) -> Iterator[Import]:
 
 
 def room_of(path: str) -> str:
-    """bench/models/vae.py -> models, bench/core.py -> core."""
-    return path.split("/")[1].removesuffix(".py")
+    """bench/models/vae.py -> models, bench/core.py -> core, bench/report/page/svg.py -> report.page."""
+    room, *inner = path.removeprefix("bench/").removesuffix(".py").split("/")
+    return f"{room}.{inner[0]}" if room == "report" and len(inner) > 1 else room
 
 
 def forbidden(path: str, source: str) -> list[str]:
@@ -172,9 +192,14 @@ def test_each_room_has_a_row():
         ("bench/runs/store.py", "from bench.core import InputError"),
         ("bench/runs/run.py", "from bench.__main__ import main"),
         ("bench/runs/run.py", "from hydra.utils import instantiate"),
-        ("bench/report/page.py", "import torch"),
-        ("bench/report/page.py", "from bench.runs.run import run"),
-        ("bench/report/page.py", "import hydra"),
+        ("bench/report/page/page.py", "import torch"),
+        ("bench/report/page/page.py", "from bench.runs.run import run"),
+        ("bench/report/page/page.py", "import hydra"),
+        ("bench/report/page/page.py", "from bench.report.verdicts import claims"),
+        ("bench/report/page/page.py", "from bench.report import write"),
+        ("bench/report/statistics/ranks.py", "from bench.report.tables.table import Table"),
+        ("bench/report/records/load.py", "from bench.report.statistics.estimates import estimate"),
+        ("bench/report/tables/tuning.py", "from matplotlib.figure import Figure"),
     ],
 )
 def test_a_forbidden_import_is_found_with_its_place(path, source):
@@ -189,7 +214,7 @@ def test_a_forbidden_import_is_found_with_its_place(path, source):
         ("bench/models/pca.py", "from sklearn.decomposition import PCA\nfrom bench.parts import likelihoods"),
         ("bench/runs/store.py", "import json\ndef f():\n    import torch"),
         ("bench/runs/store.py", "if TYPE_CHECKING:\n    import numpy as np"),
-        ("bench/report/page.py", "from bench.runs import store\nfrom bench.report import svg"),
+        ("bench/report/page/page.py", "from bench.runs import files\nfrom bench.report.page import svg"),
         ("bench/report/command.py", "import hydra"),
     ],
 )
@@ -217,7 +242,7 @@ def test_the_training_loop_knows_no_model_by_name():
 def test_bench_and_its_results_are_quick_to_import():
     """Notebooks and scripts that only read results do not wait for torch and Hydra."""
     heavy = "[name for name in ('torch', 'hydra', 'pandas', 'pydantic') if name in sys.modules]"
-    reads = "from bench.report import frames"
+    reads = "from bench.report.records import frames"
     code = f"import sys, bench; first = {heavy}; {reads}; print(first, {heavy})"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)

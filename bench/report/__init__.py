@@ -10,12 +10,18 @@ from typing import Any
 from rich.console import Console
 
 from bench.errors import InputError
-from bench.report import formats, improvement, notes, presets, ranks, references, seeds, tuning
-from bench.report.averages import averaged
-from bench.report.comparability import is_own
-from bench.report.runs import Run, dataset_axes, distinguish_datasets, load, varying_axes
-from bench.report.selection import check_axes, check_metrics, select
-from bench.report.tables import Layout, Table, build, known_metrics
+from bench.report import presets
+from bench.report.records import seeds
+from bench.report.records.averages import averaged
+from bench.report.records.axes import dataset_axes, distinguish_datasets, varying_axes
+from bench.report.records.load import load
+from bench.report.records.metrics import known_metrics
+from bench.report.records.run import Run
+from bench.report.records.selection import check_axes, check_metrics, select
+from bench.report.statistics.comparability import is_own
+from bench.report.tables import formats, improvement, notes, ranks, references, tuning
+from bench.report.tables.build import build
+from bench.report.tables.table import Layout, Table
 from bench.runs import store
 from bench.runs.files import write_file
 from bench.runs.names import check_path
@@ -40,7 +46,7 @@ def write(
     config_dir: Path | None = None,
     **options: Any,
 ) -> Report:
-    """Prints the tables of some sweeps and writes them, with a page, to results/<first sweep>/<folder>/.
+    """Prints the tables of these sweeps and writes them, with a page, to results/<first sweep>/<folder>/.
 
     printed: the names of the run folders in the printed tables, None for all; the written tables have all runs.
     config_dir: a folder of configurations with further claims, in experiment/claims.
@@ -85,7 +91,7 @@ def write(
     if to_print:
         formats.print_tables(console or Console(highlight=False, force_jupyter=False), chosen["title"], to_print)
     if chosen["figures"]:
-        from bench.report import page  # imports what draws pictures
+        from bench.report.page import page  # imports what draws pictures
 
         by_run = replace(layout, rows=(*layout.rows, *averaged_axes))
         page.write(folder, chosen["title"], sweeps, runs, written, by_run)
@@ -94,7 +100,7 @@ def write(
 
 
 def export(results: Path, sweeps: Sequence[str], target: Path, only: Any = None) -> tuple[Path, int]:
-    """Writes the records of some sweeps into one file; returns its path, and how many records it has.
+    """Writes the records of these sweeps into one file; returns its path, and how many records it has.
 
     target: a file that ends in .jsonl, or a folder, which gets a records.jsonl that is read like the sweep's folders.
     only: as in `write`. Raises InputError as `write` does, and where the file cannot be written.
@@ -109,7 +115,8 @@ def _selected(results: Path, sweeps: Sequence[str], only: Any, left_out: list[st
 
 def _verdicts(runs: Sequence[Run], chosen: dict[str, Any], folder: Path, config_dir: Path | None) -> list[Table]:
     """The tables of the selected claims, which are also written as claims.csv."""
-    from bench.report import claims, verdicts  # imports what validates claims
+    from bench.report.verdicts import claims  # imports what validates claims
+    from bench.report.verdicts import tables as verdicts
 
     if chosen["average"]:
         raise InputError("verdicts need the runs as they are: leave out average, or claims")
@@ -138,13 +145,7 @@ def _comparisons(runs: Sequence[Run], layout: Layout, chosen: dict[str, Any]) ->
         made += improvement.tables(runs, layout, metric)
     if metric := chosen["ranks"]:
         check_metrics(runs, [metric], known_metrics(runs))
-        found = ranks.ranks(runs, layout, metric)
-        table = ranks.table(found, ranks.row_axes(runs, layout), metric)
-        if chosen["figures"] and isinstance(found, ranks.Ranks):
-            from bench.report.diagrams import critical_difference  # imports matplotlib
-
-            table.pictures.append((f"critical-difference diagram of {metric}", critical_difference(found)))
-        made.append(table)
+        made.append(ranks.table(runs, layout, metric, chosen["figures"]))
     return made
 
 
@@ -176,7 +177,7 @@ def _metrics(runs: Sequence[Run], chosen: dict[str, Any]) -> tuple[str, ...]:
 def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
     """Rows and columns as chosen; every other axis in which runs differ is a row too, as a cell never pools runs.
 
-    What tells data sets apart is no row but the title of a table.
+    Axes that distinguish data sets are in the titles of tables instead.
     """
     rows, columns = _names(chosen, "rows"), _names(chosen, "columns")
     check_axes(runs, "rows", rows)
@@ -185,5 +186,5 @@ def _layout(runs: Sequence[Run], chosen: dict[str, Any]) -> Layout:
     titles = dataset_axes(runs)
     row_axes = tuple(a for a in (*rows, *others) if a not in titles and a not in columns)
     metrics = _metrics(runs, chosen)
-    others = [] if chosen["metrics"] else [m for m in known_metrics(runs) if m not in metrics]
-    return Layout(row_axes or ("model",), columns, metrics, tuple(others))
+    hidden = [] if chosen["metrics"] else [m for m in known_metrics(runs) if m not in metrics]
+    return Layout(row_axes or ("model",), columns, metrics, tuple(hidden))

@@ -1,4 +1,4 @@
-"""What a command says in the end: the rows of the report, the plan of a dry run, and what was not finished."""
+"""The last lines of a command: the rows of the report, the plan of a dry run, and what was not finished."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from bench import datasets
 from bench.evaluation.judges import training
 from bench.paths import CONF
 from bench.report import summary
-from bench.report.claims import claims, evaluate
-from bench.report.runs import load
+from bench.report.records.load import load
+from bench.report.verdicts.claims import claims, evaluate
 from bench.runs.config import check_combination
 from tests.conftest import CACHE, LATENTS, data_set_for, job_of
 from tests.datasets.conftest import packbits, solids

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report import tuning
-from bench.report.runs import load, varying_axes
-from bench.report.tables import Layout
+from bench.report.records.axes import varying_axes
+from bench.report.records.load import load
+from bench.report.tables import tuning
+from bench.report.tables.table import Layout
 from bench.runs import store, training
 from bench.runs.tuning import BEST, DEFAULT, prepared
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from bench.paths import CONF
-from bench.report.claims import claims, select_runs
-from bench.report.runs import Run
+from bench.report.records.run import Run
+from bench.report.verdicts.claims import claims, select_runs
 from bench.runs.store import identity
 from tests.conftest import job_of
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.core import InputError
 from bench.report import write
-from bench.report.statistics import estimate
+from bench.report.statistics.estimates import estimate
 
 
 def report(results, **options):

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bench.report import charts, svg
-from bench.report.charts import LabelledRun
-from bench.report.runs import load
+from bench.report.page import charts, svg
+from bench.report.page.charts import LabelledRun
+from bench.report.records.load import load
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -134,7 +134,7 @@ def test_every_players_loss_is_a_chart_with_a_line_a_seed(results):
     for seed in (0, 1):
         results.history(results.run("aae", seed), seed, steps=1000)
     (run,) = load(results.path, ["first"])
-    found = charts.losses(run, "aae", longest=40)
+    found = charts.losses(run, "aae", max_points=40)
     assert [player for player, _ in found] == ["model", "critic"]
     for _, drawn in found:
         lines = [
@@ -148,7 +148,7 @@ def test_what_is_not_finite_is_left_out_of_a_loss(results):
     folder = results.run("vae")
     (folder / "history.csv").write_text("step,loss/model,loss/other\n1,2.0,\n2,nan,\n3,inf,\n4,1.0,\n")
     (run,) = load(results.path, ["first"])
-    ((player, drawn),) = charts.losses(run, "vae", longest=40)
+    ((player, drawn),) = charts.losses(run, "vae", max_points=40)
     (line,) = (g for g in parsed(drawn).iter(SVG + "g") if (t := g.find(SVG + "title")) is not None)
     assert player == "model" and line.find(SVG + "path").attrib["d"].count("L") == 1
 

@@ -12,10 +12,11 @@ from rich.console import Console
 from scipy import stats
 
 from bench.core import InputError
-from bench.report import claims, write
-from bench.report.claims import Claim, Comparison, decisive, evaluate
-from bench.report.runs import load
-from bench.report.statistics import holm, one_sided_t_tests
+from bench.report import write
+from bench.report.records.load import load
+from bench.report.statistics.significance import holm, one_sided_t_tests
+from bench.report.verdicts import claims
+from bench.report.verdicts.claims import Claim, Comparison, decisive, evaluate
 
 SEEDS = range(10)
 

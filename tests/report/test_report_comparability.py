@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.claims import Claim, Comparison, evaluate
-from bench.report.runs import load
+from bench.report.records.load import load
+from bench.report.verdicts.claims import Claim, Comparison, evaluate
 
 from .conftest import labels, measured, report
 

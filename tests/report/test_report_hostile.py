@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.core import InputError
 from bench.report import write
-from bench.report.formats import _escaped
+from bench.report.tables.formats import _escaped
 from bench.runs import store
 
 HOSTILE = "<script>alert(1)</script> a|b \\ _x_ $y$ 50% *b* `c` [l](javascript:1) &lt; \nnew\x1b[31mred\x9b2J\u202e"

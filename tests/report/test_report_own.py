@@ -10,7 +10,7 @@ import yaml
 from bench.core import InputError
 from bench.paths import CONF
 from bench.report import presets
-from bench.report.claims import claims
+from bench.report.verdicts.claims import claims
 
 from .conftest import labels, report, run_command
 

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench.report import figures, page, write
-from bench.report.runs import load
-from bench.report.tables import Cell, Column, Layout, Row, Table
+from bench.report import write
+from bench.report.page import figures, page
+from bench.report.records.load import load
+from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
 from .conftest import run_command
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from scipy import stats
 
 from bench.report import write
-from bench.report.diagrams import critical_difference
-from bench.report.ranks import Ranks
+from bench.report.statistics.ranks import Ranks
+from bench.report.tables.diagrams import critical_difference
 
 MODELS = ("ae", "vae", "aae", "gan")
 

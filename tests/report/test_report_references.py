@@ -13,7 +13,7 @@ from rich.console import Console
 from bench.metrics import discover
 from bench.paths import CONF
 from bench.report import write
-from bench.report.references import references
+from bench.report.tables.references import references
 from tests.conftest import config_of
 
 

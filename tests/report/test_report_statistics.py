@@ -4,18 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.report.statistics import (
-    Estimate,
-    best_group,
-    best_means,
-    decimals,
-    estimate,
-    format_estimate,
-    format_number,
-    holm,
-    paired_t_test,
-    probability_of_improvement,
-)
+from bench.report.statistics.estimates import Estimate, decimals, estimate, format_estimate, format_number
+from bench.report.statistics.significance import best_group, best_means, holm, paired_t_test, probability_of_improvement
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [0.1, 0.4, 0.35], [3.0, -1.0, 2.5, 8.0, 0.0]])

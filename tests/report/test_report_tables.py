@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from bench.core import InputError
-from bench.report import formats, write
+from bench.report import write
+from bench.report.tables import formats
 
 
 def report(results, sweeps=("first",), **options):

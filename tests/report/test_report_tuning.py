@@ -8,7 +8,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from bench.report import convergence, frames, runs, write
+from bench.report import write
+from bench.report.records import frames
+from bench.report.records.load import load
+from bench.report.statistics import convergence
 
 OBJECTIVE = "validation/knn_accuracy"
 
@@ -87,7 +90,7 @@ def test_trials_are_rows_until_the_best_one_is_known(results):
 def test_a_run_that_is_a_trial_and_the_best_one_is_the_best_one(results):
     add(results, "vae", note("1"), [0], knn_accuracy=0.8)
     add(results, "vae", note("best", [0.1, 0.9], chosen=1), [1], knn_accuracy=0.8)
-    (run,) = runs.load(results.path, ["first"])
+    (run,) = load(results.path, ["first"])
     assert run.label("tuning") == "tuned" and run.tuning["chosen"] == 1
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page
 
-import bench.report
+import bench.report.page
 from bench.evaluation.views import AZIMUTH, ELEVATION, PAPER, draw_voxels, pack_voxels
 from bench.rays import axes
 from tests.report.conftest import PAINTED
 
-SCRIPT = Path(bench.report.__file__).with_name("voxels.js").read_text()
+SCRIPT = Path(bench.report.page.__file__).with_name("voxels.js").read_text()
 SIDE = 160  # pixels of the canvas
 
 

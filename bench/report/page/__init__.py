@@ -1,0 +1,1 @@
+"""One HTML page with tables, charts, pictures, shapes and sounds."""

@@ -1,0 +1,1 @@
+"""From records to runs: the axes they differ in, their metrics, averages over them, and tidy rows."""

@@ -1,0 +1,1 @@
+"""Estimates over seeds, tests and ranks, and which numbers may be compared."""

@@ -22,6 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
@@ -55,9 +56,13 @@ def _load_configuration(
     if validate_sweep_overrides:
         self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
     words = [str(one.input_line) for one in options]
-    key = (config_name, run_mode, *words, *(file for folder in folders for file in _files(folder)))
+    key = (config_name, *words, *(file for folder in folders for file in _files(folder)))
     if key not in _composed:
-        _composed[key] = pickle.dumps(_compose(self, config_name, words, run_mode, from_shell, False))
+        try:
+            composed = _compose(self, config_name, words, RunMode.RUN, from_shell, False)
+        except HydraException:  # a choice that is still missing, which the jobs of a sweep may make
+            return _compose(self, config_name, overrides, run_mode, from_shell, False)
+        _composed[key] = pickle.dumps(composed)
     config: DictConfig = pickle.loads(_composed[key])
     rest = [one for one in parsed if not one.is_sweep_override() and one not in options]
     ConfigLoaderImpl._apply_overrides_to_config(rest, config)

@@ -69,6 +69,18 @@ def test_an_error_is_that_of_hydra(loader, line):
     assert len(set(raised)) == 1
 
 
+def test_a_choice_that_is_missing_is_left_to_the_jobs(loader, tmp_path):
+    (tmp_path / "model" / "open.yaml").write_text("defaults:\n  - part: ???\n")
+    (tmp_path / "model" / "part").mkdir()
+    (tmp_path / "model" / "part" / "one.yaml").write_text("beta: 4\n")
+    line = ("config", ["model=open", "+tuning.note=a"])
+    found = compose._load_configuration(loader, *line, RunMode.MULTIRUN)
+    assert as_plain(found) == as_plain(compose._compose(loader, *line, RunMode.MULTIRUN))
+    with pytest.raises(HydraException, match="part"):
+        compose._load_configuration(loader, *line, RunMode.RUN)
+    assert compose._load_configuration(loader, "config", [*line[1], "model/part=one"], RunMode.RUN).model.part.beta == 4
+
+
 def test_a_file_that_changes_is_read_again(loader, tmp_path):
     def beta(*words):
         return compose._load_configuration(loader, "config", ["model=mine", *words], RunMode.RUN).model.beta

@@ -17,7 +17,7 @@ from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
-LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
+LINK = re.compile(r"""(?:(?<=\]\()|(?<= src="))(?![a-z]+:|#)([^)"\s#]+)(#[^)\s]*)?(?=[)"])""")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 PICTURES = {".png", ".svg"}
 LANGUAGES = {".py": "python", ".yaml": "yaml"}
@@ -52,12 +52,12 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(content, page, config, files):
-    """Makes formulas MathML."""
+    """Makes formulas MathML, and keeps the intervals of a table in one line."""
 
     def mathml(formula: re.Match) -> str:
         return convert(html.unescape(formula[2]).strip(), display="inline" if formula[1] == "span" else "block")
 
-    return FORMULA.sub(mathml, content)
+    return FORMULA.sub(mathml, content).replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 def text_of(path: str) -> str:

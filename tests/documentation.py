@@ -16,7 +16,7 @@ PAGES = [
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
-LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]*)(?:#([^)\s]*))?\)")
+LINK = re.compile(r"""(?:\]\(| src=")(?![a-z]+:)([^)"\s#]*)(?:#([^)\s]*))?[)"]""")
 HEADING = re.compile(r"^#+ (.+)$", flags=re.MULTILINE)
 CONTINUED = re.compile(r" \\\n\s*")
 

@@ -1,7 +1,7 @@
 // Browsers start no workers on pages that are opened from disk. There, this class runs the script of a worker in a
-// hidden frame, so that the search works.
+// hidden frame, so that the search works. The script looks for its name, IFrameWorker, in the page.
 if (location.protocol === "file:") {
-  window.Worker = class extends EventTarget {
+  window.IFrameWorker = window.Worker = class extends EventTarget {
     constructor(url) {
       super()
       const frame = document.createElement("iframe")
@@ -10,7 +10,7 @@ if (location.protocol === "file:") {
       this.inner = frame.contentWindow
       const load = source => new Promise((resolve, reject) => {
         const script = frame.contentDocument.createElement("script")
-        script.src = new URL(source, url)
+        script.src = source
         script.onload = resolve
         script.onerror = reject
         frame.contentDocument.head.append(script)

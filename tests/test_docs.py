@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+import bench
 from bench.paths import CONF
 
 from .command_lines import jobs_of
@@ -76,6 +78,15 @@ def test_every_experiment_is_named():
     names = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("[!_]*.yaml")}
     known = words(DOCS / "start.md") | words(DOCS / "translation.md")
     assert not {name for name in names if not name.startswith("claims/")} - known
+
+
+def test_every_public_function_is_described_with_its_parameters():
+    public = {name for name, value in vars(bench).items() if getattr(value, "__module__", "").startswith("bench")}
+    listed = dict(re.findall(r"^\| `bench\.(\w+)(?:\((.*)\))?`", prose(DOCS / "python.md"), flags=re.MULTILINE))
+    assert listed.keys() == public
+    for name, parameters in listed.items():
+        if inspect.isfunction(function := getattr(bench, name)):
+            assert [one.strip("* ") for one in parameters.split(",")] == [*inspect.signature(function).parameters]
 
 
 # --- links

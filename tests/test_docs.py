@@ -45,6 +45,17 @@ def test_every_option_of_a_group_is_on_its_page(group):
     assert not (missing := set(options(group)) - words(DOCS / PAGE_OF[group])), f"{PAGE_OF[group]}: {sorted(missing)}"
 
 
+@pytest.mark.parametrize("group", ["likelihood", "noise", "prior"])
+def test_the_numbers_of_an_option_are_in_its_row(group):
+    (table,) = [table for table in tables(DOCS / "options.md") if table[0][0] == f"`{group}=`"]
+    rows = {re.match(r"`(\w+)`", row[0])[1]: f"{row[1]} {row[2]}" for row in table[1:]}
+    assert rows.keys() == {*options(group)}
+    for name, row in rows.items():
+        values = yaml.safe_load(Path(CONF, group, f"{name}.yaml").read_text())
+        numbers = [value for value in values.values() if type(value) in (int, float) and value]
+        assert all(re.search(rf"\({value:g}[,)]", row) for value in numbers), (name, numbers)
+
+
 def test_every_model_has_an_entry():
     assert ENTRIES.keys() == MODELS.keys()
 

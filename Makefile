@@ -42,7 +42,7 @@ lint: .venv/.installed-dev
 
 # The documentation as a site. It opens from disk. A broken link or anchor is an error.
 docs: .venv/.installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is in site/docs/index.html"
 
 wheel: .venv/.installed-dev

@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Two processes of one thread each are faster than one process of two.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test stress slurm ray lint wheel
+.PHONY: demo test stress slurm ray lint docs wheel
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -40,6 +40,11 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site. It opens from disk. A broken link or anchor is an error.
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The documentation is in site/docs/index.html"
+
 wheel: .venv/.installed-dev
 	$(BIN)/python -m build
 
@@ -54,6 +59,10 @@ $(BIN)/python:
 
 .venv/.installed-dev: pyproject.toml constraints.txt | .venv/.installed
 	$(INSTALL) '.[dev]'
+	@touch $@
+
+.venv/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[docs]'
 	@touch $@
 
 # hydra-ray-launcher needs an older cloudpickle than the pinned joblib.

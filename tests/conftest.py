@@ -18,7 +18,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from bench.compose import Composed, plan_job
@@ -70,6 +70,14 @@ def composed(*options: str) -> Composed:
 
 
 @cache
+def option_of(group: str, option: str) -> DictConfig:
+    """The values of an option: those of its file, which Hydra composes only if it builds on others."""
+    path = Path(CONF, group, f"{option}.yaml")
+    values = OmegaConf.load(path) if path.is_file() else {"defaults": []}
+    return composed(f"{group}={option}").config[group] if "defaults" in values else values
+
+
+@cache
 def joined(*options: str) -> Composed:
     """The same from what Hydra composes for the model and for each other option alone: these do not change the rest."""
     if any(word.startswith("experiment=") for word in options):
@@ -78,7 +86,7 @@ def joined(*options: str) -> Composed:
     for word in options:
         group, _, option = word.partition("=")
         if group != "model":
-            whole.config[group] = composed(word).config[group]
+            whole.config[group] = option_of(group, option)
             whole.holder.hydra.runtime.choices[group] = option
     return whole
 

@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ from bench.runs.names import check_path, check_text
 from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, Signals, handled, pass_on
+from bench.runs.status import planned_jobs
 from bench.runs.store import IDENTITY, check_sweep
+from bench.runs.watch import watch
 from bench.suggestions import with_suggestion
 from bench.trials import candidates, is_trial
 
@@ -114,6 +117,8 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         values = values_of(config)
+        if current.planned is None and not values.get("dry_run"):
+            plan_command(values, current, in_sweep)
         if (launcher or values.get("isolate")) and not values.get("dry_run"):
             perform_isolated(values, number, in_sweep, launcher)
         else:
@@ -124,6 +129,14 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
     has_failed = "error" in outcome or any(status in FAILURES for status in outcome["seeds"].values())
     if has_failed and config.get("stop_on_failure") is True:
         current.stop()
+
+
+def plan_command(values: dict[str, Any], current: Command, in_sweep: bool) -> None:
+    """Notes how much there is to do, from the values of a job."""
+    hydra_config, seeds = HydraConfig.get(), values.get("seeds")
+    jobs = planned_jobs(Path(hydra_config.sweep.dir)) if in_sweep else 1
+    results = Path(hydra_config.runtime.cwd, Path(str(values["paths"]["results"])).expanduser())
+    current.plan(jobs, len(seeds) if isinstance(seeds, list) else 1, results / str(values["sweep"]))
 
 
 def values_of(config: DictConfig) -> dict[str, Any]:
@@ -214,8 +227,10 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
     code = 0
     since = time.time()
     try:
-        for number, arguments in enumerate(commands(sys.argv[1:])):
-            started.append(begin(folder / f"{number:06}", since))
+        parts = commands(sys.argv[1:])
+        for number, arguments in enumerate(parts):
+            part = f"part {number + 1} of {len(parts)}" if len(parts) > 1 else ""
+            started.append(begin(folder / f"{number:06}", since, part))
             signals.before_interruption = started[-1].interrupt
             Variables().values = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
             sys.argv[1:] = arguments
@@ -227,9 +242,9 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
                 if (planned := dry_sweep(arguments)) is not None:
                     plan_jobs(planned, started[-1])
                     continue
-                job()
+                run_jobs(started[-1], is_parallel=launcher not in ("", "basic"))
                 while started[-1].next_round():
-                    job()
+                    run_jobs(started[-1], is_parallel=launcher not in ("", "basic"))
             except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
                 errors.append(with_suggestion(one_line(raised), arguments))
             except Exception as raised:
@@ -257,6 +272,12 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
     except Exception as raised:
         errors.append(line_of(raised))
     return code, [outcome for one in started for outcome in one.outcomes().values()], errors
+
+
+def run_jobs(current: Command, is_parallel: bool) -> None:
+    """Runs the jobs of a command. Those that run in parallel leave it to this process to show their progress."""
+    with watch(current) if is_parallel else nullcontext():
+        job()
 
 
 def plugin_of(arguments: Iterable[str], kind: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import sys
@@ -23,9 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench import __version__
 from bench.arguments import commands
+from bench.completion import answer
 from bench.compose import PlannedJob, dry_sweep
 from bench.errors import InputError
 from bench.evaluation.conventions import metric_of
+from bench.help import FLAGS, text
 from bench.paths import CONF
 from bench.runs import lease
 from bench.runs.command import REPLY, Command, begin, command, reply
@@ -58,21 +59,8 @@ def results_folder(path: object, start: str, dry_run: object) -> str:
     return str(Command.current().folder if dry_run is True else results)
 
 
-@functools.cache  # Hydra asks for it in each job
-def requirements() -> str:
-    """The help's list of what data sets provide and models require, one line for each option that has any."""
-    lines = []
-    for group, key in (("dataset", "provides"), ("model", "requires")):
-        for path in sorted(Path(CONF, group).glob("*.yaml")):
-            options: Any = OmegaConf.load(path)
-            if names := options.get(key):
-                lines.append(f"  {f'{group}={path.stem}':30} {key} {', '.join(names)}")
-    return "\n".join(lines)
-
-
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 OmegaConf.register_new_resolver("results_folder", results_folder, replace=True)
-OmegaConf.register_new_resolver("requirements", requirements, replace=True)
 
 
 class Variables(metaclass=Singleton):
@@ -196,6 +184,9 @@ def main() -> None:
     if "--version" in sys.argv:
         write_line(f"latentbench {__version__}")
         sys.exit(0)
+    if (words := answer(sys.argv[1:])) is not None:
+        write_line(words)
+        sys.exit(0)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which are printed once, below
     sys.path.append(os.getcwd())  # the user's own model may be in this folder
     file, parent = os.environ.pop(REPLY, None), os.getppid()  # no job inherits the variable
@@ -228,6 +219,9 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
     since = time.time()
     try:
         parts = commands(sys.argv[1:])
+        if {*sys.argv[1:]}.intersection(FLAGS):
+            write_line(text(sys.argv[1:]))
+            return 0, [], []
         for number, arguments in enumerate(parts):
             part = f"part {number + 1} of {len(parts)}" if len(parts) > 1 else ""
             started.append(begin(folder / f"{number:06}", since, part))

@@ -91,6 +91,12 @@ def _fixed(arguments: Sequence[str]) -> Iterator[Fixed | None]:
         yield Fixed(whole, words, folders, parser)
 
 
+def whole(arguments: Sequence[str]) -> DictConfig:
+    """What Hydra composes for a command line, with Hydra's own part. Raises as `dry_sweep` does."""
+    with _fixed(arguments) as fixed:
+        return fixed.whole if fixed else compose("config", return_hydra_config=True)
+
+
 def tuning_trials(arguments: Sequence[str]) -> int | None:
     """The number of trials that a command or its experiment asks for. Raises as `dry_sweep` does."""
     with _fixed(arguments) as fixed:

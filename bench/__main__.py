@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +122,10 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
 def plan_command(values: dict[str, Any], current: Command, in_sweep: bool) -> None:
     """Notes how much there is to do, from the values of a job."""
     hydra_config, seeds = HydraConfig.get(), values.get("seeds")
-    jobs = planned_jobs(Path(hydra_config.sweep.dir)) if in_sweep else 1
     results = Path(hydra_config.runtime.cwd, Path(str(values["paths"]["results"])).expanduser())
-    current.plan(jobs, len(seeds) if isinstance(seeds, list) else 1, results / str(values["sweep"]))
+    with suppress(OSError):  # progress is not worth a run
+        jobs = planned_jobs(Path(hydra_config.sweep.dir)) if in_sweep else 1
+        current.plan(jobs, len(seeds) if isinstance(seeds, list) else 1, results / str(values["sweep"]))
 
 
 def values_of(config: DictConfig) -> dict[str, Any]:
@@ -236,9 +237,9 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
                 if (planned := dry_sweep(arguments)) is not None:
                     plan_jobs(planned, started[-1])
                     continue
-                run_jobs(started[-1], is_parallel=launcher not in ("", "basic"))
+                run_jobs(started[-1], launcher)
                 while started[-1].next_round():
-                    run_jobs(started[-1], is_parallel=launcher not in ("", "basic"))
+                    run_jobs(started[-1], launcher)
             except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
                 errors.append(with_suggestion(one_line(raised), arguments))
             except Exception as raised:
@@ -268,9 +269,10 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
     return code, [outcome for one in started for outcome in one.outcomes().values()], errors
 
 
-def run_jobs(current: Command, is_parallel: bool) -> None:
-    """Runs the jobs of a command. Those that run in parallel leave it to this process to show their progress."""
-    with watch(current) if is_parallel else nullcontext():
+def run_jobs(current: Command, launcher: str) -> None:
+    """Runs the jobs of a command. Those of a parallel launcher leave it to this process to show their progress."""
+    # Ray copies the lines of its jobs into this terminal.
+    with nullcontext() if launcher in ("", "basic") else watch(current, draws=launcher != "ray"):
         job()
 
 

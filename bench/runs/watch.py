@@ -23,21 +23,20 @@ END = 5.0  # seconds to wait for the last look
 
 
 @contextmanager
-def watch(command: Command) -> Iterator[None]:
-    """Shows the progress of a command on stderr: on a terminal in its last line, else in a line from time to time."""
+def watch(command: Command, draws: bool = True) -> Iterator[None]:
+    """Shows the progress of a command on stderr: on a terminal in its last line, else in a line from time to time.
+
+    draws: False if others write to the terminal too, so that it gets lines as well.
+    """
     over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(command, over), name="bench-progress", daemon=True)
+    show = _on_terminal if draws and sys.stderr.isatty() else _in_log
+    thread = threading.Thread(target=show, args=(Watched(command), over), name="bench-progress", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join(END)
-
-
-def _watch(command: Command, over: threading.Event) -> None:
-    show = _on_terminal if sys.stderr.isatty() else _in_log
-    show(Watched(command), over)
 
 
 def _on_terminal(watched: Watched, over: threading.Event) -> None:

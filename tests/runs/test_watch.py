@@ -122,12 +122,13 @@ def test_a_terminal_shows_ended_runs_above_a_line_that_is_removed_in_the_end(com
     assert not [one for one in threading.enumerate() if one.name == "bench-progress"]
 
 
-def test_a_log_gets_a_line_only_when_there_is_news(command, sweep, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", screen := Screen(terminal=False))
+@pytest.mark.parametrize(("terminal", "draws"), [(False, True), (True, False)])
+def test_a_log_gets_a_line_only_when_there_is_news(command, sweep, monkeypatch, terminal, draws):
+    monkeypatch.setattr(sys, "stderr", screen := Screen(terminal))
     monkeypatch.setattr(watch, "INTERVAL", 0.01)
     monkeypatch.setattr(watch, "PLAIN_INTERVAL", 0.05)
     command.plan(2, 1, sweep)
-    with watch.watch(command):
+    with watch.watch(command, draws):
         wait_for(lambda: "0 of 2" in screen.getvalue())
         time.sleep(0.2)
         end(sweep, "vae", 0)

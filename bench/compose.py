@@ -20,6 +20,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
@@ -79,6 +80,8 @@ def _fixed(arguments: Sequence[str]) -> Iterator[Fixed | None]:
         return
     words, folders = flags["overrides"], [CONF]
     if folder := flags["config_dir"]:
+        if not Path(folder).is_dir():  # Hydra would only warn
+            raise HydraException(f"--config-dir={folder} is not a folder")
         folders.append(folder)
         words = [f"hydra.searchpath=[file://{Path(folder).absolute()}]", *words]
     with initialize_config_dir(CONF, version_base="1.3"):

@@ -69,6 +69,7 @@ def test_every_option_of_a_folder_is_listed():
         ("bench --multi", ["--multirun"]),
         ("bench --config-dir ", []),  # the shell lists folders
         ("bench 'seeds=[0,", []),  # an open quote
+        ("bench --config-dir nowhere mod", []),
         ("bench model..x", []),
         ("bench no.such.key", []),
     ],

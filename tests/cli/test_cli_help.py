@@ -94,6 +94,11 @@ def test_help_shows_the_users_own_options(printed, own_models):
     assert "  _target_: own_models.Misbehaving" in lines
 
 
+def test_help_for_a_folder_that_does_not_exist_is_one_line(bench):
+    result = bench("--config-dir", "nowhere", "--help")
+    assert (result.code, result.out, result.err) == (1, "", "bench: --config-dir=nowhere is not a folder\n")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench import __version__
 from bench.arguments import commands
+from bench.completion import answer
 from bench.compose import PlannedJob, dry_sweep, speed_up_hydra
 from bench.errors import InputError
 from bench.evaluation.conventions import metric_of
+from bench.help import FLAGS, text
 from bench.paths import CONF
 from bench.runs import lease
 from bench.runs.command import REPLY, Command, begin, command, reply
@@ -34,7 +36,9 @@ from bench.runs.names import check_path, check_text
 from bench.runs.output import close_output, say, write_line
 from bench.runs.record import FAILURES
 from bench.runs.signals import Interrupted, Signals, handled, pass_on
+from bench.runs.status import planned_jobs
 from bench.runs.store import IDENTITY, check_sweep
+from bench.runs.watch import watch
 from bench.suggestions import with_suggestion
 from bench.trials import candidates, is_trial
 
@@ -55,21 +59,8 @@ def results_folder(path: object, start: str, dry_run: object) -> str:
     return str(Command.current().folder if dry_run is True else results)
 
 
-@functools.cache  # Hydra asks for it in each job
-def requirements() -> str:
-    """The help's list of what data sets provide and models require, one line for each option that has any."""
-    lines = []
-    for group, key in (("dataset", "provides"), ("model", "requires")):
-        for path in sorted(Path(CONF, group).glob("*.yaml")):
-            options: Any = OmegaConf.load(path)
-            if names := options.get(key):
-                lines.append(f"  {f'{group}={path.stem}':30} {key} {', '.join(names)}")
-    return "\n".join(lines)
-
-
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 OmegaConf.register_new_resolver("results_folder", results_folder, replace=True)
-OmegaConf.register_new_resolver("requirements", requirements, replace=True)
 
 
 class Variables(metaclass=Singleton):
@@ -114,6 +105,8 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         values = values_of(config)
+        if current.planned is None and not values.get("dry_run"):
+            plan_command(values, current, in_sweep)
         if (launcher or values.get("isolate")) and not values.get("dry_run"):
             perform_isolated(values, number, in_sweep, launcher)
         else:
@@ -124,6 +117,15 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
     has_failed = "error" in outcome or any(status in FAILURES for status in outcome["seeds"].values())
     if has_failed and config.get("stop_on_failure") is True:
         current.stop()
+
+
+def plan_command(values: dict[str, Any], current: Command, in_sweep: bool) -> None:
+    """Notes how much there is to do, from the values of a job."""
+    hydra_config, seeds = HydraConfig.get(), values.get("seeds")
+    results = Path(hydra_config.runtime.cwd, Path(str(values["paths"]["results"])).expanduser())
+    with suppress(OSError):  # progress is not worth a run
+        jobs = planned_jobs(Path(hydra_config.sweep.dir)) if in_sweep else 1
+        current.plan(jobs, len(seeds) if isinstance(seeds, list) else 1, results / str(values["sweep"]))
 
 
 def values_of(config: DictConfig) -> dict[str, Any]:
@@ -183,6 +185,9 @@ def main() -> None:
     if "--version" in sys.argv:
         write_line(f"latentbench {__version__}")
         sys.exit(0)
+    if (words := answer(sys.argv[1:])) is not None:
+        write_line(words)
+        sys.exit(0)
     speed_up_hydra()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which are printed once, below
     sys.path.append(os.getcwd())  # the user's own model may be in this folder
@@ -215,8 +220,13 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
     code = 0
     since = time.time()
     try:
-        for number, arguments in enumerate(commands(sys.argv[1:])):
-            started.append(begin(folder / f"{number:06}", since))
+        parts = commands(sys.argv[1:])
+        if {*sys.argv[1:]}.intersection(FLAGS):
+            write_line(text(sys.argv[1:]))
+            return 0, [], []
+        for number, arguments in enumerate(parts):
+            part = f"part {number + 1} of {len(parts)}" if len(parts) > 1 else ""
+            started.append(begin(folder / f"{number:06}", since, part))
             signals.before_interruption = started[-1].interrupt
             Variables().values = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
             sys.argv[1:] = arguments
@@ -228,9 +238,9 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
                 if (planned := dry_sweep(arguments)) is not None:
                     plan_jobs(planned, started[-1])
                     continue
-                job()
+                run_jobs(started[-1], launcher)
                 while started[-1].next_round():
-                    job()
+                    run_jobs(started[-1], launcher)
             except (HydraException, OmegaConfBaseException) as raised:  # of one experiment: the others continue
                 errors.append(with_suggestion(one_line(raised), arguments))
             except Exception as raised:
@@ -258,6 +268,13 @@ def run_commands(folder: Path, signals: Signals) -> tuple[int, list[dict[str, An
     except Exception as raised:
         errors.append(line_of(raised))
     return code, [outcome for one in started for outcome in one.outcomes().values()], errors
+
+
+def run_jobs(current: Command, launcher: str) -> None:
+    """Runs the jobs of a command. Those of a parallel launcher leave it to this process to show their progress."""
+    # Ray copies the lines of its jobs into this terminal.
+    with nullcontext() if launcher in ("", "basic") else watch(current, draws=launcher != "ray"):
+        job()
 
 
 def plugin_of(arguments: Iterable[str], kind: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 from contextlib import redirect_stderr
-from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,7 +11,7 @@ from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 
 from bench.compose import tuning_trials
-from bench.paths import CONF
+from bench.options import config_folders, options
 from bench.runs.names import check_path
 from bench.runs.store import IDENTITY, NOT_IDENTITY
 
@@ -50,15 +48,12 @@ def commands(arguments: list[str]) -> list[list[str]]:
     override = parser.parse_override(word)
     if not override.is_sweep_override():
         return stages(arguments)
-    flags = argparse.ArgumentParser(add_help=False)
-    flags.add_argument("--config-dir", "-cd")
-    folders = [CONF, flags.parse_known_args(arguments)[0].config_dir]
-    options = {name for folder in folders if folder for name in experiments(Path(folder, "experiment"))}
+    known = sorted(options("experiment", config_folders(arguments)))
     value = override.value()
-    named = value.filter(sorted(options)) if isinstance(value, Glob) else override.sweep_string_iterator()
+    named = value.filter(known) if isinstance(value, Glob) else override.sweep_string_iterator()
     names = list(dict.fromkeys(map(str, named)))
-    if not names or not options.issuperset(names):
-        raise HydraException(f"{word}: there is no such experiment; there are only {', '.join(sorted(options))}")
+    if not names or not set(known).issuperset(names):
+        raise HydraException(f"{word}: there is no such experiment; there are only {', '.join(known)}")
     others = [word for word in arguments if not word.startswith("experiment=")]
     return [stage for name in names for stage in stages([*others, f"experiment={name}"])]
 
@@ -96,9 +91,3 @@ def check_flags(arguments: list[str]) -> None:
                 reason = refused.getvalue().strip().splitlines()[-1].rpartition("error: ")[2]
                 raise HydraException(f"{reason}; see bench --help") from None
             raise
-
-
-def experiments(folder: Path) -> list[str]:
-    """The options of a folder and its subfolders, except those with _, which others inherit from."""
-    paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
-    return [path.as_posix() for path in paths if not path.name.startswith("_")]

@@ -49,9 +49,10 @@ def _load_configuration(
 ) -> DictConfig:
     """What Hydra's own method returns."""
     parsed = OverridesParser.create().parse_overrides(overrides)
-    folders = [one.path.removeprefix("file://") for one in self.get_search_path().get_path()]
+    folders = [str(one.path).removeprefix("file://") for one in self.get_search_path().get_path()]
     options = [one for one in parsed if _is_option(one, folders)]
-    if any(one.key_or_group == "hydra.searchpath" for one in options):  # folders that are not among these
+    is_other = CONF not in folders or any(one.key_or_group == "hydra.searchpath" for one in options)
+    if is_other:  # files that are not in these folders, or those of another program such as bench-report
         return _compose(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
     if validate_sweep_overrides:
         self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
@@ -142,6 +143,8 @@ def _fixed(arguments: Sequence[str]) -> Iterator[Fixed | None]:
         return
     words, folders = flags["overrides"], [CONF]
     if folder := flags["config_dir"]:
+        if not Path(folder).is_dir():  # Hydra would only warn
+            raise HydraException(f"--config-dir={folder} is not a folder")
         folders.append(folder)
         words = [f"hydra.searchpath=[file://{Path(folder).absolute()}]", *words]
     with initialize_config_dir(CONF, version_base="1.3"):
@@ -153,6 +156,12 @@ def _fixed(arguments: Sequence[str]) -> Iterator[Fixed | None]:
             if flags["multirun"]:
                 whole.hydra.mode = RunMode.MULTIRUN
         yield Fixed(whole, words, folders, parser)
+
+
+def whole(arguments: Sequence[str]) -> DictConfig:
+    """What Hydra composes for a command line, with Hydra's own part. Raises as `dry_sweep` does."""
+    with _fixed(arguments) as fixed:
+        return fixed.whole if fixed else compose("config", return_hydra_config=True)
 
 
 def tuning_trials(arguments: Sequence[str]) -> int | None:

@@ -7,6 +7,7 @@ import itertools
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -88,6 +89,16 @@ def test_a_file_that_changes_is_read_again(loader, tmp_path):
     assert beta() == 5 and beta("model.beta=6") == 6 and beta() == 5
     (tmp_path / "model" / "mine.yaml").write_text("beta: 55\n")
     assert beta() == 55
+
+
+def test_other_programs_of_hydra_are_left_alone(monkeypatch):
+    """bench-report has its configuration, which changes with the presets, in Hydra's store."""
+    monkeypatch.setattr(compose, "_composed", {})
+    store = ConfigStore.instance()
+    for value in (1, 2):
+        store.store(name="test_compose", node={"value": value})
+        loader = ConfigLoaderImpl(create_config_search_path(None))
+        assert compose._load_configuration(loader, "test_compose", ["+other=3"], RunMode.RUN).value == value
 
 
 def test_a_folder_among_the_words_is_read(loader, tmp_path):

@@ -86,12 +86,15 @@ ROOMS = {
     "__init__": Room({"errors"}, packages=set(), lazy={"runs", "report", "calls"}),
     "calls": Room({"errors", "runs", "report"}, packages=set(), never={"torch"}),
     "compose": Room({"paths"}, packages={"hydra", "omegaconf"}),
+    "options": Room({"paths"}, packages={"omegaconf"}),
+    "help": Room({"compose", "options", "paths"}, packages={"omegaconf"}),
+    "completion": Room({"compose", "options", "paths"}, packages={"hydra", "omegaconf"}),
     "trials": Room({"errors"}, packages={"omegaconf"}, lazy={"scipy"}),
     "suggestions": Room({"paths"}, packages={"hydra", "omegaconf"}),
-    "arguments": Room({"compose", "paths", "runs"}, packages={"hydra"}),
+    "arguments": Room({"compose", "options", "runs"}, packages={"hydra"}),
     "__main__": Room(
-        {"arguments", "compose", "errors", "evaluation.conventions", "paths", "report", "runs", "suggestions", "trials"}
-        | {"__version__"},
+        {"arguments", "completion", "compose", "errors", "evaluation.conventions", "help", "paths", "report", "runs"}
+        | {"suggestions", "trials", "__version__"},
         packages={"*", "hydra"},
     ),
 }

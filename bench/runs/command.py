@@ -8,7 +8,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,13 @@ from typing import Any
 from bench.runs import lease
 from bench.runs.files import write_file
 from bench.runs.output import say
+from bench.runs.position import Position
 from bench.runs.store import ELSEWHERE, seed_folder
 
 FOLDER = "BENCH_OUTCOMES"  # the variable with the folder of a command, for its processes
 REPLY = "BENCH_REPLY"  # the variable with the file that `bench.run` reads in the end, see `reply`
-COMMAND, LEFT, STOP, KEEP, INTERRUPTED = "command.json", "left.json", "stop", "keep", "interrupted"
+COMMAND, PLAN, LEFT, STOP = "command.json", "plan.json", "left.json", "stop"
+KEEP, INTERRUPTED = "keep", "interrupted"
 GRACE = 60.0  # seconds for a process to save its work after a signal
 POLL = 0.5  # seconds
 KEPT = 30 * 24 * 3600.0  # seconds for which jobs that wait in the queue of a cluster find the folder of their command
@@ -52,6 +54,25 @@ class Command:
         except FileNotFoundError as error:
             place = f"{platform.node()} has no folder {self.folder}"
             raise FileNotFoundError(f"{place}: set BENCH_CACHE to a folder that all machines share") from error
+
+    def plan(self, jobs: int | None, seeds: int, sweep: Path) -> None:
+        """Notes, for those who show its progress, what the command is to do.
+
+        jobs: None if a sweeper of Hydra decides as it goes; seeds: of each job; sweep: its folder.
+        """
+        write_file(self.folder / PLAN, json.dumps({"jobs": jobs, "seeds": seeds, "sweep": str(sweep)}))
+
+    @property
+    def planned(self) -> dict[str, Any] | None:
+        """The arguments of `plan`. None before the first job has begun."""
+        path = self.folder / PLAN
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def position(self, number: int) -> Position | None:
+        """The position of a job. None if nothing is planned."""
+        if (planned := self.planned) is None:
+            return None
+        return Position(number + 1, planned["jobs"], (), Path(planned["sweep"]), self.process["part"])
 
     def is_to_run(self, number: int) -> bool:
         """Whether a job is to be run: not after the end, and in a later round only if it left something to others."""
@@ -96,8 +117,10 @@ class Command:
     def is_stopped(self) -> bool:
         return (self.folder / STOP).exists()
 
-    def outcomes(self) -> dict[int, dict[str, Any]]:
-        return {int(path.stem): json.loads(path.read_text()) for path in sorted(self.folder.glob("[0-9]*.json"))}
+    def outcomes(self, known: Container[int] = ()) -> dict[int, dict[str, Any]]:
+        """By job, without those that are known."""
+        paths = [path for path in sorted(self.folder.glob("[0-9]*.json")) if int(path.stem) not in known]
+        return {int(path.stem): json.loads(path.read_text()) for path in paths}
 
     def objective(self, number: int) -> float | None:
         """The mean over the seeds of a job of its objective. None if a seed has no value, or the job no objective."""
@@ -188,9 +211,12 @@ def reply(file: Path, outcomes: Iterable[Mapping[str, Any]], errors: Iterable[st
     write_file(file, json.dumps({"jobs": list(outcomes), "errors": list(dict.fromkeys(errors))}))
 
 
-def begin(folder: Path, since: float) -> Command:
-    """A new command in a new folder, which becomes the current one. since: when the user gave it, as time.time()."""
+def begin(folder: Path, since: float, part: str = "") -> Command:
+    """A new command in a new folder, which becomes the current one.
+
+    since: when the user gave it, as time.time(); part: of a line that stands for several, as "part 1 of 2".
+    """
     folder.mkdir()
-    (folder / COMMAND).write_text(json.dumps({"since": since} | lease.this_process()))
+    (folder / COMMAND).write_text(json.dumps({"since": since, "part": part} | lease.this_process()))
     os.environ[FOLDER] = str(folder)
     return Command(folder)

@@ -22,6 +22,7 @@ from bench.errors import InputError
 from bench.runs.attempts import count_attempt
 from bench.runs.command import FOLDER, GRACE, Command
 from bench.runs.launcher import Launcher
+from bench.runs.output import erase_before_lines
 from bench.runs.signals import Interrupted, handled
 
 POLL = 0.5  # seconds between two looks at whether the parent is alive
@@ -38,7 +39,7 @@ def perform(values: dict[str, Any], number: int, in_sweep: bool) -> None:
     current = Command.current()
     current.learn_silences()
     try:
-        outcome = asdict(run(values, in_sweep, current.started))
+        outcome = asdict(run(values, in_sweep, current.started, current.position(number)))
     except InputError as error:
         outcome = {"error": str(error)}
     except (Exception, SystemExit) as error:  # a job that fails before its run is known must not end the sweep
@@ -172,6 +173,7 @@ def main() -> None:
                 sys.path += [folder for folder in job["path"] if folder not in sys.path]
                 if job["is_noted"]:
                     Command.current().enter()
+                    erase_before_lines()
                 perform(job["values"], job["number"], job["in_sweep"])
                 done.write(b".")
         except KeyboardInterrupt as raised:

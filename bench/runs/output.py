@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
+CLEAR = "\r\x1b[K"  # erases the last line of a terminal
 LONGEST = 5000  # characters of a line: the rest of a value is left out of the middle
 # What a terminal obeys or hides: controls, marks that change the direction of text, and halves of surrogate pairs.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -42,7 +43,21 @@ def say(line: str) -> None:
     text = printable(line)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}"
-    _print(text, sys.stderr)
+    _print(CLEAR * _erases + text, sys.stderr)
+
+
+def erase_before_lines() -> None:
+    """From now on each line of this process replaces what another process has drawn in the last line of a terminal."""
+    global _erases
+    _erases = sys.stderr.isatty()
+
+
+_erases = False
+
+
+def draw(line: str) -> None:
+    """Shows a text in the last line of a terminal, in place of the last one, until a line is printed."""
+    _print(CLEAR + printable(line), sys.stderr, end="")
 
 
 def write_line(line: str) -> None:
@@ -50,10 +65,10 @@ def write_line(line: str) -> None:
     _print(printable_lines(line), sys.stdout)
 
 
-def _print(line: str, stream: TextIO) -> None:
+def _print(line: str, stream: TextIO, end: str = "\n") -> None:
     with suppress(OSError, ValueError):  # the terminal is gone, its disk is full, or the stream is closed
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+        print(line.encode(encoding, "backslashreplace").decode(encoding), end=end, file=stream, flush=True)
 
 
 def close_output() -> None:

@@ -6,6 +6,7 @@ import ctypes
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from bench.runs.lease import LeaseLostError
 from bench.runs.lifecycle import Action, Plan, finished, is_outdated, plan, saved_checkpoint
 from bench.runs.outcome import Outcome
 from bench.runs.output import say
+from bench.runs.position import Position
 from bench.runs.seed_run import SeedRun, add_metrics, evaluate_seed
 from bench.runs.signals import Signals, TimeLimitReached, handled, time_limit
 from bench.runs.trained import restored
@@ -33,12 +35,14 @@ from bench.runs.validation import check_monitor
 TO_TRAIN = (Action.RESUME, Action.TRAIN)
 
 
-def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) -> Outcome:
+def run(
+    config: dict[str, Any], in_sweep: bool, started: float | None = None, position: Position | None = None
+) -> Outcome:
     """Runs a job from its resolved configuration. Finished work is not repeated, and failures are recorded.
 
-    started: when the command started, as time.time(); rerun=true repeats what was finished before. Raises InputError
-    for wrong input. In a sweep, once the run is known, wrong input is recorded as failed and a combination that makes
-    no sense as skipped.
+    started: when the command started, as time.time(); rerun=true repeats what was finished before; position: of the job
+    in the command, which progress shows. Raises InputError for wrong input. In a sweep, once the run is known, wrong
+    input is recorded as failed and a combination that makes no sense as skipped.
     """
     keep_freed_memory()
     job = tuning.job_of(config, in_sweep, started)
@@ -86,7 +90,9 @@ def run(config: dict[str, Any], in_sweep: bool, started: float | None = None) ->
         expect(job, data, plans, outcome)
         return outcome
 
-    trackers = tracking.trackers(job.tracking, job.results, job.settings.sweep)
+    if position:
+        position = replace(position, seeds=job.settings.seeds)
+    trackers = tracking.trackers(job.tracking, job.results, job.settings.sweep, position)
 
     def seed_run(seed: int) -> SeedRun:
         place, record = store.seed_folder(folder, seed), facts | {"seed": seed}

@@ -28,6 +28,7 @@ from bench.runs.record import FAILURES, RESULTS
 from bench.runs.store import NOT_IDENTITY
 
 SHOWN = 20  # lines of a kind
+MULTIRUN = "multirun.yaml"  # where Hydra's own sweeper leaves the overrides of a sweep
 
 
 @dataclass
@@ -95,13 +96,16 @@ def planned_runs(commands: Path) -> int | None:
             continue  # no job of this command has begun
         config: Any = OmegaConf.load(configs[0])
         seeds = len(config.seeds) if OmegaConf.is_list(config.seeds) else 1
-        is_sweep = (folder / "multirun.yaml").is_file()
-        words: Any = (
-            _words(folder / "multirun.yaml") if is_sweep else OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-        )
+        is_sweep = (folder / MULTIRUN).is_file()
+        words: Any = _words(folder / MULTIRUN) if is_sweep else OmegaConf.load(folder / ".hydra" / "overrides.yaml")
         identifying = tuple(word for word in words if _key(word).split(".")[0] not in NOT_IDENTITY)
         counts[identifying] = seeds * (_jobs(words) if is_sweep else 1)
     return sum(counts.values()) if counts else None
+
+
+def planned_jobs(command: Path) -> int | None:
+    """The jobs of a sweep. command: its folder. None if a sweeper decides as it goes, which leaves no file."""
+    return _jobs(_words(command / MULTIRUN)) if (command / MULTIRUN).is_file() else None
 
 
 def _words(path: Path) -> list[str]:

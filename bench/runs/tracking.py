@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.core import InputError
+from bench.runs.position import Position
 from bench.runs.terminal import Terminal
 from bench.runs.wandb_runs import WandB
 
@@ -42,14 +43,18 @@ class Event(Protocol):
     def row(self) -> list[dict[str, float]] | None: ...
 
 
-def trackers(options: Mapping[str, Any], results: Path, sweep: str) -> Trackers:
-    """The trackers that the config group `tracking` names. Raises InputError for an unknown mode."""
+def trackers(options: Mapping[str, Any], results: Path, sweep: str, position: Position | None = None) -> Trackers:
+    """The trackers that the config group `tracking` names. Raises InputError for an unknown mode.
+
+    position: of the job in its command.
+    """
     if options["mode"] not in MODES:
         raise InputError(
             f"tracking.mode={options['mode']} (by default the value of WANDB_MODE) is unknown: use one of "
             f"{', '.join(MODES)}"
         )
-    return Trackers(Terminal(), None if options["mode"] == "disabled" else WandB(options, Path(results), sweep))
+    wandb = None if options["mode"] == "disabled" else WandB(options, Path(results), sweep)
+    return Trackers(Terminal(position=position), wandb)
 
 
 class Trackers:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
 from bench import __version__
+from bench.compose import whole
+from bench.options import summary
 from bench.paths import CONF
 
-HIDDEN = {"hydra"}  # Hydra's own groups
-GROUPS = {path.name: sorted(p.stem for p in path.glob("*.yaml")) for path in Path(CONF).iterdir() if path.is_dir()}
+from .conftest import command_line
+
+FOLDERS = {path.name for path in Path(CONF).iterdir() if path.is_dir()} - {"report"}  # of bench-report
 
 PROBE = """
 import sys
@@ -31,12 +38,83 @@ def test_help_and_cfg_do_not_import_torch(start):
         assert len(out.splitlines()) > 20
 
 
-def test_help_lists_every_group_with_its_options(bench):
-    result = bench("--help")
-    assert result.code == 0 and not result.err
-    groups = dict(line.split(": ", 1) for line in result.out.splitlines() if ": " in line and not line.startswith(" "))
-    for group in GROUPS.keys() - HIDDEN:
-        assert groups[group].split(", ") == GROUPS[group], group
+@pytest.fixture
+def printed(bench, monkeypatch) -> Callable[..., list[str]]:
+    """The lines of the help on a terminal of 80 columns."""
+
+    def lines(*arguments: str) -> list[str]:
+        monkeypatch.setenv("COLUMNS", "80")
+        result = bench(*arguments)
+        assert result.code == 0 and not result.err
+        return result.out.splitlines()
+
+    return lines
+
+
+def test_help_lists_every_group_with_its_options_and_their_comments(printed):
+    lines = printed("--help")
+    assert max(map(len, lines)) <= 80
+    shown: dict[str, dict[str, str]] = {}
+    name = None
+    for line in lines[: lines.index("Values (override as model.latent_dim=32):")]:
+        if re.fullmatch(r"[a-z]+", line):
+            shown[line] = options = {}
+        elif shown and (match := re.match(r"  (\S+) *(.*)", line)) and line[2] != " ":
+            name = match[1]
+            options[name] = match[2]
+        elif shown and name and line.startswith("   "):
+            options[name] = f"{options[name]} {line.strip()}".strip()
+    assert shown.keys() == FOLDERS
+    for group in FOLDERS:
+        paths = [path.relative_to(Path(CONF, group)).with_suffix("") for path in Path(CONF, group).rglob("*.yaml")]
+        assert set(shown[group]) == {path.as_posix() for path in paths if not path.name.startswith("_")}, group
+        assert all(re.match(r".{10,}[.?]$", comment) for comment in shown[group].values()), shown[group]
+    assert shown["model"]["vae"] == "Variational autoencoder (Kingma & Welling 2014)."
+    assert shown["model"]["cvae"].endswith("also get the label. Requires label.")
+    assert shown["dataset"]["shapes"].endswith("Provides label, source.")
+    assert shown["experiment"]["claims/one_sample"] == "One sample of z is enough in training."
+
+
+def test_help_shows_all_values_of_the_chosen_options_with_their_comments(printed):
+    words = ("model=beta_vae", "model.latent_dim=3", "seeds=[0,1]", "metrics=standard")
+    lines = printed("--help", *words)
+    values = yaml.safe_load("\n".join(lines[lines.index("noise:") : lines.index("bench model=vae") - 1]))
+    composed = OmegaConf.to_container(whole(command_line(words)))
+    composed.pop("hydra")
+    assert values == composed
+    assert "rerun: false  # repeat what was finished before this command started" in lines
+    at = lines.index("stop_on_failure: false  # end at the first run that fails")
+    assert lines[at - 1].startswith("attempts: 3  # of a run whose process dies")
+    assert "  iw_samples: 10  # draws of q(z|x) per image" in lines  # which metrics=standard inherits
+
+
+def test_help_shows_the_users_own_options(printed, own_models):
+    lines = printed(*own_models, "--help", "model=misbehaving")
+    assert "  misbehaving" in [line.rstrip() for line in lines]
+    assert "  _target_: own_models.Misbehaving" in lines
+
+
+def test_help_for_a_folder_that_does_not_exist_is_one_line(bench):
+    result = bench("--config-dir", "nowhere", "--help")
+    assert (result.code, result.out, result.err) == (1, "", "bench: --config-dir=nowhere is not a folder\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# One. Two.\n", "One."),
+        ("# VAE (Kingma et al. 2014): a bound.\n# More.\n", "VAE (Kingma et al. 2014): a bound."),
+        ("# @package _global_\n# Is it\n# so? On MNIST:\n#   bench ...\n", "Is it so?"),
+        ("# On MNIST:\n#   bench model=vae\n# Then more.\n", "On MNIST."),
+        ("latent_dim: 2  # of the code\n", ""),
+        ("# A model.\nrequires:\n- source\n- label\n", "A model. Requires source, label."),
+        ("requires: []\n", ""),
+        ("# @package _global_\n# Words.\nclaim:\n  says: It holds\n", "It holds."),
+    ],
+)
+def test_the_comment_of_an_option_is_its_first_sentence(tmp_path, text, expected):
+    (tmp_path / "option.yaml").write_text(text)
+    assert summary(tmp_path / "option.yaml") == expected
 
 
 def test_cfg_job_shows_the_chosen_values(monkeypatch, capsys):

@@ -59,6 +59,9 @@ def test_a_sweep_skips_senseless_combinations_and_is_not_trained_twice(bench, re
     result = bench(*SWEEP)
     assert result.code == 0, result.err
     assert result.out.splitlines()[-1] == "16 runs: 12 ok, 4 skipped"
+    first, *_, last = [line for line in result.err.splitlines() if " steps (" in line]
+    assert first.endswith(" seed 0: 2 steps (job 1 of 8, seed 1 of 2)")
+    assert re.fullmatch(r".* seed 1: 2 steps \(job 8 of 8, seed 2 of 2, about \d+ s left\)", last)
     statuses = {(r["choices"]["model"], r["choices"]["noise"], r["status"]) for r in records("first")}
     assert statuses == {
         ("vae", "none", "ok"),

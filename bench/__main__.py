@@ -202,13 +202,16 @@ def main() -> None:
                 say(f"bench: {line}")
             close_output()
             sys.exit(code)
+        entries: list[Path] = []
         try:
-            code = code or report(outcomes, errors)
+            code = code or report(outcomes, errors, entries)
         except KeyboardInterrupt as raised:
             code = code or exit_code(raised)
             errors.append("interrupted: there is no report, bench-report makes it")
     for line in dict.fromkeys(errors):
         say(f"bench: {line}")
+    for path in entries:  # last of all, to be found
+        write_line(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
     close_output()
     sys.exit(code or int(bool(errors)))
 
@@ -293,8 +296,11 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
     return interruption.code if isinstance(interruption, Interrupted) else 130
 
 
-def report(outcomes: list[dict[str, Any]], errors: list[str]) -> int:
-    """Prints warnings, then the plan of a dry run or the report. Returns an exit code; adds to the errors."""
+def report(outcomes: list[dict[str, Any]], errors: list[str], entries: list[Path]) -> int:
+    """Prints warnings, then the plan of a dry run or the report. Returns an exit code.
+
+    Adds to the errors, and to entries the file to open of each report.
+    """
     wrong = list(dict.fromkeys(outcome["error"] for outcome in outcomes if "error" in outcome))
     for line in [*dict.fromkeys(line for outcome in outcomes for line in outcome.get("warnings", ())), *wrong]:
         say(f"bench: {line}")
@@ -306,7 +312,7 @@ def report(outcomes: list[dict[str, Any]], errors: list[str]) -> int:
             write_line(plan(jobs))
             return int(bool(wrong))
         try:
-            show(jobs)
+            entries += show(jobs)
         except (ValueError, OSError) as raised:  # InputError is a ValueError; only the report failed
             if not errors:
                 errors.append(f"no report: {one_line(raised)}")

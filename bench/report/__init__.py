@@ -37,6 +37,11 @@ class Report:
     runs: list[Run]
     tables: list[Table]
 
+    @property
+    def entry(self) -> Path:
+        """The file to open: the page, or the tables where there is none."""
+        return self.folder / ("index.html" if "index.html" in self.files else "table.md")
+
 
 def write(
     results: Path,

@@ -73,7 +73,7 @@ def _report(config: DictConfig, config_dir: Path | None) -> None:
         write_line(f"{count:,} record{'' if count == 1 else 's'} written to {path}")
         return
     report = write(results, sweeps, config_dir=config_dir, **options)
-    write_line(f"\nwritten to {report.folder}: {', '.join(report.files)}")
+    write_line(f"\nwritten to {report.folder}: {', '.join(report.files)}\n{report.entry}")
 
 
 def _line(error: InputError) -> str:

@@ -21,12 +21,17 @@ ADVICE = {
 }
 
 
-def show(jobs: list[dict[str, Any]]) -> None:
-    """Writes the report of each sweep, prints the rows of this command, and last the number of runs by status."""
+def show(jobs: list[dict[str, Any]]) -> list[Path]:
+    """Writes the report of each sweep, prints the rows of this command, and last the number of runs by status.
+
+    Returns the file to open of each report.
+    """
+    entries = []
     for results, sweep in dict.fromkeys((outcome["results"], outcome["sweep"]) for outcome in jobs):
         runs = {outcome["run"] for outcome in jobs if (outcome["results"], outcome["sweep"]) == (results, sweep)}
-        write(Path(results), [sweep], printed=runs)
+        entries.append(write(Path(results), [sweep], printed=runs).entry)
     write_line(total(jobs))
+    return entries
 
 
 def plan(jobs: list[dict[str, Any]]) -> str:

@@ -32,7 +32,7 @@ def test_two_files_are_two_data_sets_in_one_table(bench, records, elsewhere):
     line = ["-m", "dataset=arrays", "dataset.path=cells.npz,nuclei.npz", "model=ae,vae", "sweep=both"]
     result = bench(*line)
     assert result.code == 0, result.err
-    assert result.out.splitlines()[-1] == "4 runs: 4 ok"
+    assert result.out.splitlines()[-2] == "4 runs: 4 ok"
     entries = records("both")
     names = {(r["choices"]["model"], r["choices"]["dataset"]) for r in entries}
     assert names == {(model, data) for model in ("ae", "vae") for data in ("cells", "nuclei")}

@@ -64,7 +64,7 @@ def jobs(monkeypatch) -> list[dict[str, Any]]:
     """The outcome of each job of a command, in order."""
     outcomes: list[dict[str, Any]] = []
     show = summary.show
-    monkeypatch.setattr(summary, "show", lambda jobs: (outcomes.extend(jobs), show(jobs)))
+    monkeypatch.setattr(summary, "show", lambda jobs: (outcomes.extend(jobs), show(jobs))[1])
     return outcomes
 
 
@@ -104,7 +104,7 @@ def test_experiments_run_two_steps(bench, records, jobs, group):
     assert result.code == 0, result.err
     expected = [values for name in names for values in combinations(name)]
     assert_jobs_match(expected, jobs, records("shared"))
-    assert f"{len(records('shared'))} runs: " in result.out.splitlines()[-1]
+    assert f"{len(records('shared'))} runs: " in result.out.splitlines()[-2]
     if group == "claims":
         verdicts = evaluate(load(Path("results"), ["shared"]), claims([Path(name).stem for name in names]))
         assert {v.outcome for v in verdicts} == {"not decided at 1 seed, fewer than 5"}, [v.remarks for v in verdicts]

@@ -24,7 +24,7 @@ def test_a_diverged_seed_is_a_result_and_does_not_change_the_others(bench, own_m
     assert statuses(entries) == [(0, "ok"), (1, "diverged"), (2, "ok")]
     assert entries[1]["reason"].endswith("at step 3") and entries[1]["metrics"] == {}
     assert entries[1]["seeds_stacked"] == ([1] if stack == 1 else [0, 1, 2])
-    assert result.out.splitlines()[-1] == "3 runs: 2 ok, 1 diverged"
+    assert result.out.splitlines()[-2] == "3 runs: 2 ok, 1 diverged"
     assert "2 of 3" in result.out and "at step 3" in result.out
 
     # It is finished and not run again. The other seeds have the same weights as without it.
@@ -42,7 +42,7 @@ def test_a_model_that_diverges_does_not_stop_a_sweep(bench, own_models, records)
     assert result.code == 0, result.err
     assert sorted(r["status"] for r in records()) == ["diverged", "ok"]
     assert "diverged" in result.out and "at step 3" in result.out
-    assert result.out.splitlines()[-1] == "2 runs: 1 diverged, 1 ok"
+    assert result.out.splitlines()[-2] == "2 runs: 1 diverged, 1 ok"
 
 
 def test_a_model_that_raises_is_recorded_and_run_again(bench, own_models, records, files, elsewhere, monkeypatch):
@@ -54,7 +54,7 @@ def test_a_model_that_raises_is_recorded_and_run_again(bench, own_models, record
     assert statuses(broken) == [(0, "ok"), (1, "failed"), (2, "ok")]
     assert broken[1]["reason"] == "RuntimeError: first line"
     assert "own_models.py" in broken[1]["traceback"] and "and a second line" in broken[1]["traceback"]
-    assert result.out.splitlines()[-1] == "6 runs: 5 ok, 1 failed"
+    assert result.out.splitlines()[-2:] == ["6 runs: 5 ok, 1 failed", "results/default/report/index.html"]
     assert "RuntimeError: first line" in result.out
     assert "Traceback" not in result.out + result.err
 
@@ -63,7 +63,7 @@ def test_a_model_that_raises_is_recorded_and_run_again(bench, own_models, record
     again = bench(*line)
     assert again.code == 0, again.err
     assert again.err.count("5 steps") == 1
-    assert again.out.splitlines()[-1] == "6 runs: 6 ok"
+    assert again.out.splitlines()[-2] == "6 runs: 6 ok"
     assert files("weights.safetensors").items() > kept.items()
     assert {record["traceback"] for record in records()} == {None}
 

@@ -47,7 +47,7 @@ def test_several_experiments_run_the_union_of_their_sweeps(bench, records, flag)
     result = bench(*flag, "experiment=claims/normal_codes,claims/first_order", "dataset=digits", "seeds=[0]")
     assert result.code == 0, result.err
     assert models(records("claims")) == ["ae", "vae"], "the ae is in both, and is trained once"
-    assert result.out.splitlines()[-1] == "2 runs: 2 ok"
+    assert result.out.splitlines()[-2] == "2 runs: 2 ok"
     assert "mmd_to_normal" in result.out and "first_order_ratio" in result.out
 
 
@@ -58,7 +58,9 @@ def test_a_glob_selects_experiments_and_each_sweep_gets_its_report(bench, own_co
     assert os.listdir("results") == ["pair", "one"] or os.listdir("results") == ["one", "pair"]
     for sweep in ("pair", "one"):
         assert os.path.isfile(f"results/{sweep}/report/index.html")
-    assert result.out.splitlines()[-1] == "8 runs: 8 ok"
+    total, *pages = result.out.splitlines()[-3:]
+    assert total == "8 runs: 8 ok"
+    assert sorted(pages) == [f"results/{sweep}/report/index.html" for sweep in ("one", "pair")]
 
     again = bench(*own_conf, "-m", "experiment=pair/first,one", "model.latent_dim=2", "dry_run=true")
     assert again.code == 0 and again.out.splitlines()[-2] == "3 jobs, 3 runs: 3 done"
@@ -67,7 +69,7 @@ def test_a_glob_selects_experiments_and_each_sweep_gets_its_report(bench, own_co
 def test_an_experiment_that_cannot_be_composed_does_not_stop_the_others(bench, own_conf, records):
     result = bench(*own_conf, "-m", "experiment=one,vaes", "model.samples=2")  # an ae has none
     assert result.code == 1 and "model.samples" in result.err
-    assert models(records("vaes")) == ["vae"] and result.out.splitlines()[-1] == "1 run: 1 ok"
+    assert models(records("vaes")) == ["vae"] and result.out.splitlines()[-2] == "1 run: 1 ok"
     assert not os.path.isdir("results/one/report")
 
 
@@ -163,7 +165,7 @@ def test_an_option_in_a_subfolder_has_a_run_folder_and_a_row(bench, own_conf, re
     assert models(records()) == ["ae", "sub/mine"]
     folder = next(record["folder"] for record in records() if record["choices"]["model"] == "sub/mine")
     assert folder.relative_to(elsewhere / "results/default").parts[0].startswith("sub_mine-bernoulli-digits-none-")
-    assert "│sub/mine" in result.out and result.out.splitlines()[-1] == "2 runs: 2 ok"
+    assert "│sub/mine" in result.out and result.out.splitlines()[-2] == "2 runs: 2 ok"
 
 
 # --- the user's own code

@@ -52,13 +52,14 @@ def test_one_run_writes_a_complete_record_and_prints_its_row(bench, records, els
         assert images["samples"].shape == (64, 1, 8, 8)
     mse = record["metrics"]["reconstruction_mse"]["value"]
     assert f"{mse:.4f}" in result.out
-    assert result.out.splitlines()[-1] == "1 run: 1 ok"
+    assert result.out.splitlines()[-2:] == ["1 run: 1 ok", "results/default/report/index.html"]
+    assert (elsewhere / "results/default/report/index.html").is_file()
 
 
 def test_a_sweep_skips_senseless_combinations_and_is_not_trained_twice(bench, records, files):
     result = bench(*SWEEP)
     assert result.code == 0, result.err
-    assert result.out.splitlines()[-1] == "16 runs: 12 ok, 4 skipped"
+    assert result.out.splitlines()[-2] == "16 runs: 12 ok, 4 skipped"
     first, *_, last = [line for line in result.err.splitlines() if " steps (" in line]
     assert first.endswith(" seed 0: 2 steps (job 1 of 8, seed 1 of 2)")
     assert re.fullmatch(r".* seed 1: 2 steps \(job 8 of 8, seed 2 of 2, about \d+ s left\)", last)
@@ -324,7 +325,7 @@ def test_two_parallel_jobs_of_one_run_train_it_once(start, records):
     out, err = job.communicate(timeout=120)
     assert job.returncode == 0, err
     assert err.count("gan-digits seed 0: 400 steps") == 1
-    assert out.splitlines()[-1] == "1 run: 1 ok"
+    assert out.splitlines()[-2] == "1 run: 1 ok"
     assert len(records()) == 1
 
 

@@ -405,6 +405,7 @@ def test_the_command_exports_a_sweep(results):
     assert not (results.path / "first" / "report").exists()
     done = run_command("sweep=first", f"paths.results={shared}", "figures=false")
     assert done.code == 0 and "0.9000" in done.stdout
+    assert done.stdout.splitlines()[-1] == str(shared / "first" / "report" / "table.md")
     (shared / "first" / "records.jsonl").write_text('{"a": 1}\n')
     done = run_command("sweep=first", f"paths.results={shared}")
     assert done.code == 1 and "records.jsonl, line 1, has schema None" in done.stderr

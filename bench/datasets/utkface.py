@@ -26,7 +26,7 @@ GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "other")
 NAME = re.compile(r"(\d+)_([01])_([0-4])_\d+")  # age, gender, race, and when the picture was collected
 LAYOUT = "expected pictures with names such as 25_0_2_20170116174525125.jpg.chip.jpg: age, gender, race, time"
-# The highest ages of the groups of Zhang et al. 2017; the last group has none.
+# The highest ages of the groups of Zhang, Song & Qi 2017; the last group has none.
 BINS = (5, 10, 15, 20, 30, 40, 50, 60, 70)
 
 LastYear = Annotated[int, Field(ge=0, lt=OLDEST, strict=True)]

@@ -93,7 +93,7 @@ def mig(test_codes: Tensor, test_factors: Tensor) -> float:
 
     Codes and continuous factors are divided into BINS bins (Locatello et al. 2019), where Chen et al. sample the
     posterior. Histograms of N independent numbers share some (BINS - 1)^2 / 2N nats, so even perfect codes are below 1
-    by that much over H(factor).
+    by up to that much over H(factor).
     """
     check_count(len(test_codes), BINS, "test images", f"a histogram of {BINS} bins")
     (test_factors,) = _varying(test_factors)

@@ -14,7 +14,7 @@ from bench.metrics import Value, metric, summarise
 
 PARZEN_SIGMAS = torch.logspace(-2, 0, 21)  # candidates, compared on validation images
 AT_FLOOR = 0.001  # share of pixels with sigma at its floor, from which on a note says so
-LEGACY = "a legacy metric, which ranks models wrongly (Wu et al. 2017)"
+LEGACY = "a legacy metric, which may rank models wrongly (Wu et al. 2017)"
 
 
 def _with_floor_note(values: Tensor, sigma_at_floor: Tensor) -> Value:

@@ -1,4 +1,4 @@
-"""The conditional adversarial autoencoder (Zhang et al. 2017): a face at another age."""
+"""The conditional adversarial autoencoder (Zhang, Song & Qi 2017): a face at another age."""
 
 from __future__ import annotations
 

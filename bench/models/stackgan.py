@@ -1,4 +1,4 @@
-"""StackGAN (Zhang et al. 2017): from a caption to a small image, and from that to one of twice the size."""
+"""StackGAN (Zhang, Xu et al. 2017): from a caption to a small image, and from that to one of twice the size."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ def captions(
 ) -> Source:
     """x: [N, 3, size, size] uint8; condition: "caption", [N, captions, 1, 1024] float32, embeddings instead of words.
 
-    root: a folder in the layout of StackGAN (Zhang, Xu et al. 2017); None: $BENCH_DATA/<name>. No code in its pickles is
-    run. If there are bounding boxes, as for CUB, a picture is cropped around the centre of its box. If there is a
+    root: a folder in the layout of StackGAN (Zhang, Xu et al. 2017); None: $BENCH_DATA/<name>. No code in its pickles
+    is run. If there are bounding boxes, as for CUB, a picture is cropped around the centre of its box. If there is a
     class_info.pickle, the group of an image is its class, so no class of CUB is in both splits. limit: only the first
     images of each split. cache: the folder for the converted arrays. Raises InputError, which names the file, if one is
     missing, damaged or hostile, or does not fit the others.

@@ -1,6 +1,7 @@
 """A GAN on the manifold of a VAE: the codes of a trained VAE condition the generator of a GAN.
 
-Generalises StackGAN (Zhang, Xu et al. 2017): the first stage is a VAE, the second adds detail to what the code describes.
+Generalises StackGAN (Zhang, Xu et al. 2017): the first stage is a VAE, and the second adds detail to what the code
+describes.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def sizes_of_stages(image: tuple[int, ...], stages: int) -> dict[str, tuple[int,
 class Augmentation(nn.Module):
     """A caption [B, inputs] -> c [B, outputs] ~ N(mu, sigma^2), and KL(N(mu, sigma^2) || N(0, 1)).
 
-    Conditioning augmentation (Zhang, Xu et al. 2017, section 3.2). The divergence is a mean over batch and dimensions, as
-    in the authors' code. is_random=False: c is mu, and the divergence is 0.
+    Conditioning augmentation (Zhang, Xu et al. 2017, section 3.2). The divergence is a mean over batch and dimensions,
+    as in the authors' code. is_random=False: c is mu, and the divergence is 0.
     """
 
     def __init__(self, inputs: int, outputs: int, is_random: bool = True):

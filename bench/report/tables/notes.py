@@ -97,8 +97,8 @@ def row_footnotes(run: Run, data_warnings: Mapping[str, Sequence[str]]) -> list[
 # Notes below a table
 
 
-def table_notes(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
-    """On how to read a table with these metrics, and on what differs between its rows."""
+def general_notes(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
+    """On how to read a table, and on what differs between its rows, whatever its metrics."""
     counts = [len(run.ok) for run in runs if run.ok]
     notes = []
     if any(n > 1 for n in counts):
@@ -111,11 +111,12 @@ def table_notes(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]
             f"the best on common seeds, Holm-corrected over the rows of a metric at {ALPHA:.0%}, assuming normal "
             "differences."
         )
+    return [*notes, *_unequal_seeds(runs, axes), *_unequal_budgets(runs), *_pooling(runs)]
+
+
+def metric_notes(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """On how these metrics were measured, and on which rows may be ranked in them."""
     return [
-        *notes,
-        *_unequal_seeds(runs, axes),
-        *_unequal_budgets(runs),
-        *_pooling(runs),
         *_evaluations(runs, axes, metrics),
         *_noises(runs, metrics),
         *_times(runs, metrics),

@@ -54,7 +54,8 @@ class Row:
 
 @dataclass
 class Table:
-    """A block: means of a metric are ranked within it."""
+    """A block: means of a metric are ranked within it. group: the question of all its metrics; "" for those that come
+    first."""
 
     dataset: str
     title: str
@@ -64,6 +65,7 @@ class Table:
     rows: list[Row]
     footnotes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    group: str = ""
     prose: bool = False  # cells are sentences, which may be broken into lines
     pictures: list[tuple[str, bytes]] = field(default_factory=list)  # alternative text, and a PNG
 

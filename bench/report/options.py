@@ -40,7 +40,7 @@ def groups(chosen: Mapping[str, Any]) -> Groups:
     option = chosen["groups"]
     if not isinstance(option, Mapping):
         raise InputError(f"groups={option} is not a mapping: give questions and their metrics, as {{codes: [mig]}}")
-    return {name: names(option, name) for name in option}
+    return {name: names({f"groups.{name}": option[name]}, f"groups.{name}") for name in option}
 
 
 def layout(runs: Sequence[Run], chosen: Mapping[str, Any]) -> Layout:

@@ -249,7 +249,7 @@ def test_records_of_two_schemas_are_two_rows(results):
     ((table,), text) = report(results)
     assert table.axes == ("schema",) and labels(table) == [("2",), ("3",)]
     assert [row.cells[0].values for row in table.rows] == [{2: 0.5}, {3: 0.9}]
-    assert "records of schema 2 and 3" in text
+    assert "records have the schemas 2 and 3" in text
 
 
 def test_a_schema_is_an_axis_only_where_nothing_else_differs(results):

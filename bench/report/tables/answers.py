@@ -12,7 +12,7 @@ from bench.report.statistics.effects import Effect, effect, format_p
 from bench.report.statistics.estimates import Estimate, decimals, format_number
 from bench.report.statistics.significance import MIN_SEEDS, holm
 from bench.report.tables.groups import OTHER, Groups, question
-from bench.report.tables.table import Cell, Column, Table
+from bench.report.tables.table import Cell, Column, Table, label_name
 
 LEGEND = (
     "The best row, the next one, and their mean difference over common seeds, with its 95 % t-interval and the p-value "
@@ -66,7 +66,8 @@ def _comparable(table: Table, metric: str) -> list[dict[str, Cell]]:
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             if column.metric == metric and column.better and cell.run and cell.estimate:
-                labels = (*row.labels, *([column.pivot] if column.pivot else []))
+                named = (label_name(axis, label) for axis, label in zip(table.axes, row.labels, strict=True))
+                labels = (*named, *([column.pivot] if column.pivot else []))
                 groups.setdefault(group_key(cell.run, metric), {})[labels] = cell
     found = [_named(cells) for cells in groups.values() if len(cells) > 1]
     return found if metric not in TIMES or _times_compare(found) else []
@@ -74,11 +75,10 @@ def _comparable(table: Table, metric: str) -> list[dict[str, Cell]]:
 
 def _named(cells: Mapping[tuple[str, ...], Cell]) -> dict[str, Cell]:
     """By the names of rows: their labels, without those that all of these rows have, if they stay distinct."""
-    differing = [len({labels[i] for labels in cells} - {"-"}) > 1 for i in range(len(next(iter(cells))))]
-    for kept in (differing, [True] * len(differing)):
-        names = [
-            " ".join(label for label, k in zip(labels, kept, strict=True) if k and label != "-") for labels in cells
-        ]
+    places = range(len(next(iter(cells))))
+    differing = [i for i in places if len({labels[i] for labels in cells} - {"-"}) > 1]
+    for kept in (differing, places):
+        names = [" ".join(labels[i] for i in kept if labels[i] != "-") for labels in cells]
         if all(names) and len({*names}) == len(names):
             return dict(zip(names, cells.values(), strict=True))
     return {" ".join(labels): cell for labels, cell in cells.items()}

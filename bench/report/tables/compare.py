@@ -19,7 +19,7 @@ from bench.report.statistics.effects import Effect, effect
 from bench.report.statistics.estimates import decimals, estimate, format_number
 from bench.report.statistics.significance import ALPHA, MIN_SEEDS, holm
 from bench.report.tables.answers import difference_text
-from bench.report.tables.table import Cell, Column, Layout, Row, Table
+from bench.report.tables.table import Cell, Column, Layout, Row, Table, label_name
 from bench.runs.files import write_file
 
 MAX_NAMES = 30  # rows that a message lists
@@ -67,14 +67,20 @@ def compare(runs: Sequence[Run], layout: Layout, names: Sequence[str]) -> list[C
 
 def row_name(run: Run, axes: Sequence[str]) -> str:
     """The labels of a row, without those of things that it does not use."""
-    return " ".join(run.label(axis) for axis in axes if run.value(axis) is not None) or run.name
+    return " ".join(label_name(axis, run.label(axis)) for axis in axes if run.value(axis) is not None) or run.name
 
 
 def _matching(runs: Sequence[Run], axes: Sequence[str], name: str) -> list[Run]:
     if exact := [run for run in runs if name in (row_name(run, axes), " ".join(labels_along(run, axes)))]:
         return exact
     words = set(name.split())
-    return [run for run in runs if words and words <= {w for label in labels_along(run, axes) for w in label.split()}]
+    return [run for run in runs if words and words <= _words(run, axes)]
+
+
+def _words(run: Run, axes: Sequence[str]) -> set[str]:
+    """Of its labels, and those with the name of their axis, as in latent_dim=2."""
+    labels = [(axis, run.label(axis)) for axis in axes]
+    return {word for axis, label in labels for text in (label, label_name(axis, label)) for word in text.split()}
 
 
 def _named(runs: Sequence[Run], axes: Sequence[str], name: str) -> Run | None:

@@ -78,7 +78,7 @@ def markdown(
     """
     parts = [f"# {_escaped_prose(title)}", *_markdown_answers(found)]
     if picture:
-        parts.append(f"![The rows in the metrics above: means with 95 % intervals]({picture})")
+        parts.append(f"![Means of the metrics above, with 95 % intervals]({picture})")
     for group, members in groupby(tables, key=lambda table: table.group):
         inner = list(members)
         texts = [part for table in inner for part in _markdown_table(table, "###" if group else "##")]
@@ -92,7 +92,7 @@ def _markdown_answers(found: Sequence[Answer]) -> list[str]:
     parts = []
     sets = by_dataset(found)
     for dataset, members in sets.items():
-        lines = "\n".join(f"- **{_escaped_prose(a.question)}**: {_escaped_prose(a.text)}" for a in members)
+        lines = "\n".join(f"- {_escaped_prose(answer.line)}" for answer in members)
         parts += [f"**{_escaped_prose(dataset)}**" if len(sets) > 1 else "", lines]
     return ["## In short", *parts, LEGEND] if parts else []
 

@@ -9,6 +9,12 @@ from bench.report.records.run import Run
 from bench.report.statistics.estimates import Estimate
 
 
+def label_name(axis: str, label: str) -> str:
+    """The label of a row in a sentence: a number or a switch has the name of its axis, as in latent_dim=2."""
+    is_name = label == "-" or not (label[:1].isdigit() or label[:1] in "-+.[" or label in ("true", "false"))
+    return label if is_name else f"{axis.rpartition('.')[2]}={label}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A metric, and the values of the axes that are pivoted into columns, as "bernoulli, none"."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bench.evaluation.conventions import Better, loss
+from bench.report.records.run import Run
 from bench.report.statistics.comparability import group_key
 from bench.report.statistics.effects import Effect, effect, format_p
 from bench.report.statistics.estimates import Estimate, decimals, format_number
@@ -70,7 +71,8 @@ def _comparable(table: Table, metric: str) -> list[dict[str, Cell]]:
                 labels = (*named, *([column.pivot] if column.pivot else []))
                 groups.setdefault(group_key(cell.run, metric), {})[labels] = cell
     found = [_named(cells) for cells in groups.values() if len(cells) > 1]
-    return found if metric not in TIMES or _times_compare(found) else []
+    runs = [cell.run for cells in found for cell in cells.values() if cell.run]
+    return found if may_be_compared(runs, metric) else []
 
 
 def _named(cells: Mapping[tuple[str, ...], Cell]) -> dict[str, Cell]:
@@ -84,9 +86,11 @@ def _named(cells: Mapping[tuple[str, ...], Cell]) -> dict[str, Cell]:
     return {" ".join(labels): cell for labels, cell in cells.items()}
 
 
-def _times_compare(groups: Sequence[Mapping[str, Cell]]) -> bool:
-    """Whether all were trained on one machine, and no seeds together, which share one time."""
-    records = [r for cells in groups for cell in cells.values() if cell.run for r in cell.run.ok]
+def may_be_compared(runs: Sequence[Run], metric: str) -> bool:
+    """Not so the times of runs on several machines, and of seeds that were trained together and share one time."""
+    if metric not in TIMES:
+        return True
+    records = [r for run in runs for r in run.ok]
     machines = {tuple(sorted((key, str(value)) for key, value in r["hardware"].items())) for r in records}
     return len(machines) == 1 and all(len(r["seeds_stacked"]) == 1 for r in records)
 

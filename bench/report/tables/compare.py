@@ -16,9 +16,9 @@ from bench.report.records.metrics import direction
 from bench.report.records.run import Run
 from bench.report.statistics.comparability import differences, ranking_key
 from bench.report.statistics.effects import Effect, effect
-from bench.report.statistics.estimates import decimals, estimate, format_number
+from bench.report.statistics.estimates import decimals, estimate, format_estimate, format_number
 from bench.report.statistics.significance import ALPHA, MIN_SEEDS, holm
-from bench.report.tables.answers import difference_text
+from bench.report.tables.answers import may_be_compared
 from bench.report.tables.table import Cell, Column, Layout, Row, Table, label_name
 from bench.runs.files import write_file
 
@@ -27,8 +27,10 @@ MAX_NAMES = 30  # rows that a message lists
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of two rows. effect: None where they may not be compared, for the reason; p: Holm-corrected over the
-    metrics of the data set."""
+    """One metric of two rows. effect: None where they may not be compared, for the reason.
+
+    p: Holm-corrected over the metrics of the data set in which a direction is better; None for the others.
+    """
 
     dataset: str
     metric: str
@@ -104,10 +106,12 @@ def _compare(dataset: str, runs: tuple[Run, Run], metrics: Sequence[str]) -> lis
             continue
         better, ideal = direction(runs, metric)
         differing = differences(*(ranking_key(run, metric) for run in runs))
+        if not may_be_compared(runs, metric):
+            differing.append("machines, or seeds trained together")
         found = None if differing else effect(a, b, better, ideal)
         reason = f"different {' and '.join(differing)}" if differing else "" if found else "no seed in common"
         made.append(Comparison(dataset, metric, better, ideal, runs, found, None, reason))
-    corrected = holm({c.metric: c.effect.p for c in made if c.effect and c.effect.p is not None})
+    corrected = holm({c.metric: c.effect.p for c in made if c.effect and c.effect.p is not None and c.better})
     return [replace(c, p=corrected.get(c.metric)) for c in made]
 
 
@@ -118,21 +122,27 @@ def tables(found: Sequence[Comparison], layout: Layout) -> list[Table]:
     for dataset in dict.fromkeys(c.dataset for c in found):
         here = [c for c in found if c.dataset == dataset]
         names = [row_name(run, axes) for run in here[0].runs]
-        columns = tuple(Column(name, "", None, None) for name in (*names, "difference", "p"))
+        columns = tuple(Column(name, "", None, None) for name in (*_short_names(here[0].runs, axes), "difference", "p"))
         caption = (
-            f"{names[0]} minus {names[1]} on their common seeds, with the 95 % t-interval; p of paired t-tests, "
-            "Holm-corrected over the metrics."
+            "The difference is that of the first row minus the second on their common seeds; ± is the half-width of its "
+            "95 % t-interval. p is that of a paired t-test, Holm-corrected over the metrics with a better direction."
         )
         notes = []
         if any(c.better == "closest" for c in here):
             notes.append("For a metric with an ideal, the difference is one of distances to it: below 0 is nearer.")
-        if any(c.p is None and c.effect for c in here):
+        if any(c.p is None and c.effect and c.better for c in here):
             notes.append(f"Descriptive below {MIN_SEEDS} common seeds: there is no test.")
         if any(c.p is not None for c in here):
             notes.append(f"Bold is the better row where p is below {ALPHA:g}.")
         title = f"{dataset}: {names[0]} against {names[1]}"
         made.append(Table(dataset, title, caption, ("metric",), columns, [_row(c) for c in here], notes=notes))
     return made
+
+
+def _short_names(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
+    """The names of two rows by the labels in which they differ."""
+    differing = [axis for axis in axes if len({run.label(axis) for run in runs}) > 1]
+    return [row_name(run, differing) for run in runs]
 
 
 def _row(c: Comparison) -> Row:
@@ -145,10 +155,14 @@ def _row(c: Comparison) -> Row:
         Cell(run, "ok", format_number(e.mean, digits), best=own < other)
         for run, e, own, other in zip(c.runs, estimates, losses, reversed(losses), strict=True)
     ]
-    difference = difference_text(c.effect.difference) if c.effect else c.reason
+    difference = Cell(None, "ok", c.reason)
+    if c.effect:
+        e = c.effect.difference
+        text = f"{'+' if e.mean > 0 else ''}{format_estimate(e, decimals([e]))}"
+        difference = Cell(None, "ok", text, e)
     p = "" if c.p is None else "< 0.001" if c.p < 0.001 else f"{c.p:.2g}"
     seeds = str(c.effect.difference.n) if c.effect else "-"
-    return Row((heading,), (), seeds, (*means, Cell(None, "ok", difference), Cell(None, "ok", p)))
+    return Row((heading,), (), seeds, (*means, difference, Cell(None, "ok", p)))
 
 
 def _mean_loss(c: Comparison, run: Run) -> float:

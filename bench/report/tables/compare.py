@@ -122,10 +122,11 @@ def tables(found: Sequence[Comparison], layout: Layout) -> list[Table]:
     for dataset in dict.fromkeys(c.dataset for c in found):
         here = [c for c in found if c.dataset == dataset]
         names = [row_name(run, axes) for run in here[0].runs]
-        columns = tuple(Column(name, "", None, None) for name in (*_short_names(here[0].runs, axes), "difference", "p"))
+        a, b = _short_names(here[0].runs, axes)
+        columns = tuple(Column(name, "", None, None) for name in (a, b, "difference", "p"))
         caption = (
-            "The difference is that of the first row minus the second on their common seeds; ± is the half-width of its "
-            "95 % t-interval. p is that of a paired t-test, Holm-corrected over the metrics with a better direction."
+            f"The difference is {a} minus {b} on their common seeds; ± is the half-width of its 95 % t-interval. p is "
+            "that of a paired t-test, Holm-corrected over the metrics with a better direction."
         )
         notes = []
         if any(c.better == "closest" for c in here):

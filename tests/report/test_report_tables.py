@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -13,6 +12,8 @@ from rich.console import Console
 from bench.core import InputError
 from bench.report import write
 from bench.report.tables import formats, terminal
+
+from .conftest import headings
 
 
 def report(results, sweeps=("first",), **options):
@@ -337,17 +338,6 @@ def test_the_terminal_shows_all_columns_however_narrow(results):
     _, printed = report(results, width=60)
     assert headings(printed) == ["model", *metrics] and "…" not in printed
     assert max(map(len, printed.splitlines())) <= 60
-
-
-def headings(printed: str) -> list[str]:
-    """The names above the columns of the first table, which has its rows below a line."""
-    lines = printed.splitlines()
-    rule = next(i for i, line in enumerate(lines) if line.startswith("──"))
-    caption = next(i for i in range(rule, 0, -1) if lines[i].endswith("."))
-    head = [line.ljust(200) for line in lines[caption + 1 : rule]]
-    gaps = [i for i in range(200) if all(line[i] == " " for line in head)]
-    columns = [[line[a + 1 : b].strip(" ↑↓→1") for line in head] for a, b in pairwise([-1, *gaps]) if b > a + 1]
-    return ["".join(column) for column in columns]
 
 
 @pytest.mark.parametrize(

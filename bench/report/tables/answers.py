@@ -25,7 +25,8 @@ TIMES = ("seconds", "samples_per_second")
 
 @dataclass(frozen=True)
 class Answer:
-    """dataset: the title of the data set; question: the group of the metric, with the block of a likelihood."""
+    """dataset: the title of the data set, where a report has several; question: the group of the metric, with the block
+    of a likelihood."""
 
     dataset: str
     question: str
@@ -44,6 +45,7 @@ def answers(tables: Sequence[Table], metrics: Sequence[str], groups: Groups) -> 
     measured on several machines.
     """
     found: list[Answer] = []
+    several = len({table.dataset for table in tables}) > 1
     for table in tables:
         block = table.title.removeprefix(table.dataset).removeprefix(": ")
         columns = {column.metric: column for column in table.columns if column.metric in metrics}
@@ -51,7 +53,7 @@ def answers(tables: Sequence[Table], metrics: Sequence[str], groups: Groups) -> 
             name = question(metric, groups)
             for cells in _comparable(table, metric):
                 asked = f"{name}, {block}" if block else name
-                found.append(Answer(table.dataset, asked, metric, _text(cells, column)))
+                found.append(Answer(table.dataset if several else "", asked, metric, _text(cells, column)))
     order = {name: i for i, name in enumerate((*groups, OTHER))}
     return sorted(found, key=lambda answer: order[question(answer.metric, groups)])
 

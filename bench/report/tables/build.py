@@ -44,14 +44,20 @@ def build(
             keyed = [run for run in members if run.ok and run.likelihood_key]
             for run in keyed if all_metrics else _with_numbers(keyed, likelihood):  # of a GAN only AIS has any
                 blocks.setdefault(tuple(sorted((run.likelihood_key or {}).items())), []).append(run)
+        # A single block has nothing to be kept apart from.
+        is_one = not group and not all_metrics and bool(general) and len(blocks) == 1
+        shown = layout.metrics if is_one else general or likelihood
         in_blocks = {run.key for block in blocks.values() for run in block}
         first = members if general else [run for run in members if run.key not in in_blocks]
         heading = f"{title}: {group}" if group else title
         caption = "" if group else notes.dataset_caption(members)
-        made = [table(first, general or likelihood, heading, caption)] if first and (general or not group) else []
+        made = [table(first, shown, heading, caption)] if first and (general or not group) else []
         keys = [dict(key) for key in blocks]
-        for key, block in zip(keys, blocks.values(), strict=True):
-            name = f"{title}: {notes.likelihood_title(key, block)}"
+        if is_one:
+            (block,) = blocks.values()
+            made[0].notes += notes.likelihood_note(keys[0], block, likelihood)
+        for key, block in () if is_one else zip(keys, blocks.values(), strict=True):
+            name = f"{heading}{', ' if group else ': '}{notes.likelihood_title(key, block)}"
             made.append(table(block, likelihood, name, notes.block_caption(keys)))
         if not group:
             made[0].notes = (

@@ -90,10 +90,9 @@ def markdown(
 
 def _markdown_answers(found: Sequence[Answer]) -> list[str]:
     parts = []
-    sets = by_dataset(found)
-    for dataset, members in sets.items():
+    for dataset, members in by_dataset(found).items():
         lines = "\n".join(f"- {_escaped_prose(answer.line)}" for answer in members)
-        parts += [f"**{_escaped_prose(dataset)}**" if len(sets) > 1 else "", lines]
+        parts += [_escaped_prose(f"{dataset}:") if dataset else "", lines]
     return ["## In short", *parts, LEGEND] if parts else []
 
 

@@ -74,6 +74,12 @@ def likelihood_title(key: dict[str, Any], runs: Sequence[Run]) -> str:
     return f"{_MEASURES[key['measure']].format(parts=parts)}{condition} (nats {per})"
 
 
+def likelihood_note(key: dict[str, Any], runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """One line on the unit of the likelihood metrics of a table, which has one key."""
+    names = [metric for metric in metrics if any(run.values(metric) for run in runs)]
+    return [f"{_list(names)}: {likelihood_title(key, runs)}."] if names else []
+
+
 def block_caption(keys: Sequence[dict[str, Any]]) -> str:
     """One line on why the blocks with these likelihood keys are not ranked together."""
     differing = [text for part, text in _DIFFERENCES.items() if len({key[part] for key in keys}) > 1]

@@ -67,7 +67,7 @@ def _print_answers(console: Console, answers: Sequence[Answer]) -> None:
     found = by_dataset(answers)
     for dataset, members in found.items():
         console.print()
-        if len(found) > 1:
+        if dataset:
             console.print(Text(dataset, style="bold cyan"))
         for answer in members:
             text = f"- {answer.question}: {_UNBROKEN.sub(_with_no_break, answer.text)}"

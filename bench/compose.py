@@ -50,7 +50,8 @@ def _load_configuration(
     parsed = OverridesParser.create().parse_overrides(overrides)
     folders = [one.path.removeprefix("file://") for one in self.get_search_path().get_path()]
     options = [one for one in parsed if _is_option(one, folders)]
-    if any(one.key_or_group == "hydra.searchpath" for one in options):  # folders that are not among these
+    # Folders that are not among these, and groups of another command that are in no folder.
+    if config_name != "config" or any(one.key_or_group == "hydra.searchpath" for one in options):
         return _compose(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
     if validate_sweep_overrides:
         self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)

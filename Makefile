@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Two processes of one thread each are faster than one process of two.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test stress slurm ray lint wheel site
+.PHONY: demo test stress slurm ray lint wheel
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -19,6 +19,12 @@ demo: .venv/.installed
 		noise=none,gaussian \
 		'seeds=[0,1,2]'
 	@echo "The tables are in results/demo/report; to look at: results/demo/report/index.html"
+
+# The pages of the reference results, which open from disk. `make docs` before it, and the index links site/docs.
+.PHONY: site
+site: .venv/.installed
+	$(BIN)/python results/site.py site
+	@echo "The pages are in site/index.html"
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -39,10 +45,6 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-# The pages of the reference results, to be opened from disk: site/index.html. Documentation may be beside them, in site/docs.
-site: .venv/.installed
-	$(BIN)/python results/site.py site
 
 wheel: .venv/.installed-dev
 	$(BIN)/python -m build

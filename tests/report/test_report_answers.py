@@ -317,3 +317,17 @@ def test_the_printed_rows_are_those_of_the_command(results):
     folders = {path.name for path in (results.path / "first").iterdir() if not path.name.startswith("ae-")}
     _, printed = report(results, printed=folders)
     assert "knn_accuracy ↑ vae 0.8000, aae 0.7000" in printed and " ae " not in printed
+
+
+def test_labels_in_a_narrow_terminal_name_their_numbers(results):
+    """Where the labels of a row share lines, none of them can be taken for that of another axis."""
+    for model, dim, noise in (("vae", 2, "masking"), ("vae", 16, "none"), ("a_model_without_noise", 2, None)):
+        metrics = dict.fromkeys(["reconstruction_mse", "knn_accuracy", "sharpness_samples"], 0.5)
+        given = {"choices": {"noise": noise}, "settings": {"model.latent_dim": dim}}
+        results.run(model, metrics=metrics, **given)
+    _, printed = report(results, width=60)
+    rows = [line.split("  ")[0].strip() for line in printed[printed.index("──") :].splitlines()[1:7]]
+    assert rows == [
+        "vae", "masking latent_dim=2", "vae", "none latent_dim=16", "a_model_without_noise", "- latent_dim=2"
+    ]  # fmt: skip
+    assert re.search(r"\nmodel +.*\nnoise ", printed), "the axis of the labels that have no name"

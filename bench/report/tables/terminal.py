@@ -18,13 +18,13 @@ from rich.text import Text
 
 from bench.report.tables.answers import LEGEND, Answer, by_dataset
 from bench.report.tables.formats import footnote_references
-from bench.report.tables.table import Cell, Table
+from bench.report.tables.table import Cell, Table, label_name
 
 MAX_ROWS = 200  # of a table: nobody scrolls further, and printing is slow
 WRAPPED = (16, 12, 10, 9, 8)  # widths that headings of a compact table are broken to; the first that fits is taken
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _UNBROKEN = re.compile(r"p [<=] \S+|\d+ seeds?|\(\S+ to \S+\)")  # of an answer, which a line keeps together
-LABEL = 18  # the width of lines with the labels of a row after the first one
+LABELS = (50, 36, 26, 18)  # widths of the lines with the labels of a row after the first one
 GAPS = (2, 1)  # spaces between the columns of a compact table
 
 
@@ -127,16 +127,20 @@ def _grid(table: Table) -> _Grid:
     return _Grid(labels, columns)
 
 
-def _compact_grid(table: Table, width: int) -> _Grid:
-    """Headings in lines of this width, and in further lines the intervals, the labels after the first, and footnotes.
+def _compact_grid(table: Table, width: int, label_width: int) -> _Grid:
+    """Headings in lines of a width, and in further lines the intervals, the labels after the first, and footnotes.
 
     Where all rows have the same number of seeds there is no column for it.
     """
     rows = table.rows[:MAX_ROWS]
-    first = [Text(_lines(table.axes[0], table.axes[1:], LABEL))]
+    named = [axis for i, axis in enumerate(table.axes) if i and any(_is_name(axis, row.labels[i]) for row in rows)]
+    first = [Text(_lines(table.axes[0], named, label_width))]
     for row in rows:
-        others = [label for label in row.labels[1:] if label != "-"]
-        below = _lines("", [*others, footnote_references(row.footnotes).strip()], LABEL)
+        others = dict(zip(table.axes[1:], row.labels[1:], strict=True))
+        shown = [label_name(axis, label) for axis, label in others.items() if axis in named or label != "-"]
+        below = _lines(
+            "", [*(shown if {*shown} != {"-"} else []), footnote_references(row.footnotes).strip()], label_width
+        )
         first.append(Text(row.labels[0]).append(below, style="dim"))
     labels = [first]
     if not _common_seeds(table):
@@ -149,6 +153,11 @@ def _compact_grid(table: Table, width: int) -> _Grid:
         for i, column in enumerate(table.columns)
     ]
     return _Grid(labels, columns)
+
+
+def _is_name(axis: str, label: str) -> bool:
+    """Whether a label is shown without the name of its axis, which is then in the heading."""
+    return label != "-" and label_name(axis, label) == label
 
 
 def _common_seeds(table: Table) -> str:
@@ -216,9 +225,9 @@ def _print_prose(console: Console, table: Table, grid: _Grid) -> None:
 
 
 def _print_compact(console: Console, table: Table) -> None:
-    grids = ((_compact_grid(table, width), gap) for width, gap in product(WRAPPED, GAPS))
+    grids = ((_compact_grid(table, width, label), gap) for label, width, gap in product(LABELS, WRAPPED, GAPS))
     grid, gap = next(((g, gap) for g, gap in grids if g.width(gap) <= console.width), (None, 2))
-    grid = grid or _compact_grid(table, WRAPPED[1])
+    grid = grid or _compact_grid(table, WRAPPED[1], LABELS[-1])
     if seeds := _common_seeds(table):
         console.print(Text(f"Every row has {seeds} seed{'' if seeds == '1' else 's'}.", style="italic"))
     for part in _parts(grid, console.width, gap):

@@ -326,8 +326,7 @@ def test_labels_in_a_narrow_terminal_name_their_numbers(results):
         given = {"choices": {"noise": noise}, "settings": {"model.latent_dim": dim}}
         results.run(model, metrics=metrics, **given)
     _, printed = report(results, width=60)
-    rows = [line.split("  ")[0].strip() for line in printed[printed.index("──") :].splitlines()[1:7]]
-    assert rows == [
-        "vae", "masking latent_dim=2", "vae", "none latent_dim=16", "a_model_without_noise", "- latent_dim=2"
-    ]  # fmt: skip
+    body = printed[printed.index("──") : printed.index("Descriptive")].splitlines()[1:]
+    rows = " ".join(line.split("  ")[0].strip() for line in body)
+    assert rows == "vae masking latent_dim=2 vae none latent_dim=16 a_model_without_noise - latent_dim=2"
     assert re.search(r"\nmodel +.*\nnoise ", printed), "the axis of the labels that have no name"

@@ -321,12 +321,12 @@ def test_the_printed_rows_are_those_of_the_command(results):
 
 def test_labels_in_a_narrow_terminal_name_their_numbers(results):
     """Where the labels of a row share lines, none of them can be taken for that of another axis."""
-    for model, dim, noise in (("vae", 2, "masking"), ("vae", 16, "none"), ("a_model_without_noise", 2, None)):
+    for model, dim, noise in (("vae", 2, "masking"), ("vae", 16, "masking"), ("vae", 2, "blur"), ("a_gan", 2, None)):
         metrics = dict.fromkeys(["reconstruction_mse", "knn_accuracy", "sharpness_samples"], 0.5)
         given = {"choices": {"noise": noise}, "settings": {"model.latent_dim": dim}}
         results.run(model, metrics=metrics, **given)
     _, printed = report(results, width=60)
     body = printed[printed.index("──") : printed.index("Descriptive")].splitlines()[1:]
     rows = " ".join(line.split("  ")[0].strip() for line in body)
-    assert rows == "vae masking latent_dim=2 vae none latent_dim=16 a_model_without_noise - latent_dim=2"
+    assert rows == "vae masking latent_dim=2 vae masking latent_dim=16 vae blur latent_dim=2 a_gan - latent_dim=2"
     assert re.search(r"\nmodel +.*\nnoise ", printed), "the axis of the labels that have no name"

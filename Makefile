@@ -20,6 +20,12 @@ demo: .venv/.installed
 		'seeds=[0,1,2]'
 	@echo "The tables are in results/demo/report; to look at: results/demo/report/index.html"
 
+# The pages of the reference results, which open from disk. `make docs` before it, and the index links site/docs.
+.PHONY: site
+site: .venv/.installed
+	$(BIN)/python results/site.py site
+	@echo "The pages are in site/index.html"
+
 test: .venv/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 

@@ -88,7 +88,7 @@ def test_the_examples_do_what_their_readme_says(own, monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 0, capsys.readouterr().err
-    reports = own / "results" / "rings" / "report"
+    reports = own / "results" / "rings" / "report-claims-ring_codes"
     with (reports / "claims.csv").open() as file:
         (verdict,) = csv.DictReader(file)
     assert verdict["verdict"].startswith("not decided at 1 seed") and verdict["claim"] == "ring_codes"

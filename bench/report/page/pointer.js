@@ -1,0 +1,115 @@
+// Pictures that answer to the pointer and to the keyboard: a loupe over a grid of images and over the codes of a chart.
+const loupe = document.getElementById("loupe"), lens = loupe.querySelector("canvas"), LENS = 128;
+const closeLoupe = () => { loupe.hidden = true; all(".ring").forEach(ring => { ring.hidden = true; }); };
+const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
+
+// cut: left, top, width and height of the part of an image, if there is one; x, y: in the window.
+function showLoupe(image, cut, text, x, y) {
+  lens.hidden = !cut;
+  if (cut) {
+    const [left, top, width, height] = cut, scale = Math.max(1, Math.round(LENS / Math.max(width, height)));
+    [lens.width, lens.height] = [Math.round(width * scale), Math.round(height * scale)];
+    const context = lens.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    context.drawImage(image, left, top, width, height, 0, 0, lens.width, lens.height);
+  }
+  loupe.querySelector("span").textContent = text;
+  loupe.hidden = false;
+  const { offsetWidth, offsetHeight } = loupe;
+  loupe.style.left = `${clamp(x + 18, 4, innerWidth - offsetWidth - 4)}px`;
+  loupe.style.top = `${y + 18 + offsetHeight < innerHeight ? y + 18 : Math.max(4, y - 18 - offsetHeight)}px`;
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+// --- the grid of images that a plane of codes decodes to, with the quantiles of the prior on its axes
+
+for (const image of all("img[data-grid]")) {
+  const [rows, columns] = image.dataset.grid.split(",").map(Number);
+  let at = [columns >> 1, rows >> 1];
+  function showCell() {
+    const { left, top, width, height } = image.getBoundingClientRect(), [column, row] = at;
+    const across = (image.naturalWidth + 1) / columns, down = (image.naturalHeight + 1) / rows;  // with a pixel between
+    const percent = (i, of) => `${(100 * (i + 0.5) / of).toFixed(0)} %`;
+    showLoupe(image, [column * across, row * down, across - 1, down - 1],
+      `z₁ at ${percent(column, columns)}, z₂ at ${percent(row, rows)} of the prior`,
+      left + width * (column + 0.5) / columns, top + height * (row + 0.5) / rows);
+  }
+  image.addEventListener("pointermove", event => {
+    const { left, top, width, height } = image.getBoundingClientRect();
+    at = [[event.clientX - left, width, columns], [event.clientY - top, height, rows]]
+      .map(([place, size, count]) => clamp(Math.floor(place / size * count), 0, count - 1));
+    showCell();
+  });
+  image.addEventListener("focus", showCell);
+  image.addEventListener("keydown", event => {
+    if (!ARROWS[event.key]) return;
+    event.preventDefault();
+    at = [clamp(at[0] + ARROWS[event.key][0], 0, columns - 1), clamp(at[1] + ARROWS[event.key][1], 0, rows - 1)];
+    showCell();
+  });
+}
+
+// --- the images that codes belong to
+
+const sheets = all("img.sheet");
+function cutOf(sheet, i) {
+  const [height, width] = sheet.dataset.side.split(",").map(Number), columns = Number(sheet.dataset.columns);
+  return i < Number(sheet.dataset.count) ? [i % columns * width, Math.floor(i / columns) * height, width, height] : null;
+}
+
+document.addEventListener("drawn", ({ target, detail: view }) => {
+  if (!target.dataset.sheet) return;
+  const sheet = sheets[target.dataset.sheet], { columns } = JSON.parse(target.querySelector("script").textContent).data;
+  const [x, y] = ["x", "y"].map(name => columns[name].map(view.scale(name))), canvas = target.querySelector("canvas");
+  const ring = target.querySelector(".ring") ?? target.appendChild(Object.assign(document.createElement("i"), { className: "ring" }));
+  ring.hidden = true;
+  let current = -1;
+
+  // Where pixels of the plot begin, in the window.
+  function origin() {
+    const { left, top } = canvas.getBoundingClientRect(), [dx, dy] = view.origin(), padding = view.padding();
+    return [left + dx + padding.left, top + dy + padding.top];
+  }
+  async function show(index) {
+    current = index;
+    sheet.loading = "eager";
+    if (!sheet.complete) await sheet.decode();
+    if (current !== index) return;
+    const [left, top] = origin(), box = target.getBoundingClientRect();
+    ring.style.left = `${left - box.left + x[index]}px`;
+    ring.style.top = `${top - box.top + y[index]}px`;
+    ring.hidden = false;
+    const label = columns.class ? `class ${columns.class[index]}, ` : "";
+    showLoupe(sheet, cutOf(sheet, columns.i[index]), `${label}test example ${columns.i[index] + 1}`, left + x[index], top + y[index]);
+  }
+  // The nearest code to a place in the plot, of those that are allowed; -1 if there is none.
+  function nearest(left, top, reach, allowed = () => true) {
+    let found = -1, least = reach * reach;
+    for (let i = 0; i < x.length; i++) {
+      const distance = (x[i] - left) ** 2 + (y[i] - top) ** 2;
+      if (distance < least && allowed(x[i] - left, y[i] - top)) [found, least] = [i, distance];
+    }
+    return found;
+  }
+  target.onpointermove = event => {
+    const [left, top] = origin(), found = nearest(event.clientX - left, event.clientY - top, 12);
+    if (found >= 0) show(found);
+    else { current = -1; closeLoupe(); }
+  };
+  target.onfocus = () => show(current >= 0 ? current : nearest(view.width() / 2, view.height() / 2, Infinity));
+  target.onkeydown = event => {
+    const arrow = ARROWS[event.key];
+    if (!arrow || event.target !== target) return;
+    event.preventDefault();
+    // Within 45 degrees of the arrow.
+    const ahead = (dx, dy) => dx * arrow[0] + dy * arrow[1] > Math.abs(dx * arrow[1] + dy * arrow[0]);
+    const found = current < 0 ? -1 : nearest(x[current], y[current], Infinity, ahead);
+    if (found >= 0) show(found);
+  };
+});
+
+for (const element of all("img[data-grid], .chart[data-sheet]"))
+  for (const name of ["pointerleave", "blur"]) element.addEventListener(name, closeLoupe);
+addEventListener("scroll", closeLoupe, { passive: true });
+document.addEventListener("keydown", event => { if (event.key === "Escape") closeLoupe(); });

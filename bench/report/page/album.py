@@ -22,7 +22,8 @@ MAX_NAME = 200  # bytes of a file's name, without its suffix; file systems end a
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG of width x height, as base64, or a chart. grid: rows and columns of a PNG of many images, to point at."""
+    """A PNG of width x height, as base64, or a chart. grid: rows and columns of a PNG of many images, to point at;
+    places: the codes of its rows and columns, [n, 2] as JSON."""
 
     alt: str
     png: str = ""
@@ -30,6 +31,7 @@ class Picture:
     width: int = 0
     height: int = 0
     grid: tuple[int, int] | None = None
+    places: str = ""
     sheet: int | None = None  # of `Album.sheets`: the images that the marks of a chart stand for
 
 
@@ -92,10 +94,10 @@ class Album:
             if old.name.endswith((".png", ".svg", ".wav", ".vl.json")) and old.name.casefold() not in self.names:
                 old.unlink(missing_ok=True)
 
-    def png(self, name: str, alt: str, png: bytes, grid: tuple[int, int] | None = None) -> Picture:
+    def png(self, name: str, alt: str, png: bytes, grid: tuple[int, int] | None = None, places: str = "") -> Picture:
         self._write(name, ".png", png)
         width, height = struct.unpack(">II", png[16:24])
-        return Picture(alt, png=base64.b64encode(png).decode(), width=width, height=height, grid=grid)
+        return Picture(alt, png=base64.b64encode(png).decode(), width=width, height=height, grid=grid, places=places)
 
     def chart(self, name: str, spec: vegalite.Spec, sheet: int | None = None) -> Picture:
         """A chart with its description as alternative text; the file is one of Vega-Lite."""

@@ -1,4 +1,4 @@
-// The reconstructions of the row under the pointer, or with the focus, beside those of rows that are pinned by a click.
+// The reconstructions of rows that are pinned by a click, and beside them those of the row under the pointer or the focus.
 const beside = document.getElementById("beside"), besideList = beside.querySelector(".strips");
 const allStrips = all("#reconstructions .strip[data-words]").map(strip => ({ strip, words: new Set(strip.dataset.words.split(" ")) }));
 const besideRows = allStrips.length ? all("#tables tr[data-words]") : [];
@@ -60,7 +60,7 @@ for (const row of besideRows) {
   row.cells[0].prepend(button);
   button.addEventListener("focus", () => showBeside(row));
   button.addEventListener("blur", () => showBeside(null));
-  row.addEventListener("pointerenter", event => { if (event.pointerType === "mouse") showBeside(row); });
+  row.addEventListener("pointerenter", event => { if (pinned.size && event.pointerType === "mouse") showBeside(row); });
   row.addEventListener("pointerleave", event => { if (event.pointerType === "mouse") showBeside(null); });
   row.addEventListener("click", event => {
     if (event.target === button || !(event.target.closest("a, button") || String(getSelection()))) togglePin(row);

@@ -74,7 +74,7 @@ const views = new Map();  // of the charts that are drawn
 async function draw(element) {
   loadLibraries();
   nearCharts.unobserve(element);
-  const width = element.parentElement.clientWidth, spec = readSpec(element, width);
+  const spec = readSpec(element, element.closest(".card").clientWidth - 60);  // its padding, and room for the menu
   let holder = element.querySelector(".drawn");
   if (!holder) element.append(holder = Object.assign(document.createElement("div"), { className: "drawn" }));
   views.set(element, null);

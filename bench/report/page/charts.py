@@ -108,18 +108,18 @@ def _loss(lines: Sequence[tuple[Record, bool, np.ndarray]], alt: str, title: str
     hover = {"type": "point", "on": "pointermove", "clear": "pointerout", "nearest": True, "fields": ["step", "label"]}
     shown = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
     tip = [*vegalite.tooltip({"label": "run"}), {"field": "step", "title": "step"}, {"field": "loss", "title": title}]
-    look = {
+    encoding: Spec = {
         "color": {"field": "seed", "type": "nominal", "legend": None},
         "opacity": {"condition": {"test": "datum.validation", "value": 0.5}, "value": 1},
         "strokeDash": {"condition": {"test": "datum.bad", "value": [6, 4]}, "value": [1, 0]},
         "detail": {"field": "label"},
     }
     layers = [
-        {"mark": {"type": "line", "clip": True, "strokeWidth": 1.3, "point": len(steps) == 1}, "encoding": look},
+        {"mark": {"type": "line", "clip": True, "strokeWidth": 1.3, "point": len(steps) == 1}, "encoding": encoding},
         {
             "mark": {"type": "point", "filled": True, "size": 50, "clip": True},
             "params": [{"name": "near", "select": hover}],
-            "encoding": {"opacity": shown, "color": look["color"], "tooltip": tip},
+            "encoding": {"opacity": shown, "color": encoding["color"], "tooltip": tip},
         },
     ]
     return vegalite.spec(alt, columns, 240, 120, title=title, encoding={"x": x, "y": y}, layer=layers)
@@ -230,7 +230,7 @@ def _noise_chart(
     pale = {"opacity": {"condition": {"param": "picked", "value": 1}, "value": 0.12}}
     picked = {"name": "picked", "select": {"type": "point", "fields": ["label"]}, "bind": "legend"}
     tip = vegalite.tooltip({"label": "run", "level": f"level of {kind} noise", "text": metric})
-    layers = [
+    layers: list[Spec] = [
         {"mark": {"type": "line", "strokeWidth": 1.6}, "params": [picked] if len(lines) <= MAX_LEGEND else [],
          "encoding": {"color": look["color"], "strokeDash": look["strokeDash"]}},
         {"mark": {"type": "rule", "opacity": 0.6},

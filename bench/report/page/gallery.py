@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -247,7 +248,11 @@ def _add_codes(
         every = max(len(cells) // sizes.manifold, 1)
         alt = f"manifold of {label}: decoded at a grid of codes"
         cells = cells[::every, ::every]
-        pictures.append(album.png(f"{file}-manifold", alt, figures.grid(cells, sizes.side), cells.shape[:2]))
+        places = images.get("manifold_codes", np.zeros((0, 2)))[::every]
+        picture = figures.grid(cells, sizes.side)
+        pictures.append(
+            album.png(f"{file}-manifold", alt, picture, cells.shape[:2], json.dumps(places.round(3).tolist()))
+        )
     if "codes" in images and images["codes"].shape[1] == 2:
         rows = slice(sizes.points)
         labels = images["labels"][rows] if "labels" in images else None

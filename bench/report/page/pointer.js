@@ -22,33 +22,36 @@ function showLoupe(image, cut, text, x, y) {
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-// --- the grid of images that a plane of codes decodes to, with the quantiles of the prior on its axes
+// --- the grid of images that a plane of codes decodes to, at quantiles of the prior
 
-for (const image of all("img[data-grid]")) {
-  const [rows, columns] = image.dataset.grid.split(",").map(Number);
+const signed = value => value.toFixed(2).replace("-", "−");
+const grids = new Map();  // by picture: the codes of its columns and rows, [n, 2], and a function that shows a cell
+
+function makeGrid(image) {
+  const [rows, columns] = image.dataset.grid.split(",").map(Number), places = JSON.parse(image.dataset.places || "[]");
   let at = [columns >> 1, rows >> 1];
-  function showCell() {
-    const { left, top, width, height } = image.getBoundingClientRect(), [column, row] = at;
+  // x, y: in the window; beside the cell, unless they are given.
+  function showCell(column, row, x, y) {
+    at = [clamp(column, 0, columns - 1), clamp(row, 0, rows - 1)];
+    const { left, top, width, height } = image.getBoundingClientRect();
     const across = (image.naturalWidth + 1) / columns, down = (image.naturalHeight + 1) / rows;  // with a pixel between
-    const percent = (i, of) => `${(100 * (i + 0.5) / of).toFixed(0)} %`;
-    showLoupe(image, [column * across, row * down, across - 1, down - 1],
-      `z₁ at ${percent(column, columns)}, z₂ at ${percent(row, rows)} of the prior`,
-      left + width * (column + 0.5) / columns, top + height * (row + 0.5) / rows);
+    const where = places.length ? ` ${signed(places[at[0]][0])}, ${signed(places[at[1]][1])}` : "";
+    showLoupe(image, [at[0] * across, at[1] * down, across - 1, down - 1], `decoded at${where || " this cell"}`,
+      x ?? left + width * (at[0] + 0.5) / columns, y ?? top + height * (at[1] + 0.5) / rows);
   }
   image.addEventListener("pointermove", event => {
     const { left, top, width, height } = image.getBoundingClientRect();
-    at = [[event.clientX - left, width, columns], [event.clientY - top, height, rows]]
-      .map(([place, size, count]) => clamp(Math.floor(place / size * count), 0, count - 1));
-    showCell();
+    showCell(Math.floor((event.clientX - left) / width * columns), Math.floor((event.clientY - top) / height * rows));
   });
-  image.addEventListener("focus", showCell);
+  image.addEventListener("focus", () => showCell(...at));
   image.addEventListener("keydown", event => {
     if (!ARROWS[event.key]) return;
     event.preventDefault();
-    at = [clamp(at[0] + ARROWS[event.key][0], 0, columns - 1), clamp(at[1] + ARROWS[event.key][1], 0, rows - 1)];
-    showCell();
+    showCell(at[0] + ARROWS[event.key][0], at[1] + ARROWS[event.key][1]);
   });
+  grids.set(image, { places, showCell });
 }
+all("img[data-grid]").forEach(makeGrid);
 
 // --- the images that codes belong to
 
@@ -92,10 +95,25 @@ document.addEventListener("drawn", ({ target, detail: view }) => {
     }
     return found;
   }
+  // Between the codes, what the plane decodes to there, as far as the grid goes.
+  const grid = grids.get(target.closest("figure").querySelector("img[data-grid]"));
+  function showDecoded(left, top, event) {
+    if (!grid?.places.length) return;
+    const [column, row] = [[left, "x", 0], [top, "y", 1]].map(([place, name, axis]) => {
+      const pixels = grid.places.map(pair => view.scale(name)(pair[axis])), steps = pixels.map(pixel => Math.abs(pixel - place));
+      const reach = Math.abs(pixels[1] - pixels[0]), inside = place > Math.min(...pixels) - reach && place < Math.max(...pixels) + reach;
+      return inside ? steps.indexOf(Math.min(...steps)) : -1;
+    });
+    if (column >= 0 && row >= 0) grid.showCell(column, row, event.clientX, event.clientY);
+  }
   target.onpointermove = event => {
     const [left, top] = origin(), found = nearest(event.clientX - left, event.clientY - top, 12);
     if (found >= 0) show(found);
-    else { current = -1; closeLoupe(); }
+    else {
+      current = -1;
+      closeLoupe();
+      showDecoded(left, top, event);
+    }
   };
   target.onfocus = () => show(current >= 0 ? current : nearest(view.width() / 2, view.height() / 2, Infinity));
   target.onkeydown = event => {

@@ -1,4 +1,5 @@
-// On paper nothing scrolls: a wide table is printed in parts, each with the names of its rows.
+// On paper nothing scrolls: a wide table is printed in parts, each with the names of its rows. Headings are texts and not
+// buttons, which a browser does not repeat on the next page.
 const PAPER = 700;  // pixels across A4 without its margins
 const SHRINK = 0.72;  // of the letters of a table
 const parts = [];
@@ -9,7 +10,6 @@ function splitTable(table) {
   const others = shown.filter(cell => !cell.classList.contains("name")).map(cell => cell.cellIndex);
   const widths = [...head.cells].map(cell => cell.offsetWidth * SHRINK), sum = list => list.reduce((total, i) => total + widths[i], 0);
   const room = PAPER - sum(names), groups = [[]];
-  if (sum(others) <= room || table.tHead.rows.length > 1) return;
   for (const i of others) {
     if (groups.at(-1).length && sum([...groups.at(-1), i]) > room) groups.push([]);
     groups.at(-1).push(i);
@@ -17,6 +17,7 @@ function splitTable(table) {
   for (const group of groups) {
     const kept = new Set([...names, ...group]), part = table.cloneNode(true);
     for (const row of part.rows) for (const cell of [...row.cells].filter((_, i) => !kept.has(i))) cell.remove();
+    for (const button of part.querySelectorAll("th button")) button.replaceWith(...button.childNodes);
     part.classList.add("printed");
     table.before(part);
     parts.push(part);

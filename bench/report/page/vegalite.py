@@ -71,8 +71,9 @@ def tooltip(fields: Mapping[str, str]) -> list[Spec]:
 
 
 def spec(description: str, table: Mapping[str, Sequence[Any]], width: int, height: int, **rest: Any) -> Spec:
-    """A chart of a table whose columns are equally long. width and height are pixels; on a narrow screen, charts.js makes it narrower.
+    """A chart of a table whose columns are equally long.
 
+    width and height are pixels; on a narrow screen, charts.js makes it narrower.
     Rows with a field `line` can be hidden: the parameter `out` has the lines that a filter leaves out.
     """
     assert len({len(column) for column in table.values()}) == 1

@@ -17,16 +17,20 @@ from bench.report.page import figures, vegalite
 from bench.runs.files import write_file
 
 MAX_SHEET = 600_000  # bytes of a sheet; fewer images are shown if they have more
+MIN_LOSSY = 8_000  # bytes of a PNG that is worth making smaller
 MAX_NAME = 200  # bytes of a file's name, without its suffix; file systems end at 255
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG of width x height, as base64, or a chart. grid: rows and columns of a PNG of many images, to point at;
-    places: the codes of its rows and columns, [n, 2] as JSON."""
+    """A picture of width x height, as base64, or a chart.
+
+    grid: rows and columns of a picture of many images, to point at; places: their codes, [n, 2] as JSON.
+    """
 
     alt: str
-    png: str = ""
+    data: str = ""
+    format: str = "png"
     chart: vegalite.Spec | None = None
     width: int = 0
     height: int = 0
@@ -94,10 +98,21 @@ class Album:
             if old.name.endswith((".png", ".svg", ".wav", ".vl.json")) and old.name.casefold() not in self.names:
                 old.unlink(missing_ok=True)
 
-    def png(self, name: str, alt: str, png: bytes, grid: tuple[int, int] | None = None, places: str = "") -> Picture:
+    def png(
+        self,
+        name: str,
+        alt: str,
+        png: bytes,
+        grid: tuple[int, int] | None = None,
+        places: str = "",
+        is_lossy: bool = False,
+    ) -> Picture:
+        """is_lossy: whether the page may have a WebP instead, if it is smaller; the file is the PNG."""
         self._write(name, ".png", png)
         width, height = struct.unpack(">II", png[16:24])
-        return Picture(alt, png=base64.b64encode(png).decode(), width=width, height=height, grid=grid, places=places)
+        smaller = figures.webp(png) if is_lossy and len(png) > MIN_LOSSY else png
+        data, format = (smaller, "webp") if len(smaller) < len(png) else (png, "png")
+        return Picture(alt, base64.b64encode(data).decode(), format, None, width, height, grid, places)
 
     def chart(self, name: str, spec: vegalite.Spec, sheet: int | None = None) -> Picture:
         """A chart with its description as alternative text; the file is one of Vega-Lite."""

@@ -15,7 +15,7 @@ function config(isDark, text) {
     background: null, aria: false, font: "system-ui, sans-serif",
     view: { stroke: null },
     axis: { ...line, labelColor: text, titleColor: text, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 400, labelFlush: false },
-    legend: { labelColor: text, titleColor: text, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 400, labelLimit: 240, orient: "bottom", symbolOpacity: 1, symbolSize: 55, gradientLength: 180 },
+    legend: { labelColor: text, titleColor: text, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 400, orient: "bottom", symbolOpacity: 1, symbolSize: 55, gradientLength: 180 },
     title: { color: text, fontSize: 13, fontWeight: 600, anchor: "start" },
     text: { color: text, fontSize: 12 }, rule: { color: text },
     range: { category: COLOURS[isDark ? "dark" : "light"] },
@@ -42,7 +42,9 @@ function readSpec(element, width) {
   else {
     spec.autosize = { type: "fit-x", contains: "padding" };
     spec.width = Math.min(spec.width, width);
-    made.legend.columns = Math.max(1, Math.floor(spec.width / 190));
+    const longest = Math.max(0, ...(columns.label ?? []).map(label => label.length));
+    made.legend.columns = Math.max(1, Math.floor(spec.width / (7 * longest + 40)));
+    made.legend.labelLimit = spec.width - 40;
   }
   spec.config = made;
   for (const param of spec.params ?? []) if (param.name === "out") param.value = linesOut(element);
@@ -82,6 +84,7 @@ async function draw(element) {
     renderer: spec.usermeta?.renderer ?? "svg", patch: placeNames, tooltip: { theme: dark.matches ? "dark" : "light" },
     actions: { export: true, source: false, compiled: false, editor: false }, downloadFileName: spec.description, scaleFactor: 2,
   });
+  holder.querySelector("summary")?.setAttribute("aria-label", `save the chart: ${spec.description}`);
   element.style.width = element.style.height = "";
   views.set(element, view);
   element.dispatchEvent(new CustomEvent("drawn", { bubbles: true, detail: view }));

@@ -310,13 +310,24 @@ def _trade_off(runs: Sequence[LabelledRun], metric: str) -> Chart | None:
     hues = [e.mean for *_, e in found if e]
     scale = {"scheme": "viridis", "domain": vegalite.domain(hues) if hues else [0, 1]}
     hue = {"field": "hue", "type": "quantitative", "title": f"{COLOUR_METRIC} ↑", "scale": scale}
+    hue |= {} if hues else {"legend": None}
     fill = {"condition": {"test": "isValid(datum.hue)", **hue}, "value": "transparent"}
     bar = {"type": "rule", "opacity": 0.55, "clip": True}
-    disc = {"type": "point", "clip": True, "size": 90, "strokeWidth": 1, "opacity": 1, "stroke": "currentColor"}
+    # "show": a marker without a hue is not left out.
+    disc = {
+        "type": "point",
+        "invalid": "show",
+        "clip": True,
+        "size": 90,
+        "strokeWidth": 1,
+        "opacity": 1,
+        "stroke": "currentColor",
+    }
     # The wheel alone scrolls the page.
     zoom = {"name": "zoom", "select": {"type": "interval", "zoom": "wheel![event.shiftKey]"}, "bind": "scales"}
     layers = [
-        {"mark": {"type": "rule", "strokeDash": [4, 4], "opacity": 0.8}, "encoding": {"y": {"datum": 1}}},
+        {"mark": {"type": "rule", "strokeDash": [4, 4], "opacity": 0.8}, "data": {"values": [{}]},
+         "encoding": {"y": {"datum": 1}}},
         {"mark": bar, "encoding": {"x": x_axis | {"field": "x_low"}, "x2": {"field": "x_high"}, "y": y_axis}},
         {"mark": bar, "encoding": {"x": x_axis, "y": y_axis | {"field": "y_low"}, "y2": {"field": "y_high"}}},
         {"name": "markers", "mark": disc,

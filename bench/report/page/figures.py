@@ -119,6 +119,13 @@ def sheet(images: np.ndarray) -> tuple[bytes, int]:
     return out.getvalue(), columns
 
 
+def webp(png: bytes) -> bytes:
+    """A PNG as a WebP that looks the same."""
+    out = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(out, "WEBP", quality=80)
+    return out.getvalue()
+
+
 def _png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG", optimize=picture.width * picture.height < 200_000)

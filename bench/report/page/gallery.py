@@ -174,7 +174,7 @@ def _add_images(
     file, label = _file(labelled), labelled.label
 
     def add(what: str, alt: str, png: bytes) -> Picture:
-        return album.png(f"{file}-{what}", f"{alt} {label}", png)
+        return album.png(f"{file}-{what}", f"{alt} {label}", png, is_lossy=not made.has_waves)
 
     if "reconstruction" in images:
         for name, values in figures.given(images):

@@ -150,7 +150,7 @@ document.addEventListener("keydown", event => {
   filterAgain(event.target);
 });
 document.addEventListener("click", event => {
-  const button = event.target.closest("th button");
+  const button = event.target.closest("thead th button");
   if (button) sort(button.closest("th"));
 });
 

@@ -1,5 +1,6 @@
 // Pictures that answer to the pointer and to the keyboard: a loupe over a grid of images and over the codes of a chart.
-const loupe = document.getElementById("loupe"), lens = loupe.querySelector("canvas"), LENS = 128;
+const loupe = Object.assign(document.createElement("div"), { id: "loupe", hidden: true }), LENS = 128;
+const [lens, lensText] = ["canvas", "span"].map(tag => loupe.appendChild(document.createElement(tag)));
 const closeLoupe = () => { loupe.hidden = true; all(".ring").forEach(ring => { ring.hidden = true; }); };
 const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
 
@@ -13,8 +14,9 @@ function showLoupe(image, cut, text, x, y) {
     context.imageSmoothingEnabled = false;
     context.drawImage(image, left, top, width, height, 0, 0, lens.width, lens.height);
   }
-  loupe.querySelector("span").textContent = text;
+  lensText.textContent = text;
   loupe.hidden = false;
+  if (!loupe.isConnected) document.body.append(loupe);
   const { offsetWidth, offsetHeight } = loupe;
   loupe.style.left = `${clamp(x + 18, 4, innerWidth - offsetWidth - 4)}px`;
   loupe.style.top = `${y + 18 + offsetHeight < innerHeight ? y + 18 : Math.max(4, y - 18 - offsetHeight)}px`;

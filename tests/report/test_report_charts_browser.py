@@ -77,6 +77,7 @@ def test_equal_lines_are_one_and_a_filter_hides_lines(page, address):
     assert lines.count() == 3  # of four runs without noise, those of numbers 0 and 2 are equal
     legend = gaussian.locator(".role-legend-label text").all_text_contents()
     assert legend[0] == "vae · gaussian · none, vae · bernoulli · none"
+    gaussian.scroll_into_view_if_needed()
     page.get_by_label("Filter runs").fill("aae")
     expect(lines).to_have_count(2)
     page.get_by_label("Filter runs").fill("vae bernoulli")  # one of the two runs of a line is left
@@ -214,7 +215,9 @@ def test_a_switch_leaves_one_value_of_an_axis(page, address):
     assert set(table.locator("tbody tr:visible th:nth-child(2)").all_inner_texts()) == {"bernoulli"}
     labels = page.locator("#reconstructions .strip[data-words]:visible > span").all_text_contents()
     assert len(labels) == 4 and all("bernoulli" in label for label in labels)
-    expect(chart(page, "sharpness_reconstructions against").locator(".markers_marks path")).to_have_count(4)
+    scatter = chart(page, "sharpness_reconstructions against")
+    scatter.scroll_into_view_if_needed()
+    expect(scatter.locator(".markers_marks path")).to_have_count(4)
     expect(page.locator("#shown")).to_have_text("Shown here: likelihood bernoulli.")
     switches.get_by_text("masking", exact=True).press("ArrowRight")
     page.get_by_label("Filter runs").fill("vae")

@@ -90,20 +90,23 @@ async function draw(element) {
   element.dispatchEvent(new CustomEvent("drawn", { bubbles: true, detail: view }));
 }
 
+// Leaves out the lines that a filter leaves out.
+function refresh(element) {
+  nearCharts.unobserve(element);
+  const view = views.get(element), out = linesOut(element);
+  if (view && element.parentElement.querySelector(".numbers") && String(view.signal("out")) !== String(out)) view.signal("out", out).runAsync();
+}
+
+const drawOrRefresh = element => views.has(element) ? refresh(element) : draw(element);
 const nearCharts = new IntersectionObserver(entries => {
-  for (const { isIntersecting, target } of entries) if (isIntersecting) draw(target);
+  for (const { isIntersecting, target } of entries) if (isIntersecting) drawOrRefresh(target);
 }, { rootMargin: "200px" });
 const allCharts = all(".chart");
 allCharts.forEach(element => nearCharts.observe(element));
 
+// Those that are not near the screen wait until they are.
 document.addEventListener("filtered", () => {
-  for (const [element, view] of views) {
-    if (!view || !element.parentElement.querySelector(".numbers")) continue;
-    const out = linesOut(element);
-    if (String(view.signal("out")) !== String(out)) view.signal("out", out).runAsync();
-  }
+  for (const element of views.keys()) if (element.parentElement.querySelector(".numbers")) nearCharts.observe(element);
 });
 dark.addEventListener("change", () => { for (const element of views.keys()) draw(element); });
-addEventListener("beforeprint", () => {
-  for (const element of allCharts) if (!views.has(element) && element.checkVisibility()) draw(element);
-});
+addEventListener("beforeprint", () => allCharts.filter(element => element.checkVisibility()).forEach(drawOrRefresh));

@@ -243,6 +243,7 @@ def _noise_chart(
             layer["encoding"] |= pale
     alt = f"{metric} against the level of {kind} noise"
     made = vegalite.spec(alt, columns, 380, 230, title=metric + arrow, encoding={"x": x, "y": y}, layer=layers)
+    made |= {} if len(lines) <= MAX_LEGEND else {"usermeta": {"renderer": "canvas"}}  # which is faster
     series = tuple(Series(labelled, texts, i) for i, same in enumerate(by_numbers.values()) for labelled, texts in same)
     caption = _missing([labelled for _, labelled in runs], [[names[level] for level in names]])
     return Chart(f"{metric}-{kind}", alt, made, series, caption)
@@ -339,6 +340,7 @@ def _trade_off(runs: Sequence[LabelledRun], metric: str) -> Chart | None:
     caption = [_missing(runs, [[X_METRIC], [metric]]), _missing(hollow, [[COLOUR_METRIC]], "Hollow")]
     alt = f"{metric} against {X_METRIC}, coloured by {COLOUR_METRIC}"
     made = vegalite.spec(alt, columns, 560, 400, layer=layers)
+    made |= {} if len(rows) <= MAX_LEGEND else {"usermeta": {"renderer": "canvas"}}
     return Chart(f"trade-off-{metric}", alt, made, tuple(series), " ".join(filter(None, caption)), not named)
 
 

@@ -74,6 +74,16 @@ def test_the_page_is_self_contained_and_well_formed(site):
     assert kinds == expected, "text of a record must not become markup"
 
 
+def test_the_libraries_are_those_of_their_readme_and_have_licences():
+    readme = (page.VEGA / "README.md").read_text()
+    rows = dict(re.findall(r"^\| `([\w-]+)\.min\.js` \| [\w-]+ ([\d.]+) \|", readme, re.MULTILINE))
+    assert tuple(rows) == page.LIBRARIES
+    for name, version in rows.items():
+        script = (page.VEGA / f"{name}.min.js").read_text()
+        assert f'"{version}"' in script and "</script" not in script and "sourceMappingURL" not in script
+        assert "Redistribution and use" in (page.VEGA / f"LICENSE-{name}").read_text()
+
+
 def test_texts_of_records_are_escaped_in_charts(results):
     name = "</script><b>&\"'"
     metrics = {"reconstruction_mse": 0.1, "sharpness_reconstructions": 0.5, "latent_drift@0.1": 1.0}

@@ -43,7 +43,7 @@ function readSpec(element, width) {
     spec.autosize = { type: "fit-x", contains: "padding" };
     spec.width = Math.min(spec.width, width);
     const longest = Math.max(0, ...(columns.label ?? []).map(label => label.length));
-    made.legend.columns = Math.max(1, Math.floor(spec.width / (7 * longest + 40)));
+    made.legend.columns = Math.max(1, Math.floor(spec.width / (6.3 * longest + 36)));
     made.legend.labelLimit = spec.width - 40;
   }
   spec.config = made;

@@ -242,7 +242,7 @@ def _noise_chart(
         for layer in layers:
             layer["encoding"] |= pale
     alt = f"{metric} against the level of {kind} noise"
-    made = vegalite.spec(alt, columns, 380, 230, title=metric + arrow, encoding={"x": x, "y": y}, layer=layers)
+    made = vegalite.spec(alt, columns, 540, 260, title=metric + arrow, encoding={"x": x, "y": y}, layer=layers)
     made |= {} if len(lines) <= MAX_LEGEND else {"usermeta": {"renderer": "canvas"}}  # which is faster
     series = tuple(Series(labelled, texts, i) for i, same in enumerate(by_numbers.values()) for labelled, texts in same)
     caption = _missing([labelled for _, labelled in runs], [[names[level] for level in names]])

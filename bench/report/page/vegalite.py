@@ -53,7 +53,7 @@ def number(field: str, title: str | None, ends: Sequence[float], log: bool = Fal
 
 
 def series(labels: Sequence[str], has_legend: bool) -> Spec:
-    """Colour, shape and dash of the lines with these labels, with one legend for all three."""
+    """Colour, shape and dash of the lines with these labels, with one legend for colour and shape."""
     legend = {} if has_legend else {"legend": None}
     rounds = [DASHES[i // COLOURS % len(DASHES)] for i in range(len(labels))]
     shapes = [SHAPES[i % len(SHAPES)] for i in range(len(labels))]
@@ -61,7 +61,7 @@ def series(labels: Sequence[str], has_legend: bool) -> Spec:
     return {
         "color": {**channel, "scale": {"domain": list(labels)}},
         "shape": {**channel, "scale": {"domain": list(labels), "range": shapes}},
-        "strokeDash": {**channel, "scale": {"domain": list(labels), "range": rounds}},
+        "strokeDash": {**channel, "legend": None, "scale": {"domain": list(labels), "range": rounds}},
     }
 
 

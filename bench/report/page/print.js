@@ -2,7 +2,7 @@
 // buttons, which a browser does not repeat on the next page.
 const PAPER = 700;  // pixels across A4 without its margins
 const SHRINK = 0.72;  // of the letters of a table
-const parts = [];
+const parts = [], opened = [];
 
 function splitTable(table) {
   const head = table.tHead.rows[table.tHead.rows.length - 1], shown = [...head.cells].filter(cell => cell.checkVisibility());
@@ -26,9 +26,14 @@ function splitTable(table) {
 }
 
 addEventListener("beforeprint", () => {
+  for (const group of all("details.group:not([open])")) {
+    group.open = true;
+    opened.push(group);
+  }
   for (const table of all("table:not(.printed)")) if (table.checkVisibility()) splitTable(table);
 });
 addEventListener("afterprint", () => {
   for (const part of parts.splice(0)) part.remove();
+  for (const group of opened.splice(0)) group.open = false;
   for (const table of all("table.split")) table.classList.remove("split");
 });

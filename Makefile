@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Two processes of one thread each are faster than one process of two.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test stress slurm ray lint wheel
+.PHONY: demo test stress slurm ray lint wheel site
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -39,6 +39,10 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of the reference results, to be opened from disk: site/index.html. Documentation may be beside them, in site/docs.
+site: .venv/.installed
+	$(BIN)/python results/site.py site
 
 wheel: .venv/.installed-dev
 	$(BIN)/python -m build

@@ -66,7 +66,7 @@ ROOMS = {
     ),
     "report.statistics": Room({"evaluation.conventions", "report.records"}, packages={"numpy", "scipy"}),
     "report.tables": Room(
-        {"evaluation.conventions", "report.records", "report.statistics", "runs.files"},
+        {"errors", "evaluation.conventions", "report.records", "report.statistics", "runs.files"},
         packages={"jinja2", "markupsafe", "omegaconf", "rich", "tabulate"},
         lazy={"matplotlib"},
     ),

@@ -20,8 +20,8 @@ def test_numbers_of_two_classifiers_are_not_ranked_together(results):
     two_classifiers(results, {"vae": (3.0, 0.994), "aae": (2.0, 0.994), "gan": (1.0, 0.9935)})
     ((table,), text) = report(results, improvement="frechet_distance")
     assert [row.labels[0] for row in table.rows if row.cells[0].best] == ["aae"]
-    note = "frechet_distance was measured with feature classifier c0ffee (accuracy 0.994), but with feature classifier "
-    assert f"{note}c0ffee (accuracy 0.9935) in gan: only rows" in text
+    note = "frechet_distance was measured with feature classifier c0ffee (accuracy 0.9935) in gan, and with feature "
+    assert f"{note}classifier c0ffee (accuracy 0.994) in all other rows. Only rows" in text
     (line,) = [line for line in text.split("probability of improvement")[1].splitlines() if line.startswith("| gan")]
     assert [cell.strip() for cell in line.split("|")[3:-1]] == ["not ranked", "not ranked", ""]
 
@@ -36,8 +36,10 @@ def test_numbers_by_other_judges_are_not_ranked_together_and_what_they_read_is_n
         results.run(model, metrics=judged(value, judges, real=0.95 if judges == "beef" else 0.9))
     ((table,), text) = report(results, metrics=["judged_accuracy"])
     assert [row.labels[0] for row in table.rows if row.cells[0].best] == ["vae"]
-    assert "judged_accuracy was measured with judges c0ffee, but with judges beef in gan: only rows" in text
-    meaning = "Judges on real test images (in brackets: the best prediction without looking at an image)"
+    assert (
+        "judged_accuracy was measured with judges beef in gan, and with judges c0ffee in all other rows. Only" in text
+    )
+    meaning = "How well judges predict from real test images (in brackets: the best prediction without an image)"
     assert f"{meaning}: judged_accuracy body 0.9 (0.25) or 0.95 (0.25)." in text
 
 

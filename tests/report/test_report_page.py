@@ -129,6 +129,7 @@ def test_pictures_are_there_and_named(site, results):
         "samples of": 2,
         "interpolations between two test images, through codes above and through pixels below": 6,
         "manifold of vae": 1,
+        "means of the metrics above": 1,
     }
     for start, count in starts.items():
         assert len([attrs for attrs in images if attrs["alt"].startswith(start)]) == count, start
@@ -433,7 +434,7 @@ def test_the_command_writes_a_report(results):
     done = subprocess.run([sys.executable, "-m", "bench.report", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "0.9000" in done.stdout and "-1.000" in done.stdout
-    assert {p.name for p in (results.path / "first/report").iterdir()} == {
+    assert {p.name for p in (results.path / "first/report-metrics-elbo-knn_accuracy").iterdir()} == {
         "table.md",
         "table.tex",
         "table.csv",

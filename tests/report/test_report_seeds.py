@@ -154,7 +154,7 @@ def test_a_damaged_record_is_left_out_with_a_warning(results):
 
 def test_the_report_writes_the_same_rows(results, frame):
     report(results, metrics=["elbo"])
-    path = results.path / "first/report/seeds.csv"
+    path = results.path / "first/report-metrics-elbo/seeds.csv"
     read = pd.read_csv(path).astype({"n": "Int64"})
     pd.testing.assert_frame_equal(read, pd.DataFrame(frame).replace("", np.nan), check_dtype=False)
     assert json.loads(json.dumps(float(read.value.max()))) == frame.value.max()

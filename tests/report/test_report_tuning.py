@@ -72,7 +72,7 @@ def test_the_table_of_trials(tuned):
     ]
     for words in (
         "vae: trial 1 was the best, optimizer.lr=0.002.",
-        "aae: 1 of 2 trials have no value, and count: diverged: at step 3.",
+        "aae: 1 of 2 trials have no value, and are counted all the same: diverged: at step 3.",
         "aae has no tuning space of its own",
         "The numbers of trials differ",
     ):

@@ -71,7 +71,7 @@ const items = all("main [data-words]:not(tr)").map(element => [element, element.
 const runs = RUNS.map(words => words.split(" "));
 const known = new Set(all("main [data-words]").flatMap(e => e.dataset.words.split(" ")).concat(...runs));
 const holders = all("section:not(#tables) .holds").map(element => [element, all("[data-words]", element)]);
-const folds = all("details:not(.numbers)").map(element => [element, all("[data-words]", element)]);
+const folds = all("details:not(.numbers, .group)").map(element => [element, all("[data-words]", element)]);
 
 // The words of a row's labels and cells, split on first use.
 const allWords = found => found.all ??= [...(found.own ?? []), ...split(found.row.innerText)];

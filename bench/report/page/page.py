@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from markupsafe import Markup
@@ -15,7 +16,8 @@ from bench.report.page.charts import LabelledRun
 from bench.report.page.gallery import BRIEF, FULL, gallery
 from bench.report.records.axes import group_by_dataset, sort_runs
 from bench.report.records.run import RECORD_AXES, Run
-from bench.report.tables import notes
+from bench.report.tables import formats, notes
+from bench.report.tables.answers import LEGEND, Answer, by_dataset
 from bench.report.tables.formats import template
 from bench.report.tables.table import Layout, Row, Table
 from bench.runs.files import write_file
@@ -52,11 +54,18 @@ def _split(text: str) -> list[str]:
 
 
 def write(
-    folder: Path, title: str, sweeps: Sequence[str], runs: Sequence[Run], tables: Sequence[Table], layout: Layout
+    folder: Path,
+    title: str,
+    sweeps: Sequence[str],
+    runs: Sequence[Run],
+    tables: Sequence[Table],
+    layout: Layout,
+    answers: Sequence[Answer] = (),
+    picture: bytes | None = None,
 ) -> None:
     """index.html, which fetches nothing from elsewhere, and its pictures as files in pictures/.
 
-    layout: its axes name each run. Texts from records are escaped.
+    layout: its axes name each run; picture: a PNG of the answers. Texts from records are escaped.
     """
     album = Album(folder / "pictures")
     sizes = FULL if len(runs) <= MAX_FULL else BRIEF
@@ -74,7 +83,17 @@ def write(
         statuses=statuses,
         finished=finished[:16].replace("T", " "),
         provenance=notes.provenance(runs),
-        tables=[(table, _rows(table, known), _choices(table), _pictures(album, table)) for table in tables],
+        answers=by_dataset(answers),
+        legend=LEGEND,
+        answer_picture=picture and album.png("answer", "means of the metrics above, with 95 % intervals", picture),
+        groups=[
+            (
+                formats.group_summary(group, members) if group else "",
+                [(table, _rows(table, known), _choices(table), _pictures(album, table)) for table in members],
+            )
+            for group, members in _by_group(tables)
+        ],
+        has_images=any((r["folder"] / "images.npz").is_file() for run in runs for r in run.ok),
         galleries=galleries,
         brief=sizes is BRIEF,
         max_open=MAX_OPEN,
@@ -88,6 +107,10 @@ def write(
     )
     write_file(folder / "index.html", page)
     album.remove_others()
+
+
+def _by_group(tables: Sequence[Table]) -> list[tuple[str, list[Table]]]:
+    return [(group, list(members)) for group, members in groupby(tables, key=lambda table: table.group)]
 
 
 def _label(runs: Sequence[Run], axes: Sequence[str], dataset: str) -> list[LabelledRun]:

@@ -40,8 +40,8 @@ def select(runs: Sequence[Run], only: Any) -> list[Run]:
     return distinguish_datasets(selected)
 
 
-def check_metrics(runs: Sequence[Run], names: Sequence[str], known: Sequence[str]) -> None:
+def check_metrics(runs: Sequence[Run], names: Sequence[str], known: Sequence[str], option: str = "metrics") -> None:
     """Raises InputError where no run records a metric of that name; runs that all failed record none to check by."""
     for name in names:
         if name not in known and any(run.ok for run in runs):
-            raise InputError(f"metrics={name} is not known: these runs record {', '.join(known)}")
+            raise InputError(f"{option}={name} is not known: these runs record {', '.join(known)}")

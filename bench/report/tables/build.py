@@ -19,34 +19,50 @@ from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
 
 def build(
-    runs: Sequence[Run], layout: Layout, extra_notes: Sequence[str] = (), all_metrics: bool = False
+    runs: Sequence[Run],
+    layout: Layout,
+    extra_notes: Sequence[str] = (),
+    all_metrics: bool = False,
+    group: str = "",
 ) -> list[Table]:
     """For each data set one table of what is comparable across likelihoods, then a block for each likelihood key.
 
     extra_notes: are added to every table. all_metrics: also shows metrics that are n/a in every row, which otherwise
-    a note names with the reason.
+    a note names with the reason. group: the question of all metrics, which is in the titles; such tables have only the
+    notes about their metrics, as the others stand below the tables without a group.
     """
     general = tuple(m for m in layout.metrics if not is_likelihood_metric(m))
     likelihood = tuple(m for m in layout.metrics if is_likelihood_metric(m))
     tables = []
-    for title, group in group_by_dataset(runs, layout.columns).items():
-        warnings = notes.data_warnings(group)
-        table = partial(_table, layout=layout, all_metrics=all_metrics, dataset=title, data_warnings=warnings)
+    for title, members in group_by_dataset(runs, layout.columns).items():
+        warnings = notes.data_warnings(members)
+        table = partial(
+            _table, layout=layout, all_metrics=all_metrics, dataset=title, data_warnings=warnings, group=group
+        )
         blocks: dict[tuple, list[Run]] = {}
         if likelihood:
-            keyed = [run for run in group if run.ok and run.likelihood_key]
+            keyed = [run for run in members if run.ok and run.likelihood_key]
             for run in keyed if all_metrics else _with_numbers(keyed, likelihood):  # of a GAN only AIS has any
                 blocks.setdefault(tuple(sorted((run.likelihood_key or {}).items())), []).append(run)
+        # A single block has nothing to be kept apart from.
+        is_one = not group and not all_metrics and bool(general) and len(blocks) == 1
+        shown = layout.metrics if is_one else general or likelihood
         in_blocks = {run.key for block in blocks.values() for run in block}
-        first = group if general else [run for run in group if run.key not in in_blocks]
-        made = [table(first, general or likelihood, title, notes.dataset_caption(group))] if first else []
+        first = members if general else [run for run in members if run.key not in in_blocks]
+        heading = f"{title}: {group}" if group else title
+        caption = "" if group else notes.dataset_caption(members)
+        made = [table(first, shown, heading, caption)] if first and (general or not group) else []
         keys = [dict(key) for key in blocks]
-        for key, block in zip(keys, blocks.values(), strict=True):
-            name = f"{title}: {notes.likelihood_title(key, block)}"
+        if is_one:
+            (block,) = blocks.values()
+            made[0].notes += notes.likelihood_note(keys[0], block, likelihood)
+        for key, block in () if is_one else zip(keys, blocks.values(), strict=True):
+            name = f"{heading}{', ' if group else ': '}{notes.likelihood_title(key, block)}"
             made.append(table(block, likelihood, name, notes.block_caption(keys)))
-        made[0].notes = (
-            notes.dataset_notes(group, warnings) + made[0].notes + notes.hidden_metrics(group, layout.hidden)
-        )
+        if not group:
+            made[0].notes = (
+                notes.dataset_notes(members, warnings) + made[0].notes + notes.hidden_metrics(members, layout.hidden)
+            )
         tables += made
     return [replace(table, notes=[*table.notes, *extra_notes]) for table in tables]
 
@@ -66,6 +82,7 @@ def _table(
     all_metrics: bool,
     dataset: str,
     data_warnings: Mapping[str, Sequence[str]],
+    group: str,
 ) -> Table:
     measured = tuple(m for m in metrics if any(run.values(m) for run in runs))
     shown = metrics if all_metrics or not measured else measured
@@ -86,8 +103,10 @@ def _table(
     cells: dict[tuple[tuple[str, ...], int], Cell] = {}
     row_numbers = {}
     for labels, by_pivot in rows.items():
-        texts = [text for run in by_pivot.values() for text in notes.row_footnotes(run, data_warnings)]
-        texts += [text for run in by_pivot.values() for text in convergence.footnotes(run, layout.metrics[0])]
+        texts = []
+        if not group:
+            texts = [text for run in by_pivot.values() for text in notes.row_footnotes(run, data_warnings)]
+            texts += [text for run in by_pivot.values() for text in convergence.footnotes(run, layout.metrics[0])]
         row_numbers[labels] = footnote_numbers(texts)
         for i, column in enumerate(columns):
             cells[labels, i] = _cell(by_pivot.get(pivots[i % len(pivots)]), column.metric, footnote_numbers)
@@ -107,8 +126,10 @@ def _table(
             for labels, by_pivot in rows.items()
         ],
         list(footnotes),
-        notes.table_notes(runs, (*layout.rows, *layout.columns), shown)
+        ([] if group else notes.general_notes(runs, (*layout.rows, *layout.columns)))
+        + notes.metric_notes(runs, (*layout.rows, *layout.columns), shown)
         + notes.omitted_metrics(runs, [m for m in metrics if m not in shown]),
+        group,
     )
 
 

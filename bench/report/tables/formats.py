@@ -1,4 +1,4 @@
-"""Tables as Markdown, LaTeX, CSV and for the terminal."""
+"""Tables as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 from tabulate import tabulate
 
+from bench.report.tables.answers import LEGEND, Answer, by_dataset
 from bench.report.tables.table import Cell, Layout, Table
 from bench.runs.files import write_file
 
@@ -71,26 +69,60 @@ def _markdown_cell(cell: Cell) -> str:
     return (f"**{text}**" if cell.best else text) + footnote_references(cell.footnotes)
 
 
-def markdown(title: str, tables: Sequence[Table], provenance: str) -> str:
-    """Every table under a heading, with its notes below."""
-    parts = [f"# {_escaped_prose(title)}"]
-    for table in tables:
-        heads = [*table.axes, "seeds", *(column.heading for column in table.columns)]
-        body = [
-            [
-                *map(_escaped, row.labels[:-1]),
-                _escaped(row.labels[-1]) + footnote_references(row.footnotes),
-                row.seeds,
-                *map(_markdown_cell, row.cells),
-            ]
-            for row in table.rows
-        ]
-        align = ["left"] * (len(table.axes) + 1) + ["left" if table.prose else "right"] * len(table.columns)
-        lines = tabulate(body, list(map(_escaped, heads)), "pipe", colalign=align, disable_numparse=True)
-        footnotes = [f"[{i}] {_escaped_prose(line)}" for i, line in enumerate(table.footnotes, 1)]
-        notes = [f"- {line}" for line in (*map(_escaped_prose, table.notes), *footnotes)]
-        parts += [f"## {_escaped_prose(table.title)}", _escaped_prose(table.caption), lines, "\n".join(notes)]
+def markdown(
+    title: str, tables: Sequence[Table], provenance: str, found: Sequence[Answer] = (), picture: str = ""
+) -> str:
+    """What the first tables answer, then every table under a heading, with its notes below.
+
+    Tables of a group are folded. picture: the name of the file of a picture of the answers.
+    """
+    parts = [f"# {_escaped_prose(title)}", *_markdown_answers(found)]
+    if picture:
+        parts.append(f"![Means of the metrics above, with 95 % intervals]({picture})")
+    for group, members in groupby(tables, key=lambda table: table.group):
+        inner = list(members)
+        texts = [part for table in inner for part in _markdown_table(table, "###" if group else "##")]
+        if group:
+            texts = [f"<details><summary>{_markdown_summary(group, inner)}</summary>", *texts, "</details>"]
+        parts += texts
     return "\n\n".join(filter(None, [*parts, provenance and f"Made by {_escaped_prose(provenance)}."])) + "\n"
+
+
+def _markdown_answers(found: Sequence[Answer]) -> list[str]:
+    parts = []
+    for dataset, members in by_dataset(found).items():
+        lines = "\n".join(f"- {_escaped_prose(answer.line)}" for answer in members)
+        parts += [_escaped_prose(f"{dataset}:") if dataset else "", lines]
+    return ["## In short", *parts, LEGEND] if parts else []
+
+
+def _markdown_summary(group: str, tables: Sequence[Table]) -> str:
+    """As HTML, which Markdown leaves alone in a line of tags."""
+    return str(escape(group_summary(group, tables)))
+
+
+def group_summary(group: str, tables: Sequence[Table]) -> str:
+    """As "codes: 9 metrics"."""
+    n = len({column.metric for table in tables for column in table.columns})
+    return f"{' '.join(group.split())}: {n} metric{'' if n == 1 else 's'}"
+
+
+def _markdown_table(table: Table, level: str) -> list[str]:
+    heads = [*table.axes, "seeds", *(column.heading for column in table.columns)]
+    body = [
+        [
+            *map(_escaped, row.labels[:-1]),
+            _escaped(row.labels[-1]) + footnote_references(row.footnotes),
+            row.seeds,
+            *map(_markdown_cell, row.cells),
+        ]
+        for row in table.rows
+    ]
+    align = ["left"] * (len(table.axes) + 1) + ["left" if table.prose else "right"] * len(table.columns)
+    lines = tabulate(body, list(map(_escaped, heads)), "pipe", colalign=align, disable_numparse=True)
+    footnotes = [f"[{i}] {_escaped_prose(line)}" for i, line in enumerate(table.footnotes, 1)]
+    notes = [f"- {line}" for line in (*map(_escaped_prose, table.notes), *footnotes)]
+    return [f"{level} {_escaped_prose(table.title)}", _escaped_prose(table.caption), lines, "\n".join(notes)]
 
 
 def template(package: str, name: str, **syntax: Any) -> Template:
@@ -138,8 +170,11 @@ def _split(table: Table) -> list[Table]:
     return parts
 
 
-def tex(title: str, tables: Sequence[Table]) -> str:
-    """One table environment per block, or several for a wide one, to be \\input with booktabs and graphicx."""
+def tex(title: str, tables: Sequence[Table], found: Sequence[Answer] = ()) -> str:
+    """What the first tables answer, and one table environment per block, or several for a wide one.
+
+    It is to be \\input with booktabs and graphicx.
+    """
     return template(
         "bench.report.tables",
         "tables.tex.jinja",
@@ -149,7 +184,12 @@ def tex(title: str, tables: Sequence[Table]) -> str:
         variable_end_string=">>",
         comment_start_string="<#",
         comment_end_string="#>",
-    ).render(title=title, tables=[part for table in tables for part in _split(table)])
+    ).render(
+        title=title,
+        answers=by_dataset(found),
+        legend=LEGEND,
+        tables=[part for table in tables for part in _split(table)],
+    )
 
 
 def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
@@ -171,80 +211,3 @@ def write_csv(path: Path, tables: Sequence[Table], layout: Layout) -> None:
                 key = [run.label("dataset"), table.title, f"{run.name}-{run.id}", *map(run.label, axes)]
                 writer.writerow([*key, column.metric, *shown, cell.best, cell.status, cell.reason])
     write_file(path, file.getvalue())
-
-
-def _terminal_cell(cell: Cell) -> Text:
-    style = "bold green" if cell.best else "" if cell.estimate else "dim"
-    return Text(cell.text + ("*" if cell.best else ""), style=style).append(
-        footnote_references(cell.footnotes), style="dim"
-    )
-
-
-MAX_ROWS = 200  # of a table in the terminal: nobody scrolls further, and printing is slow
-
-
-def print_tables(console: Console, title: str, tables: Sequence[Table]) -> None:
-    """Prints the tables, each in as many parts, one below the other, as its columns need in the console's width.
-
-    Of more than MAX_ROWS rows only the first are printed, with the number of the others. That nobody reads them any
-    more, as after `| head`, is no error.
-    """
-    with suppress(OSError):
-        with console.capture() as captured:
-            _print_tables(console, title, tables)
-        console.file.write(captured.get())
-        console.file.flush()
-
-
-def _print_tables(console: Console, title: str, tables: Sequence[Table]) -> None:
-    console.print(Text(title, style="bold"))
-    for table in tables:
-        console.print()
-        console.print(Text(table.title, style="bold cyan"))
-        if table.caption:
-            console.print(Text(table.caption, style="italic"))
-        keys = [
-            [*map(Text, row.labels[:-1]), Text(row.labels[-1] + footnote_references(row.footnotes)), Text(row.seeds)]
-            for row in table.rows[:MAX_ROWS]
-        ]
-        cells = [[_terminal_cell(cell) for cell in row.cells] for row in table.rows[:MAX_ROWS]]
-        heads = [f"{c.metric} {c.arrow}".strip() + (f"\n{c.pivot}" if c.pivot else "") for c in table.columns]
-        parts = [[*range(len(heads))]] if table.prose else _parts(table, keys, cells, heads, console.width)
-        for part in parts:
-            printed = RichTable(header_style="bold", pad_edge=False, show_lines=table.prose)
-            for name in (*table.axes, "seeds"):
-                printed.add_column(Text(name), no_wrap=not table.prose, overflow="fold")
-            for i in part:
-                justify: Any = "left" if table.prose else "right"
-                printed.add_column(Text(heads[i]), justify=justify, no_wrap=not table.prose, overflow="fold")
-            for key, line in zip(keys, cells, strict=True):
-                printed.add_row(*key, *(line[i] for i in part))
-            console.print(printed)
-        if (hidden := len(table.rows) - MAX_ROWS) > 0:
-            console.print(Text(f"{hidden:,} more rows are in table.md, table.csv and the page.", style="bold"))
-        for note in table.notes:
-            console.print(Text(note.replace("bold is", "bold (*) is").replace("Bold is", "Bold (*) is"), style="dim"))
-        for i, note in enumerate(table.footnotes, 1):
-            console.print(Text(f"[{i}] {note}", style="dim"))
-
-
-def _parts(
-    table: Table, keys: list[list[Text]], cells: list[list[Text]], heads: list[str], width: int
-) -> list[list[int]]:
-    """The numbers of the columns of each part, which fit beside the labels of the rows."""
-
-    def text_width(texts: list[str]) -> int:
-        return max(len(line) for text in texts for line in text.split("\n")) + 3
-
-    names = (*table.axes, "seeds")
-    label_width = sum(text_width([name, *(key[i].plain for key in keys)]) for i, name in enumerate(names)) + 1
-    parts: list[list[int]] = [[]]
-    left = width - label_width
-    for i, head in enumerate(heads):
-        needed = text_width([head, *(line[i].plain for line in cells)])
-        if needed > left and parts[-1]:
-            parts.append([])
-            left = width - label_width
-        parts[-1].append(i)
-        left -= needed
-    return parts

@@ -74,6 +74,12 @@ def likelihood_title(key: dict[str, Any], runs: Sequence[Run]) -> str:
     return f"{_MEASURES[key['measure']].format(parts=parts)}{condition} (nats {per})"
 
 
+def likelihood_note(key: dict[str, Any], runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """One line on the unit of the likelihood metrics of a table, which has one key."""
+    names = [metric for metric in metrics if any(run.values(metric) for run in runs)]
+    return [f"{_list(names)}: {likelihood_title(key, runs)}."] if names else []
+
+
 def block_caption(keys: Sequence[dict[str, Any]]) -> str:
     """One line on why the blocks with these likelihood keys are not ranked together."""
     differing = [text for part, text in _DIFFERENCES.items() if len({key[part] for key in keys}) > 1]
@@ -97,25 +103,26 @@ def row_footnotes(run: Run, data_warnings: Mapping[str, Sequence[str]]) -> list[
 # Notes below a table
 
 
-def table_notes(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
-    """On how to read a table with these metrics, and on what differs between its rows."""
+def general_notes(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
+    """On how to read a table, and on what differs between its rows, whatever its metrics."""
     counts = [len(run.ok) for run in runs if run.ok]
     notes = []
     if any(n > 1 for n in counts):
         notes.append("± is the half-width of a Student-t 95 % interval of the mean over seeds.")
     if counts and min(counts) < MIN_SEEDS:
-        notes.append(f"Descriptive: fewer than {MIN_SEEDS} seeds, bold is only the best mean.")
+        notes.append(f"Descriptive: fewer than {MIN_SEEDS} seeds are too few for a test. Bold is only the best mean.")
     elif counts:
         notes.append(
             "Bold is the best mean and every mean that is not significantly different from it: paired t-tests against "
             f"the best on common seeds, Holm-corrected over the rows of a metric at {ALPHA:.0%}, assuming normal "
             "differences."
         )
+    return [*notes, *_unequal_seeds(runs, axes), *_unequal_budgets(runs), *_pooling(runs)]
+
+
+def metric_notes(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """On how these metrics were measured, and on which rows may be ranked in them."""
     return [
-        *notes,
-        *_unequal_seeds(runs, axes),
-        *_unequal_budgets(runs),
-        *_pooling(runs),
         *_evaluations(runs, axes, metrics),
         *_noises(runs, metrics),
         *_times(runs, metrics),
@@ -145,6 +152,11 @@ def _unequal_seeds(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
     return [f"Seeds are unequal: most rows have {seed_list(usual)}, but {'; '.join(others)}."]
 
 
+def _list(names: Sequence[str]) -> str:
+    """As "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def _unequal_budgets(runs: Sequence[Run]) -> list[str]:
     found = []
     for key in dict.fromkeys(key for run in runs for key in run.settings if key.startswith("budget.")):
@@ -159,12 +171,13 @@ def _pooling(runs: Sequence[Run]) -> list[str]:
     notes = []
     if len(schemas := sorted({run.schema for run in runs})) > 1:
         notes.append(
-            f"Rows have records of schema {' and '.join(map(str, schemas))}, written by different versions of this "
-            "package. Seeds are not pooled across schemas."
+            f"The records have the schemas {' and '.join(map(str, schemas))}, as different versions of this package "
+            "wrote them. Their seeds are separate rows."
         )
     if labels := dict.fromkeys(run.label("evaluation") for run in runs if "evaluation" in run.distinctions):
         notes.append(
-            f"Seeds that were evaluated differently are separate rows and are not pooled: {'; '.join(labels)}."
+            "Seeds that were evaluated differently are separate rows, as their numbers cannot be averaged: "
+            f"{'; '.join(labels)}."
         )
     return notes
 
@@ -189,10 +202,13 @@ def _evaluations(runs: Sequence[Run], axes: Sequence[str], metrics: Sequence[str
         measured = rows.pop("")
         unique = {text: list(dict.fromkeys(names)) for text, names in rows.items()}
         usual = max(unique, key=lambda text: len(unique[text]))
-        parts = [f"with {usual}", *(f"with {text} in {', '.join(unique[text])}" for text in unique if text != usual)]
+        parts = [
+            f"with {text.replace(', ', ' and ')} in {_list(names)}" for text, names in unique.items() if text != usual
+        ]
+        parts.append(f"with {usual.replace(', ', ' and ')} in all other rows")
         notes.append(
-            f"{', '.join(measured)} {'were' if len(measured) > 1 else 'was'} measured {', but '.join(parts)}: "
-            "only rows that were measured in the same way are ranked together."
+            f"{_list(measured)} {'were' if len(measured) > 1 else 'was'} measured {', '.join(parts[:-1])}, and "
+            f"{parts[-1]}. Only rows that were measured in the same way are ranked together."
         )
     return notes
 
@@ -201,9 +217,10 @@ def _noises(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     kinds = sorted({run.label("noise") for run in runs if run.value("noise") is not None})
     if len(kinds) < 2 or not any(metric_of(metric).startswith(NOISE_METRICS) for metric in metrics):
         return []
+    own = _list([kind for kind in kinds if kind != "none"])
     return [
-        f"Denoising and drift are measured under each row's own noise ({', '.join(kinds)}; Gaussian where there is "
-        "none), and only rows with the same noise are ranked together."
+        f"Denoising and drift are measured under each row's own noise ({own}), and "
+        "under Gaussian noise for rows without any. Only rows with the same noise are ranked together."
     ]
 
 
@@ -213,9 +230,12 @@ def _times(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
     records = [r for run in runs for r in run.ok]
     notes = []
     if len({tuple(sorted((k, str(v)) for k, v in r["hardware"].items())) for r in records}) > 1:
-        notes.append("Rows were trained on different machines or numbers of threads: their times do not compare.")
+        notes.append(
+            "Rows were trained on different machines or with different numbers of threads, so their times cannot be "
+            "compared."
+        )
     if any(len(r["seeds_stacked"]) > 1 for r in records):
-        notes.append("Seeds that were trained together share one measured time: its interval means nothing.")
+        notes.append("Seeds that were trained together share one measured time, so its interval means nothing.")
     return notes
 
 
@@ -230,7 +250,9 @@ def _floors(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
             low, high = (f"{value:.3g}" for value in (min(found), max(found)))
             n = f" (n = {counts[0]:,})" if len(counts) == 1 else ""
             parts.append(f"{metric} {low if low == high else f'{low} to {high}'}{n}")
-    meaning = f"Floors, the values of real {_example(runs)[0]}s, of a second draw from the prior or of no codes at all"
+    meaning = (
+        f"Floors (the same metric of real {_example(runs)[0]}s, of a second draw from the prior, or without codes)"
+    )
     return [f"{meaning}: {', '.join(parts)}."] if parts else []
 
 
@@ -246,7 +268,7 @@ def _judges(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
         if found:
             texts = [f"{name} {' or '.join(numbers)}" for name, numbers in found.items()]
             parts.append(f"{metric} {', '.join(texts)}")
-    meaning = "Judges on real test images (in brackets: the best prediction without looking at an image)"
+    meaning = "How well judges predict from real test images (in brackets: the best prediction without an image)"
     return [f"{meaning}: {'; '.join(parts)}."] if parts else []
 
 
@@ -263,7 +285,7 @@ def omitted_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
         reasons = dict.fromkeys(entry["reason"] if entry else "not evaluated" for entry in entries)
         by_reason.setdefault(", or ".join(map(str, reasons)), []).append(metric)
     parts = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
-    return [f"Not shown because n/a in every row: {'; '.join(parts)}."] if parts else []
+    return [f"Without a number in any row, so not shown: {'; '.join(parts)}."] if parts else []
 
 
 def hidden_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
@@ -297,8 +319,8 @@ def dataset_notes(runs: Sequence[Run], warnings: Mapping[str, Sequence[str]]) ->
     notes = []
     if names := sorted({f"{run.dataset}" for run in runs if "dataset" in run.distinctions}):
         notes.append(
-            f"Several data sets have the name {' or '.join(names)}. The first digits of the hash of their images tell "
-            "them apart, and their seeds are not pooled."
+            f"Several data sets have the name {' or '.join(names)}. They are separate, and the first digits of the "
+            "hash of their images tell them apart."
         )
     for label, others in {run.label("dataset"): run.names[1:] for run in runs}.items():
         if others:

@@ -42,5 +42,12 @@ def table(runs: Sequence[Run], layout: Layout, metric: str, figures: bool) -> Ta
         note = f"{friedman}, which does not reject that all rows are alike: no difference is significant."
     pictures = [(f"critical-difference diagram of {metric}", critical_difference(found))] if figures else []
     return Table(
-        "ranks", title, "1 is the best; a block is a data set.", axes, columns, rows, notes=[note], pictures=pictures
+        "ranks",
+        title,
+        "The mean rank of each row over the data sets; 1 is the best.",
+        axes,
+        columns,
+        rows,
+        notes=[note],
+        pictures=pictures,
     )

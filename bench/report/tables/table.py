@@ -9,6 +9,12 @@ from bench.report.records.run import Run
 from bench.report.statistics.estimates import Estimate
 
 
+def label_name(axis: str, label: str) -> str:
+    """The label of a row in a sentence: a number or a switch has the name of its axis, as in latent_dim=2."""
+    is_name = label == "-" or not (label[:1].isdigit() or label[:1] in "-+.[" or label in ("true", "false"))
+    return label if is_name else f"{axis.rpartition('.')[2]}={label}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A metric, and the values of the axes that are pivoted into columns, as "bernoulli, none"."""
@@ -54,7 +60,8 @@ class Row:
 
 @dataclass
 class Table:
-    """A block: means of a metric are ranked within it."""
+    """A block: means of a metric are ranked within it. group: the question of all its metrics; "" for those that come
+    first."""
 
     dataset: str
     title: str
@@ -64,6 +71,7 @@ class Table:
     rows: list[Row]
     footnotes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    group: str = ""
     prose: bool = False  # cells are sentences, which may be broken into lines
     pictures: list[tuple[str, bytes]] = field(default_factory=list)  # alternative text, and a PNG
 

@@ -14,9 +14,9 @@ from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
 COLUMNS = ("trials", "best", "median", "worst", "tuned", "default")
 CAPTION = (
-    "Each trial has one seed and other settings, and is evaluated on the validation split only. The best one is then "
-    "trained with all seeds, that one among them. Where one trial is far above the others, its rank owes much to luck. "
-    "tuned, default: the means of the best and of the default settings over their seeds."
+    "Each trial has its own settings and one seed, and is evaluated on the validation split only. The settings of the "
+    "best trial are then trained with all seeds, including that one. If one trial is far above the others, luck had a "
+    "large part in it. tuned, default: the means of the best and of the default settings over their seeds."
 )
 
 
@@ -70,7 +70,8 @@ def _notes(name: str, note: dict) -> list[str]:
     found = [f"{name}: trial {note['chosen']} was the best, {settings}."]
     if missing := [reason for reason in note["reasons"] if reason]:
         reasons = "; ".join(dict.fromkeys(missing))
-        found.append(f"{name}: {len(missing)} of {len(note['values'])} trials have no value, and count: {reasons}.")
+        counts = f"{len(missing)} of {len(note['values'])} trials"
+        found.append(f"{name}: {counts} have no value, and are counted all the same: {reasons}.")
     ties = [str(k) for k, value in enumerate(note["values"]) if value == note["values"][note["chosen"]]]
     if len(ties) > 1:
         found.append(f"{name}: trials {', '.join(ties)} have the best value, and the first of them was chosen.")

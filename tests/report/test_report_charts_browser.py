@@ -35,8 +35,8 @@ def address(tmp_path_factory) -> str:
         choices = {"likelihood": likelihood, "noise": noise}
         results.pictures(results.run(model, metrics=metrics, choices=choices), seed=i)
     metrics = [f"metric_{j}" for j in range(30)]
-    write(results.path, ["first"], Console(file=io.StringIO()), metrics=metrics)
-    return (results.path / "first/report/index.html").as_uri()
+    made = write(results.path, ["first"], Console(file=io.StringIO()), metrics=metrics)
+    return (made.folder / "index.html").as_uri()
 
 
 def chart(page: Page, name: str):

@@ -78,6 +78,7 @@ def test_equal_lines_are_one_and_a_filter_hides_lines(page, address):
     legend = gaussian.locator(".role-legend-label text").all_text_contents()
     assert legend[0] == "vae · gaussian · none, vae · bernoulli · none"
     gaussian.scroll_into_view_if_needed()
+    assert {line.get_attribute("stroke-dasharray") for line in lines.all()} == {"1,0"}
     page.get_by_label("Filter runs").fill("aae")
     expect(lines).to_have_count(2)
     page.get_by_label("Filter runs").fill("vae bernoulli")  # one of the two runs of a line is left

@@ -128,7 +128,7 @@ def imports(source: str) -> Iterator[Import]:
 
 
 def room_of(path: str) -> str:
-    """bench/models/vae.py -> models, bench/core.py -> core, bench/report/page/svg.py -> report.page."""
+    """bench/models/vae.py -> models, bench/core.py -> core, bench/report/page/charts.py -> report.page."""
     room, *inner = path.removeprefix("bench/").removesuffix(".py").split("/")
     return f"{room}.{inner[0]}" if room == "report" and len(inner) > 1 else room
 

@@ -64,14 +64,14 @@ def test_a_file_has_rows_and_names_its_schema():
 
 
 def test_more_series_than_colours_differ_in_shape_and_dash():
-    labels = [f"run {i}" for i in range(25)]
+    labels = [f"run {i}" for i in range(30)]
     made = vegalite.series(labels, has_legend=True)
-    looks = {
-        (i % vegalite.COLOURS, made["shape"]["scale"]["range"][i], *made["strokeDash"]["scale"]["range"][i])
-        for i in range(25)
-    }
-    assert len(looks) == 25 and made["color"]["scale"]["domain"] == labels
-    assert all(channel["legend"] is None for channel in vegalite.series(labels, has_legend=False).values())
+    shapes = made["shape"]["scale"]["range"]
+    assert len({(i % vegalite.COLOURS, shape) for i, shape in enumerate(shapes)}) == 30
+    assert made["color"]["scale"]["domain"] == labels and "legend" not in made["color"]
+    conditions = [(c["test"], c["value"]) for c in made["strokeDash"]["condition"]]
+    assert conditions == [(f"floor(datum.line / 10) % 4 === {i}", vegalite.DASHES[i]) for i in (1, 2, 3)]
+    assert [vegalite.series(labels, False)[channel]["legend"] for channel in ("color", "shape")] == [None, None]
 
 
 def test_a_metric_is_drawn_against_the_level_for_each_kind_of_noise(results):

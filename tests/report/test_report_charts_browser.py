@@ -78,6 +78,7 @@ def test_equal_lines_are_one_and_a_filter_hides_lines(page, address):
     legend = gaussian.locator(".role-legend-label text").all_text_contents()
     assert legend[0] == "vae · gaussian · none, vae · bernoulli · none"
     gaussian.scroll_into_view_if_needed()
+    assert {line.get_attribute("stroke-dasharray") for line in lines.all()} == {"1,0"}
     page.get_by_label("Filter runs").fill("aae")
     expect(lines).to_have_count(2)
     page.get_by_label("Filter runs").fill("vae bernoulli")  # one of the two runs of a line is left
@@ -247,3 +248,30 @@ def test_on_paper_nothing_is_cut(page, address):
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     page.emulate_media(media="screen")
     assert printed.count() == 0 and page.locator("table").first.is_visible()
+
+
+@pytest.mark.parametrize("columns", [5, 2])
+def test_a_wide_table_opens_with_one_value_of_the_axes_across_it(page, tmp_path, columns):
+    results = Results(tmp_path)
+    for model, likelihood, level in itertools.product(("vae", "aae"), ("gaussian", "bernoulli"), (0.1, 0.2)):
+        metrics = {f"metric_{j}": j + level for j in range(columns)}
+        settings = {"noise.level": level}
+        results.run(model, metrics=metrics, choices={"likelihood": likelihood, "noise": "masking"}, settings=settings)
+    metrics, across = [f"metric_{j}" for j in range(columns)], ["likelihood", "noise.level"]
+    made = write(results.path, ["first"], Console(file=io.StringIO()), metrics=metrics, rows=["model"], columns=across)
+    page.goto((made.folder / "index.html").as_uri())
+    heads = page.locator("thead small:visible")
+    pivots = {"gaussian, 0.1", "gaussian, 0.2", "bernoulli, 0.1", "bernoulli, 0.2"}
+    is_wide = columns == 5  # five metrics at four pairs of values are more columns than MAX_COLUMNS
+    assert len(set(heads.all_inner_texts())) == (1 if is_wide else 4)
+    assert heads.count() == (5 if is_wide else 8)
+    likelihood, level = (page.get_by_role("group", name=name, exact=True) for name in across)
+    likelihood.get_by_text("bernoulli").click()
+    level.get_by_text("0.2").click()
+    assert set(heads.all_inner_texts()) == {"bernoulli, 0.2"} and heads.count() == columns
+    cells = page.locator("tbody tr").first.locator("td:not(.seeds):visible")
+    assert cells.count() == columns
+    for group in (likelihood, level):
+        group.get_by_text("all", exact=True).click()
+    assert set(heads.all_inner_texts()) == pivots
+    expect(page.locator("#shown")).to_be_hidden()

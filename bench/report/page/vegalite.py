@@ -53,15 +53,21 @@ def number(field: str, title: str | None, ends: Sequence[float], log: bool = Fal
 
 
 def series(labels: Sequence[str], has_legend: bool) -> Spec:
-    """Colour, shape and dash of the lines with these labels, with one legend for colour and shape."""
+    """Colour, shape and dash of the lines with these labels, whose fields are `label` and `line`, their place.
+
+    The legend shows colour and shape, which differ for thirty lines.
+    """
     legend = {} if has_legend else {"legend": None}
-    rounds = [DASHES[i // COLOURS % len(DASHES)] for i in range(len(labels))]
-    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(labels))]
     channel = {"field": "label", "type": "nominal", "title": None, **legend}
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(labels))]
+    dashes = [
+        {"test": f"floor(datum.line / {COLOURS}) % {len(DASHES)} === {i}", "value": dash}
+        for i, dash in enumerate(DASHES)
+    ]
     return {
         "color": {**channel, "scale": {"domain": list(labels)}},
         "shape": {**channel, "scale": {"domain": list(labels), "range": shapes}},
-        "strokeDash": {**channel, "legend": None, "scale": {"domain": list(labels), "range": rounds}},
+        "strokeDash": {"condition": dashes[1:], "value": DASHES[0]},
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -53,10 +54,16 @@ def arguments(sweep: Path) -> list[str]:
 
 
 def summary(sweep: Path) -> tuple[str, str]:
-    """The title of the sweep's README.md and its first paragraph."""
+    """The title of the sweep's README.md and its first paragraph of text, without markup."""
     title, _, rest = (sweep / "README.md").read_text().partition("\n")
-    paragraphs = [" ".join(part.split()) for part in rest.split("\n\n") if part.strip() and not part.startswith("    ")]
-    return title.lstrip("# "), paragraphs[0] if paragraphs else ""
+    parts = [part.strip("\n") for part in rest.split("\n\n")]
+    paragraphs = [" ".join(part.split()) for part in parts if part and not part.startswith((" ", "-", "|", "!", "#"))]
+    title, text = (_plain(part) for part in (title.lstrip("# "), paragraphs[0] if paragraphs else ""))
+    return title, text
+
+
+def _plain(markdown: str) -> str:
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "")
 
 
 def build(site: Path, sweeps: list[Path]) -> None:

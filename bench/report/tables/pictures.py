@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BESIDE = 4  # panels beside one another
 MAX_ROWS = 40  # of a panel: the first of a table with more
-BLUE, GREEN = "#3f90da", "#1a7f37"
+BLUE, GREEN = "#3f90da", "#2a9d4e"
 LOG_SPAN = 30  # positive means that span more than this factor are drawn on a logarithmic axis
 
 
@@ -42,10 +42,10 @@ def dots_and_intervals(tables: Sequence[Table], metrics: Sequence[str]) -> bytes
         lines += [(rows, panels[start : start + BESIDE]) for start in range(0, len(panels), BESIDE)]
     if not lines:
         return None
-    heights = [0.8 + 0.14 * len(rows) for rows, _ in lines]
+    heights = [0.8 + 0.155 * len(rows) for rows, _ in lines]
     across = max(len(panels) for _, panels in lines)
-    names = 0.35 + 0.062 * max(len(name) for rows, _ in lines for _, name in rows)  # inches
-    figure = new_figure(names + 1.75 * across, sum(heights))
+    names = 0.35 + 0.07 * max(len(name) for rows, _ in lines for _, name in rows)  # inches
+    figure = new_figure(names + 1.9 * across, sum(heights))
     grid = figure.add_gridspec(len(lines), across, height_ratios=heights)
     for i, (rows, panels) in enumerate(lines):
         for j, panel in enumerate(panels):
@@ -99,5 +99,5 @@ def _draw(axes: Axes, panel: _Panel, rows: Sequence[tuple[tuple[str, ...], str]]
     axes.grid(axis="y", color=INK, alpha=0.2, linewidth=0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     names = [name for _, name in rows] if has_names else []
-    axes.set_yticks(range(len(rows)), names or [""] * len(rows), fontsize=7, color=INK, parse_math=False)
-    axes.set_title(panel.title, fontsize=7, color=INK, parse_math=False)
+    axes.set_yticks(range(len(rows)), names or [""] * len(rows), fontsize=8, color=INK, parse_math=False)
+    axes.set_title(panel.title, fontsize=8, color=INK, parse_math=False)

@@ -208,6 +208,17 @@ def test_rows_are_pinned_and_stand_side_by_side(page, address):
     expect(pin).to_have_attribute("aria-pressed", "false")
 
 
+def test_rows_that_the_panel_may_cover_are_pinned_by_mouse(page, address):
+    page.set_viewport_size({"width": 1300, "height": 500})
+    page.goto(address)
+    rows = page.locator("#tables tbody tr")
+    for i in (1, 7, 3):
+        rows.nth(i).locator(".pin").click()
+    pressed = [pin.get_attribute("aria-pressed") for pin in rows.locator(".pin").all()]
+    assert [i for i, state in enumerate(pressed) if state == "true"] == [1, 3, 7]
+    expect(page.locator("#beside .pinned")).to_have_count(3)
+
+
 def test_a_switch_leaves_one_value_of_an_axis(page, address):
     open_drawn(page, address)
     switches, table = page.locator("#switches"), page.locator("table").first

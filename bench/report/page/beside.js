@@ -58,10 +58,11 @@ for (const row of besideRows) {
   button.setAttribute("aria-pressed", "false");
   button.setAttribute("aria-label", `pin the reconstructions of ${nameOf(row)}`);
   row.cells[0].prepend(button);
-  button.addEventListener("focus", () => showBeside(row));
-  button.addEventListener("blur", () => showBeside(null));
+  // Not by a press of the mouse, which has to end on what it began on.
+  button.addEventListener("focus", () => { if (button.matches(":focus-visible")) showBeside(row); });
+  button.addEventListener("blur", () => { if (!pinned.size) showBeside(null); });
+  // The last row stays when the pointer leaves it: a panel that shrinks and grows under the pointer would flicker.
   row.addEventListener("pointerenter", event => { if (pinned.size && event.pointerType === "mouse") showBeside(row); });
-  row.addEventListener("pointerleave", event => { if (event.pointerType === "mouse") showBeside(null); });
   row.addEventListener("click", event => {
     if (event.target === button || !(event.target.closest("a, button") || String(getSelection()))) togglePin(row);
   });

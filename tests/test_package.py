@@ -131,7 +131,7 @@ def imports(source: str) -> Iterator[Import]:
 
 
 def room_of(path: str) -> str:
-    """bench/models/vae.py -> models, bench/core.py -> core, bench/report/page/svg.py -> report.page."""
+    """bench/models/vae.py -> models, bench/core.py -> core, bench/report/page/charts.py -> report.page."""
     room, *inner = path.removeprefix("bench/").removesuffix(".py").split("/")
     return f"{room}.{inner[0]}" if room == "report" and len(inner) > 1 else room
 
@@ -217,7 +217,7 @@ def test_a_forbidden_import_is_found_with_its_place(path, source):
         ("bench/models/pca.py", "from sklearn.decomposition import PCA\nfrom bench.parts import likelihoods"),
         ("bench/runs/store.py", "import json\ndef f():\n    import torch"),
         ("bench/runs/store.py", "if TYPE_CHECKING:\n    import numpy as np"),
-        ("bench/report/page/page.py", "from bench.runs import files\nfrom bench.report.page import svg"),
+        ("bench/report/page/page.py", "from bench.runs import files\nfrom bench.report.page import figures"),
         ("bench/report/command.py", "import hydra"),
     ],
 )

@@ -28,6 +28,7 @@ from bench.parts.corruptions import Identity
 
 MOST_VALUES = 20  # of a condition that is shown at each of them
 OF_INPUT = ("input", "corrupted")  # pictures of the shape of inputs; the others have that of x
+THUMBNAIL = 32  # pixels of the longer side of an image that a code belongs to, at most
 SCATTER = 2000  # codes or points of a scatter plot
 AVERAGED = 500  # codes of a class whose mean is taken
 TURNED, TURNED_SAMPLES = 4, 8  # test shapes, and samples, that the page turns
@@ -89,17 +90,19 @@ def pictures(
     corrupted, reconstruction, denoised (made from the corrupted): [count, C, H, W], the first test inputs, corrupted as
     in `evaluate`, and the model's outputs for them; stage/<name>: the images of earlier stages. A translation that is
     trained without noise has no corrupted and denoised images. target, conditions/<name>: the targets and conditions of
-    these inputs, for data with sources or conditions; see `shown`. samples: [samples, C, H, W]. codes: float32
-    [<= 2000, D], posterior means of the first test images; labels [<= 2000], their labels. manifold: [20, 20, C, H, W],
-    for two latents and a prior, decoded at its quantiles (with the first test label, if the model is conditional), z_1
-    to the right and z_2 downwards. interpolation_latent, interpolation_pixel: [8, 10, C, H, W] from one test image to
-    the next (a conditional model reads the label of the nearer end). class_style: [8, classes, C, H, W], the codes of
-    the first test images with every label, for a model that reads labels. traversal/<name>: [8, V, C, H, W], the
-    outputs for the first test examples at each of V <= 20 values of a one-hot condition that changes them;
-    values/<name>: [V], the names of these values. arithmetic: [<= 8, 4, C, H, W], for data with two or more classes and
-    a model that reads no labels: test examples of class 0, their reconstructions, and decoded codes that are moved half
-    and all of the way from the mean code of class 0 to that of class 1, each of at most 500 test examples (Wu et al.
-    2016, section 4.3); values/arithmetic: [4], the names of the columns.
+    these inputs, for data with sources or conditions; see `shown`. samples: [samples, C, H, W]. codes: float32 [<=
+    2000, D], posterior means of the first test images; labels [<= 2000], their labels; for two latents, thumbnails [<=
+    2000, 1 or 3, h, w], these images, reduced to 32 pixels if they are larger. manifold: [20, 20, C, H, W], for two
+    latents and a prior, decoded at its quantiles (with the first test label, if the model is conditional), z_1 to the
+    right and z_2 downwards; manifold_codes: float32 [20, 2], the quantiles of z_1 and z_2. interpolation_latent,
+    interpolation_pixel: [8, 10, C, H, W] from one test image to the next (a conditional model reads the label of the
+    nearer end). class_style: [8, classes, C, H, W], the codes of the first test images with every label, for a model
+    that reads labels. traversal/<name>: [8, V, C, H, W], the outputs for the first test examples at each of V <= 20
+    values of a one-hot condition that changes them; values/<name>: [V], the names of these values. arithmetic: [<= 8,
+    4, C, H, W], for data with two or more classes and a model that reads no labels: test examples of class 0, their
+    reconstructions, and decoded codes that are moved half and all of the way from the mean code of class 0 to that of
+    class 1, each of at most 500 test examples (Wu et al. 2016, section 4.3); values/arithmetic: [4], the names of the
+    columns.
 
     For points, which are images of [1, 1, D <= 3]: points, float32 [<= 2000, D], the first test points, and
     points_sampled, float32 [2000, D]. For volumes: voxels/target and voxels/output, uint8 [<= 4, bytes], the first test
@@ -114,6 +117,7 @@ def pictures(
     first = test.rows(slice(count))
     are_points = len(shapes.x) == 3 and shapes.x[:2] == (1, 1) and shapes.x[2] <= 3
     is_translation = bool(shapes.source or shapes.conditions)
+    arrays: dict[str, np.ndarray] = {}
     noisy = CorruptedImages(images, denoising_corruption(corruption))
     stages = Stages(answers, first)
 
@@ -141,6 +145,7 @@ def pictures(
             raise UnavailableError("a manifold needs two latents")
         drawn = model.prior_codes(100_000, Draws(0, "manifold", device=answers.device)).cpu()
         quantiles = drawn.quantile((torch.arange(side) + 0.5) / side, dim=0)
+        arrays["manifold_codes"] = quantiles.numpy()
         z = torch.stack(torch.meshgrid(*quantiles.T, indexing="xy"), -1)
         return decoded(z, test.rows(torch.zeros(side * side, dtype=torch.long)))
 
@@ -177,7 +182,6 @@ def pictures(
     }
     if is_translation and isinstance(corruption, Identity | Recorded):  # nothing more was to be denoised
         del arrays_of["corrupted"], arrays_of["denoised"]
-    arrays = {}
     if are_points:
         arrays["points"] = images.x[:SCATTER].flatten(1).float().cpu().numpy()
         with suppress(UnavailableError):
@@ -206,9 +210,23 @@ def pictures(
                     arrays |= {f"traversal/{name}": made, f"values/{name}": np.array([str(word) for word in words])}
     with suppress(UnavailableError):
         arrays["codes"] = codes(slice(SCATTER)).numpy()
+        if arrays["codes"].shape[1] == 2 and len(shapes.input) == 3 and shapes.input[0] in (1, 3) and not are_points:
+            arrays["thumbnails"] = _thumbnails(test)
         if test.label is not None:
             arrays["labels"] = test.label[:SCATTER].numpy()
     return arrays | sounds(answers)
+
+
+def _thumbnails(test: Batch, chunk: int = 200) -> np.ndarray:
+    """The first inputs, uint8 [<= SCATTER, C, h, w]; a chunk of them is in memory at once."""
+    made = []
+    for start in range(0, min(SCATTER, len(test.x)), chunk):
+        images = test.rows(slice(start, min(start + chunk, SCATTER))).input.float()
+        if (scale := THUMBNAIL / max(images.shape[2:])) < 1:
+            size = [max(1, round(side * scale)) for side in images.shape[2:]]
+            images = torch.nn.functional.interpolate(images, size, mode="area")
+        made.append(_bytes(images))
+    return np.concatenate(made)
 
 
 def _packed(target: Tensor, stages: Stages, answers: Answers) -> dict[str, np.ndarray]:

@@ -64,7 +64,7 @@ def test_pictures_are_images_of_every_kind(sides, name):
     assert {"input", "samples", "manifold"} <= arrays.keys()
     assert ("arithmetic" in arrays) == (name == "vae") and ("voxels/output" in arrays) == (name == "vae" and sides == 3)
     assert ("voxels/samples" in arrays) == (sides == 3)
-    for key in arrays.keys() - {"codes", "labels", "values/arithmetic"}:
+    for key in arrays.keys() - {"codes", "labels", "manifold_codes", "values/arithmetic"}:
         if key.startswith("voxels/"):
             continue
         lead = 2 if key in ("manifold", "interpolation_latent", "interpolation_pixel", "arithmetic") else 1

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import norm
 
 from bench.data import Batch, Data, Shapes, Split
-from bench.evaluation.pictures import _bytes, pictures
+from bench.evaluation.pictures import _bytes, _thumbnails, pictures
 from bench.parts.corruptions import Gaussian, Identity
 from bench.parts.likelihoods import BernoulliObservation, GaussianObservation
 from bench.parts.posteriors import Deterministic
@@ -25,17 +25,31 @@ def test_pictures_of_a_model_with_two_latents():
     rows = {"input", "corrupted", "reconstruction", "denoised"}
     grids = {"samples": (64,), "manifold": (20, 20), "interpolation_latent": (8, 10), "interpolation_pixel": (8, 10)}
     grids["arithmetic"] = (8, 4)
-    assert arrays.keys() == rows | grids.keys() | {"codes", "labels", "values/arithmetic"}
+    others = {"codes", "labels", "thumbnails", "manifold_codes", "values/arithmetic"}
+    assert arrays.keys() == rows | grids.keys() | others
     for name, shape in {**dict.fromkeys(rows, (16,)), **grids}.items():
         assert arrays[name].shape == (*shape, 1, 8, 8) and arrays[name].dtype == np.uint8, name
     assert np.array_equal(arrays["input"], (data.test.x[:16] * 255).round().byte().numpy())
     codes = model.encode(Batch(data.test.x, data.test.x)).mean
     assert arrays["codes"].dtype == np.float32 and np.allclose(arrays["codes"], codes, atol=1e-5)
     assert np.array_equal(arrays["labels"], data.test.label)
+    assert np.array_equal(arrays["thumbnails"], _bytes(data.test.x[:2000]))
+    quantiles = norm.ppf((np.arange(20) + 0.5) / 20)
+    np.testing.assert_allclose(arrays["manifold_codes"], np.stack([quantiles] * 2, 1), atol=0.04)
     corner = torch.tensor(norm.ppf([[0.975, 0.025]])).float()  # the upper right corner
     # A quantile of 100,000 draws has a standard error of 0.0085: up to one grey level, by the largest weights.
     shown, expected = (a.astype(int) for a in (arrays["manifold"][0, -1], _bytes(model.decode(corner).mean)[0]))
     assert abs(shown - expected).max() <= 5 and expected.max() > 100
+
+
+def test_thumbnails_of_large_images_are_reduced_and_of_other_codes_there_are_none():
+    data = digits()
+    large = data.test.x.repeat_interleave(8, 2).repeat_interleave(4, 3)
+    thumbnails = _thumbnails(Batch(large, large), 7)
+    assert thumbnails.shape == (len(data.test.x), 1, 32, 16)
+    expected = data.test.x.repeat_interleave(4, 2).repeat_interleave(2, 3)
+    assert np.array_equal(thumbnails, _bytes(expected))
+    assert "thumbnails" not in pictures(LinearGaussian(3), images_of(data), corruption=Identity(), seed=0)
 
 
 def test_interpolations_start_and_end_at_test_images():

@@ -155,6 +155,9 @@ class Results:
         images["labels"] = np.arange(50) % 10
         if latents == 2:
             images["manifold"] = draw.integers(0, 255, (5, 5, *shape), dtype=np.uint8)
+            images["manifold_codes"] = np.linspace(-1, 1, 5, dtype=np.float32)[:, np.newaxis].repeat(2, 1)
+            # Each image is of one grey: that of its code's number.
+            images["thumbnails"] = np.arange(50, dtype=np.uint8).repeat(64).reshape(50, 1, 8, 8) * 5
         if classes:
             images["class_style"] = draw.integers(0, 255, (8, classes, *shape), dtype=np.uint8)
             images["traversal/age"] = draw.integers(0, 255, (8, 3, *shape), dtype=np.uint8)
@@ -233,6 +236,7 @@ def results(tmp_path: Path) -> Results:
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 LAID_OUT = "* { content-visibility: visible !important }"  # also what lies below the screen
+DRAWN = "Promise.all(allCharts.map(draw))"  # also charts that lie below the screen
 # Twice, as the first frame may have begun already.
 PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 

@@ -1,11 +1,12 @@
 import base64
 import io
+import json
 import re
 import subprocess
 import sys
 import wave
+from collections import Counter
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from PIL import Image
 from rich.console import Console
 
 from bench.report import write
-from bench.report.page import figures, page
+from bench.report.page import album, figures, page
+from bench.report.page.album import Album
 from bench.report.records.load import load
 from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
@@ -61,11 +63,36 @@ def site(results) -> str:
 def test_the_page_is_self_contained_and_well_formed(site):
     tags = Tags(site)
     links = [attrs[key] for _, attrs in tags.found for key in ("src", "href") if key in attrs]
-    assert links and all(link.startswith(("data:image/png;base64,", "#")) for link in links)
-    assert not re.search(r"https?://|url\(|@import", site)
+    assert links and all(link.startswith(("data:image/png;base64,", "data:image/webp;base64,", "#")) for link in links)
+    own = re.sub(r'<script type="text/plain" class="library">.*?</script>', "", site, flags=re.DOTALL)
+    assert len(own) < len(site) - 800_000 and not re.search(r"https?://|url\(|@import", own)
     ids = [attrs["id"] for _, attrs in tags.found if "id" in attrs]
     assert len(ids) == len(set(ids)) and {link[1:] for link in links if link.startswith("#")} <= set(ids)
-    assert len(tags.of("script")) == 1, "text of a record must not become markup"
+    kinds = Counter(attrs.get("type") for attrs in tags.of("script"))
+    charts = len([attrs for attrs in tags.of("div") if attrs.get("class") == "chart"])
+    expected = {None: 1, "text/plain": len(page.LIBRARIES), "application/json": charts}
+    assert kinds == expected, "text of a record must not become markup"
+
+
+def test_the_libraries_are_those_of_their_readme_and_have_licences():
+    readme = (page.VEGA / "README.md").read_text()
+    rows = dict(re.findall(r"^\| `([\w-]+)\.min\.js` \| [\w-]+ ([\d.]+) \|", readme, re.MULTILINE))
+    assert tuple(rows) == page.LIBRARIES
+    for name, version in rows.items():
+        script = (page.VEGA / f"{name}.min.js").read_text()
+        assert f'"{version}"' in script and "</script" not in script and "sourceMappingURL" not in script
+        assert "Redistribution and use" in (page.VEGA / f"LICENSE-{name}").read_text()
+
+
+def test_texts_of_records_are_escaped_in_charts(results):
+    name = "</script><b>&\"'"
+    metrics = {"reconstruction_mse": 0.1, "sharpness_reconstructions": 0.5, "latent_drift@0.1": 1.0}
+    results.pictures(results.run("vae", metrics=metrics, choices={"prior": name}))
+    made = written(results, layout=Layout(("prior",), (), ()))
+    assert "</script><b>" not in made and name not in made
+    specs = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', made)]
+    labels = {label for spec in specs for label in spec["data"]["columns"].get("label", ())}
+    assert name in labels and any(spec["description"].endswith(name) for spec in specs)
 
 
 def test_data_sets_of_similar_names_have_pictures_of_their_own(results):
@@ -90,7 +117,9 @@ def test_data_sets_of_similar_names_have_pictures_of_their_own(results):
 
 def test_pictures_are_there_and_named(site, results):
     tags = Tags(site)
-    images, charts = tags.of("img"), [attrs for attrs in tags.of("svg") if "role" in attrs]
+    images, charts = tags.of("img"), [attrs for attrs in tags.of("div") if attrs.get("class") == "chart"]
+    assert [attrs["class"] for attrs in images if not attrs["alt"]] == ["sheet"]
+    images = [attrs for attrs in images if attrs["alt"]]
     # 2-d codes and a manifold belong to the VAE alone; each of two runs has reconstructions, samples, ... and losses.
     starts = {
         "test images": 1,
@@ -113,17 +142,54 @@ def test_pictures_are_there_and_named(site, results):
         picture = Image.open(io.BytesIO(base64.b64decode(attrs["src"].partition(",")[2])))
         picture.verify()
         assert picture.size == (int(attrs["width"]), int(attrs["height"]))
-    files = sorted(path.suffix for path in (results.path / "first/report/pictures").iterdir())
-    assert files == [".png"] * len(images) + [".svg"] * len(charts)
+    files = sorted("".join(path.suffixes[-2:]) for path in (results.path / "first/report/pictures").iterdir())
+    assert Counter(file.rpartition(".")[2] for file in files) == {"png": len(images), "json": len(charts)}
 
 
-def test_pictures_as_files_are_whole_and_stand_alone(site, results):
-    for path in (results.path / "first/report/pictures").glob("*.svg"):
-        assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+def test_charts_as_files_are_whole_and_stand_alone(site, results):
+    files = list((results.path / "first/report/pictures").glob("*.vl.json"))
+    assert len(files) == 5
+    for path in files:
+        spec = json.loads(path.read_text())
+        assert "vega-lite" in spec["$schema"] and spec["data"]["values"] and spec["encoding"]
+
+
+def test_codes_have_the_images_they_belong_to(results):
+    for model in ("vae", "ae"):
+        results.pictures(results.run(model))
+    tags = Tags(written(results))
+    (sheet,) = (attrs for attrs in tags.of("img") if attrs["class"] == "sheet")  # one for both runs
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(sheet["src"].partition(",")[2]))).convert("L"), int)
+    assert (sheet["data-count"], sheet["data-columns"], sheet["data-side"]) == ("50", "50", "8,8")
+    assert abs(image.reshape(8, 50, 8).mean((0, 2)) - 5 * np.arange(50)).max() < 3
+    assert [attrs["data-sheet"] for attrs in tags.of("div") if "data-sheet" in attrs] == ["0", "0"]
+    planes = [attrs for attrs in tags.of("img") if "data-grid" in attrs]
+    assert [attrs["data-grid"] for attrs in planes] == ["5,5", "5,5"]
+    assert json.loads(planes[0]["data-places"]) == [[at, at] for at in (-1, -0.5, 0, 0.5, 1)]
+
+
+def test_runs_without_thumbnails_show_the_first_test_images(results):
+    folder = results.run("vae")
+    results.pictures(folder)
+    np.savez(folder / "images.npz", **{k: v for k, v in arrays_of(folder).items() if k != "thumbnails"})
+    (sheet,) = (attrs for attrs in Tags(written(results)).of("img") if attrs["class"] == "sheet")
+    assert sheet["data-count"] == "16"
+
+
+def test_a_sheet_stays_small(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 255, (400, 3, 16, 16), np.uint8)
+    whole = Album(tmp_path)
+    whole.sheet(images)
+    monkeypatch.setattr(album, "MAX_SHEET", len(whole.sheets[0].webp) * 3 // 4 // 3)
+    small = Album(tmp_path)
+    small.sheet(images)
+    assert (whole.sheets[0].count, small.sheets[0].count) == (400, 100)
 
 
 def test_old_pictures_do_not_stay(site, results):
-    stale = [results.path / "first/report/pictures" / name for name in ("gone.png", "gone.svg", "gone.wav")]
+    stale = [
+        results.path / "first/report/pictures" / name for name in ("gone.png", "gone.vl.json", "gone.svg", "gone.wav")
+    ]
     own = results.path / "first/report/pictures/notes.txt"
     for path in (*stale, own):
         path.write_bytes(b"")
@@ -174,7 +240,7 @@ def test_points_are_a_cloud_and_no_strips_of_two_pixels(results):
         results.pictures(results.run("vae", settings={"model.points": points}), latents=3, points=points)
     tags = Tags(written(results, layout=Layout(("model", "model.points"), (), ())))
     assert tags.of("img") == []
-    clouds = [attrs["aria-label"] for attrs in tags.of("svg") if "points" in attrs.get("aria-label", "")]
+    clouds = [attrs["aria-label"] for attrs in tags.of("div") if "points" in attrs.get("aria-label", "")]
     assert clouds == [f"samples of vae · {points} over test points" for points in (2, 3)]
 
 
@@ -193,10 +259,11 @@ def test_diverged_seeds_are_named_and_do_not_hide_the_others(results):
     results.history(results.run("vae", 3, status="diverged", reason="nan"), end=1e30)
     made = written(results)
     assert "vae (dashed: seed 3 diverged)" in made
-    assert "<title>seed 3, diverged: 1e+30</title>" in made
     (losses,) = (path for path in (results.path / "pictures").iterdir() if "losses-model" in path.name)
-    texts = [element.text for element in ElementTree.parse(losses).iter() if element.tag.endswith("}text")]
-    assert texts == ["0", "25", "50", "75", "100", "0.25", "0.5", "0.75", "1", "model"]
+    spec = json.loads(losses.read_text())
+    assert {row["label"]: row["bad"] for row in spec["data"]["values"]} == {"seed 0": False, "seed 3, diverged": True}
+    low, high = spec["encoding"]["y"]["scale"]["domain"]
+    assert -0.2 < low < 0.2 and 1 < high < 1.3
 
 
 def test_many_runs_are_shown_with_less_of_each(results, monkeypatch):

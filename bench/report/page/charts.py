@@ -11,17 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from bench.evaluation.conventions import is_on_validation, metric_of
-from bench.report.page import svg
+from bench.report.page import vegalite
+from bench.report.page.vegalite import Spec
 from bench.report.records.metrics import direction
 from bench.report.records.reasons import missing_reason
 from bench.report.records.run import Record, Run
 from bench.report.statistics.estimates import Estimate, decimals, estimate, format_estimate
 from bench.runs.output import printable, say
 
-MAX_LABELS = 12  # markers of a scatter chart with their names beside them
+MAX_NAMED = 12  # markers of a scatter chart with their names beside them; of more, each has a number
+MAX_LEGEND = 40  # lines of a chart with a legend
+MAX_CLASSES = 12  # classes with a colour of their own
 MAX_NAMES = 6  # runs that a caption names for one reason
 X_METRIC, Y_METRICS = "reconstruction_mse", ("sharpness_reconstructions", "sharpness_samples")
 COLOUR_METRIC = "knn_accuracy"
+ARROWS = {"higher": " ↑", "lower": " ↓"}
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,27 @@ class LabelledRun:
 
 
 @dataclass(frozen=True)
+class Series:
+    """What a chart shows of a run, in words. line: what is drawn for it, and for other runs with equal numbers."""
+
+    labelled: LabelledRun
+    numbers: str
+    line: int
+
+
+@dataclass(frozen=True)
 class Chart:
-    """caption: the runs without a marker, and why; "" if there are none."""
+    """caption: the runs that are not drawn, and why; "" if there are none. has_numbers: for markers, in their order."""
 
     name: str
     title: str
-    svg: str
+    spec: Spec
+    series: tuple[Series, ...]
     caption: str = ""
+    has_numbers: bool = False
 
 
-def losses(run: Run, label: str, max_points: int) -> list[tuple[str, str]]:
+def losses(run: Run, label: str, max_points: int) -> list[tuple[str, Spec]]:
     """A player's name and the chart of its loss against the step, a line per seed; [] if nothing was logged.
 
     max_points: of a line. The loss on the validation split is a pale line. The line of a seed that did not end well is
@@ -54,10 +69,7 @@ def losses(run: Run, label: str, max_points: int) -> list[tuple[str, str]]:
         for column, line in _history(r["folder"] / "history.csv").items():
             player = printable(metric_of(column).removeprefix("loss/"))
             found.setdefault(player, []).append((r, is_on_validation(column), line))
-    return [
-        (player, _loss(lines, f"loss of {player}, {label}", player, i, max_points))
-        for i, (player, lines) in enumerate(found.items())
-    ]
+    return [(player, _loss(lines, f"loss of {player}, {label}", player, max_points)) for player, lines in found.items()]
 
 
 def _history(path: Path) -> dict[str, np.ndarray]:
@@ -77,55 +89,91 @@ def _history(path: Path) -> dict[str, np.ndarray]:
     return {c: line for c, line in finite.items() if line.size}
 
 
-def _loss(lines: Sequence[tuple[Record, bool, np.ndarray]], alt: str, title: str, i: int, max_points: int) -> str:
+def _loss(lines: Sequence[tuple[Record, bool, np.ndarray]], alt: str, title: str, max_points: int) -> Spec:
     steady = [line[1] for r, _, line in lines if r["status"] == "ok"] or [line[1] for *_, line in lines]
-    x, y = (svg.axis(np.concatenate(part)) for part in ([line[0] for *_, line in lines], steady))
-    plot = svg.Plot(230, 132, x, y, title=title)
-    parts = []
+    rows = []
     for r, is_validation, line in lines:
         # A long history is thinned evenly; its last point stays.
         thin = line[:, np.unique(np.linspace(0, line.shape[1] - 1, max_points).round().astype(int))]
         status = "" if r["status"] == "ok" else f", {r['status']}"
-        points = [plot.at(*point) for point in thin.T]
-        curve = svg.polyline(points, 0 if r["status"] == "ok" else len(svg.COLOURS), 1.1)
-        split, opacity = (" on validation", ' opacity=".45"') if is_validation else ("", "")
-        parts.append(f"<g{opacity}><title>seed {r['seed']}{split}{status}: {thin[1, -1]:.4g}</title>{curve}</g>")
-    return plot.render([f"<g{svg.colour(i)}>", *parts, "</g>"], alt)
+        label = f"seed {r['seed']}{' on validation' if is_validation else ''}{status}"
+        rows += [
+            (*map(vegalite.rounded, point), label, str(r["seed"]), status != "", is_validation) for point in thin.T
+        ]
+    columns = vegalite.columns(("step", "loss", "label", "seed", "bad", "validation"), rows)
+    steps = sorted({*columns["step"]})
+    x = vegalite.number("step", None, (steps[0], steps[-1]) if len(steps) > 1 else vegalite.domain(steps), ticks=4)
+    x["axis"]["tickMinStep"] = 1
+    y = vegalite.number("loss", None, vegalite.domain(np.concatenate(steady)), ticks=4)
+    hover = {"type": "point", "on": "pointermove", "clear": "pointerout", "nearest": True, "fields": ["step", "label"]}
+    shown = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
+    tip = [*vegalite.tooltip({"label": "run"}), {"field": "step", "title": "step"}, {"field": "loss", "title": title}]
+    encoding: Spec = {
+        "color": {"field": "seed", "type": "nominal", "legend": None},
+        "opacity": {"condition": {"test": "datum.validation", "value": 0.5}, "value": 1},
+        "strokeDash": {"condition": {"test": "datum.bad", "value": [6, 4]}, "value": [1, 0]},
+        "detail": {"field": "label"},
+    }
+    layers = [
+        {"mark": {"type": "line", "clip": True, "strokeWidth": 1.3, "point": len(steps) == 1}, "encoding": encoding},
+        {
+            "mark": {"type": "point", "filled": True, "size": 50, "clip": True},
+            "params": [{"name": "near", "select": hover}],
+            "encoding": {"opacity": shown, "color": encoding["color"], "tooltip": tip},
+        },
+    ]
+    return vegalite.spec(alt, columns, 240, 120, title=title, encoding={"x": x, "y": y}, layer=layers)
 
 
-def codes(points: np.ndarray, labels: np.ndarray | None, alt: str) -> str:
-    """[n, 2] codes, coloured by their labels [n]; more than twelve classes are shades of one scale."""
-    finite = np.isfinite(points).all(1)
-    if not finite.any():
-        return svg.svg(300, 264, alt, [svg.text(8, 20, "no code is finite")])
-    points, labels = points[finite], None if labels is None else labels[finite]
-    plot = svg.Plot(300, 264, *_square(points, 300 / 264), right=34)
-    groups = [(0, points)] if labels is None else [(int(c), points[labels == c]) for c in np.unique(labels)]
-    few, parts = len(groups) <= MAX_LABELS, []
-    for i, (label, rows) in enumerate(groups):
-        hue = svg.colour(i) if few else f' color="{svg.shade(0.15 + 0.75 * i / len(groups))}"'
-        parts.append(f"<g{hue}>{svg.dots(plot.at(*row) for row in rows)}</g>")
-        if labels is not None and few:
-            parts.append(f"<g{hue}>{svg.dots([(274, 14 + 16 * i)], 8)}</g>{svg.text(282, 18 + 16 * i, str(label))}")
-    return plot.render(parts, alt)
+def codes(points: np.ndarray, labels: np.ndarray | None, alt: str) -> Spec | None:
+    """[n, 2] codes, coloured by their labels [n]; more than twelve classes are shades of one scale.
+
+    None if no code is finite. The field `i` is a code's row.
+    """
+    rows = np.flatnonzero(np.isfinite(points).all(1))
+    if not len(rows):
+        return None
+    x, y = _square(points[rows], "z₁", "z₂")
+    columns: dict[str, list] = {"i": rows.tolist(), "x": _column(points[rows, 0]), "y": _column(points[rows, 1])}
+    encoding: Spec = {"x": x, "y": y}
+    if labels is not None:
+        columns["class"] = [int(label) for label in labels[rows]]
+        few = len(set(columns["class"])) <= MAX_CLASSES
+        encoding["color"] = {"field": "class", "type": "nominal" if few else "quantitative", "title": "class"}
+        encoding["color"] |= {"legend": {"columns": 6}}
+        encoding["color"] |= {} if few else {"scale": {"scheme": "viridis"}}
+    mark = {"type": "point", "filled": True, "size": 14, "opacity": 0.85}
+    return vegalite.spec(
+        alt, columns, 250, 250, mark=mark, encoding=encoding, usermeta={"renderer": "canvas", "square": True}
+    )
 
 
-def points(real: np.ndarray, sampled: np.ndarray, alt: str) -> str:
+def points(real: np.ndarray, sampled: np.ndarray, alt: str) -> Spec:
     """Points [n, D] sampled from a model over real ones, their first coordinate against the last."""
     ends = [0, real.shape[1] - 1]
-    sampled = sampled[np.isfinite(sampled).all(1)]
-    plot = svg.Plot(270, 260, *_square(np.concatenate([real, sampled])[:, ends], 1.0))
-    parts = [f'<g class="real" opacity=".45">{svg.dots((plot.at(*p) for p in real[:, ends]), 3.5)}</g>']
-    parts.append(f"<g{svg.colour(1)}>{svg.dots((plot.at(*p) for p in sampled[:, ends]), 2)}</g>")
-    return plot.render(parts, alt)
+    both = np.concatenate([real[:, ends], sampled[np.isfinite(sampled).all(1)][:, ends]])
+    x, y = _square(both, None, None)
+    kinds = ["test"] * len(real) + ["sampled"] * (len(both) - len(real))
+    columns: dict[str, list] = {"x": _column(both[:, 0]), "y": _column(both[:, 1]), "kind": kinds}
+    colour: Spec = {"field": "kind", "type": "nominal", "title": None, "legend": {"columns": 2}}
+    colour["scale"] = {"domain": ["test", "sampled"], "range": ["#8f98a8", "#e76300"]}
+    mark = {"type": "point", "filled": True, "size": 12, "opacity": 0.75}
+    meta = {"renderer": "canvas", "square": True}
+    return vegalite.spec(alt, columns, 250, 250, mark=mark, encoding={"x": x, "y": y, "color": colour}, usermeta=meta)
 
 
-def _square(points: np.ndarray, shape: float) -> tuple[svg.Axis, svg.Axis]:
-    """Axes of equal units for a box whose width is shape times its height."""
+def _column(values: np.ndarray) -> list[float]:
+    return [vegalite.rounded(value) for value in values.tolist()]
+
+
+def _square(points: np.ndarray, *titles: str | None) -> list[Spec]:
+    """Channels x and y of equal units for a square."""
     low, high = points.min(0), points.max(0)
-    middle, half = (low + high) / 2, max((high - low) / (shape, 1)) / 2 * 1.05 or 1.0
-    (x, y), across = middle, half * shape
-    return svg.Axis(x - across, x + across), svg.Axis(y - half, y + half)
+    middle, half = (low + high) / 2, (high - low).max() / 2 * 1.05 or 1.0
+    return [
+        vegalite.number(field, title, (at - half, at + half))
+        for field, title, at in zip("xy", titles, middle.tolist(), strict=True)
+    ]
 
 
 def noise_levels(runs: Sequence[LabelledRun]) -> list[Chart]:
@@ -157,39 +205,54 @@ def _kind(run: Run) -> str:
 def _noise_chart(
     runs: Sequence[tuple[int, LabelledRun]], metric: str, names: dict[float, str], kind: str
 ) -> Chart | None:
-    lines = []
-    for i, labelled in runs:
+    by_numbers: dict[
+        tuple[tuple[float, Estimate], ...], list[tuple[LabelledRun, str]]
+    ] = {}  # runs with equal numbers are one line
+    for _, labelled in runs:
         line = [(level, found) for level in sorted(names) if (found := _estimate(labelled.run, names[level]))]
         if line:
-            lines.append((i, labelled, line))
-    if not lines:
+            told = "; ".join(f"{level:g}: {text}" for (level, _), text in zip(line, _texts(line), strict=True))
+            by_numbers.setdefault(tuple(line), []).append((labelled, told))
+    if not by_numbers:
         return None
-    ends = [end for _, _, line in lines for _, e in line for end in _ends(e)]
-    x, y = svg.axis([level for *_, line in lines for level, _ in line]), svg.axis(ends)
-    better, ideal = direction([labelled.run for _, labelled in runs], next(iter(names.values())))
-    arrow = {"higher": " ↑", "lower": " ↓", "closest": f" → {ideal}", None: ""}[better]
-    plot = svg.Plot(310, 232, x, y, f"level of {kind} noise", title=metric + arrow)
-    parts = []
-    for i, labelled, line in lines:
-        places = [plot.at(level, e.mean) for level, e in line]
-        bars = [_bar(plot, (level, level), _ends(e)) for level, e in line]
-        markers = [svg.marker(*place, i) for place in places]
-        digits = decimals([e for _, e in line])
-        numbers = "; ".join(f"{level:g}: {format_estimate(e, digits)}" for level, e in line)
-        shown = [svg.polyline(places, i), *bars, *markers]
-        parts.append(svg.series(shown, f"{labelled.label}: {numbers}", labelled.words, svg.colour(i)))
-    alt = f"{metric} against the level of {kind} noise"
-    caption = _missing([labelled for _, labelled in runs], [[names[level] for level in names]])
-    return Chart(f"{metric}-{kind}", alt, plot.render(parts, alt), caption)
-
-
-def legend(runs: Sequence[LabelledRun]) -> list[tuple[LabelledRun, str]]:
-    """The line and the marker of each run in the charts of `noise_levels`."""
-    return [
-        (labelled, _key(i))
-        for i, labelled in enumerate(runs)
-        if any(_level(m)[1] is not None and labelled.run.values(m) for m in _metrics(labelled))
+    lines = [(", ".join(labelled.label for labelled, _ in same), line) for line, same in by_numbers.items()]
+    rows = [
+        (i, label, level, *map(vegalite.rounded, (e.mean, *_ends(e))), text)
+        for i, (label, line) in enumerate(lines)
+        for (level, e), text in zip(line, _texts(line), strict=True)
     ]
+    columns = vegalite.columns(("line", "label", "level", "mean", "low", "high", "text"), rows)
+    better, ideal = direction([labelled.run for _, labelled in runs], next(iter(names.values())))
+    arrow = f" → {ideal}" if better == "closest" else ARROWS.get(better or "", "")
+    x = vegalite.number("level", f"level of {kind} noise", vegalite.domain(columns["level"]))
+    y = vegalite.number("mean", None, vegalite.domain(columns["low"] + columns["high"]))
+    look = vegalite.series([label for label, _ in lines], len(lines) <= MAX_LEGEND)
+    pale = {"opacity": {"condition": {"param": "picked", "value": 1}, "value": 0.12}}
+    picked = {"name": "picked", "select": {"type": "point", "fields": ["label"]}, "bind": "legend"}
+    tip = vegalite.tooltip({"label": "run", "level": f"level of {kind} noise", "text": metric})
+    layers: list[Spec] = [
+        {"mark": {"type": "line", "strokeWidth": 1.6}, "params": [picked] if len(lines) <= MAX_LEGEND else [],
+         "encoding": {"color": look["color"], "strokeDash": look["strokeDash"]}},
+        {"mark": {"type": "rule", "opacity": 0.6},
+         "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}, "color": look["color"]}},
+        {"mark": {"type": "point", "filled": True, "size": 55},
+         "encoding": {"color": look["color"], "shape": look["shape"], "tooltip": tip}},
+    ]  # fmt: skip
+    if len(lines) <= MAX_LEGEND:
+        for layer in layers:
+            layer["encoding"] |= pale
+    alt = f"{metric} against the level of {kind} noise"
+    made = vegalite.spec(alt, columns, 540, 260, title=metric + arrow, encoding={"x": x, "y": y}, layer=layers)
+    made |= {} if len(lines) <= MAX_LEGEND else {"usermeta": {"renderer": "canvas"}}  # which is faster
+    series = tuple(Series(labelled, texts, i) for i, same in enumerate(by_numbers.values()) for labelled, texts in same)
+    caption = _missing([labelled for _, labelled in runs], [[names[level] for level in names]])
+    return Chart(f"{metric}-{kind}", alt, made, series, caption)
+
+
+def _texts(line: Sequence[tuple[float, Estimate]]) -> list[str]:
+    """The estimates of a line, as text, with equally many decimals."""
+    digits = decimals([e for _, e in line])
+    return [format_estimate(e, digits) for _, e in line]
 
 
 def _level(name: str) -> tuple[str, float | None]:
@@ -203,11 +266,6 @@ def _level(name: str) -> tuple[str, float | None]:
 
 def _metrics(labelled: LabelledRun) -> Iterable[str]:
     return dict.fromkeys(metric for r in labelled.run.ok for metric in r["metrics"])
-
-
-def _key(i: int) -> str:
-    line = svg.polyline([(0, 7), (30, 7)], i) + svg.marker(15, 7, i)
-    return f'<svg class="key" aria-hidden="true" width="30" height="14"><g{svg.colour(i)}>{line}</g></svg>'
 
 
 def trade_off(runs: Sequence[LabelledRun]) -> list[Chart]:
@@ -226,70 +284,64 @@ def _trade_off(runs: Sequence[LabelledRun], metric: str) -> Chart | None:
     ]
     if not found:
         return None
+    by_numbers: dict[tuple, list[LabelledRun]] = {}  # runs with equal numbers are one marker
+    for labelled, *three in found:
+        by_numbers.setdefault(tuple(three), []).append(labelled)
     across = [x.mean for _, x, _, _ in found]
-    log = svg.spans(across, 10)
-    x_axis = svg.axis(across if log else [end for _, x, _, _ in found for end in _ends(x)], log)
-    y_axis = svg.axis([1.0, *(end for _, _, y, _ in found for end in _ends(y))])
-    hues = [hue.mean for *_, hue in found if hue]
-    plot = svg.Plot(
-        520, 380, x_axis, y_axis, f"{X_METRIC} ↓{', logarithmic' if log else ''}", f"{metric} → 1", right=84
-    )
-    ideal = [plot.at(end, 1.0) for end in (x_axis.low, x_axis.high)]
-    parts = [f'<path class="ideal" d="M{ideal[0][0]:.1f} {ideal[0][1]:.1f}H{ideal[1][0]:.1f}" stroke="currentColor" '
-             'stroke-dasharray="4 4" stroke-opacity=".7"/>']  # fmt: skip
-    scale = svg.axis(hues) if hues else None
-    occupied = [box for _, x, y, _ in found for box in _boxes(plot, x, y)]
-    for labelled, x, y, hue in found:
-        place = plot.at(x.mean, y.mean)
-        bars = [_bar(plot, _ends(x), (y.mean, y.mean)), _bar(plot, (x.mean, x.mean), _ends(y))]
-        fill = svg.shade(scale.share(hue.mean)) if hue and scale else "none"
-        name = _label(labelled.label, place, occupied, plot) if len(found) <= MAX_LABELS else ""
-        numbers = [(X_METRIC, x), (metric, y), *([(COLOUR_METRIC, hue)] if hue else [])]
-        title = ", ".join(f"{key} {format_estimate(e, decimals([e]))}" for key, e in numbers)
-        parts.append(svg.series([*bars, svg.disc(*place, fill), name], f"{labelled.label}: {title}", labelled.words))
-    if scale:
-        parts += _colour_bar(plot, scale)
-    hollow = [labelled for labelled, *_, hue in found if not hue]
+    log = vegalite.spans(across, 10)
+    ends = across if log else [end for _, x, _, _ in found for end in _ends(x)]
+    x_axis = vegalite.number("x", f"{X_METRIC} ↓{', logarithmic' if log else ''}", vegalite.domain(ends, log), log)
+    heights = [1.0, *(end for _, _, y, _ in found for end in _ends(y))]
+    y_axis = vegalite.number("y", f"{metric} → 1", vegalite.domain(heights))
+    named = len(by_numbers) <= MAX_NAMED
+    series, rows = [], []
+    for i, ((x, y, hue), same) in enumerate(by_numbers.items()):
+        label = ", ".join(labelled.label for labelled in same)
+        texts = [format_estimate(e, decimals([e])) if e else "n/a" for e in (x, y, hue)]
+        clipped = [max(end, x_axis["scale"]["domain"][0]) if log else end for end in _ends(x)]
+        numbers = [vegalite.rounded(value) for value in (x.mean, *clipped, y.mean, *_ends(y))]
+        rows.append((i, label, label if named else str(i + 1), *numbers, vegalite.finite(hue and hue.mean), *texts))
+        names = [X_METRIC, metric, COLOUR_METRIC][: 3 if hue else 2]
+        told = ", ".join(f"{name} {text}" for name, text in zip(names, texts, strict=False))
+        series += [Series(labelled, told, i) for labelled in same]
+    ends_of = ("x", "x_low", "x_high", "y", "y_low", "y_high")
+    fields = ("line", "label", "name", *ends_of, "hue", "x_text", "y_text", "hue_text")
+    columns = vegalite.columns(fields, rows)
+    tip = vegalite.tooltip({"label": "run", "x_text": X_METRIC, "y_text": metric, "hue_text": COLOUR_METRIC})
+    hues = [e.mean for *_, e in found if e]
+    scale = {"scheme": "viridis", "domain": vegalite.domain(hues) if hues else [0, 1]}
+    hue = {"field": "hue", "type": "quantitative", "title": f"{COLOUR_METRIC} ↑", "scale": scale}
+    hue |= {} if hues else {"legend": None}
+    fill = {"condition": {"test": "isValid(datum.hue)", **hue}, "value": "transparent"}
+    bar = {"type": "rule", "opacity": 0.55, "clip": True}
+    # "show": a marker without a hue is not left out.
+    disc = {
+        "type": "point",
+        "invalid": "show",
+        "clip": True,
+        "size": 90,
+        "strokeWidth": 1,
+        "opacity": 1,
+        "stroke": "currentColor",
+    }
+    # The wheel alone scrolls the page.
+    zoom = {"name": "zoom", "select": {"type": "interval", "zoom": "wheel![event.shiftKey]"}, "bind": "scales"}
+    layers = [
+        {"mark": {"type": "rule", "strokeDash": [4, 4], "opacity": 0.8}, "data": {"values": [{}]},
+         "encoding": {"y": {"datum": 1}}},
+        {"mark": bar, "encoding": {"x": x_axis | {"field": "x_low"}, "x2": {"field": "x_high"}, "y": y_axis}},
+        {"mark": bar, "encoding": {"x": x_axis, "y": y_axis | {"field": "y_low"}, "y2": {"field": "y_high"}}},
+        {"name": "markers", "mark": disc,
+         "encoding": {"x": x_axis, "y": y_axis, "fill": fill, "tooltip": tip}, "params": [zoom]},
+        {"name": "names", "mark": {"type": "text", "align": "left", "dx": 8},
+         "encoding": {"x": x_axis, "y": y_axis, "text": {"field": "name"}}},
+    ]  # fmt: skip
+    hollow = [labelled for labelled, *_, e in found if not e]
     caption = [_missing(runs, [[X_METRIC], [metric]]), _missing(hollow, [[COLOUR_METRIC]], "Hollow")]
     alt = f"{metric} against {X_METRIC}, coloured by {COLOUR_METRIC}"
-    return Chart(f"trade-off-{metric}", alt, plot.render(parts, alt), " ".join(filter(None, caption)))
-
-
-def _colour_bar(plot: svg.Plot, scale: svg.Axis) -> Iterable[str]:
-    left, top, step, parts = plot.width - 64, plot.top + 20, 8, 30
-    yield svg.text(plot.width - 4, top - 10, f"{COLOUR_METRIC} ↑", "end")
-    for i in range(parts):
-        hue = svg.shade(1 - i / (parts - 1))
-        yield f'<rect x="{left}" y="{top + step * i}" width="12" height="{step + 0.5}" fill="{hue}"/>'
-    for tick in scale.ticks():
-        yield svg.text(left + 17, top + (1 - scale.share(tick)) * step * parts + 4, svg.number(tick))
-
-
-def _label(label: str, place: tuple[float, float], occupied: list[tuple[float, ...]], plot: svg.Plot) -> str:
-    """The label on the nearest free side of a marker, with a line to it if that is not near."""
-    (x, y), width = place, svg.text_width(label)
-    sides = [(dx, dy) for dy in (4, 18, -10, 32, -24, 46, -38, 60, -52) for dx in (8, -8 - width, -width / 2)]
-    boxes = [(x + dx, y + dy - 10, x + dx + width, y + dy + 3) for dx, dy in sides if (dx, dy) != (-width / 2, 4)]
-    free = (
-        b for b in boxes if plot.left < b[0] and b[2] < plot.width - 66 and not any(_overlap(b, t) for t in occupied)
-    )
-    box = next(free, boxes[0])
-    occupied.append(box)
-    left, top, right, bottom = box
-    far = abs((top + bottom) / 2 - y) > 20
-    line = svg.bar(place, (min(max(x, left), right), bottom if bottom < y else top)) if far else ""
-    return line + svg.text(left, bottom - 3, label)
-
-
-def _boxes(plot: svg.Plot, x: Estimate, y: Estimate) -> list[tuple[float, ...]]:
-    """Left, top, right and bottom of a marker and of each of its error bars."""
-    (left, bottom), (right, top) = (plot.at(*corner) for corner in zip(_ends(x), _ends(y), strict=True))
-    at_x, at_y = plot.at(x.mean, y.mean)
-    return [(at_x - 6, at_y - 6, at_x + 6, at_y + 6), (left, at_y, right, at_y), (at_x, top, at_x, bottom)]
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    made = vegalite.spec(alt, columns, 560, 400, layer=layers)
+    made |= {} if len(rows) <= MAX_LEGEND else {"usermeta": {"renderer": "canvas"}}
+    return Chart(f"trade-off-{metric}", alt, made, tuple(series), " ".join(filter(None, caption)), not named)
 
 
 def _estimate(run: Run, metric: str) -> Estimate | None:
@@ -300,11 +352,6 @@ def _estimate(run: Run, metric: str) -> Estimate | None:
 def _ends(e: Estimate) -> tuple[float, float]:
     """The ends of the interval; twice the mean where one seed gives none."""
     return (e.mean, e.mean) if e.low is None or e.high is None else (e.low, e.high)
-
-
-def _bar(plot: svg.Plot, x: tuple[float, float], y: tuple[float, float]) -> str:
-    """An error bar from one end to the other; "" if they are equal."""
-    return "" if (x[0], y[0]) == (x[1], y[1]) else svg.bar(plot.at(x[0], y[0]), plot.at(x[1], y[1]))
 
 
 def _missing(runs: Sequence[LabelledRun], metrics: Sequence[Sequence[str]], heading: str = "Not shown") -> str:

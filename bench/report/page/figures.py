@@ -15,6 +15,7 @@ from bench.runs.output import printable, say
 GAP = 1  # pixels between images
 GAP_GREY = 110
 MIN_SIDE, MAX_SIDE = 24, 64  # pixels of an image in the page; smaller images are enlarged, larger ones reduced
+MAX_SHEET_SIDE = 1600  # pixels across a sheet of images
 WAVE_SIDE = 160  # of the picture of a wave, whose details are as fine as a pixel
 
 
@@ -102,6 +103,27 @@ def square(images: np.ndarray, side: int, max_side: int = MAX_SIDE) -> bytes:
     """The first side * side of [n, C, H, W] uint8."""
     side = min(side, int(len(images) ** 0.5))
     return grid(images[: side * side].reshape(side, side, *images.shape[1:]), max_side)
+
+
+def sheet(images: np.ndarray) -> tuple[bytes, int]:
+    """[n, C, H, W] uint8 as one WebP without gaps, and its number of columns."""
+    count, channels, height, width = images.shape
+    columns = min(count, max(MAX_SHEET_SIDE // width, 1))
+    rows = -(-count // columns)
+    tiles = np.zeros((rows * columns, channels, height, width), np.uint8)
+    tiles[:count] = images
+    whole = tiles.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    whole = whole.reshape(rows * height, columns * width, channels)
+    out = io.BytesIO()
+    Image.fromarray(whole[..., 0] if channels == 1 else whole).save(out, "WEBP", quality=60)
+    return out.getvalue(), columns
+
+
+def webp(png: bytes) -> bytes:
+    """A PNG as a WebP that looks the same."""
+    out = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(out, "WEBP", quality=80)
+    return out.getvalue()
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from markupsafe import Markup
 
 from bench.report.page import charts, figures, media
 from bench.report.page.album import Album, Figure, Picture
@@ -71,21 +71,20 @@ def _of_waves(sizes: Sizes) -> Sizes:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart of many runs."""
+    """A chart of many runs, and their numbers in words."""
 
     picture: Picture
-    caption: str
+    chart: charts.Chart
 
 
 @dataclass
 class Gallery:
-    """What a page shows of one data set's runs; legend: of the charts against noise."""
+    """What a page shows of one data set's runs."""
 
     title: str
     has_waves: bool = False
     trade_offs: list[Drawing] = field(default_factory=list)
     noise_levels: list[Drawing] = field(default_factory=list)
-    legend: list[tuple[LabelledRun, Markup]] = field(default_factory=list)
     strips: list[Figure] = field(default_factory=list)
     denoised: dict[str, list[Figure]] = field(default_factory=dict)  # by noise
     samples: list[Figure] = field(default_factory=list)
@@ -117,12 +116,11 @@ def gallery(album: Album, title: str, runs: Sequence[LabelledRun], sizes: Sizes)
         made.sounds += media.sounds(album, title, labelled, images, sizes.clips, shown)
         losses = charts.losses(labelled.run, labelled.label, sizes.steps)
         name = f"{_file(labelled)}-losses"
-        pictures = [album.svg(f"{name}-{player}", f"loss of {player}", curve) for player, curve in losses]
+        pictures = [album.chart(f"{name}-{player}", curve) for player, curve in losses]
         if pictures:
             made.losses.append(Figure(f"{labelled.label}{_diverged(labelled.run)}", labelled.words, tuple(pictures)))
     made.trade_offs = _drawings(album, title, charts.trade_off(runs))
     made.noise_levels = _drawings(album, title, charts.noise_levels(runs))
-    made.legend = [(labelled, Markup(key)) for labelled, key in charts.legend(runs)]
     return made
 
 
@@ -131,7 +129,7 @@ def _file(labelled: LabelledRun) -> str:
 
 
 def _drawings(album: Album, title: str, found: Iterable[charts.Chart]) -> list[Drawing]:
-    return [Drawing(album.svg(f"{title}-{chart.name}", chart.title, chart.svg), chart.caption) for chart in found]
+    return [Drawing(album.chart(f"{title}-{chart.name}", chart.spec), chart) for chart in found]
 
 
 def _diverged(run: Run) -> str:
@@ -157,7 +155,7 @@ def _add_points(
         return
     alt = f"samples of {labelled.label} over test points"
     picture = charts.points(real[: sizes.points], sampled[: sizes.points], alt)
-    made.points.append(_figure(labelled, album.svg(f"{_file(labelled)}-points", alt, picture)))
+    made.points.append(_figure(labelled, album.chart(f"{_file(labelled)}-points", picture)))
 
 
 def _figure(labelled: LabelledRun, *pictures: Picture, names: tuple[str, ...] = ()) -> Figure:
@@ -176,7 +174,7 @@ def _add_images(
     file, label = _file(labelled), labelled.label
 
     def add(what: str, alt: str, png: bytes) -> Picture:
-        return album.png(f"{file}-{what}", f"{alt} {label}", png)
+        return album.png(f"{file}-{what}", f"{alt} {label}", png, is_lossy=not made.has_waves)
 
     if "reconstruction" in images:
         for name, values in figures.given(images):
@@ -249,11 +247,19 @@ def _add_codes(
         cells = images["manifold"]
         every = max(len(cells) // sizes.manifold, 1)
         alt = f"manifold of {label}: decoded at a grid of codes"
-        pictures.append(album.png(f"{file}-manifold", alt, figures.grid(cells[::every, ::every], sizes.side)))
+        cells = cells[::every, ::every]
+        places = images.get("manifold_codes", np.zeros((0, 2)))[::every]
+        picture = figures.grid(cells, sizes.side)
+        pictures.append(
+            album.png(f"{file}-manifold", alt, picture, cells.shape[:2], json.dumps(places.round(3).tolist()))
+        )
     if "codes" in images and images["codes"].shape[1] == 2:
         rows = slice(sizes.points)
         labels = images["labels"][rows] if "labels" in images else None
-        alt = f"codes of test images by {label}"
-        pictures.append(album.svg(f"{file}-codes", alt, charts.codes(images["codes"][rows], labels, alt)))
+        chart = charts.codes(images["codes"][rows], labels, f"codes of test images by {label}")
+        shown = images["thumbnails"] if "thumbnails" in images else images.get("input", np.zeros(0))
+        if chart:
+            sheet = album.sheet(shown[rows]) if shown.ndim == 4 and not _are_points(shown) else None
+            pictures.append(album.chart(f"{file}-codes", chart, sheet))
     if pictures:
         made.codes.append(_figure(labelled, *pictures))

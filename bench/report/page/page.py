@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+
+from markupsafe import Markup
 
 from bench.report.page.album import Album, Picture
 from bench.report.page.charts import LabelledRun
@@ -19,8 +22,22 @@ from bench.report.tables.formats import template
 from bench.report.tables.table import Layout, Row, Table
 from bench.runs.files import write_file
 
+VEGA = Path(__file__).parent / "vega"
+LIBRARIES = ("vega", "vega-lite", "vega-embed")  # in the order in which they are loaded
 MAX_FULL = 100  # runs that are shown in full; of more, the page shows less of each
 MAX_OPEN = 60  # figures of a section that are open; more are opened by a click
+MAX_VALUES = 30  # of an axis with a switch
+MAX_COLUMNS = 12  # of a table that shows all values of the axes across it
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Shows one value of an axis, or all; values: labels, each with the words of its runs. is_wide: whether the page
+    opens with the first value, because a table would have too many columns."""
+
+    axis: str
+    values: list[tuple[str, str]]
+    is_wide: bool
 
 
 def filter_words(labels: Iterable[tuple[str, str]], dataset: str) -> str:
@@ -80,7 +97,13 @@ def write(
         galleries=galleries,
         brief=sizes is BRIEF,
         max_open=MAX_OPEN,
+        sheets=album.sheets,
+        libraries=[Markup((VEGA / f"{name}.min.js").read_text()) for name in LIBRARIES],
         css_class=_css_class,
+        switches=_switches(runs, tables, layout),
+        pivot_words=lambda column: filter_words(
+            zip(layout.columns, column.pivot.split(", ") if column.pivot else (), strict=False), ""
+        ),
     )
     write_file(folder / "index.html", page)
     album.remove_others()
@@ -107,6 +130,23 @@ def _rows(table: Table, known: set[str]) -> list[tuple[Row, str]]:
     return [
         (row, filter_words([*zip(table.axes, row.labels, strict=True), *pivots], table.dataset)) for row in table.rows
     ]
+
+
+def _switches(runs: Sequence[Run], tables: Sequence[Table], layout: Layout) -> list[Switch]:
+    """Of the axes with several values, the model and the data set aside: those of rows first."""
+    is_wide = any(len({column.pivot for column in t.columns}) > 1 and len(t.columns) > MAX_COLUMNS for t in tables)
+    found = []
+    for axis in (*layout.rows, *layout.columns):
+        labels = dict.fromkeys(run.label(axis) for run in sort_runs(runs, [axis]) if run.value(axis) is not None)
+        if axis not in ("model", "dataset") and 1 < len(labels) <= MAX_VALUES:
+            values = [(label, " ".join(w for w in _value_words(axis, label))) for label in labels]
+            found.append(Switch(axis, values, is_wide and axis in layout.columns))
+    return found
+
+
+def _value_words(axis: str, label: str) -> list[str]:
+    """The words of a value with the full name of its axis."""
+    return [word for word in filter_words([(axis, label)], "").split() if word.startswith(f"{axis.lower()}=")]
 
 
 def _choices(table: Table) -> list[tuple[int, str, list[str]]]:

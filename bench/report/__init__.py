@@ -44,6 +44,11 @@ class Report:
     groups: list[Table]
     answers: list[Answer]
 
+    @property
+    def entry(self) -> Path:
+        """The file to open: the page, or the tables where there is none."""
+        return self.folder / ("index.html" if "index.html" in self.files else "table.md")
+
 
 @dataclass
 class _Parts:
@@ -54,11 +59,6 @@ class _Parts:
     more: list[Table] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     others: int = 0  # metrics that only the groups have
-
-    @property
-    def entry(self) -> Path:
-        """The file to open: the page, or the tables where there is none."""
-        return self.folder / ("index.html" if "index.html" in self.files else "table.md")
 
 
 def write(

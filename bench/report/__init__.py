@@ -52,9 +52,13 @@ class Report:
 
 @dataclass
 class _Parts:
-    """tables: what comes first; groups: the other metrics by question; more: further tables, that options ask for."""
+    """tables: what comes first; printed: the same for the terminal, without notes on metrics that are not there.
+
+    groups: the other metrics by question; more: further tables, that options ask for.
+    """
 
     tables: list[Table] = field(default_factory=list)
+    printed: list[Table] = field(default_factory=list)
     groups: list[Table] = field(default_factory=list)
     more: list[Table] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -97,14 +101,14 @@ def write(
     files = ["table.md", "table.tex"]
     if chosen["claims"]:
         parts.tables += _verdicts(runs, chosen, folder, config_dir)
-        to_print.tables += parts.tables if printed is None else []
+        to_print.printed += parts.tables if printed is None else []
         files.append("claims.csv")
     if chosen["tables"]:
         built = _build(runs, pooled, layout, chosen, extra_notes)
         # Published numbers have texts too long for a terminal.
         published = references.table(runs) if chosen["references"] else None
         shown = built if printed is None else _build_of(runs, printed, chosen)
-        to_print = replace(shown, tables=[*to_print.tables, *shown.tables])
+        to_print = replace(shown, printed=[*to_print.printed, *shown.printed])
         parts = replace(built, tables=[*parts.tables, *built.tables], more=[*built.more, *filter(None, [published])])
         files += ["table.csv", "seeds.csv"]
         formats.write_csv(folder / "table.csv", build(pooled, layout, extra_notes, all_metrics=True), layout)
@@ -129,11 +133,11 @@ def write(
         page.write(folder, title, sweeps, runs, written, by_run, parts.answers, picture)
         files.append("index.html")
     _remove_others(folder, files)
-    if to_print.tables or to_print.more:
+    if to_print.printed or to_print.more:
         terminal.print_report(
             console or Console(highlight=False, force_jupyter=False),
             title,
-            [*to_print.tables, *to_print.more],
+            [*to_print.printed, *to_print.more],
             to_print.answers,
             _beside(parts.others, folder, files),
         )
@@ -176,16 +180,17 @@ def _build(
     more = _comparisons(pooled, layout, chosen) + tuning.tables(runs, layout, chosen["figures"])
     if names(chosen, "metrics"):
         tables = build(pooled, layout, extra_notes)
-        return _Parts(tables, [], more, answers(tables, first, groups))
+        return _Parts(tables, tables, [], more, answers(tables, first, groups))
     tables = build(pooled, chosen_options.headline_layout(pooled, layout, first), extra_notes)
     others = [metric for metric in measured(pooled, layout.metrics) if metric not in first]
+    printed = build(pooled, replace(layout, metrics=first, hidden=()), extra_notes) if others else tables
     of_groups = [
         table
         for name, metrics in grouped(measured(pooled, layout.metrics), groups).items()
         if set(metrics) & set(others)
         for table in build(pooled, replace(layout, metrics=metrics, hidden=()), group=name)
     ]
-    return _Parts(tables, of_groups, more, answers(tables, first, groups), len(others))
+    return _Parts(tables, printed, of_groups, more, answers(tables, first, groups), len(others))
 
 
 def _build_of(runs: Sequence[Run], folders: Collection[str], chosen: dict[str, Any]) -> _Parts:

@@ -71,7 +71,7 @@ def committed(monkeypatch, tmp_path, sweep: str, *options: str, table: str) -> l
     """A table that bench-report makes of a committed sweep, without footnotes."""
     shutil.copytree(REFERENCE / sweep, tmp_path / "results" / sweep)
     monkeypatch.chdir(tmp_path)
-    done = run_command(f"sweep={sweep}", *options, "figures=false")
+    done = run_command(f"sweep={sweep}", *options, "folder=report", "figures=false")
     assert done.code == 0, done.stderr
     (found,) = [rows for rows in tables_of(tmp_path / "results" / sweep / table) if len(rows) > 5]
     return found

@@ -202,7 +202,7 @@ def _broken(name: str, pivot: str, width: int) -> str:
             lines.append("")
         text = lines[-1] + piece.lstrip("\n")
         while cell_len(text.rstrip()) > width:
-            lines[-1], text = text[:width], text[width:]
+            lines[-1], text = f"{text[: width - 1]}-", text[width - 1 :]
             lines.append("")
         lines[-1] = text
     return "\n".join(line.rstrip() for line in lines)

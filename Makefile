@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Two processes of one thread each are faster than one process of two.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test stress slurm ray lint docs wheel
+.PHONY: demo test stress slurm ray lint docs site wheel
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -21,7 +21,6 @@ demo: .venv/.installed
 	@echo "The tables are in results/demo/report; to look at: results/demo/report/index.html"
 
 # The pages of the reference results, which open from disk. `make docs` before it, and the index links site/docs.
-.PHONY: site
 site: .venv/.installed
 	$(BIN)/python results/site.py site
 	@echo "The pages are in site/index.html"

@@ -207,7 +207,7 @@ def main() -> None:
             code = code or report(outcomes, errors, entries)
         except KeyboardInterrupt as raised:
             code = code or exit_code(raised)
-            errors.append("interrupted: there is no report, bench-report makes it")
+            errors.append("interrupted before the report: bench-report makes it")
     for line in dict.fromkeys(errors):
         say(f"bench: {line}")
     for path in entries:  # last of all, to be found

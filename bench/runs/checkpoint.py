@@ -88,7 +88,7 @@ def read(folder: Path, key: Key) -> Checkpoint:
     except (SafetensorError, OSError) as error:
         raise UnusableError(f"it is damaged ({error})") from error
     if _checksum(text, tensors) != digest:
-        raise UnusableError("it is damaged: its checksum does not fit")
+        raise UnusableError("it is damaged: its checksum does not match")
     return Checkpoint(content["step"], content["seeds"], content["history"], content["values"] | tensors)
 
 

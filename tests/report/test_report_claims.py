@@ -260,7 +260,7 @@ def test_a_claim_that_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, me
 def test_every_committed_claim_reads_and_says_something_else():
     found = claims.claims()
     assert len(found) >= 16 and len({one.says for one in found.values()}) == len(found)
-    with pytest.raises(InputError, match="claims=nope is not known: choose all, or from any_prior, blur"):
+    with pytest.raises(InputError, match="claims=nope is not known: choose all, or one of any_prior, blur"):
         claims.claims(["nope"])
 
 

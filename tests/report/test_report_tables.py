@@ -376,7 +376,7 @@ def test_only_some_runs(results):
     assert models(model=["aae", "gan"], likelihood="gaussian") == ["gan"]
     with pytest.raises(InputError, match="only=modle is not known"):
         models(modle="vae")
-    with pytest.raises(InputError, match="only={model: pca}: no run has that, there is vae, aae, gan"):
+    with pytest.raises(InputError, match="only={model: pca}: no run has this value; there are vae, aae, gan"):
         models(model=["vae", "pca"])
     with pytest.raises(InputError, match="no run has all of them"):
         models(model="aae", likelihood="gaussian")

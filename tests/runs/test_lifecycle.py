@@ -115,7 +115,7 @@ def flip(data: bytes) -> bytes:
 UNUSABLE = {
     "torn": ({}, lambda data: data[: len(data) // 2], "it is damaged"),
     "empty": ({}, lambda data: b"", "it is damaged"),
-    "a flipped bit": ({}, flip, "it is damaged: its checksum does not fit"),
+    "a flipped bit": ({}, flip, "it is damaged: its checksum does not match"),
     "another run": ({"id": "another"}, None, "its id is another, and that of this training is 0123456789"),
     "another budget": ({"steps": 11}, None, "its steps is 11"),
     "another version": ({"version": "0.0.1"}, None, "its version is 0.0.1"),

@@ -33,7 +33,7 @@ def select(runs: Sequence[Run], only: Any) -> list[Run]:
         for one in values:
             if not any(run.has(axis, one) for run in runs):
                 known = dict.fromkeys(run.label(axis) for run in runs if run.value(axis) is not None)
-                raise InputError(f"only={{{axis}: {one}}}: no run has that, there is {', '.join(known)}")
+                raise InputError(f"only={{{axis}: {one}}}: no run has this value; there are {', '.join(known)}")
         selected = [run for run in selected if run.value(axis) is None or any(run.has(axis, one) for one in values)]
     if not selected:
         raise InputError(f"only={dict(only)} selects no run: each value is there, but no run has all of them")

@@ -151,7 +151,7 @@ def claims(names: Any = None, config_dir: Path | None = None) -> dict[str, Claim
     selected = list(known) if names is None else [names] if isinstance(names, str) else names
     for name in selected if isinstance(selected, list) else [selected]:
         if name not in known:
-            raise InputError(f"claims={name} is not known: choose all, or from {', '.join(known)}")
+            raise InputError(f"claims={name} is not known: choose all, or one of {', '.join(known)}")
     return {name: _read(known[name]) for name in selected}
 
 
@@ -242,7 +242,7 @@ def _not_comparable(
         if differing:
             return f"measured with different {' and '.join(differing)}, which are never compared"
     if c.scale == "ratio" and min([*values[0].values(), *values[1].values()], default=1.0) <= 0:
-        return "not above 0 on every seed, which has no ratio"
+        return "not above 0 on every seed, so there is no ratio"
     if c.scale == "distance" and direction([of], c.metric)[1] is None:
         return "the metric has no ideal"
     return None

@@ -52,8 +52,8 @@ def answers(tables: Sequence[Table], metrics: Sequence[str], groups: Groups) -> 
         for metric, column in columns.items():
             name = question(metric, groups)
             for cells in _comparable(table, metric):
-                asked = f"{name}, {block}" if block else name
-                found.append(Answer(table.dataset if several else "", asked, metric, _text(cells, column)))
+                label = f"{name}, {block}" if block else name
+                found.append(Answer(table.dataset if several else "", label, metric, _text(cells, column)))
     order = {name: i for i, name in enumerate((*groups, OTHER))}
     return sorted(found, key=lambda answer: order[question(answer.metric, groups)])
 

@@ -16,7 +16,7 @@ LINE = ("-m", "model=ae", "metrics.names=[psnr]", "tracking=none", "network.hidd
 
 @pytest.fixture
 def disk(elsewhere) -> Callable[[str], None]:
-    """The results lie on a disk of 1 MB. disk(options) mounts it again, as with "ro"."""
+    """The results lie on a disk of 4 MB, twice the size of a page. disk(options) mounts it again, as with "ro"."""
     results = elsewhere / "results"
     results.mkdir()
 
@@ -28,7 +28,7 @@ def disk(elsewhere) -> Callable[[str], None]:
 
     if not shutil.which("mount"):
         pytest.skip("a small disk needs the program mount")
-    mount("size=1m")
+    mount("size=4m")
     yield lambda options: mount(f"remount,{options}")
     subprocess.run(["umount", "--lazy", str(results)], check=True)
 

@@ -159,7 +159,8 @@ def test_metrics_are_added_from_the_weights_of_a_finished_run(bench, files, reco
     assert set(later["metrics"]) == set(at_once["metrics"]) > set(few)
     for name in set(later["metrics"]) - {"seconds", "samples_per_second"}:
         assert later["metrics"][name] == at_once["metrics"][name], name
-    assert "ssim" in result.out
+    table = Path("results/first/report/table.md").read_text()
+    assert "ssim" in table and "27 more metrics: results/first/report/index.html, table.csv" in result.out
 
 
 def test_a_larger_evaluation_setting_recomputes_only_the_metrics_that_depend_on_it(bench, files, records, monkeypatch):

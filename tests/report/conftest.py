@@ -331,11 +331,15 @@ def measured(value, classifier="c0ffee", accuracy=0.994, **settings):
 
 
 def headings(printed: str) -> list[str]:
-    """The names above the columns of the first table, which stand above a line."""
+    """The names above the columns of the first table, which stand above a line. A hyphen ends a line in a word."""
     lines = printed.splitlines()
     rule = next(i for i, line in enumerate(lines) if line.startswith("──"))
     caption = next(i for i in range(rule, 0, -1) if lines[i].endswith("."))
     head = [line.ljust(200) for line in lines[caption + 1 : rule]]
     gaps = [i for i in range(200) if all(line[i] == " " for line in head)]
-    columns = [[line[a + 1 : b].strip(" ↑↓→1") for line in head] for a, b in pairwise([-1, *gaps]) if b > a + 1]
+    columns = [
+        [line[a + 1 : b].strip(" ↑↓→1").removesuffix("-") for line in head]
+        for a, b in pairwise([-1, *gaps])
+        if b > a + 1
+    ]
     return list(filter(None, map("".join, columns)))

@@ -298,7 +298,7 @@ def test_a_sweep_of_all_models_fits_a_terminal(results):
     rows = printed.splitlines()
     assert max(map(len, rows[:-1])) <= 80 and "…" not in printed, "only the path in the last line may be longer"
     assert len(rows) < 150 and len(printed) < 10_000
-    heads = [heading.replace("-", "") for heading in headings(printed)]  # a hyphen where a word is broken
+    heads = headings(printed)
     assert heads[0] == "model" and heads[1:] == [c.metric for c in made.tables[0].columns]
     first = {c.metric for t in made.tables for c in t.columns}
     assert rows[-1] == f"{len(names) - len(first)} more metrics: {made.folder / 'table.md'}, table.csv"

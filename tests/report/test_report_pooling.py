@@ -113,7 +113,7 @@ def test_two_data_sets_have_tables_of_their_own(results):
     assert all("elbo: Bernoulli on grey pixels, not normalised (nats an image)." in table.notes for table in tables)
     assert "images of 1 × 8 × 8, stored from 0 to 16 and scaled to 0 to 1; metrics" in tables[0].caption
     assert [table.title for table in report(results, only={"dataset": "leaves"})[0]] == ["leaves"]
-    with pytest.raises(InputError, match="there is cells, leaves"):
+    with pytest.raises(InputError, match="there are cells, leaves"):
         report(results, only={"dataset": "arrays"})
 
 
@@ -136,7 +136,7 @@ def test_a_data_set_is_selected_by_any_of_its_names(results):
     own_data(results, "leaves", "ae", data=GROWN)
     for name in ("a", "cells"):
         assert labels(report(results, only={"dataset": name})[0][0]) == [("vae",), ("iwae",)]
-    with pytest.raises(InputError, match="there is cells, leaves"):
+    with pytest.raises(InputError, match="there are cells, leaves"):
         report(results, only={"dataset": "arrays"})
 
 

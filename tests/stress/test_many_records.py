@@ -48,7 +48,14 @@ def test_a_report_of_many_records_while_others_are_written(workshop, record_prop
 
     writer = threading.Thread(target=go_on)
     writer.start()
-    command = [sys.executable, "-c", "from bench.report import main; main()", "sweep=many", "metrics=[psnr]"]
+    command = [
+        sys.executable,
+        "-c",
+        "from bench.report import main; main()",
+        "sweep=many",
+        "metrics=[psnr]",
+        "folder=report",
+    ]
     clock = time.monotonic()
     done = subprocess.run(
         command, cwd=workshop.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True

@@ -186,7 +186,7 @@ def test_everything_is_reached_by_tab_in_order_is_named_and_shows_its_focus(page
         window.stops = [...document.querySelectorAll("{INTERACTIVE}")].filter(element => element.checkVisibility());
         return window.stops.length;
     }}""")
-    assert wanted > 40
+    assert wanted > 50
     reached, outlines = [], set()
     for _ in range(wanted):
         page.keyboard.press("Tab")

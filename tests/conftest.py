@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import shutil
 import tempfile
@@ -38,6 +39,13 @@ CACHE = Path(tempfile.gettempdir(), f"latentbench-{os.environ.get('PYTEST_XDIST_
 os.environ["BENCH_CACHE"] = str(CACHE)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keeps the garbage collector from the many thousand objects of pytest, which are never garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
         shutil.rmtree(CACHE, ignore_errors=True)
@@ -58,6 +66,8 @@ SMALL = {
     "palettenet_roles": ("model.width=4",),
     "segan": ("model.widths=[4,8,8]", "model.critic_widths=[4,8]", "model.kernel=5"),
     "segan_gate": ("model.widths=[4,4]",),
+    "stackgan": ("model.caption_dim=8", "model.condition_dim=8", "model.noise_dim=4"),
+    "stackgan_published": ("model.caption_dim=8", "model.condition_dim=8", "model.noise_dim=4"),
     "tdae": ("model.width=4", "model.iterations=2"),
 }
 
@@ -117,6 +127,15 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
 # Data of the kind that a model is made for, where others provide what it requires too.
 OWN_DATA = dict.fromkeys(("bicubic", "nearest_neighbour", "enlarged", "tdae"), "tiny_faces")
 OWN_DATA |= {"voxel_vae_gan": "shapes"}
+# Images as small as each data set makes them.
+SIDES = {
+    "aging_faces": ("size=16",),
+    "birds": ("size=16",),
+    "designs": ("size=16",),
+    "dolls": ("size=[24,16]",),
+    "shapes": ("source_size=16",),
+    "tiny_faces": ("size=16", "source_size=8"),
+}
 OF_WAVES = ("segan", "segan_gate", "wiener")  # models whose data sets all need files: they get `small_waves`
 
 
@@ -134,8 +153,17 @@ def data_set_for(name: str) -> str | None:
 def _stored(name: str) -> Data:
     data_set = data_set_for(name)
     options = yaml.safe_load(Path(CONF, "dataset", f"{data_set}.yaml").read_text())
-    sizes = (f"dataset.{key}=120" for key in ("examples", "train", "test") if key in options)
-    return load(job_of(f"model={name}", f"dataset={data_set}", *sizes).config["dataset"])
+    sizes = [f"dataset.{key}=120" for key in ("examples", "train", "test") if key in options]
+    sizes += [f"dataset.{side}" for side in SIDES.get(data_set, ())]
+    data = load(job_of(f"model={name}", f"dataset={data_set}", *sizes).config["dataset"])
+    return every_second_voxel(data) if len(data.shapes.x) == 4 else data
+
+
+def every_second_voxel(data: Data) -> Data:
+    """Volumes of half the side, which is smaller than their data set makes them."""
+    splits = (split._replace(x=split.x[..., ::2, ::2, ::2]) for split in (data.train, data.validation, data.test))
+    shapes = data.shapes._replace(x=(data.shapes.x[0], *(side // 2 for side in data.shapes.x[1:])))
+    return replace(data, **dict(zip(("train", "validation", "test"), splits, strict=True)), shapes=shapes)
 
 
 def data_for(name: str, examples: int = 40) -> Data:

@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from bench.compose import Composed, plan_job
+from bench.compose import Composed, plan_job, speed_up_hydra
 from bench.data import Batch, Data, Shapes, Split, as_floats
 from bench.datasets import load
 from bench.draws import Draws
@@ -33,6 +33,7 @@ from bench.runs.config import Job, build, check, corruption, data_sets_with, opt
 
 # The networks are so small that threads would only wait for each other, much longer on a busy machine.
 torch.set_num_threads(1)
+speed_up_hydra()
 
 # Feature classifiers of this test run, shared by its processes.
 CACHE = Path(tempfile.gettempdir(), f"latentbench-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}")

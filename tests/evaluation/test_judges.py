@@ -10,6 +10,7 @@ from functools import cache
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core import InputError, UnavailableError
 from bench.data import Data, Shapes, Split
@@ -19,6 +20,7 @@ from bench.datasets.idx import idx
 from bench.evaluation import judges
 from bench.evaluation.judges import Judge, cached_features, features_of, networks, training
 from bench.evaluation.judges.networks import hash_of
+from bench.evaluation.judges.targets import label_of
 from tests.evaluation.known_models import digits
 
 
@@ -262,12 +264,27 @@ def test_an_unwritable_cache_is_refused_before_training(tmp_path, monkeypatch):
 
 
 def test_real_mnist(tmp_path, monkeypatch):
-    """Two fifths of the training reach the accuracy in less than two fifths of 90 s."""
+    """Two fifths of the training reach the accuracy.
+
+    All of it takes at most 90 s on a core that does 25 GFLOP/s. Operations are counted, since other work on the machine
+    changes seconds by a factor of two. What is no operation of the network is compared with the time of those.
+    """
     if not os.environ.get("BENCH_DATA"):
-        pytest.skip("BENCH_DATA is not set: how well and how fast MNIST's classifier is trained is not measure")
-    monkeypatch.setattr(training, "LABEL", replace(training.LABEL, examples=training.LABEL.examples * 2 // 5))
-    data = prepare(idx("mnist", "mnist_784"))
-    start = time.process_time()  # of one thread: the time on an idle machine
+        pytest.skip("BENCH_DATA is not set: how well and how fast MNIST's classifier is trained is not measured")
+    data, whole, seconds = prepare(idx("mnist", "mnist_784")), training.LABEL, 0.0
+
+    def timed(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        nonlocal seconds
+        start = time.process_time()
+        x = whole.augment(x, generator)
+        seconds += time.process_time() - start
+        return x
+
+    with FlopCounterMode(display=False) as counter:
+        training.train(replace(whole, examples=whole.batch), data, [label_of(data)])
+    assert counter.get_total_flops() * whole.examples / whole.batch <= 90 * 25e9
+    monkeypatch.setattr(training, "LABEL", replace(whole, examples=whole.examples * 2 // 5, augment=timed))
+    start = time.process_time()
     classifier = features_of(data, tmp_path)
-    assert time.process_time() - start <= 36
+    assert 0 < seconds <= 0.1 * (time.process_time() - start)
     assert classifier.score >= 0.99

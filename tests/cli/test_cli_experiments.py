@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import wraps
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 
 from bench import datasets
 from bench.evaluation.judges import training
+from bench.models.baselines import NearestNeighbour
 from bench.paths import CONF
 from bench.report import summary
 from bench.report.records.load import load
@@ -128,8 +130,20 @@ def few_examples(name: str) -> list[str]:
     return [f"dataset.{key}=60" for key in ("examples", "train", "test") if key in options]
 
 
+@pytest.fixture
+def few_neighbours(monkeypatch) -> None:
+    """No more than there are examples: the baseline would keep each of them a hundred times."""
+    make = NearestNeighbour.__init__
+
+    @wraps(make)
+    def make_small(self, shapes, by, examples):
+        make(self, shapes, by, min(examples, 60))
+
+    monkeypatch.setattr(NearestNeighbour, "__init__", make_small)
+
+
 @pytest.mark.parametrize("name", HYBRIDS)
-def test_hybrids_run_on_few_examples_of_their_own_data(bench, records, jobs, files, name):
+def test_hybrids_run_on_few_examples_of_their_own_data(bench, records, jobs, files, few_neighbours, name):
     sizes = few_examples(name)
     sweep = written(name)["sweep"]
     result = bench(f"experiment={name}", *sizes, "seeds=[0]", "device=cpu", "budget.batch_size=8", "metrics=fast")

@@ -101,6 +101,18 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@contextlib.contextmanager
+def importing_from(folder: Path) -> Iterator[None]:
+    """Modules are imported from a folder too. They are forgotten afterwards."""
+    known = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
+            del sys.modules[name]
+
+
 @pytest.fixture
 def bench(monkeypatch, capsys) -> Iterator[Callable[..., Result]]:
     """bench(*arguments), in this process."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,16 @@ from bench import calls
 
 from ..command_lines import jobs_of
 from ..documentation import DOCS, PAGES, ROOT, blocks, name_of
+from .conftest import importing_from
 
 RUN = "results/first/vae-bernoulli-mnist-none-0123456789"  # the folder that the documentation loads
 
 
 @pytest.fixture
-def outside(elsewhere, monkeypatch):
-    """A user's folder; the modules that a test imports from it are forgotten afterwards."""
-    monkeypatch.syspath_prepend(elsewhere)
-    known = set(sys.modules)
-    yield elsewhere
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(elsewhere)):
-            del sys.modules[name]
+def outside(elsewhere):
+    """A user's folder, from which modules are imported."""
+    with importing_from(elsewhere):
+        yield elsewhere
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)

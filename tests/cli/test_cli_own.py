@@ -15,6 +15,7 @@ import yaml
 from bench.__main__ import main
 
 from ..report.conftest import run_command
+from .conftest import importing_from
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "own"
 SMALL = ["dataset.examples=100", "network.hidden=16", "budget.steps=2", "metrics.samples=20", "seeds=[0]"]
@@ -54,12 +55,8 @@ def own(elsewhere, monkeypatch) -> Path:
     folder = elsewhere / "own"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(folder)
-    known = set(sys.modules)
-    yield folder
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
-            del sys.modules[name]
+    with importing_from(folder):
+        yield folder
 
 
 def write_metrics(folder: Path, factor: int = 1) -> None:

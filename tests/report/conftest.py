@@ -343,3 +343,14 @@ def headings(printed: str) -> list[str]:
         if b > a + 1
     ]
     return list(filter(None, map("".join, columns)))
+
+
+@pytest.fixture
+def site(results) -> str:
+    for seed in (0, 1):
+        folder = results.run("vae", seed, metrics={"knn_accuracy": 0.9 + seed / 100})
+        results.pictures(folder, seed=seed)
+    results.pictures(results.run("ae", metrics={"knn_accuracy": 0.8}, choices={"noise": "masking"}), latents=3)
+    results.run("gan", status="failed", reason="<script>alert(1)</script> & co")
+    write(results.path, ["first"], Console(file=io.StringIO()))
+    return (results.path / "first/report/index.html").read_text()

@@ -1,15 +1,14 @@
+"""The page of a report: its text, its pictures and its files."""
+
+from __future__ import annotations
+
 import base64
 import io
 import json
 import re
-import subprocess
-import sys
-import wave
 from collections import Counter
-from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 from PIL import Image
 from rich.console import Console
 
@@ -19,45 +18,7 @@ from bench.report.page.album import Album
 from bench.report.records.load import load
 from bench.report.tables.table import Cell, Column, Layout, Row, Table
 
-from .conftest import run_command
-
-LAYOUT = Layout(("model",), (), ())
-
-
-class Tags(HTMLParser):
-    """Every start tag; ends must match their starts."""
-
-    VOID = {"meta", "img", "br", "link", "input"}
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.found: list[tuple[str, dict]] = []
-        self.open: list[str] = []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag, self.getpos()
-
-    def of(self, tag):
-        return [attrs for name, attrs in self.found if name == tag]
-
-
-@pytest.fixture
-def site(results) -> str:
-    for seed in (0, 1):
-        folder = results.run("vae", seed, metrics={"knn_accuracy": 0.9 + seed / 100})
-        results.pictures(folder, seed=seed)
-    results.pictures(results.run("ae", metrics={"knn_accuracy": 0.8}, choices={"noise": "masking"}), latents=3)
-    results.run("gan", status="failed", reason="<script>alert(1)</script> & co")
-    write(results.path, ["first"], Console(file=io.StringIO()))
-    return (results.path / "first/report/index.html").read_text()
+from .pages import Tags, arrays_of, written
 
 
 def test_the_page_is_self_contained_and_well_formed(site):
@@ -197,12 +158,6 @@ def test_old_pictures_do_not_stay(site, results):
     assert not any(path.exists() for path in stale) and own.exists()
 
 
-def written(results, tables=(), layout=LAYOUT) -> str:
-    """The page of all runs of the sweep `first`, with these tables only."""
-    page.write(results.path, "title", ["first"], load(results.path, ["first"]), tables, layout)
-    return (results.path / "index.html").read_text()
-
-
 def test_a_tables_pictures_stand_below_it_and_in_the_folder(results):
     results.run("vae")
     png = figures.grid(np.full((1, 1, 1, 8, 8), 7, np.uint8))
@@ -279,141 +234,6 @@ def test_many_runs_are_shown_with_less_of_each(results, monkeypatch):
     assert widths == [[6 * 25 - 1], [4 * 25 - 1]]
 
 
-def arrays_of(folder) -> dict[str, np.ndarray]:
-    with np.load(folder / "images.npz") as archive:
-        return dict(archive)
-
-
-@pytest.mark.parametrize("brief", [False, True])
-def test_shapes_are_on_the_page_as_they_were_packed(results, monkeypatch, brief):
-    folders = [results.run(model) for model in ("vae", "gan")]
-    for seed, folder in enumerate(folders, 1):
-        results.shapes(folder, seed)
-    if brief:
-        monkeypatch.setattr(page, "MAX_FULL", 0)
-    made = written(results)
-    shown = Tags(made).of("canvas")
-    true, other = (arrays_of(folder) for folder in folders)
-    outputs, samples = (2, 2) if brief else (4, 8)
-    expected = [("true shape", true["voxels/target"][:outputs])]
-    for kind, count in (("output", outputs), ("samples", samples)):
-        for name, arrays in (("vae", true), ("gan", other)):
-            expected.append((f"{kind.removesuffix('s')} of {name}", arrays[f"voxels/{kind}"][:count]))
-    assert [attrs["aria-label"] for attrs in shown] == [
-        f"{name}, {number}" for name, packed in expected for number in range(1, len(packed) + 1)
-    ]
-    bits = [base64.b64decode(attrs["data-bits"]) for attrs in shown]
-    assert bits == [row.tobytes() for _, packed in expected for row in packed]
-    assert {attrs["data-shape"] for attrs in shown} == {"6,7,9"}
-    assert made.count("function turnable") == 1 and made.count("<noscript>") == 1
-
-
-def test_only_a_page_with_shapes_has_their_script(site):
-    assert "turnable" not in site and "<noscript>" not in site and 'id="shapes"' not in site
-    assert 'id="sounds"' not in site and 'id="arithmetic"' not in site
-
-
-def heard(attrs) -> tuple[int, np.ndarray]:
-    """The rate and the samples of an audio element."""
-    content = base64.b64decode(attrs["src"].removeprefix("data:audio/wav;base64,"))
-    with wave.open(io.BytesIO(content)) as file:
-        assert (file.getnchannels(), file.getsampwidth(), file.getcomptype()) == (1, 2, "NONE")
-        return file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), "<i2")
-
-
-@pytest.mark.parametrize("brief", [False, True])
-def test_sounds_have_the_samples_of_the_clips(results, monkeypatch, brief):
-    folders = [results.run(model, data={"image": [1, 8192]}) for model in ("segan", "wiener")]
-    for seed, folder in enumerate(folders, 1):
-        results.sounds(folder, seed)
-    if brief:
-        monkeypatch.setattr(page, "MAX_FULL", 0)
-    made = written(results)
-    players = Tags(made).of("audio")
-    first, second = map(arrays_of, folders)
-    rows = [("input", first["sound/input"]), ("truth", first["sound/target"])]
-    rows += [("output of segan", first["sound/output"]), ("output of wiener", second["sound/output"])]
-    expected = [
-        (f"{label}: {name}", clip[:length])
-        for label, clips in rows
-        for name, clip, length in list(zip(first["sound/names"], clips, first["sound/samples"], strict=True))[
-            : 3 - 2 * brief
-        ]
-    ]
-    assert [attrs["aria-label"] for attrs in players] == [label for label, _ in expected]
-    for attrs, (_, clip) in zip(players, expected, strict=True):
-        rate, samples = heard(attrs)
-        assert rate == 8000
-        np.testing.assert_array_equal(samples, clip)
-    assert "<b>theo" not in made
-    files = {path.read_bytes() for path in (results.path / "pictures").glob("*.wav")}
-    assert files == {base64.b64decode(attrs["src"].partition(",")[2]) for attrs in players}
-    pictures = [attrs for attrs in Tags(made).of("img") if attrs["alt"].startswith("spectrogram of")]
-    assert [attrs["alt"] for attrs in pictures] == [f"spectrogram of {label}" for label, _ in expected]
-    assert {(attrs["width"], attrs["height"]) for attrs in pictures} == {("320", "128")}
-
-
-def test_a_spectrogram_is_that_of_the_clip(results):
-    folder = results.run("segan", data={"image": [1, 8192]})
-    results.sounds(folder)
-    arrays = arrays_of(folder)
-    tone = np.rint(2**14 * np.sin(2 * np.pi * 1000 / 8000 * np.arange(4000))).astype(np.int16)
-    arrays["sound/output"][1] = 0
-    arrays["sound/output"][1, :4000] = tone
-    np.savez(folder / "images.npz", **arrays)
-    shown = [attrs for attrs in Tags(written(results)).of("img") if "output of segan: theo, 7.5" in attrs["alt"]]
-    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown[0]["src"].partition(",")[2]))))
-    # 1 kHz of 4: a quarter of the way up, to the very end, which the padding would leave white.
-    assert abs(picture.argmin(0) - 96).max() <= 2 and picture.min(0).max() < 100
-
-
-def test_inputs_that_are_the_truth_are_played_once(results):
-    results.sounds(results.run("vae", data={"image": [1, 8192]}), clean=True)
-    labels = [attrs["aria-label"].partition(":")[0] for attrs in Tags(written(results)).of("audio")]
-    assert labels == ["truth"] * 3 + ["output of vae"] * 3
-
-
-def test_waves_without_sounds_have_no_players(results):
-    folder = results.run("vae", data={"image": [1, 8192]})
-    results.sounds(folder)
-    np.savez(folder / "images.npz", **{k: v for k, v in arrays_of(folder).items() if not k.startswith("sound/")})
-    made = written(results)
-    assert "<audio" not in made and 'id="sounds"' not in made and "reconstructions by vae" in made
-
-
-def test_pictures_of_waves_keep_their_pixels(results):
-    folder = results.run("vae", data={"image": [1, 8192]})
-    results.sounds(folder)
-    arrays = arrays_of(folder)
-
-    def shown(start):
-        found = [attrs for attrs in Tags(written(results)).of("img") if attrs["alt"].startswith(start)]
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(found[0]["src"].partition(",")[2]))))
-
-    strip = shown("reconstructions by")
-    assert strip.shape == (112, 4 * 161 - 1)
-    np.testing.assert_array_equal(strip[:, 161:321], arrays["reconstruction"][1, 0])
-    samples = shown("samples of")
-    assert samples.shape == (2 * 113 - 1, 2 * 161 - 1)
-    np.testing.assert_array_equal(samples[113:, 161:], arrays["samples"][3, 0])
-    between = shown("interpolations")
-    assert between.shape == (2 * 113 - 1, 4 * 161 - 1)
-    for column, step in enumerate((0, 3, 6, 9)):
-        place = slice(161 * column, 161 * column + 160)
-        np.testing.assert_array_equal(between[:112, place], arrays["interpolation_latent"][0, step, 0])
-        np.testing.assert_array_equal(between[113:, place], arrays["interpolation_pixel"][0, step, 0])
-
-
-def test_latent_arithmetic_has_names_above_its_columns(results):
-    results.shapes(results.run("vae"))
-    made = written(results)
-    (names,) = (re.findall(r"<span>(.*?)</span>", div) for div in re.findall(r'<div class="names".*?</div>', made))
-    assert names == ["example", "decoded", "halfway", "moved"]
-    (picture,) = (attrs for attrs in Tags(made).of("img") if attrs["alt"].endswith("from one class to another, by vae"))
-    assert (picture["width"], picture["height"]) == (str(4 * 65 - 1), str(8 * 65 - 1))
-    assert len(list((results.path / "pictures").glob("*-arithmetic.png"))) == 1
-
-
 def test_a_grid_keeps_pixels_in_their_place():
     images = np.random.default_rng(0).integers(0, 255, (2, 3, 3, 32, 30), dtype=np.uint8)
     made = np.asarray(Image.open(io.BytesIO(figures.grid(images))))
@@ -426,64 +246,3 @@ def test_small_images_are_repeated_and_large_ones_reduced():
     assert small.shape == (24, 24) and (small == 7).all()
     large = np.asarray(Image.open(io.BytesIO(figures.grid(np.full((1, 1, 1, 128, 128), 7, np.uint8)))))
     assert large.shape == (64, 64) and (large == 7).all()
-
-
-def test_the_command_writes_a_report(results):
-    results.run("vae", metrics={"knn_accuracy": 0.9, "elbo": -1.0})
-    arguments = ["sweep=first", f"paths.results={results.path}", "metrics=[elbo,knn_accuracy]", "figures=false"]
-    done = subprocess.run([sys.executable, "-m", "bench.report", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "0.9000" in done.stdout and "-1.000" in done.stdout
-    assert {p.name for p in (results.path / "first/report-metrics-elbo-knn_accuracy").iterdir()} == {
-        "table.md",
-        "table.tex",
-        "table.csv",
-        "seeds.csv",
-    }
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["sweep=third"], "first"),
-        (["sweep=empty"], "'empty' in"),
-        (["sweep=damaged"], "record.json is damaged"),
-        (["sweep=first", "metrics=elbow"], "metrics=elbow is not known: these runs record elbo"),
-        (["sweep=first", "rowz=model"], "rowz"),
-        (["sweep=first", "report=nope"], "nope"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_1(results, arguments, message):
-    results.run("vae", metrics={"elbo": -1.0})
-    (results.path / "empty").mkdir()
-    damaged = results.run("vae", sweep="damaged") / "record.json"
-    damaged.write_text(damaged.read_text()[:100])
-    done = run_command(f"paths.results={results.path}", *arguments)
-    assert done.code == 1 and done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert message in line
-
-
-def test_the_command_exports_a_sweep(results):
-    for model in ("ae", "vae"):
-        results.run(model, metrics={"knn_accuracy": 0.9})
-    shared = results.path.parent / "shared"
-    done = run_command("sweep=first", f"paths.results={results.path}", f"export={shared / 'first'}", "only={model: ae}")
-    assert done == (0, f"1 record written to {shared / 'first' / 'records.jsonl'}\n", "")
-    assert not (results.path / "first" / "report").exists()
-    done = run_command("sweep=first", f"paths.results={shared}", "figures=false")
-    assert done.code == 0 and "0.9000" in done.stdout
-    assert done.stdout.splitlines()[-1] == str(shared / "first" / "report" / "table.md")
-    (shared / "first" / "records.jsonl").write_text('{"a": 1}\n')
-    done = run_command("sweep=first", f"paths.results={shared}")
-    assert done.code == 1 and "records.jsonl, line 1, has schema None" in done.stderr
-
-
-def test_a_report_starts_without_torch(results):
-    results.run("vae", metrics={"elbo": -1.0})
-    code = (
-        "import sys; from pathlib import Path; from bench.report import write;"
-        f"write(Path({str(results.path)!r}), ['first']);"
-        "assert 'torch' not in sys.modules"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

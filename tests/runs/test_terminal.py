@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -12,6 +11,8 @@ import pytest
 
 from bench.runs import terminal
 from bench.runs.command import COMMAND, FOLDER
+
+from .screen import Screen
 
 NAME = "vae-bernoulli-digits-none"
 
@@ -34,15 +35,6 @@ def row(step: int, loss: float) -> dict[str, float]:
 
 def ended(seed: int, status: str = "ok", reason: str | None = None) -> dict:
     return {"name": NAME, "seed": seed, "status": status, "reason": reason, "seconds": 2.0}
-
-
-class Screen(io.StringIO):
-    def __init__(self, terminal: bool):
-        super().__init__()
-        self._terminal = terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
 
 
 def run_on(screen: Screen, monkeypatch, clock: list[float]) -> str:

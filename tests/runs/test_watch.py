@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -17,14 +16,7 @@ from bench.runs.command import Command, begin
 from bench.runs.store import ELSEWHERE
 from bench.runs.watch import Watched
 
-
-class Screen(io.StringIO):
-    def __init__(self, terminal: bool):
-        super().__init__()
-        self._terminal = terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
+from .screen import Screen
 
 
 @pytest.fixture

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from bench.paths import CONF
 
 from .conftest import run_command
 
@@ -69,3 +72,9 @@ def test_a_report_starts_without_torch(results):
         "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_help_lists_presets_and_nothing_else():
+    done = run_command("--help")
+    listed = done.stdout.partition("Presets:\n\n")[2].partition("\n\n")[0]
+    assert listed == "report: " + ", ".join(sorted(path.stem for path in Path(CONF, "report").glob("*.yaml")))

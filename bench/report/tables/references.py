@@ -18,8 +18,8 @@ _READ = {"scan": "read in the paper", "seen": "read in public code", "quoted": "
 
 @cache
 def references() -> list[dict[str, Any]]:
-    """The entries of references.yaml."""
-    return OmegaConf.to_object(OmegaConf.load(Path(__file__).with_name("references.yaml")))  # type: ignore[return-value]
+    """The entries of references.yml, a name that Hydra does not take for an option."""
+    return OmegaConf.to_object(OmegaConf.load(Path(__file__).with_name("references.yml")))  # type: ignore[return-value]
 
 
 def differing(run: Run, reference: dict[str, Any]) -> list[str]:

@@ -284,6 +284,8 @@ def test_latex_escapes_what_is_special():
 def test_latex_tables_balance(results):
     results.run("vae_gan", metrics={"knn_accuracy": 0.9}, warnings=["100% & more_of {it}"])
     results.run("gan", metrics={"knn_accuracy": "no_encoder"})
+    for model in ("ae", "vae"):
+        results.run(model, metrics={"knn_accuracy": 0.9}, choices={"dataset": "50%_faces"})
     report(results, title="50% _")
     made = (results.path / "first/report/table.tex").read_text()
     assert r"100\% \& more\_of \{it\}" in made and r"vae\_gan\textsuperscript{1}" in made
@@ -291,7 +293,8 @@ def test_latex_tables_balance(results):
     assert made.count("{") - made.count(r"\{") == made.count("}") - made.count(r"\}")
     body = made[made.index(r"\toprule") : made.index(r"\bottomrule")]
     assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {2}
-    assert made.count(r"\begin{") == made.count(r"\end{") == 2
+    assert made.count(r"\begin{") == made.count(r"\end{") == 5, "a list of answers, and two tables of two environments"
+    assert r"\paragraph{50\%\_faces}" in made
 
 
 def test_latex_compiles(results, tmp_path):
@@ -301,6 +304,7 @@ def test_latex_compiles(results, tmp_path):
     metrics = {f"metric_{i}": 0.1 * i for i in range(20)}
     for model in ("ae", "vae"):
         results.run(model, metrics=metrics | {"elbo": "100% of_it is \\n/a & {é}"}, warnings=["→ ± ↑ ↓ × <|>"])
+        results.run(model, metrics={"knn_accuracy": 0.9}, choices={"dataset": "50%_faces"})
     made, _ = report(results, claims="all", metrics=["elbo", *metrics])
     text = (made.folder / "table.tex").read_text()
     assert "digits (1 of 3)" in text and "digits (3 of 3)" in text and "not run" in text

@@ -174,6 +174,7 @@ def lacks(config: dict[str, Any]) -> set[str]:
 
 
 ALL = {tuple(command): name_of(page) for page in PAGES for command in commands(page, "bench")}
+ALL = {command: page for command, page in ALL.items() if "--shell-completion" not in command}  # composes nothing
 
 
 def test_the_documentation_has_commands():

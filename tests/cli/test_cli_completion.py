@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,8 +101,9 @@ def test_other_commands_ask_for_no_completion():
     assert answer(["model=vae"]) is None and answer(["-sc", "install=bash"]) is None
 
 
-def test_bash_completes_with_the_script_of_the_command(elsewhere):
-    """As a user types it: the script is installed, and bash calls its function when the tab key is pressed."""
+@pytest.fixture
+def variables(elsewhere) -> dict[str, str]:
+    """The environment of a shell that finds the command."""
     command = elsewhere / "bin" / "bench"
     command.parent.mkdir()
     probe = """import sys
@@ -113,6 +115,11 @@ finally:
     assert 'torch' not in sys.modules"""
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{probe}" "$@"\n')
     command.chmod(0o755)
+    return os.environ | {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
+def test_bash_completes_with_the_script_of_the_command(elsewhere, variables):
+    """As a user types it: the script is installed, and bash calls its function when the tab key is pressed."""
     line = "bench -m experiment=claims/blur,claims/den"
     script = f"""
 eval "$(bench --shell-completion install=bash)"
@@ -121,9 +128,20 @@ COMP_LINE={line!r} COMP_POINT={len(line)} COMP_WORDS=({line}) COMP_CWORD=2
 hydra_bash_completion
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-    variables = os.environ | {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", script], env=variables, capture_output=True, text=True, check=True)
     installed, completed = done.stdout.splitlines()
     assert installed.endswith("-F hydra_bash_completion bench") and not done.stderr
     assert completed == "experiment=claims/blur,claims/denoising"
     assert [path.name for path in elsewhere.iterdir()] == ["bin"]  # nothing was run
+
+
+def test_fish_completes_with_the_script_of_the_command(elsewhere, variables):
+    if not shutil.which("fish"):
+        pytest.skip("there is no fish: its completion is not tried")
+    script = """
+bench --shell-completion install=fish | source
+complete -C "bench -m experiment=claims/blur,claims/den"
+"""
+    variables |= {"HOME": str(elsewhere / "home")}
+    done = subprocess.run(["fish", "-c", script], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout == "experiment=claims/blur,claims/denoising\n" and not done.stderr

@@ -122,10 +122,12 @@ def carry_out(config: DictConfig, number: int, current: Command, launcher: Launc
 def plan_command(values: dict[str, Any], current: Command, in_sweep: bool) -> None:
     """Notes how much there is to do, from the values of a job."""
     hydra_config, seeds = HydraConfig.get(), values.get("seeds")
+    if not isinstance(seeds, list) or isinstance(values.get("trial"), int):  # a trial has one seed
+        seeds = [0]
     results = Path(hydra_config.runtime.cwd, Path(str(values["paths"]["results"])).expanduser())
     with suppress(OSError):  # progress is not worth a run
         jobs = planned_jobs(Path(hydra_config.sweep.dir)) if in_sweep else 1
-        current.plan(jobs, len(seeds) if isinstance(seeds, list) else 1, results / str(values["sweep"]))
+        current.plan(jobs, len(seeds), results / str(values["sweep"]))
 
 
 def values_of(config: DictConfig) -> dict[str, Any]:

@@ -43,8 +43,13 @@ class Command:
 
     @property
     def started(self) -> float:
-        """When the command started, as time.time()."""
+        """When the user gave the command, as time.time()."""
         return self.process["since"]
+
+    @property
+    def begun(self) -> int:
+        """When it began, in nanoseconds: later than `started` if it is one of several that a line stands for."""
+        return (self.folder / COMMAND).stat().st_mtime_ns
 
     @property
     def process(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _in_log(watched: Watched, over: threading.Event) -> None:
 
 
 class Watched:
-    """What a command has done since it was started, as far as files say."""
+    """What a command has done since it began, as far as files say."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
@@ -80,7 +80,7 @@ class Watched:
     def _look(self, sweep: Path) -> None:
         for path in sweep.glob(f"[!.]*/seed-*/{store.RECORD}"):
             written = path.stat().st_mtime_ns
-            is_new = written >= self._command.started * 1e9 and written != self._ended.get(path)
+            is_new = written >= self._command.begun and written != self._ended.get(path)
             if is_new and not (path.parent / lease.LEASE).exists() and (record := store.parse(path)):
                 self._ended[path] = written
                 self._news.append(record)

@@ -9,6 +9,7 @@ from bench.report.records.load import load
 from bench.report.tables import tuning
 from bench.report.tables.table import Layout
 from bench.runs import store, training
+from bench.runs.command import Command
 from bench.runs.tuning import BEST, DEFAULT, prepared
 
 OBJECTIVE = "validation/knn_accuracy"
@@ -37,9 +38,12 @@ def by_trial(records, sweep="tuned", model="vae"):
     return found
 
 
-def test_each_model_gets_its_trials_then_its_best_settings_on_all_seeds(bench, records, elsewhere):
+def test_each_model_gets_its_trials_then_its_best_settings_on_all_seeds(bench, records, elsewhere, monkeypatch):
+    plan, planned = Command.plan, []
+    monkeypatch.setattr(Command, "plan", lambda self, *given: (planned.append(given[:2]), plan(self, *given)))
     result = bench(*TUNED, "model=vae,ae", *FEW)
     assert result.code == 0, result
+    assert planned == [(6, 1), (4, 2)], "jobs and seeds: three trials of two models, then default and best"
     for model in ("vae", "ae"):
         found = by_trial(records, model=model)
         (tuning,) = {id(r): r["tuning"] for r in found[BEST] if r["seed"] == 1}.values()

@@ -88,6 +88,19 @@ def test_what_says_nothing_is_left_out(tmp_path, monkeypatch, sweep, jobs, seeds
     assert Watched(command).line() == line
 
 
+def test_runs_of_an_earlier_part_of_the_line_do_not_count(tmp_path, monkeypatch, sweep):
+    monkeypatch.setenv("BENCH_OUTCOMES", "")
+    since = time.time() - 100
+    begin(tmp_path / "first", since, "part 1 of 2")
+    end(sweep, "vae", 0, age=50)
+    second = begin(tmp_path / "second", since, "part 2 of 2")
+    second.plan(2, 5, sweep)
+    watched = Watched(second)
+    assert watched.line() == "part 2 of 2, 0 of 2 jobs and 0 of 10 runs done, about 20 min left"
+    end(sweep, "vae", 1)
+    assert watched.line() == "part 2 of 2, 0 of 2 jobs and 1 of 10 runs done, about 18 min left"
+
+
 def test_each_run_that_ends_is_news_once(command, sweep):
     command.plan(3, 2, sweep)
     watched = Watched(command)

@@ -72,7 +72,7 @@ def test_a_terminal_shows_a_bar_and_removes_it(monkeypatch):
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is hidden once, and shown again
 
 
-@pytest.mark.parametrize(("pid", "bars"), [(os.getpid, True), (os.getppid, True), (lambda: 1, False)])
+@pytest.mark.parametrize(("pid", "bars"), [(os.getpid, True), (os.getppid, True), (lambda: 0, False)])
 def test_only_the_command_and_its_own_process_draw_a_bar(monkeypatch, tmp_path, pid, bars):
     """A job of a parallel launcher has others beside it, which share the terminal."""
     (tmp_path / COMMAND).write_text(json.dumps({"pid": pid()}))

@@ -6,7 +6,6 @@ each choice of options is composed once, and the values of a job are set in a co
 
 from __future__ import annotations
 
-import copy
 import os
 import pickle
 from collections.abc import Iterator, Sequence
@@ -227,7 +226,7 @@ def plan_job(
     key = tuple(str(one.input_line) for one in options)
     if key not in composed:
         composed[key] = Composed.of(compose("config", list(key), return_hydra_config=True))
-    config = copy.deepcopy(composed[key].config)
+    config: DictConfig = pickle.loads(pickle.dumps(composed[key].config))
     ConfigLoaderImpl._apply_overrides_to_config([one for one in overrides if one not in options], config)
     OmegaConf.set_struct(config, False)
     own = [str(one.input_line) for one in overrides if not one.is_hydra_override()]

@@ -128,7 +128,7 @@ def data_of(x: Tensor, label: Tensor | None = None) -> Data:
 # Data of the kind that a model is made for, where others provide what it requires too.
 OWN_DATA = dict.fromkeys(("bicubic", "nearest_neighbour", "enlarged", "tdae"), "tiny_faces")
 OWN_DATA |= {"voxel_vae_gan": "shapes"}
-# Images as small as each data set makes them.
+# Small images: nearly all of a test's time is that of their pixels.
 SIDES = {
     "aging_faces": ("size=16",),
     "birds": ("size=16",),

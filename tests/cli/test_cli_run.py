@@ -133,7 +133,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bench, files, elsewhere):
         ("-m", "model=gan,pca", "+dataset.limit=100,200", "~model.requires"),
         ("-m", "model=vae,nothing"),
         ("-m", "model=vae", "model.nothing=1,2"),
-        ("-m", "model=vae,ae", "dataset.split_seed=-1,1", "hydra/launcher=joblib"),
+        ("-m", "model=vae,ae", "dataset.split_seed=-1,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1"),
     ],
 )
 def test_a_dry_run_is_composed_as_hydra_composes(bench, monkeypatch, words):

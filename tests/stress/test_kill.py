@@ -13,7 +13,7 @@ from bench.runs import store
 
 from .conftest import IS_LONG, Workshop, wait_until
 
-KILLS, STEPS = (100, 20_000) if IS_LONG else (2, 1500)
+KILLS, STEPS = (100, 40_000) if IS_LONG else (2, 1500)  # so many steps that they outlast the kills
 CHECKPOINTS = "checkpoint.minutes=0.0333"  # every 2 seconds
 
 

@@ -40,10 +40,11 @@ class Cluster:
             command.kill()
             command.wait()
 
-    def finish(self, process: subprocess.Popen[str], code: int, last: str) -> str:
-        """Waits for a command. Exits unless it ends with a code and a last line. Returns what is on stderr."""
+    def finish(self, process: subprocess.Popen[str], code: int, summary: str) -> str:
+        """Waits for a command. Exits unless it ends with a code, a summary and the page. Returns what is on stderr."""
         out, err = process.communicate(timeout=PATIENCE)
-        if process.returncode != code or not out.rstrip().endswith(last):
+        last = [summary, "index.html"]
+        if process.returncode != code or [line.rpartition("/")[2] for line in out.splitlines()[-2:]] != last:
             raise AssertionError(
                 f"exit code {process.returncode}, expected {code} and {last!r}\n{out}\n{err}\n{self.logs()}"
             )

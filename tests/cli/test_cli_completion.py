@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from bench.completion import answer, completions
@@ -145,3 +146,16 @@ complete -C "bench -m experiment=claims/blur,claims/den"
     variables |= {"HOME": str(elsewhere / "home")}
     done = subprocess.run(["fish", "-c", script], env=variables, capture_output=True, text=True, check=True)
     assert done.stdout == "experiment=claims/blur,claims/denoising\n" and not done.stderr
+
+
+def test_zsh_completes_with_the_script_for_bash(elsewhere, variables):
+    if not shutil.which("zsh"):
+        pytest.skip("there is no zsh: its completion is not tried")
+    variables |= {"HOME": str(elsewhere / "home"), "TERM": "dumb"}
+    shell = pexpect.spawn("zsh", ["-f", "-i"], env=variables, dimensions=(24, 200), encoding="utf-8", timeout=60)
+    shell.sendline("autoload -Uz compinit bashcompinit && compinit -D && bashcompinit")
+    shell.sendline('eval "$(bench --shell-completion install=bash)" && echo install""ed')
+    shell.expect_exact("installed")
+    shell.send("bench -m experiment=claims/blur,claims/den\t")
+    shell.expect_exact("experiment=claims/blur,claims/denoising")
+    shell.close(force=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def default() -> dict[str, Any]:
     """Every option of a report, with its default."""
+    return copy.deepcopy(_default())
+
+
+@cache
+def _default() -> dict[str, Any]:
     return read_yaml(Path(CONF, "report", f"{DEFAULT}.yaml"))
 
 

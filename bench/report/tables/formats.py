@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,7 @@ def _markdown_table(table: Table, level: str) -> list[str]:
     return [f"{level} {_escaped_prose(table.title)}", _escaped_prose(table.caption), lines, "\n".join(notes)]
 
 
+@cache  # Jinja takes 50 ms to compile that of the page
 def template(package: str, name: str, **syntax: Any) -> Template:
     """A template beside the modules of a package; one with .html in its name escapes its output."""
     environment = Environment(

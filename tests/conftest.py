@@ -35,8 +35,20 @@ from bench.runs.config import Job, build, check, corruption, data_sets_with, opt
 torch.set_num_threads(1)
 speed_up_hydra()
 
-# Feature classifiers of this test run, shared by its processes.
-CACHE = Path(tempfile.gettempdir(), f"latentbench-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}")
+
+def folder_in_memory() -> Path | None:
+    """A file system in memory that has room for the files of tests and starts programs."""
+    if not (folder := Path("/dev/shm")).is_dir():
+        return None
+    disk = os.statvfs(folder)
+    return folder if disk.f_bavail * disk.f_frsize >= 4 * 2**30 and not disk.f_flag & os.ST_NOEXEC else None
+
+
+# Tests make and remove many thousand files, and to remove one from a disk can take a millisecond.
+TEMPORARY = os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder_in_memory() or tempfile.gettempdir()))
+# Feature classifiers of this test run, shared by its processes: those of xdist inherit the variables of the first.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+CACHE = Path(os.environ["BENCH_CACHE"]) if IS_WORKER else Path(TEMPORARY, f"latentbench-{os.getpid()}")
 os.environ["BENCH_CACHE"] = str(CACHE)
 
 
@@ -48,7 +60,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput"):
+    if not IS_WORKER:
         shutil.rmtree(CACHE, ignore_errors=True)
 
 

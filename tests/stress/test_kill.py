@@ -13,8 +13,9 @@ from bench.runs import store
 
 from .conftest import IS_LONG, Workshop, wait_until
 
-KILLS, STEPS = (100, 40_000) if IS_LONG else (2, 1500)  # so many steps that they outlast the kills
-CHECKPOINTS = "checkpoint.minutes=0.0333"  # every 2 seconds
+# So many steps that they outlast the kills, which come within SECONDS, and a checkpoint about every third of these.
+KILLS, STEPS, SECONDS = (100, 40_000, 6) if IS_LONG else (2, 600, 1.5)
+CHECKPOINTS = f"checkpoint.minutes={SECONDS / 180:.4f}"
 
 
 def table(workshop: Workshop, sweep: str) -> list[dict[str, str]]:
@@ -40,7 +41,7 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_like_an_undisturbed_one(w
                 wait_until(
                     lambda begun=begun, process=process: workshop.steps_taken() > begun or process.poll() is not None
                 )
-            time.sleep(draw.uniform(0, 6))
+            time.sleep(draw.uniform(0, SECONDS))
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

@@ -10,7 +10,7 @@ from bench.runs import store
 
 from .conftest import IS_LONG, wait_until
 
-WORKERS, RUNS = (8, 200) if IS_LONG else (3, 12)
+WORKERS, RUNS = (8, 200) if IS_LONG else (3, 9)
 STEPS = 200
 
 
@@ -42,7 +42,7 @@ def test_workers_share_a_sweep_though_some_are_frozen_and_one_is_killed(workshop
 
 def test_a_frozen_worker_is_taken_over_and_gives_way(workshop):
     """It stands still for longer than the timeout: another process trains its run, and it writes nothing more."""
-    words = ["model=counted", "budget.steps=3000", "lease.seconds=3", "checkpoint.minutes=0.02", "sweep=frozen"]
+    words = ["model=counted", "budget.steps=1000", "lease.seconds=3", "checkpoint.minutes=0.005", "sweep=frozen"]
     first = workshop.start(*words)
     wait_until(lambda: bool(list(workshop.results.glob(f"frozen/*/seed-0/{store.CHECKPOINT}"))))
     first.send_signal(signal.SIGSTOP)

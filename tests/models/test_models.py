@@ -42,7 +42,8 @@ from tests.conftest import (
     usual_job,
 )
 
-TRAINED = [name for name in MODELS if job_of(f"model={name}").config["optimizer"]]
+CLASSES = {name: locate("model", options) for name, options in MODELS.items()}
+TRAINED = [name for name, model in CLASSES.items() if model.players]
 CONDITIONED = [name for name in MODELS if set(MODELS[name]["requires"]) - {"noise", "label", "source"}]
 ONLY_IN_TRAINING = {("clothnet", "sketch")}  # conditions that a model learns from and must not see in a test
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -50,7 +51,7 @@ GOLDEN = Path(__file__).with_name("golden.json")
 every_model = pytest.mark.parametrize("name", MODELS)
 trained_model = pytest.mark.parametrize("name", TRAINED)
 # Models that take no network are the same with each.
-TAKES_NETWORK = {name: job_of(f"model={name}").config["network"] is not None for name in MODELS}
+TAKES_NETWORK = {name: "network" in inspect.signature(model).parameters for name, model in CLASSES.items()}
 
 
 def networks(names: Iterable[str]) -> pytest.MarkDecorator:
@@ -162,7 +163,7 @@ def test_a_small_step_against_the_gradient_lowers_the_loss_of_its_player(name, n
 def weights_of(name: str) -> list[str]:
     """The options of a model that multiply a loss and have an effect."""
     # Annotations nest: those of a weight come first, and UnusedIf may follow.
-    hints, used = _hints(locate("model", MODELS[name])), job_of(f"model={name}").config["model"]
+    hints, used = _hints(CLASSES[name]), job_of(f"model={name}").config["model"]
     return [option for option, hint in hints.items() if option in used and get_args(hint)[:2] == get_args(Weight)]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 MODULES = ["bench.__main__", "bench.runs.run", "bench.models.vae", "bench.report.summary", "sklearn.datasets"]
+MODULES += ["bench.metrics.disentanglement", "bench.metrics.latent", "torch._dynamo"]  # a command imports these later
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(MODULES)

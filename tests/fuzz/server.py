@@ -76,7 +76,7 @@ def _main(arguments: list[str]) -> object:
 def serve() -> None:
     import scipy.stats  # noqa: F401
     import sklearn.model_selection  # noqa: F401
-    import torch
+    import torch._dynamo
     from PIL import Image
 
     import bench.runs.run  # noqa: F401  all that a command imports late

@@ -6,6 +6,7 @@ from scipy import stats
 
 from bench.report.statistics.estimates import Estimate, decimals, estimate, format_estimate, format_number
 from bench.report.statistics.significance import best_group, best_means, holm, paired_t_test, probability_of_improvement
+from bench.report.tables.answers import difference_text
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [0.1, 0.4, 0.35], [3.0, -1.0, 2.5, 8.0, 0.0]])
@@ -57,6 +58,12 @@ def test_numbers_are_shown_with_the_digits_they_have(made, shown):
 def test_a_small_number_is_never_shown_as_zero():
     assert format_number(0.004, 2) == "4.0e-03"
     assert format_number(0.0, 2) == "0.00"
+
+
+def test_a_small_difference_and_its_interval_have_the_same_decimals():
+    assert difference_text(Estimate(-0.00012, 0.00016, 5)) == "-0.00012 (-0.00028 to 0.00004)"
+    assert difference_text(Estimate(0.031, 0.0084, 5)) == "+0.0310 (0.0226 to 0.0394)"
+    assert difference_text(Estimate(0.5, None, 1)) == "+0.5000"
 
 
 # --- comparisons

@@ -55,10 +55,10 @@ def _digits(e: Estimate) -> int:
     return 3 - math.floor(math.log10(abs(e.mean))) if e.mean else 1
 
 
-def decimals(estimates: Sequence[Estimate]) -> int:
-    """The number of decimals of a column: the median of those of its estimates, between 0 and 4."""
+def decimals(estimates: Sequence[Estimate], most: int = 4) -> int:
+    """The number of decimals of a column: the median of those of its estimates, between 0 and `most`."""
     wanted = sorted(_digits(e) for e in estimates)
-    return min(max(wanted[len(wanted) // 2], 0), 4) if wanted else 0
+    return min(max(wanted[len(wanted) // 2], 0), most) if wanted else 0
 
 
 def format_number(value: float, digits: int) -> str:

@@ -136,7 +136,7 @@ def _mean(cell: Cell) -> str:
 
 def difference_text(difference: Estimate, distance_to: float | None = None) -> str:
     """With a sign, and its interval. distance_to: the ideal, for a difference of distances to it."""
-    digits = decimals([difference])
+    digits = decimals([difference], most=6)  # a difference may be much smaller than the two means
     sign = "+" if difference.mean > 0 else ""
     text = f"{sign}{format_number(difference.mean, digits)}"
     if difference.low is not None and difference.high is not None:

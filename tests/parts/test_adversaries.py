@@ -52,7 +52,7 @@ def test_every_adversarial_model_trains_with_every_loss_stacked_and_alone(name, 
 def test_every_adversarial_model_trains_with_every_balance_stacked_and_alone(name, policy, float64):
     game = ("adversarial=non_saturating", f"adversarial.balance={policy}", "adversarial.every=2")
     job = small_job(name, "mlp", "none", *game)
-    check_stacked_equals_alone(job, Budget(steps=4, batch_size=5))
+    check_stacked_equals_alone(job, Budget(steps=6, batch_size=5))
 
 
 def check_stacked_equals_alone(job, budget: Budget) -> None:
